@@ -1,0 +1,154 @@
+//! What the program uses: every value checked, every size in octets, every address resolved.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The effective configuration of the daemon.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub receive: Receive,
+    pub translate: Translate,
+    pub deliver: Deliver,
+    pub log: Log,
+    /// Time to flush at SIGTERM or SIGINT.
+    pub shutdown_timeout: Duration,
+}
+
+/// Stage 1: sockets.
+#[derive(Clone, Debug)]
+pub struct Receive {
+    /// Each address with each port; every worker has a socket for every one of them.
+    pub listen: Vec<SocketAddr>,
+    pub workers: usize,
+    /// Octets asked of the kernel for each socket.
+    pub receive_buffer: usize,
+}
+
+/// Stage 2: decoding and spans.
+#[derive(Clone, Debug)]
+pub struct Translate {
+    pub template_lifetime: Duration,
+    pub max_exporters: usize,
+    pub max_templates_per_exporter: usize,
+    pub span_time: SpanTime,
+    pub span_max_age: Duration,
+    pub attributes: AttributeLevel,
+    pub sampler: TraceSampler,
+    /// Resource attributes common to all exporters, in the order they are written:
+    /// `service.name`, `service.version`, …, then those of `OTEL_RESOURCE_ATTRIBUTES`.
+    pub resource: Vec<(String, String)>,
+    /// A batch leaves when it is this old …
+    pub batch_delay: Duration,
+    /// … or holds this many spans …
+    pub batch_max_spans: usize,
+    /// … or would grow past this many octets.
+    pub batch_max_octets: usize,
+}
+
+/// `NETFLOW_SPAN_TIME`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SpanTime {
+    Flow,
+    Received,
+    Clamped,
+}
+
+/// `NETFLOW_ATTRIBUTES`.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum AttributeLevel {
+    Minimal,
+    Standard,
+    All,
+}
+
+/// `OTEL_TRACES_SAMPLER`, decided per trace. There is never a remote parent, so the
+/// `parentbased_` forms are their roots.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TraceSampler {
+    AlwaysOn,
+    AlwaysOff,
+    /// The share of traces kept, 0 to 1.
+    Ratio(f64),
+}
+
+/// Stage 3: where batches go.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    pub exporter: Exporter,
+    /// Octets that may wait in memory.
+    pub queue_size: usize,
+    /// Requests in flight.
+    pub concurrency: usize,
+    /// Encoded octets of one request.
+    pub max_request_size: usize,
+}
+
+/// `OTEL_TRACES_EXPORTER`.
+#[derive(Clone, Debug)]
+pub enum Exporter {
+    Otlp(Otlp),
+    /// One JSON line a span on stdout.
+    Console,
+    None,
+}
+
+/// An OTLP endpoint and how to speak to it.
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    pub protocol: Protocol,
+    /// Complete: for HTTP with its path (`/v1/traces` already appended to a generic endpoint), for
+    /// gRPC scheme, host and port.
+    pub endpoint: http::Uri,
+    /// Names in lower case, values percent-decoded.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub compression: Compression,
+    /// Of one request.
+    pub timeout: Duration,
+    pub tls: Tls,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    Grpc,
+    HttpProtobuf,
+    HttpJson,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// PEM files; used when the endpoint's scheme is `https`.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Trusted roots instead of the system's.
+    pub certificate: Option<PathBuf>,
+    pub client_certificate: Option<PathBuf>,
+    pub client_key: Option<PathBuf>,
+}
+
+/// Logging.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A `tracing_subscriber::EnvFilter` text, made of `LOG_LEVEL` or `RUST_LOG`.
+    pub filter: String,
+    pub json: bool,
+}
+
+impl Receive {
+    /// The addresses of `listen`, without their ports, each once.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<IpAddr> {
+        let mut hosts = Vec::new();
+        for address in &self.listen {
+            if !hosts.contains(&address.ip()) {
+                hosts.push(address.ip());
+            }
+        }
+        hosts
+    }
+}

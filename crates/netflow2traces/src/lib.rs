@@ -1,0 +1,8 @@
+//! A daemon that turns flow records into OpenTelemetry spans. In the order of the data:
+
+pub mod config;
+pub mod deliver;
+pub mod demo;
+pub mod observe;
+pub mod receive;
+pub mod translate;
