@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::config::setting::{About, Section};
+use crate::config::setting::{About, Preset, Section};
 use crate::config::{
     Environment, Flags, Loaded, Machine, Mistakes, Purpose, Sources, load, print, settings,
 };
@@ -45,14 +46,15 @@ pub enum Failure {
 /// Understands the arguments, the first of which is the program's name.
 ///
 /// # Errors
-/// When the arguments or the configuration can't be used, and when help or the version was asked for.
+/// When the arguments or the configuration can't be used, and when help or the version was asked
+/// for.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &dyn Environment,
 ) -> Result<Command, Failure> {
     let matches = command()
         .try_get_matches_from(arguments)
-        .map_err(Failure::CommandLine)?;
+        .map_err(explained)?;
     let machine = Machine::read();
     let load_for = |purpose, matches: &ArgMatches| {
         let sources = Sources::collect(flags(matches), environment);
@@ -129,16 +131,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CommandLine(error) => error.fmt(f),
-            Self::Configuration(Mistakes(mistakes)) => {
-                let count = match mistakes.len() {
-                    1 => "1 mistake".to_owned(),
-                    count => format!("{count} mistakes"),
-                };
-                write!(f, "the configuration has {count}; nothing was started")?;
-                mistakes
-                    .iter()
-                    .try_for_each(|mistake| write!(f, "\n  {mistake}"))
-            }
+            Self::Configuration(mistakes) => mistakes.fmt(f),
             Self::Running(error) => write!(f, "{error:#}"),
         }
     }
@@ -186,10 +179,22 @@ fn complain(failure: &Failure) {
     let _ = writeln!(io::stderr().lock(), "error: {failure}");
 }
 
+/// Adds what clap can't know.
+fn explained(mut error: clap::Error) -> Failure {
+    if error.kind() == ErrorKind::ArgumentConflict {
+        let tip = "flags stand after the command: netflow2traces demo --listen-port 9995";
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
+    Failure::CommandLine(error)
+}
+
 const DEMO_HTTP_PORT: u16 = 3200;
 
-const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9 and IPFIX by UDP and sends every flow record as an \
-     OpenTelemetry span by OTLP";
+const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9 and IPFIX by UDP and sends every flow record \
+     as an OpenTelemetry span by OTLP";
 
 const START: &str = "\
 How to start:
@@ -202,6 +207,9 @@ How to start:
 
   netflow2traces config print
       Shows every setting, its value, and where the value came from.
+
+  netflow2traces run -h, netflow2traces --help
+      List all settings, in short and in full.
 
 Every setting is a flag and an environment variable; variables may also stand in the file .env of
 the working directory. A flag wins over the environment, the environment over .env.
@@ -216,54 +224,72 @@ loopback. Prints how to fetch the traces.
 
 Settings of the daemon apply, but for those of the backend: the demo brings its own.";
 
+const MORE: &str = "--help explains every setting and its flag.";
+
 fn command() -> clap::Command {
+    let print = "Shows each value that holds and where it came from";
+    let check = "Says whether the configuration is sound (exit code 0 or 2)";
     clap::Command::new("netflow2traces")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
         .after_help(START)
         .max_term_width(100)
-        .args_conflicts_with_subcommands(true)
-        .args(setting_flags(&Section::ALL).into_iter().map(|flag| flag.hide_short_help(true)))
         .disable_help_subcommand(true)
+        .args_conflicts_with_subcommands(true)
+        .args(only_in_long_help(setting_flags(|_| true)))
         .subcommand(
-            subcommand("run", "Runs the daemon (also what happens without a command)")
-                .args(setting_flags(&Section::ALL)),
+            subcommand(
+                "run",
+                "Runs the daemon (also what happens without a command)",
+            )
+            .args(setting_flags(|_| true)),
         )
         .subcommand(
-            subcommand("demo", "Shows itself: daemon, backend and traffic in one process")
-                .long_about(DEMO)
-                .arg(
-                    Arg::new("no-traffic")
-                        .long("no-traffic")
-                        .action(ArgAction::SetTrue)
-                        .help("Don't make traffic; wait for your own routers instead"),
-                )
-                .arg(
-                    Arg::new("http-port")
-                        .long("http-port")
-                        .value_name("PORT")
-                        .value_parser(clap::value_parser!(u16))
-                        .help(format!(
-                            "TCP port on loopback where traces can be fetched [default: {DEMO_HTTP_PORT}]"
-                        )),
-                )
-                .args(setting_flags(&Section::ALL[1..])),
+            subcommand(
+                "demo",
+                "Shows itself: daemon, backend and traffic in one process",
+            )
+            .long_about(DEMO)
+            .after_help(MORE)
+            .args(demo_flags())
+            .args(only_in_long_help(setting_flags(|section| {
+                section != Section::Backend
+            }))),
         )
         .subcommand(
-            clap::Command::new("config")
-                .about("Checks or shows the configuration, without starting anything")
-                .subcommand_required(true)
-                .arg_required_else_help(true)
-                .disable_help_subcommand(true)
-                .subcommand(
-                    subcommand("check", "Says whether the configuration is sound (exit code 0 or 2)")
-                        .args(setting_flags(&Section::ALL)),
-                )
-                .subcommand(
-                    subcommand("print", "Shows each value that holds and where it came from")
-                        .args(setting_flags(&Section::ALL)),
-                ),
+            subcommand(
+                "config",
+                "Checks or shows the configuration, without starting anything",
+            )
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .disable_help_subcommand(true)
+            .subcommand(
+                subcommand("check", check)
+                    .after_help(MORE)
+                    .args(only_in_long_help(setting_flags(|_| true))),
+            )
+            .subcommand(
+                subcommand("print", print)
+                    .after_help(MORE)
+                    .args(only_in_long_help(setting_flags(|_| true))),
+            ),
         )
+}
+
+fn demo_flags() -> [Arg; 2] {
+    let no_traffic = Arg::new("no-traffic")
+        .long("no-traffic")
+        .action(ArgAction::SetTrue)
+        .help("Don't make traffic; wait for your own routers instead");
+    let http_port = Arg::new("http-port")
+        .long("http-port")
+        .value_name("PORT")
+        .value_parser(clap::value_parser!(u16))
+        .help(format!(
+            "TCP port on loopback to fetch traces from [default: {DEMO_HTTP_PORT}]"
+        ));
+    [no_traffic, http_port]
 }
 
 fn subcommand(name: &'static str, about: &'static str) -> clap::Command {
@@ -271,20 +297,27 @@ fn subcommand(name: &'static str, about: &'static str) -> clap::Command {
 }
 
 /// A flag for each setting of these sections.
-fn setting_flags(sections: &[Section]) -> Vec<Arg> {
+fn setting_flags(of: fn(Section) -> bool) -> impl Iterator<Item = Arg> {
     settings::ALL
         .iter()
-        .filter(|about| sections.contains(&about.section))
+        .filter(move |about| of(about.section))
         .map(|about| setting_flag(about))
-        .collect()
+}
+
+/// `-h` then is one screen.
+fn only_in_long_help(flags: impl Iterator<Item = Arg>) -> impl Iterator<Item = Arg> {
+    flags.map(|flag| flag.hide_short_help(true))
 }
 
 fn setting_flag(about: &'static About) -> Arg {
-    let (variable, default) = (about.variable(), about.preset.describe());
-    let short = format!("{} [{variable}] [default: {default}]", about.summary);
-    let variables = about.variables.join(", ");
+    let default = match about.preset {
+        Preset::Nothing("required") => "required".to_owned(),
+        preset => format!("default: {}", preset.describe()),
+    };
+    let short = format!("{} [{}; {default}]", about.summary, about.variable());
+    let variables = about.variables.join(", or else ");
     let long = format!(
-        "{}. {}\n\nAccepted: {}\nDefault:  {default}\nVariable: {variables}",
+        "{}. {}\n\n{variables}; {default}\nAccepted: {}",
         about.summary,
         about.details.replace('`', ""),
         about.accepted

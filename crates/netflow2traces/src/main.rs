@@ -1,5 +1,5 @@
-//! Arguments → configuration → logging → app. Exit codes: 0 all went well; 1 it could not run, or data
-//! was lost; 2 the arguments or the configuration can't be used.
+//! Arguments → configuration → logging → app. Exit codes: 0 all went well; 1 it could not run, or
+//! data was lost; 2 the arguments or the configuration can't be used.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! Names that aren't settings: features of later versions, which are refused rather than ignored,
 //! and misspelt names, which get a hint.
 
-use super::load::Mistake;
+use super::load::{Mistake, Purpose};
 use super::settings;
 use super::sources::Sources;
 
@@ -36,8 +36,11 @@ const LATER: &[(&str, &str)] = &[
 ];
 
 /// Refuses what is set for features of later versions.
-pub(super) fn refuse_later(sources: &Sources, mistakes: &mut Vec<Mistake>) {
+pub(super) fn refuse_later(purpose: Purpose, sources: &Sources, mistakes: &mut Vec<Mistake>) {
     for name in sources.names() {
+        if purpose == Purpose::Demo && name.starts_with("OTEL_EXPORTER_OTLP_") {
+            continue;
+        }
         let known = LATER.iter().find(|(later, _)| is_named(name, later));
         if let (Some((_, sentence)), Some(given)) = (known, sources.variable(name)) {
             // The values of some, such as headers, are secrets.

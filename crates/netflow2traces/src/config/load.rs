@@ -39,9 +39,14 @@ pub struct Mistake {
     pub problem: String,
 }
 
-/// All mistakes of a configuration; there is at least one.
+/// All mistakes of a configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Mistakes(pub Vec<Mistake>);
+pub struct Mistakes {
+    /// At least one.
+    pub mistakes: Vec<Mistake>,
+    /// What may explain them, such as a misspelt variable.
+    pub warnings: Vec<String>,
+}
 
 /// Checks everything and makes the configuration.
 ///
@@ -54,7 +59,7 @@ pub fn load(purpose: Purpose, sources: &Sources, machine: &Machine) -> Result<Lo
         warnings: Vec::new(),
     };
     let config = loader.config(purpose, machine);
-    later::refuse_later(sources, &mut loader.mistakes);
+    later::refuse_later(purpose, sources, &mut loader.mistakes);
     later::warn_unknown(sources, &mut loader.warnings);
     if loader.mistakes.is_empty() {
         Ok(Loaded {
@@ -62,7 +67,10 @@ pub fn load(purpose: Purpose, sources: &Sources, machine: &Machine) -> Result<Lo
             warnings: loader.warnings,
         })
     } else {
-        Err(Mistakes(loader.mistakes))
+        Err(Mistakes {
+            mistakes: loader.mistakes,
+            warnings: loader.warnings,
+        })
     }
 }
 
@@ -85,13 +93,17 @@ impl fmt::Display for Mistake {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            mistake.fmt(f)?;
-        }
-        Ok(())
+        let count = match self.mistakes.len() {
+            1 => "1 mistake".to_owned(),
+            count => format!("{count} mistakes"),
+        };
+        write!(f, "the configuration has {count}; nothing was started")?;
+        self.mistakes
+            .iter()
+            .try_for_each(|mistake| write!(f, "\n  {mistake}"))?;
+        self.warnings
+            .iter()
+            .try_for_each(|warning| write!(f, "\nwarning: {warning}"))
     }
 }
 
@@ -361,7 +373,8 @@ impl Loader<'_> {
         match (set, self.is_set(&settings::OTLP_CLIENT_KEY)) {
             (Some(given), None) => self.mistakes.push(Mistake::new(
                 given.named(),
-                "a certificate needs its key; accepted: together with OTEL_EXPORTER_OTLP_CLIENT_KEY",
+                "a certificate needs its key; accepted: together with \
+                 OTEL_EXPORTER_OTLP_CLIENT_KEY",
             )),
             (None, Some(given)) => self.mistakes.push(Mistake::new(
                 given.named(),
@@ -400,5 +413,6 @@ enum Endpoint {
     Unset,
 }
 
-const NO_ENDPOINT: &str = "not set, so there is nowhere to send spans; accepted: the URL of an OTLP \
-     backend such as http://localhost:4317; to see traces without a backend, run: netflow2traces demo";
+const NO_ENDPOINT: &str = "not set, so there is nowhere to send spans; accepted: the URL of an \
+     OTLP backend such as http://localhost:4317; to see traces without a backend, run: \
+     netflow2traces demo";

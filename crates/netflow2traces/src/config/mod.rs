@@ -190,6 +190,30 @@ pub struct Log {
     pub json: bool,
 }
 
+impl SpanTime {
+    /// The word of `NETFLOW_SPAN_TIME`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Flow => "flow",
+            Self::Received => "received",
+            Self::Clamped => "clamped",
+        }
+    }
+}
+
+impl AttributeLevel {
+    /// The word of `NETFLOW_ATTRIBUTES`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Minimal => "minimal",
+            Self::Standard => "standard",
+            Self::All => "all",
+        }
+    }
+}
+
 impl Protocol {
     /// The word of `OTEL_EXPORTER_OTLP_PROTOCOL`.
     #[must_use]

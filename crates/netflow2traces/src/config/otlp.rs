@@ -8,16 +8,17 @@ use http::{HeaderName, HeaderValue, Uri};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::setting::Secrecy;
 use super::values::{self, Rejection};
 use super::{Headers, Protocol};
 
 /// What an endpoint must be for any protocol; [`endpoint`] does the rest.
 pub(super) fn url_text(text: &str) -> Result<String, Rejection> {
-    if text.contains('@') {
+    if Secrecy::Url.shown(text).contains("(hidden)@") {
         // The message must not show a password.
         return Err(Rejection::new(
-            "a URL with user and password; they belong in OTEL_EXPORTER_OTLP_HEADERS, as \
-             Authorization=Basic%20…",
+            "user and password don't belong in a URL but in OTEL_EXPORTER_OTLP_HEADERS, as \
+             Authorization=Basic%20BASE64",
         ));
     }
     Ok(text.to_owned())
@@ -39,9 +40,7 @@ pub(super) fn endpoint(
         (false, true) if insecure => format!("http://{text}"),
         (false, true) => format!("https://{text}"),
         (false, false) => {
-            return Err(Rejection(format!(
-                "it lacks a scheme (did you mean http://{text}?)"
-            )));
+            return Err(Rejection::new("it lacks a scheme (http:// or https://)"));
         }
     };
     let uri: Uri = with_scheme
@@ -101,6 +100,7 @@ pub(super) fn endpoint(
 
 /// What is odd about an endpoint, though it can be used.
 pub(super) fn endpoint_warnings(text: &str, uri: &Uri, protocol: Protocol) -> Vec<String> {
+    let text = Secrecy::Url.shown(text);
     let mut warnings = Vec::new();
     let (grpc, plain) = (
         protocol == Protocol::Grpc,
@@ -108,13 +108,13 @@ pub(super) fn endpoint_warnings(text: &str, uri: &Uri, protocol: Protocol) -> Ve
     );
     match uri.port_u16() {
         Some(4318) if grpc => warnings.push(
-            "port 4318 is usually OTLP over HTTP, and the protocol is grpc: if nothing gets through, \
-             set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or port 4317"
+            "port 4318 is usually OTLP over HTTP, and the protocol is grpc: if nothing gets \
+             through, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or port 4317"
                 .to_owned(),
         ),
         Some(4317) if !grpc => warnings.push(
-            "port 4317 is usually OTLP over gRPC, and the protocol is HTTP: if nothing gets through, \
-             set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or port 4318"
+            "port 4317 is usually OTLP over gRPC, and the protocol is HTTP: if nothing gets \
+             through, set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or port 4318"
                 .to_owned(),
         ),
         None if plain => warnings.push(format!(
@@ -125,7 +125,8 @@ pub(super) fn endpoint_warnings(text: &str, uri: &Uri, protocol: Protocol) -> Ve
     }
     if uri.path().ends_with("/v1/traces/v1/traces") {
         warnings.push(format!(
-            "/v1/traces is appended to {text}; a full URL belongs in OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+            "/v1/traces is appended to {text}; a full URL belongs in \
+             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
         ));
     }
     if grpc && !text.contains("://") && !plain {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::setting::{Preset, Section};
+use super::setting::{Preset, Secrecy, Section};
 use super::settings;
-use super::{Config, Exporter, Machine, Sources};
+use super::{Config, Exporter, Machine, Otlp, Protocol, Sources};
 
 /// A table of all settings by section; secrets are hidden.
 #[must_use]
@@ -81,12 +81,20 @@ pub fn summary(config: &Config) -> String {
     text
 }
 
-/// Where spans go, in a few words.
-#[must_use]
-pub fn destination(exporter: &Exporter) -> String {
+fn destination(exporter: &Exporter) -> String {
     match exporter {
-        Exporter::Otlp(otlp) => format!("{} by {}", otlp.endpoint, otlp.protocol.as_str()),
+        Exporter::Otlp(otlp) => format!("{} by {}", endpoint(otlp), otlp.protocol.as_str()),
         Exporter::Console => "stdout, one JSON line a span".to_owned(),
         Exporter::None => "nowhere".to_owned(),
+    }
+}
+
+/// The address of requests as people know it, without secrets.
+#[must_use]
+pub fn endpoint(otlp: &Otlp) -> String {
+    let endpoint = Secrecy::Url.shown(&otlp.endpoint.to_string());
+    match otlp.protocol {
+        Protocol::Grpc => endpoint.trim_end_matches('/').to_owned(),
+        Protocol::HttpProtobuf | Protocol::HttpJson => endpoint,
     }
 }

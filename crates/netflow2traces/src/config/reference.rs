@@ -34,10 +34,13 @@ accepted. This also holds for the variables that begin with `OTEL_`. The OpenTel
 lets an SDK warn and go on, so as not to hurt the application that it lives in; a daemon that starts
 without what its operator set would hurt. A `NETFLOW_` variable that doesn't exist gives a warning.
 
-- **Sizes** are octets, or have a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB` (powers of 1000).
-- **Durations** have a unit: `250ms`, `25s`, `10m`, `24h`. Only `OTEL_` variables are plain milliseconds, as the specification has them.
+- **Sizes** are octets, or have a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB`
+  (powers of 1000).
+- **Durations** have a unit: `250ms`, `25s`, `10m`, `24h`. Only `OTEL_` variables are plain
+  milliseconds, as the specification has them.
 - **Words** may be in upper or lower case.
-- **Booleans** are `true` or `false` (also `1`, `0`, `yes`, `no`, `on`, `off`); the flag alone means `true`.
+- **Booleans** are `true` or `false` (also `1`, `0`, `yes`, `no`, `on`, `off`); the flag alone means
+  `true`.
 - **Lists** are separated by commas.
 - **In `.env`**, a value with a space, `#`, `$` or a quote stands in single quotes.
 ";

@@ -29,8 +29,7 @@ pub struct About {
     pub summary: &'static str,
     /// Meaning, trade-off, unit. One or more sentences, Markdown.
     pub details: &'static str,
-    /// The value is never printed.
-    pub secret: bool,
+    pub secrecy: Secrecy,
     /// The flag may stand without a value, which then is `true`.
     pub switch: bool,
 }
@@ -44,6 +43,15 @@ pub enum Preset {
     Computed(&'static str),
     /// Nothing; the text says what that means.
     Nothing(&'static str),
+}
+
+/// What of a value may be shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Secrecy {
+    Open,
+    /// A URL, in which user, password and query may be secrets.
+    Url,
+    Secret,
 }
 
 /// Settings that are shown together, in the order of the data.
@@ -63,6 +71,34 @@ impl About {
     #[must_use]
     pub fn variable(&self) -> &'static str {
         self.variables.last().copied().unwrap_or(self.flag)
+    }
+}
+
+impl Secrecy {
+    /// The value with its secrets replaced.
+    #[must_use]
+    pub fn shown(self, value: &str) -> String {
+        const HIDDEN: &str = "(hidden)";
+        match self {
+            Self::Open => value.to_owned(),
+            Self::Secret => HIDDEN.to_owned(),
+            Self::Url => {
+                let (scheme, rest) = match value.find("://") {
+                    Some(at) => value.split_at(at + 3),
+                    None => ("", value),
+                };
+                let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+                let (authority, rest) = rest.split_at(authority);
+                let authority = match authority.rsplit_once('@') {
+                    Some((_, host)) => format!("{HIDDEN}@{host}"),
+                    None => authority.to_owned(),
+                };
+                match rest.split_once('?') {
+                    Some((path, _)) => format!("{scheme}{authority}{path}?{HIDDEN}"),
+                    None => format!("{scheme}{authority}{rest}"),
+                }
+            }
+        }
     }
 }
 
@@ -105,8 +141,8 @@ impl Section {
     pub fn introduction(self) -> &'static str {
         match self {
             Self::Backend => {
-                "Where spans go and how. These are the variables of the OpenTelemetry OTLP exporter \
-                 specification. Each also has a form for traces alone \
+                "Where spans go and how. These are the variables of the OpenTelemetry OTLP \
+                 exporter specification. Each also has a form for traces alone \
                  (`OTEL_EXPORTER_OTLP_TRACES_…`), which wins over the general one."
             }
             Self::Receiving => "The UDP sockets that routers send to.",
@@ -121,6 +157,27 @@ impl Section {
             }
             Self::Delivery => "How spans are put together into requests, and what may wait.",
             Self::Logging => "The daemon's log goes to stderr.",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_shown_without_user_password_and_query() {
+        for (value, shown) in [
+            ("http://tempo:4317", "http://tempo:4317"),
+            ("tempo:4317", "tempo:4317"),
+            (
+                "https://u:p@tempo:1/otlp?key=1",
+                "https://(hidden)@tempo:1/otlp?(hidden)",
+            ),
+            ("u:p@tempo:4317", "(hidden)@tempo:4317"),
+            ("https://tempo/a@b", "https://tempo/a@b"),
+        ] {
+            assert_eq!(Secrecy::Url.shown(value), shown);
         }
     }
 }

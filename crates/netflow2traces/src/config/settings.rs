@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::SpanTime;
 use super::otlp;
-use super::setting::{About, Preset, Section, Setting};
+use super::setting::{About, Preset, Secrecy, Section, Setting};
 use super::values::{self, Rejection, choice};
 use super::{
     AttributeLevel, Compression, ExporterKind, Headers, Protocol, SamplerKind, SamplingOverride,
@@ -30,6 +30,15 @@ fn later(text: &str, words: &[&str], rejection: Rejection) -> Rejection {
     }
 }
 
+macro_rules! secrecy {
+    () => {
+        Secrecy::Open
+    };
+    ($secrecy:ident) => {
+        Secrecy::$secrecy
+    };
+}
+
 macro_rules! settings {
     ($($name:ident: $type:ty {
         section: $section:ident,
@@ -40,7 +49,7 @@ macro_rules! settings {
         accepted: $accepted:literal,
         summary: $summary:literal,
         details: $details:literal,
-        $(secret: $secret:literal,)?
+        $(secrecy: $secrecy:ident,)?
         $(switch: $switch:literal,)?
         parse: $parse:expr,
     })*) => {
@@ -54,7 +63,7 @@ macro_rules! settings {
                 accepted: $accepted,
                 summary: $summary,
                 details: $details,
-                secret: false $(|| $secret)?,
+                secrecy: secrecy!($($secrecy)?),
                 switch: false $(|| $switch)?,
             },
             parse: $parse,
@@ -74,10 +83,11 @@ settings! {
         preset: Preset::Nothing("required"),
         accepted: "a URL such as http://localhost:4317 (gRPC) or http://localhost:4318 (HTTP)",
         summary: "Where spans go",
-        details: "Required, unless the form for traces is set or `OTEL_TRACES_EXPORTER` sends nothing \
-            by OTLP. `https://` encrypts, `http://` doesn't. For gRPC: scheme, host and port (usually \
-            4317); without a scheme, `OTEL_EXPORTER_OTLP_INSECURE` decides. For HTTP: a base URL \
-            (usually port 4318) to which `/v1/traces` is appended.",
+        details: "Required, unless the form for traces is set or `OTEL_TRACES_EXPORTER` sends \
+            nothing by OTLP. `https://` encrypts, `http://` doesn't. For gRPC: scheme, host and \
+            port (usually 4317); without a scheme, `OTEL_EXPORTER_OTLP_INSECURE` decides. For \
+            HTTP: a base URL (usually port 4318) to which `/v1/traces` is appended.",
+        secrecy: Url,
         parse: otlp::url_text,
     }
     OTLP_TRACES_ENDPOINT: String {
@@ -88,8 +98,9 @@ settings! {
         preset: Preset::Nothing("the general endpoint"),
         accepted: "a URL such as http://localhost:4318/v1/traces",
         summary: "Where spans go, as the full URL",
-        details: "Wins over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used as it stands: for HTTP nothing \
-            is appended.",
+        details: "Wins over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used as it stands: for HTTP \
+            nothing is appended.",
+        secrecy: Url,
         parse: otlp::url_text,
     }
     OTLP_PROTOCOL: Protocol {
@@ -100,9 +111,9 @@ settings! {
         preset: Preset::Text("grpc"),
         accepted: "grpc, http/protobuf (or http), http/json",
         summary: "How to speak to the backend",
-        details: "gRPC is the cheapest for most backends. `http/protobuf` passes more proxies and is \
-            what Grafana Cloud takes. `http/json` is for backends that can't read protobuf; its \
-            requests are several times larger.",
+        details: "gRPC is the cheapest for most backends. `http/protobuf` passes more proxies and \
+            is what Grafana Cloud takes. `http/json` is for backends that can't read protobuf; \
+            its requests are several times larger.",
         parse: |text| choice(text, &[
             ("grpc", Protocol::Grpc),
             ("http", Protocol::HttpProtobuf),
@@ -116,12 +127,13 @@ settings! {
         flag: "otlp-headers",
         placeholder: "NAME=VALUE,…",
         preset: Preset::Nothing("none"),
-        accepted: "name=value pairs separated by commas, the values percent-encoded (%20 is a space, %2C a comma)",
+        accepted: "name=value pairs separated by commas, the values percent-encoded (%20 is a \
+            space, %2C a comma)",
         summary: "Headers of every request, such as authorization",
-        details: "Sent as gRPC metadata or HTTP headers: `Authorization=Basic%20dXNlcjpwYXNz`. Values \
-            are never printed or logged. A flag can be seen by other users of the machine (`ps`); \
-            keep secrets in the environment or in `.env`.",
-        secret: true,
+        details: "Sent as gRPC metadata or HTTP headers: `Authorization=Basic%20dXNlcjpwYXNz`. \
+            Values are never printed or logged. A flag can be seen by other users of the machine \
+            (`ps`); keep secrets in the environment or in `.env`.",
+        secrecy: Secret,
         parse: otlp::headers,
     }
     OTLP_COMPRESSION: Compression {
@@ -132,8 +144,8 @@ settings! {
         preset: Preset::Text("none"),
         accepted: "none, gzip, zstd",
         summary: "Compression of requests",
-        details: "Flow spans compress to a small part of their size. `gzip` is understood by every \
-            backend; `zstd` costs less processor time where the backend knows it.",
+        details: "Flow spans compress to a small part of their size. `gzip` is understood by \
+            every backend; `zstd` costs less processor time where the backend knows it.",
         parse: |text| choice(text, &[
             ("none", Compression::None),
             ("gzip", Compression::Gzip),
@@ -148,8 +160,7 @@ settings! {
         preset: Preset::Text("10000"),
         accepted: "milliseconds from 1 to 600000",
         summary: "How long one request may take, in milliseconds",
-        details: "In milliseconds. A request without an answer by then counts as failed and is tried \
-            again.",
+        details: "A request without an answer by then counts as failed and is tried again.",
         parse: |text| values::milliseconds(text, 1..=600_000),
     }
     OTLP_CERTIFICATE: PathBuf {
@@ -197,8 +208,8 @@ settings! {
         preset: Preset::Text("false"),
         accepted: "true or false",
         summary: "Don't encrypt gRPC when the endpoint has no scheme",
-        details: "Decides only for gRPC and an endpoint without a scheme, such as `tempo:4317`. An \
-            endpoint with `http://` or `https://` has decided already.",
+        details: "Decides only for gRPC and an endpoint without a scheme, such as `tempo:4317`. \
+            An endpoint with `http://` or `https://` has decided already.",
         switch: true,
         parse: values::switch,
     }
@@ -210,8 +221,8 @@ settings! {
         preset: Preset::Text("otlp"),
         accepted: "otlp, console, none",
         summary: "What to do with spans: send them, print them, or nothing",
-        details: "`console` prints one JSON line a span on stdout. `none` receives, decodes and counts, \
-            and sends nothing.",
+        details: "`console` prints one JSON line a span on stdout. `none` receives, decodes and \
+            counts, and sends nothing.",
         parse: |text| choice(text, &[
             ("otlp", ExporterKind::Otlp),
             ("console", ExporterKind::Console),
@@ -225,7 +236,7 @@ settings! {
         flag: "listen-host",
         placeholder: "ADDRESS,…",
         preset: Preset::Text("0.0.0.0"),
-        accepted: "IP addresses of this machine, separated by commas; 0.0.0.0 is every IPv4 address, :: every IPv4 and IPv6 address",
+        accepted: "IP addresses of this machine, separated by commas, such as 0.0.0.0 or ::",
         summary: "Addresses to receive on",
         details: "`0.0.0.0` serves every IPv4 address, `::` every IPv4 and IPv6 address; a \
             comma-separated list binds several.",
@@ -239,8 +250,9 @@ settings! {
         preset: Preset::Text("2055"),
         accepted: "UDP ports from 0 to 65535, separated by commas; 0 lets the system choose",
         summary: "UDP ports to receive on",
-        details: "Any version of NetFlow and IPFIX is understood on each port; a list (`2055,4739`) \
-            binds several. Ports below 1024 need the capability `CAP_NET_BIND_SERVICE`.",
+        details: "Any version of NetFlow and IPFIX is understood on each port; a list \
+            (`2055,4739`) binds several. Ports below 1024 need the capability \
+            `CAP_NET_BIND_SERVICE`.",
         parse: values::ports,
     }
     WORKERS: usize {
@@ -251,8 +263,9 @@ settings! {
         preset: Preset::Computed("the number of cores, at most 4"),
         accepted: "a whole number from 1 to 256",
         summary: "Threads that receive and translate",
-        details: "Each worker has a socket for each address and port. All datagrams of one exporter go \
-            to the same worker, so more workers help only when several exporters send.",
+        details: "Each worker has a socket for each address and port. All datagrams of one \
+            exporter go to the same worker, so more workers help only when several exporters \
+            send.",
         parse: |text| values::count(text, 1..=256),
     }
     RECEIVE_BUFFER: usize {
@@ -261,10 +274,12 @@ settings! {
         flag: "receive-buffer",
         placeholder: "SIZE",
         preset: Preset::Text("64MiB"),
-        accepted: "a size from 64KiB (one datagram of the largest kind) to 1GiB (the kernel's limit)",
+        accepted: "a size from 64KiB (one datagram of the largest kind) to 1GiB (the kernel's \
+            limit)",
         summary: "Kernel buffer of each socket",
-        details: "Holds what arrives while a worker is busy; larger buffers survive longer bursts. The \
-            kernel caps it at `net.core.rmem_max`: a warning at start says when it gave less.",
+        details: "Holds what arrives while a worker is busy; larger buffers survive longer \
+            bursts. The kernel caps it at `net.core.rmem_max`: a warning at start says when it \
+            gave less.",
         parse: |text| values::size(text, 64 * KIB..=GIB),
     }
 
@@ -276,8 +291,9 @@ settings! {
         preset: Preset::Text("24h"),
         accepted: "a duration from 1s to 365d, such as 30m or 24h",
         summary: "How long a template that isn't sent again is kept",
-        details: "Exporters repeat their templates every few minutes to every hour. A lifetime shorter \
-            than three of these intervals risks that data waits for a template that was known before.",
+        details: "Exporters repeat their templates every few minutes to every hour. A lifetime \
+            shorter than three of these intervals risks that data waits for a template that was \
+            known before.",
         parse: |text| values::duration(text, SECOND..=365 * DAY),
     }
     MAX_EXPORTERS: usize {
@@ -289,7 +305,8 @@ settings! {
         accepted: "a whole number from 1 to 16777216",
         summary: "Exporters to remember",
         details: "Bounds memory when many sources send, real or invented. When it is reached, the \
-            source that was silent longest is forgotten, one that never sent anything decodable first.",
+            source that was silent longest is forgotten, one that never sent anything decodable \
+            first.",
         parse: |text| values::count(text, 1..=1 << 24),
     }
     MAX_TEMPLATES_PER_EXPORTER: usize {
@@ -309,10 +326,12 @@ settings! {
         flag: "sampling-override",
         placeholder: "CIDR=N,…",
         preset: Preset::Nothing("none"),
-        accepted: "NETWORK=INTERVAL pairs separated by commas, such as 10.0.0.0/8=1000,192.0.2.1=100",
+        accepted: "NETWORK=INTERVAL pairs separated by commas, such as \
+            10.0.0.0/8=1000,192.0.2.1=100",
         summary: "Sampling intervals of exporters that don't tell theirs, or tell it wrong",
-        details: "`10.0.0.0/8=1000` says that exporters in this network see one packet in 1000. It wins \
-            over what they say; of several networks that match, the most specific one holds.",
+        details: "`10.0.0.0/8=1000` says that exporters in this network see one packet in 1000. \
+            It wins over what they say; of several networks that match, the most specific one \
+            holds.",
         parse: values::sampling_overrides,
     }
     SCALE_SAMPLED: bool {
@@ -323,8 +342,9 @@ settings! {
         preset: Preset::Text("false"),
         accepted: "true or false",
         summary: "Multiply bytes and packets by the sampling interval",
-        details: "When `true`, `netflow.flow.bytes` and `netflow.flow.packets` are estimates of the real \
-            traffic, and `netflow.sampling.scaled` says so. When `false`, they are what was exported.",
+        details: "When `true`, `netflow.flow.bytes` and `netflow.flow.packets` are estimates of \
+            the real traffic, and `netflow.sampling.scaled` says so. When `false`, they are what \
+            was exported.",
         switch: true,
         parse: values::switch,
     }
@@ -350,11 +370,11 @@ settings! {
         preset: Preset::Text("flow"),
         accepted: "flow, received, clamped",
         summary: "When a flow's span starts and ends",
-        details: "`flow`: the times of the flow itself, which is the truth. `received`: the time of \
-            processing. `clamped`: the flow's own times, unless it ended longer ago than \
-            `NETFLOW_SPAN_MAX_AGE`; then shifted to end when it was received. Choose `clamped` for \
-            backends that ignore spans of the past, such as the metrics generator of Tempo. Wherever \
-            the span's times aren't the flow's own, `netflow.flow.start_unix_nano` and \
+        details: "`flow`: the times of the flow itself, which is the truth. `received`: the time \
+            of processing. `clamped`: the flow's own times, unless it ended longer ago than \
+            `NETFLOW_SPAN_MAX_AGE`; then shifted to end when it was received. Choose `clamped` \
+            for backends that ignore spans of the past, such as the metrics generator of Tempo. \
+            Wherever the span's times aren't the flow's own, `netflow.flow.start_unix_nano` and \
             `netflow.flow.end_unix_nano` keep these.",
         parse: |text| choice(text, &[
             ("flow", SpanTime::Flow),
@@ -370,8 +390,8 @@ settings! {
         preset: Preset::Text("25s"),
         accepted: "a duration from 1s to 24h, such as 25s",
         summary: "How old a span may be under NETFLOW_SPAN_TIME=clamped",
-        details: "The default fits the metrics generator of Tempo, which by default ignores spans that \
-            ended more than 30 seconds ago.",
+        details: "The default fits the metrics generator of Tempo, which by default ignores spans \
+            that ended more than 30 seconds ago.",
         parse: |text| values::duration(text, SECOND..=24 * HOUR),
     }
     ATTRIBUTES: AttributeLevel {
@@ -382,10 +402,10 @@ settings! {
         preset: Preset::Text("standard"),
         accepted: "minimal, standard, all",
         summary: "How much of a flow record its span tells",
-        details: "`minimal`: addresses, ports, protocol, counters, interfaces, next hop and AS numbers. \
-            `standard`: also flags, VLANs, MAC addresses, NAT, MPLS, names, sampling and more, where \
-            the exporter sends them. `all`: every other element too, as `ipfix.<name>`. More \
-            attributes make larger spans.",
+        details: "`minimal`: addresses, ports, protocol, counters, interfaces, next hop and AS \
+            numbers. `standard`: also flags, VLANs, MAC addresses, NAT, MPLS, names, sampling \
+            and more, where the exporter sends them. `all`: every other element too, as \
+            `ipfix.<name>`. More attributes make larger spans.",
         parse: |text| choice(text, &[
             ("minimal", AttributeLevel::Minimal),
             ("standard", AttributeLevel::Standard),
@@ -398,10 +418,12 @@ settings! {
         flag: "traces-sampler",
         placeholder: "SAMPLER",
         preset: Preset::Text("always_on"),
-        accepted: "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio",
+        accepted: "always_on, always_off, traceidratio, parentbased_always_on, \
+            parentbased_always_off, parentbased_traceidratio",
         summary: "Which traces to keep",
-        details: "Decided for each trace as a whole. What the sampler leaves out is counted. A flow has \
-            no parent elsewhere, so the `parentbased_` forms do the same as their roots.",
+        details: "Decided for each trace as a whole. What the sampler leaves out is counted. A \
+            flow has no parent elsewhere, so the `parentbased_` forms do the same as their \
+            roots.",
         parse: |text| choice(text, &[
             ("always_on", SamplerKind::AlwaysOn),
             ("always_off", SamplerKind::AlwaysOff),
@@ -453,10 +475,11 @@ settings! {
         flag: "resource-attributes",
         placeholder: "KEY=VALUE,…",
         preset: Preset::Nothing("none"),
-        accepted: "key=value pairs separated by commas, percent-encoded (%20 is a space, %2C a comma)",
+        accepted: "key=value pairs separated by commas, percent-encoded (%20 is a space, %2C a \
+            comma)",
         summary: "More attributes of the resource",
-        details: "`deployment.environment.name=production,site=K%C3%B6ln`. A key that the daemon sets \
-            itself is replaced, but for those that begin with `netflow.exporter.`.",
+        details: "`deployment.environment.name=production,site=K%C3%B6ln`. A key that the daemon \
+            sets itself is replaced, but for those that begin with `netflow.exporter.`.",
         parse: values::attributes,
     }
 
@@ -468,9 +491,9 @@ settings! {
         preset: Preset::Text("1000"),
         accepted: "milliseconds from 1 to 60000 (older spans are of no use to most backends)",
         summary: "Age at which a batch leaves, in milliseconds",
-        details: "In milliseconds. A batch leaves when it is this old, holds \
-            `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` spans, or reaches `NETFLOW_MAX_REQUEST_SIZE`, whichever \
-            is first. Shorter delays show flows sooner and make more and smaller requests.",
+        details: "A batch leaves when it is this old, holds `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` \
+            spans, or reaches `NETFLOW_MAX_REQUEST_SIZE`, whichever is first. Shorter delays \
+            show flows sooner and make more and smaller requests.",
         parse: |text| values::milliseconds(text, 1..=60_000),
     }
     BATCH_MAX_SPANS: usize {
@@ -527,8 +550,8 @@ settings! {
         preset: Preset::Text("8s"),
         accepted: "a duration from 0s to 1h, such as 8s",
         summary: "How long to go on delivering after SIGTERM or SIGINT",
-        details: "Container runtimes kill ten seconds after SIGTERM; give both more time if the queue is \
-            large.",
+        details: "Container runtimes kill ten seconds after SIGTERM; give both more time if the \
+            queue is large.",
         parse: |text| values::duration(text, Duration::ZERO..=HOUR),
     }
 
@@ -540,15 +563,17 @@ settings! {
         preset: Preset::Text("INFO"),
         accepted: "DEBUG, INFO, WARNING, ERROR",
         summary: "How much to log",
-        details: "In any case; `WARN` is `WARNING`. `DEBUG` shows what was understood of datagrams and \
-            flows, at a bounded rate.",
+        details: "In any case; `WARN` is `WARNING`. `DEBUG` shows what was understood of \
+            datagrams and flows, at a bounded rate.",
         parse: |text| choice(text, &[
             ("DEBUG", "debug"),
             ("INFO", "info"),
             ("WARNING", "warn"),
             ("WARN", "warn"),
             ("ERROR", "error"),
-        ]).map_err(|_| Rejection(format!("{text} is not a level (RUST_LOG takes finer directives)"))),
+        ]).map_err(|_| {
+            Rejection(format!("{text} is not a level (RUST_LOG takes finer directives)"))
+        }),
     }
     LOG_FILTER: String {
         section: Logging,
@@ -558,8 +583,8 @@ settings! {
         preset: Preset::Nothing("made from LOG_LEVEL"),
         accepted: "directives such as info,netflow2traces::deliver=debug",
         summary: "Log directives for experts; win over LOG_LEVEL",
-        details: "Directives of `tracing_subscriber::EnvFilter`: a level for everything and others for \
-            single modules, `info,netflow2traces::deliver=debug`.",
+        details: "Directives of `tracing_subscriber::EnvFilter`: a level for everything and \
+            others for single modules, `info,netflow2traces::deliver=debug`.",
         parse: |text| match tracing_subscriber::EnvFilter::builder().parse(text) {
             Ok(_) => Ok(text.to_owned()),
             Err(error) => Err(Rejection(error.to_string())),

@@ -9,7 +9,8 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::load::Mistake;
-use super::setting::{About, Preset};
+use super::setting::{About, Preset, Secrecy};
+use super::settings;
 
 /// What surrounds the process, behind a trait so that tests need not touch the real one.
 pub trait Environment {
@@ -55,6 +56,23 @@ impl Environment for Process {
     }
 }
 
+/// Pairs of names and values, and no `.env`: for tests and for programs that embed the daemon.
+impl<const N: usize> Environment for [(&str, &str); N] {
+    fn variable(&self, name: &str) -> Option<OsString> {
+        self.iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.into())
+    }
+
+    fn variable_names(&self) -> Vec<String> {
+        self.iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    fn dotenv(&self) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+}
+
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Origin {
@@ -82,14 +100,14 @@ pub struct Given {
     pub variable: String,
     pub value: String,
     pub origin: Origin,
-    pub secret: bool,
+    pub secrecy: Secrecy,
 }
 
 impl Given {
     /// Names the setting as its author wrote it, for the beginning of a message.
     #[must_use]
     pub fn named(&self) -> String {
-        let value = if self.secret { "(hidden)" } else { &self.value };
+        let value = self.secrecy.shown(&self.value);
         match self.origin {
             Origin::Flag(flag) => format!("--{flag}={value}"),
             origin => format!("{}={value} ({origin})", self.variable),
@@ -159,13 +177,13 @@ impl Sources {
                 variable: about.variable().to_owned(),
                 value: value.clone(),
                 origin: Origin::Flag(flag),
-                secret: about.secret,
+                secrecy: about.secrecy,
             });
         }
         about.variables.iter().find_map(|variable| {
             let given = self.variable(variable)?;
             Some(Given {
-                secret: about.secret,
+                secrecy: about.secrecy,
                 ..given
             })
         })
@@ -184,7 +202,7 @@ impl Sources {
             variable,
             value,
             origin,
-            secret: false,
+            secrecy: Secrecy::Open,
         })
     }
 
@@ -192,8 +210,7 @@ impl Sources {
     #[must_use]
     pub fn shown(&self, about: &About) -> (Option<String>, Option<Origin>) {
         match (self.find(about), about.preset) {
-            (Some(given), _) if given.secret => (Some("(hidden)".to_owned()), Some(given.origin)),
-            (Some(given), _) => (Some(given.value), Some(given.origin)),
+            (Some(given), _) => (Some(given.secrecy.shown(&given.value)), Some(given.origin)),
             (None, Preset::Text(text)) => (Some(text.to_owned()), None),
             (None, Preset::Computed(_) | Preset::Nothing(_)) => (None, None),
         }
@@ -250,10 +267,17 @@ fn read_dotenv(
             }
             Err(dotenvy::Error::LineParse(bad, _)) => {
                 let first = line.get() + 1 - bad.lines().count().max(1);
+                let written = text.lines().nth(first - 1).unwrap_or_default();
+                // What isn't the name of a setting may be a part of a secret.
+                let name = setting_at_start(written);
+                let place = match name {
+                    Some(name) => format!("{name} (.env, line {first})"),
+                    None => format!(".env, line {first}"),
+                };
                 mistakes.push(Mistake::new(
-                    format!(".env, line {first}"),
-                    "is not a setting; accepted: NAME=value, where a value with a space, \"#\", \
-                     \"$\" or a quote stands in 'single quotes'",
+                    place,
+                    "the line is not a setting; accepted: NAME=value, where a value with a space, \
+                     \"#\", \"$\" or a quote stands in 'single quotes'",
                 ));
             }
             Err(error) => {
@@ -264,6 +288,17 @@ fn read_dotenv(
             }
         }
     }
+}
+
+/// The name of a setting at the beginning of a line.
+fn setting_at_start(line: &str) -> Option<&'static str> {
+    let line = line.trim_start();
+    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+    let end = line
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(line.len());
+    let mut names = settings::ALL.iter().flat_map(|about| about.variables);
+    names.find(|name| **name == &line[..end]).copied()
 }
 
 /// Gives one line for each read, so that the number of lines read is known at any time.

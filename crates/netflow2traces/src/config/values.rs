@@ -99,7 +99,8 @@ pub fn count(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection>
     usize::try_from(number).map_err(|_| Rejection(format!("{text} is too large")))
 }
 
-/// Octets, or a number with a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB` (of 1000).
+/// Octets, or a number with a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB` (of
+/// 1000).
 pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -259,6 +260,9 @@ pub fn attributes(text: &str) -> Result<Vec<(String, String)>, Rejection> {
         if key.is_empty() {
             return Err(Rejection(format!("{item} lacks a name before \"=\"")));
         }
+        if key.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return Err(Rejection(format!("{key:?} is not a name")));
+        }
         if key.starts_with("netflow.exporter.") {
             return Err(Rejection(format!(
                 "{key} is written for each exporter by the daemon"
@@ -398,6 +402,7 @@ mod tests {
             "=x",
             "a=1,a=2",
             "a=%FF",
+            "a b=1",
             "netflow.exporter.address=1",
         ] {
             assert!(attributes(text).is_err(), "{text}");

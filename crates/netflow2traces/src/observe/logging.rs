@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Loaded, Log, print};
+use crate::config::{Exporter, Loaded, Log, print};
 
 /// Starts logging for the whole process.
 ///
@@ -31,16 +31,23 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
 /// Says what is about to start, and what is odd about the configuration.
 pub fn announce(loaded: &Loaded) {
     let config = &loaded.config;
+    let (exporter, otlp) = match &config.deliver.exporter {
+        Exporter::Otlp(otlp) => ("otlp", Some(otlp)),
+        Exporter::Console => ("console", None),
+        Exporter::None => ("none", None),
+    };
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        destination = %print::destination(&config.deliver.exporter),
+        exporter,
+        endpoint = otlp.map(print::endpoint),
+        protocol = otlp.map(|otlp| otlp.protocol.as_str()),
         workers = config.receive.workers,
-        attributes = ?config.translate.attributes,
-        span_time = ?config.translate.span_time,
+        attributes = config.translate.attributes.as_str(),
+        span_time = config.translate.span_time.as_str(),
         "netflow2traces starts"
     );
     for warning in &loaded.warnings {
-        warn!(warning, "the configuration has an oddity");
+        warn!(warning, "check the configuration");
     }
 }
 

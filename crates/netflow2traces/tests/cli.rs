@@ -1,0 +1,339 @@
+//! The built binary: what it prints, and its exit codes.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use netflow2traces::config::settings;
+use tempfile::TempDir;
+
+/// The binary, in an empty directory and without any environment.
+struct Program {
+    directory: TempDir,
+    command: Command,
+}
+
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Program {
+    fn new<const N: usize>(arguments: [&str; N]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netflow2traces"));
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir(directory.path());
+        Self { directory, command }
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    fn dotenv(self, text: &str) -> Self {
+        std::fs::write(self.path().join(".env"), text).unwrap();
+        self
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn run(mut self) -> Ended {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command.output().unwrap();
+        Ended {
+            code: status.code(),
+            stdout: String::from_utf8(stdout).unwrap(),
+            stderr: String::from_utf8(stderr).unwrap(),
+        }
+    }
+}
+
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+#[test]
+fn without_endpoint_it_exits_2_and_suggests_the_demo() {
+    for ended in [Program::new([]).run(), Program::new(["run"]).run()] {
+        assert_eq!(ended.code, Some(2));
+        assert!(ended.stderr.contains(ENDPOINT), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("netflow2traces demo"),
+            "{}",
+            ended.stderr
+        );
+        assert!(ended.stdout.is_empty());
+    }
+}
+
+#[test]
+fn every_mistake_has_a_line() {
+    let ended = Program::new(["--listen-port", "70000"])
+        .env("NETFLOW_WORKERS", "none")
+        .env("OTEL_EXPORTER_OTLP_CERTIFICATE", "absent.pem")
+        .dotenv("NETFLOW_ATTRIBUTES=some\n")
+        .run();
+    assert_eq!(ended.code, Some(2));
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(
+        lines[0],
+        "error: the configuration has 5 mistakes; nothing was started"
+    );
+    assert_eq!(lines.len(), 6, "{}", ended.stderr);
+    for start in [
+        "  OTEL_EXPORTER_OTLP_CERTIFICATE=absent.pem (environment): the file can't be read",
+        "  OTEL_EXPORTER_OTLP_ENDPOINT: not set",
+        "  --listen-port=70000: 70000 is not a UDP port",
+        "  NETFLOW_WORKERS=none (environment): none is not a whole number",
+        "  NETFLOW_ATTRIBUTES=some (.env, line 1): some is none of the known words",
+    ] {
+        assert!(
+            lines.iter().any(|line| line.starts_with(start)),
+            "{start}\n{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn short_help_is_one_screen_that_says_how_to_start() {
+    let ended = Program::new(["-h"]).run();
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stdout.lines().count() <= 45, "{}", ended.stdout);
+    for text in [
+        "netflow2traces demo",
+        "--otlp-endpoint http://localhost:4317",
+        "config print",
+    ] {
+        assert!(ended.stdout.contains(text), "{text}\n{}", ended.stdout);
+    }
+}
+
+#[test]
+fn long_help_explains_every_setting() {
+    for ended in [
+        Program::new(["--help"]).run(),
+        Program::new(["run", "-h"]).run(),
+        Program::new(["run", "--help"]).run(),
+        Program::new(["config", "check", "--help"]).run(),
+        Program::new(["config", "print", "--help"]).run(),
+    ] {
+        assert_eq!(ended.code, Some(0));
+        assert!(ended.stderr.is_empty());
+        for about in settings::ALL {
+            assert!(
+                ended.stdout.contains(&format!("--{}", about.flag)),
+                "{}",
+                about.flag
+            );
+            assert!(
+                ended.stdout.contains(about.variable()),
+                "{}",
+                about.variable()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_demo_has_its_flags_and_none_of_the_backend() {
+    let ended = Program::new(["demo", "--help"]).run();
+    assert_eq!(ended.code, Some(0));
+    for flag in [
+        "--no-traffic",
+        "--http-port",
+        "--listen-port",
+        "--attributes",
+    ] {
+        assert!(ended.stdout.contains(flag), "{flag}");
+    }
+    assert!(!ended.stdout.contains("--otlp-"));
+    assert_eq!(
+        Program::new(["demo", "--otlp-endpoint", "http://a:1"])
+            .run()
+            .code,
+        Some(2)
+    );
+    assert_eq!(
+        Program::new(["demo", "--http-port", "99999"]).run().code,
+        Some(2)
+    );
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let ended = Program::new(["--version"]).run();
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(
+        ended.stdout,
+        format!("netflow2traces {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn an_unknown_flag_gets_a_suggestion_and_exit_code_2() {
+    let ended = Program::new(["--listen-prt", "1"]).run();
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("--listen-port"), "{}", ended.stderr);
+    assert_eq!(Program::new(["fly"]).run().code, Some(2));
+}
+
+#[test]
+fn flags_before_the_command_are_told_where_to_stand() {
+    let ended = Program::new(["--listen-port", "1", "demo"]).run();
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("flags stand after the command"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn print_shows_values_and_origins() {
+    let ended = Program::new(["config", "print", "--scale-sampled", "--listen-port=9995"])
+        .env(ENDPOINT, "http://tempo:4317")
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2")
+        .dotenv("NETFLOW_LISTEN_PORT=1\nNETFLOW_WORKERS=3\n")
+        .run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let has = |words: &str| {
+        let found = ended
+            .stdout
+            .lines()
+            .any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") == words);
+        assert!(found, "{words}\n{}", ended.stdout);
+    };
+    has("NETFLOW_SCALE_SAMPLED true flag --scale-sampled");
+    has("NETFLOW_LISTEN_PORT 9995 flag --listen-port");
+    has("NETFLOW_WORKERS 3 .env, line 2");
+    has("OTEL_EXPORTER_OTLP_ENDPOINT http://tempo:4317 environment");
+    has("OTEL_EXPORTER_OTLP_HEADERS (hidden) environment");
+    has("NETFLOW_QUEUE_SIZE 64MiB default");
+    has("receives on 0.0.0.0:9995 (UDP), 3 workers");
+    has("sends to http://tempo:4317 by grpc");
+    assert!(!ended.stdout.contains("hunter2"));
+}
+
+#[test]
+fn print_shows_the_values_also_when_there_are_mistakes() {
+    let ended = Program::new(["config", "print"])
+        .env("NETFLOW_WORKERS", "0")
+        .run();
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stdout.contains("NETFLOW_QUEUE_SIZE"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stderr.contains("NETFLOW_WORKERS=0"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn check_says_whether_it_is_sound() {
+    let sound = Program::new(["config", "check"])
+        .env(ENDPOINT, "http://tempo:4317")
+        .env("NETFLOW_WORKRS", "2")
+        .run();
+    assert_eq!(sound.code, Some(0), "{}", sound.stderr);
+    assert!(
+        sound.stdout.starts_with("The configuration is sound.\n"),
+        "{}",
+        sound.stdout
+    );
+    assert!(
+        sound.stdout.contains("did you mean NETFLOW_WORKERS?"),
+        "{}",
+        sound.stdout
+    );
+    let unsound = Program::new(["config", "check"]).run();
+    assert_eq!(unsound.code, Some(2));
+    assert!(unsound.stdout.is_empty());
+    assert!(unsound.stderr.contains(ENDPOINT));
+}
+
+#[test]
+fn a_mistake_in_dotenv_names_the_line() {
+    let ended = Program::new(["config", "check"])
+        .env(ENDPOINT, "http://tempo:4317")
+        .dotenv("# ours\nNETFLOW_WORKERS 3\n")
+        .run();
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended
+            .stderr
+            .contains("NETFLOW_WORKERS (.env, line 2): the line is not a setting"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_directory_named_dotenv_is_left_alone() {
+    let program = Program::new(["config", "check"]).env(ENDPOINT, "http://tempo:4317");
+    std::fs::create_dir(program.path().join(".env")).unwrap();
+    assert_eq!(program.run().code, Some(0));
+}
+
+#[test]
+fn the_log_is_json_on_stderr_and_a_port_in_use_ends_with_1() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ended = Program::new(["--listen-host", "127.0.0.1", "--log-format=json"])
+        .env(
+            "NETFLOW_LISTEN_PORT",
+            &taken.local_addr().unwrap().port().to_string(),
+        )
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .env("NETFLOW_WORKRS", "2")
+        .run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stdout.is_empty());
+    let lines: Vec<serde_json::Value> = ended
+        .stderr
+        .lines()
+        .map_while(|line| serde_json::from_str(line).ok())
+        .collect();
+    assert_eq!(lines[0]["message"], "netflow2traces starts");
+    assert_eq!(lines[0]["level"], "INFO");
+    assert_eq!(lines[0]["exporter"], "none");
+    assert_eq!(lines[1]["level"], "WARN");
+    assert!(
+        lines[1]["warning"]
+            .as_str()
+            .unwrap()
+            .contains("NETFLOW_WORKERS")
+    );
+    assert!(
+        ended.stderr.lines().last().unwrap().starts_with("error: "),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn the_level_holds_back_what_is_below() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ended = Program::new(["--listen-host", "127.0.0.1", "--log-level", "warning"])
+        .env(
+            "NETFLOW_LISTEN_PORT",
+            &taken.local_addr().unwrap().port().to_string(),
+        )
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .run();
+    assert_eq!(ended.code, Some(1));
+    assert!(!ended.stderr.contains("INFO"), "{}", ended.stderr);
+}

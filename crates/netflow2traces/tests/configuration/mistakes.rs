@@ -1,0 +1,373 @@
+//! What can't be used is told once, with where it stands and what is accepted; secrets aren't.
+
+use netflow2traces::config::sources::Origin;
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn every_setting_refuses_what_it_does_not_accept() {
+    let any_text = ["service-name", "service-version"];
+    for about in settings::ALL
+        .iter()
+        .filter(|about| !any_text.contains(&about.flag))
+    {
+        for variable in about.variables {
+            let mistakes = Surroundings::sound()
+                .env(variable, "\u{7f} //=/ @:x")
+                .mistakes();
+            let line = mistakes.iter().find(|line| line.starts_with(variable));
+            let line = line.unwrap_or_else(|| panic!("{variable}: {mistakes:?}"));
+            assert!(line.contains("(environment): "), "{line}");
+            assert!(
+                line.ends_with(&format!("accepted: {}", about.accepted)),
+                "{line}"
+            );
+            assert_eq!(line.lines().count(), 1, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_can_not_be_used_says_which_where_why_and_what_is_accepted() {
+    for (variable, value, line) in [
+        (
+            "NETFLOW_LISTEN_PORT",
+            "2055,99999",
+            "NETFLOW_LISTEN_PORT=2055,99999 (environment): 99999 is not a UDP port; accepted: UDP \
+             ports from 0 to 65535, separated by commas; 0 lets the system choose",
+        ),
+        (
+            "NETFLOW_WORKERS",
+            "0",
+            "NETFLOW_WORKERS=0 (environment): 0 is too small; accepted: a whole number from 1 to 256",
+        ),
+        (
+            "NETFLOW_MAX_REQUEST_SIZE",
+            "4k",
+            "NETFLOW_MAX_REQUEST_SIZE=4k (environment): 4k may mean 4KiB or 4KB; accepted: a size \
+             from 64KiB (the spans of one large datagram) to 64MiB",
+        ),
+        (
+            "NETFLOW_SHUTDOWN_TIMEOUT",
+            "8",
+            "NETFLOW_SHUTDOWN_TIMEOUT=8 (environment): 8 lacks a unit (write 8s for seconds); \
+             accepted: a duration from 0s to 1h, such as 8s",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "http/thrift",
+            "OTEL_EXPORTER_OTLP_PROTOCOL=http/thrift (environment): http/thrift is not a protocol of \
+             OTLP; accepted: grpc, http/protobuf (or http), http/json",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+            "10s",
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT=10s (environment): write 10s as 10000; accepted: \
+             milliseconds from 1 to 600000",
+        ),
+        (
+            "NETFLOW_TRACE_SHAPE",
+            "conversation",
+            "NETFLOW_TRACE_SHAPE=conversation (environment): conversation is not part of this version \
+             yet; accepted: packet",
+        ),
+        (
+            "OTEL_METRICS_EXPORTER",
+            "otlp",
+            "OTEL_METRICS_EXPORTER=otlp (environment): otlp is not part of this version yet; \
+             accepted: none",
+        ),
+    ] {
+        assert_eq!(
+            Surroundings::sound().env(variable, value).mistakes(),
+            [line]
+        );
+    }
+}
+
+#[test]
+fn a_mistake_names_the_flag_or_the_line_of_dotenv() {
+    let flag = Surroundings::sound().flag("workers", "many").mistakes();
+    assert!(
+        flag[0].starts_with("--workers=many: many is not a whole number; "),
+        "{flag:?}"
+    );
+    let dotenv = Surroundings::sound()
+        .dotenv("# workers\n\nNETFLOW_WORKERS='many'\n")
+        .mistakes();
+    assert!(
+        dotenv[0].starts_with("NETFLOW_WORKERS=many (.env, line 3): "),
+        "{dotenv:?}"
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_together() {
+    let mistakes = Surroundings::default()
+        .env("NETFLOW_WORKERS", "0")
+        .dotenv("LOG_LEVEL=LOUD")
+        .flag("attributes", "some")
+        .mistakes();
+    let settings: Vec<&str> = mistakes
+        .iter()
+        .filter_map(|line| line.split([':', '=']).next())
+        .collect();
+    assert_eq!(
+        settings,
+        [
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "NETFLOW_WORKERS",
+            "--attributes",
+            "LOG_LEVEL"
+        ]
+    );
+}
+
+#[test]
+fn settings_without_effect_give_a_warning() {
+    for (variable, value) in [
+        ("NETFLOW_SPAN_MAX_AGE", "10s"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "2048"),
+    ] {
+        let warnings = Surroundings::sound().env(variable, value).warnings();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with(variable), "{warnings:?}");
+        assert!(warnings[0].contains("has no effect"), "{warnings:?}");
+    }
+    let surroundings = Surroundings::sound()
+        .env("NETFLOW_SPAN_TIME", "clamped")
+        .env("NETFLOW_SPAN_MAX_AGE", "10s");
+    assert!(surroundings.warnings().is_empty());
+    assert_eq!(surroundings.config().translate.span_max_age, seconds(10));
+}
+
+#[test]
+fn a_request_must_fit_into_the_queue() {
+    let mistakes = Surroundings::sound()
+        .env("NETFLOW_QUEUE_SIZE", "1MiB")
+        .flag("max-request-size", "2MiB")
+        .mistakes();
+    assert_eq!(mistakes.len(), 1);
+    assert!(
+        mistakes[0]
+            .starts_with("NETFLOW_QUEUE_SIZE=1MiB (environment) and --max-request-size=2MiB"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let secret = "hunter2";
+    let sound = Surroundings::sound()
+        .env(
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            format!("Authorization=Bearer%20{secret}"),
+        )
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http")
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://tempo:4318/?key={secret}"),
+        );
+    let loaded = sound.loaded();
+    let shown = format!(
+        "{}{}{:?}{:?}",
+        print::table(&sound.sources(), &machine()),
+        print::summary(&loaded.config),
+        loaded.warnings,
+        sound.otlp().headers
+    );
+    assert!(!shown.contains(secret), "{shown}");
+    assert!(shown.contains("(hidden)"), "{shown}");
+
+    for surroundings in [
+        sound.clone().env("OTEL_EXPORTER_OTLP_HEADERS", secret),
+        sound.clone().flag("otlp-headers", secret),
+        sound
+            .clone()
+            .env("OTEL_EXPORTER_OTLP_METRICS_HEADERS", secret),
+        sound.clone().env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://me:{secret}@tempo"),
+        ),
+        sound
+            .clone()
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("me:{secret}@tempo")),
+        sound
+            .clone()
+            .dotenv(&format!("OTEL_EXPORTER_OTLP_HEADERS=a=b {secret}")),
+        sound.dotenv(&format!("OTEL_EXPORTER_OTLP_HEADERS='a={secret}")),
+    ] {
+        let mistakes = surroundings.mistakes();
+        assert!(!mistakes.concat().contains(secret), "{mistakes:?}");
+        let table = print::table(&surroundings.sources(), &machine());
+        assert!(!table.contains(secret), "{table}");
+    }
+}
+
+#[test]
+fn a_line_that_is_no_setting_is_named_and_the_others_hold() {
+    let surroundings = Surroundings::sound().dotenv(
+        "\u{feff}NETFLOW_WORKERS=3\r\n\n# a comment\nnonsense\nNETFLOW_LISTEN_PORT=1 2\n\
+         export LOG_LEVEL=DEBUG # fine\nNETFLOW_ATTRIBUTES='all\nNETFLOW_SPAN_TIME=flow\n",
+    );
+    let mistakes = surroundings.mistakes();
+    let lines: Vec<&str> = mistakes
+        .iter()
+        .filter_map(|line| line.split(": ").next())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ".env, line 4",
+            "NETFLOW_LISTEN_PORT (.env, line 5)",
+            "NETFLOW_ATTRIBUTES (.env, line 7)"
+        ]
+    );
+    assert!(mistakes[0].contains("NAME=value"), "{mistakes:?}");
+    let table = print::table(&surroundings.sources(), &machine());
+    let workers = table
+        .lines()
+        .find(|line| line.contains("NETFLOW_WORKERS"))
+        .unwrap();
+    assert!(
+        workers.contains(" 3 ") && workers.ends_with(".env, line 1"),
+        "{workers}"
+    );
+    let level = table
+        .lines()
+        .find(|line| line.contains("LOG_LEVEL "))
+        .unwrap();
+    assert!(
+        level.contains("DEBUG") && level.ends_with(".env, line 6"),
+        "{level}"
+    );
+}
+
+#[test]
+fn a_dotenv_that_can_not_be_read_is_a_mistake() {
+    let mistakes = Surroundings {
+        dotenv_fails: true,
+        ..Surroundings::sound()
+    }
+    .mistakes();
+    assert_eq!(mistakes, [".env: can't be read: permission denied"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_value_that_is_not_text_is_a_mistake_where_it_matters() {
+    use std::os::unix::ffi::OsStringExt;
+    let octets = OsString::from_vec(vec![0xff]);
+    let surroundings = Surroundings::sound()
+        .env("LS_COLORS", octets.clone())
+        .env("NETFLOW_WORKERS", octets);
+    assert_eq!(
+        surroundings.mistakes(),
+        ["NETFLOW_WORKERS (environment): the value is not UTF-8"]
+    );
+}
+
+#[test]
+fn settings_of_later_versions_are_refused() {
+    for variable in [
+        "NETFLOW_ALLOWED_EXPORTERS",
+        "NETFLOW_TEMPLATE_STORE",
+        "NETFLOW_MAX_RATE_PER_EXPORTER",
+        "NETFLOW_CONVERSATION_WINDOW",
+        "NETFLOW_SPOOL_DIR",
+        "NETFLOW_SPOOL_MAX_SIZE",
+        "NETFLOW_ADMIN_PORT",
+        "NETFLOW_INPUT",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+    ] {
+        let mistakes = Surroundings::sound().env(variable, "x").mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].starts_with(&format!("{variable} (environment): this version ")));
+        assert!(
+            settings::ALL
+                .iter()
+                .all(|about| !about.variables.contains(&variable))
+        );
+    }
+}
+
+#[test]
+fn misspelt_names_get_a_hint() {
+    for (misspelt, meant) in [
+        ("NETFLOW_LISTENPORT", "NETFLOW_LISTEN_PORT"),
+        ("NETFLOW_WORKER", "NETFLOW_WORKERS"),
+        ("NETFLOW_LISTEN_PORTS", "NETFLOW_LISTEN_PORT"),
+        ("OTEL_EXPORTER_OTLP_ENDPIONT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("OTEL_EXPORTER_OTLP_HEADER", "OTEL_EXPORTER_OTLP_HEADERS"),
+    ] {
+        let warnings = Surroundings::sound().env(misspelt, "x").warnings();
+        assert_eq!(
+            warnings,
+            [format!(
+                "{misspelt} (environment) is not a setting; did you mean {meant}?"
+            )]
+        );
+    }
+    let unlike = Surroundings::sound().dotenv("NETFLOW_XYZZY=1").warnings();
+    assert!(
+        unlike[0].starts_with("NETFLOW_XYZZY (.env, line 1) is not a setting"),
+        "{unlike:?}"
+    );
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    let surroundings = Surroundings::sound()
+        .env("OTEL_LOGS_EXPORTER", "otlp")
+        .env("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://loki")
+        .env("OTEL_PROPAGATORS", "b3")
+        .env("NETFLOW_SERVICE_HOST", "10.0.0.1")
+        .env("NETFLOW_SERVICE_PORT_FLOWS", "2055")
+        .env("NETFLOW_PORT", "udp://10.0.0.1:2055")
+        .env("NETFLOW_PORT_2055_UDP_ADDR", "10.0.0.1")
+        .env("PATH", "/bin");
+    assert!(
+        surroundings.warnings().is_empty(),
+        "{:?}",
+        surroundings.warnings()
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_value_panics_and_each_mistake_is_one_line(
+        index in 0..settings::ALL.len(),
+        value in "[ -~äß%=,:/@\\[\\]\t\n\u{0}\u{ff}]{0,40}",
+    ) {
+        let variable = settings::ALL[index].variables[0];
+        let surroundings = Surroundings::sound().env(variable, value);
+        if let Err(found) = load(Purpose::Run, &surroundings.sources(), &machine()) {
+            for mistake in found.mistakes {
+                prop_assert_eq!(mistake.to_string().lines().count(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn no_dotenv_panics(text in "([A-Z_= '\"#$\\\\{}\u{a0}\n\r]|NETFLOW_WORKERS=|é){0,60}") {
+        let sources = Surroundings::sound().dotenv(&text).sources();
+        for mistake in sources.mistakes() {
+            prop_assert!(mistake.to_string().contains(".env, line "), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn the_line_of_a_setting_in_dotenv_is_counted(
+        before in proptest::collection::vec("(#[ a-z'\"]{0,20}|[A-Z]{1,9}=[a-z]{0,9}|)\r?", 0..20),
+        length in 1_usize..20_000,
+    ) {
+        let value = "a".repeat(length);
+        let text = format!("{}OTEL_SERVICE_NAME={value}", before.join("\n") + "\n");
+        let sources = Surroundings::sound().dotenv(&text).sources();
+        let given = sources.variable("OTEL_SERVICE_NAME").expect("set");
+        prop_assert_eq!(given.origin, Origin::DotEnv(before.len().max(1) + 1));
+        prop_assert_eq!(given.value, value);
+    }
+}
