@@ -234,7 +234,6 @@ fn command() -> clap::Command {
         .about(ABOUT)
         .after_help(START)
         .max_term_width(100)
-        .disable_help_subcommand(true)
         .args_conflicts_with_subcommands(true)
         .args(only_in_long_help(setting_flags(|_| true)))
         .subcommand(
@@ -263,7 +262,6 @@ fn command() -> clap::Command {
             )
             .subcommand_required(true)
             .arg_required_else_help(true)
-            .disable_help_subcommand(true)
             .subcommand(
                 subcommand("check", check)
                     .after_help(MORE)

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use std::ffi::OsString;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use netflow2traces::cli::{self, DemoOptions};
 use netflow2traces::config::settings;
 use tempfile::TempDir;
 
@@ -336,4 +338,62 @@ fn the_level_holds_back_what_is_below() {
         .run();
     assert_eq!(ended.code, Some(1));
     assert!(!ended.stderr.contains("INFO"), "{}", ended.stderr);
+}
+
+#[test]
+fn options_of_the_demo_reach_it() {
+    let parsed = |arguments: &[&str]| {
+        let arguments = ["netflow2traces", "demo"]
+            .iter()
+            .chain(arguments)
+            .map(OsString::from);
+        match cli::parse(arguments, &[("NETFLOW_LISTEN_PORT", "9995")]) {
+            Ok(cli::Command::Demo(options, loaded)) => (options, loaded.config.receive.listen),
+            other => unreachable!("{other:?}"),
+        }
+    };
+    let listen = vec!["0.0.0.0:9995".parse().unwrap()];
+    let default = DemoOptions {
+        traffic: true,
+        http_port: 3200,
+    };
+    assert_eq!(parsed(&[]), (default, listen));
+    let given = DemoOptions {
+        traffic: false,
+        http_port: 0,
+    };
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let flags = [
+        "--no-traffic",
+        "--http-port=0",
+        "--listen-host=127.0.0.1",
+        "--listen-port",
+        "0",
+    ];
+    assert_eq!(parsed(&flags), (given, listen));
+}
+
+#[test]
+fn a_switch_does_not_swallow_the_word_after_it() {
+    let parsed = |arguments: &[&str]| {
+        let arguments = ["netflow2traces"]
+            .iter()
+            .chain(arguments)
+            .map(OsString::from);
+        match cli::parse(arguments, &[(ENDPOINT, "http://tempo:4317")]) {
+            Ok(cli::Command::Run(loaded)) => loaded.config.translate.scale_sampled,
+            other => unreachable!("{other:?}"),
+        }
+    };
+    assert!(!parsed(&["run"]));
+    assert!(parsed(&["run", "--scale-sampled", "--workers", "1"]));
+    assert!(parsed(&["--scale-sampled=yes"]));
+    assert!(!parsed(&["--scale-sampled=false"]));
+}
+
+#[test]
+fn help_is_a_command_too() {
+    let ended = Program::new(["help", "demo"]).run();
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stdout.contains("--no-traffic"), "{}", ended.stdout);
 }

@@ -291,7 +291,8 @@ impl Loader<'_> {
 
     /// `None` is a mistake that has been noted, or an endpoint that isn't needed.
     fn otlp(&mut self, needed: bool) -> Option<Otlp> {
-        let endpoint = self.given_endpoint();
+        let (setting, endpoint) = self.given_endpoint();
+        let general = &settings::OTLP_ENDPOINT;
         let protocol = self.value(&settings::OTLP_PROTOCOL);
         let headers = self.optional(&settings::OTLP_HEADERS).unwrap_or_default();
         let compression = self.value(&settings::OTLP_COMPRESSION);
@@ -301,17 +302,17 @@ impl Loader<'_> {
         if !needed {
             return None;
         }
-        let (setting, text, given) = match endpoint {
-            Endpoint::Given(setting, text, given) => (setting, text, given),
+        let (text, given) = match endpoint {
+            Endpoint::Given(text, given) => (text, given),
             Endpoint::Unusable => return None,
             Endpoint::Unset => {
                 self.mistakes
-                    .push(Mistake::new("OTEL_EXPORTER_OTLP_ENDPOINT", NO_ENDPOINT));
+                    .push(Mistake::new(general.about.variable(), NO_ENDPOINT));
                 return None;
             }
         };
-        let general = std::ptr::eq(setting, &raw const settings::OTLP_ENDPOINT);
-        let uri = match otlp::endpoint(&text, protocol, general, insecure) {
+        let is_general = setting.about.flag == general.about.flag;
+        let uri = match otlp::endpoint(&text, protocol, is_general, insecure) {
             Ok(uri) => uri,
             Err(rejection) => {
                 self.reject(setting, &given, &rejection);
@@ -345,7 +346,7 @@ impl Loader<'_> {
     }
 
     /// The form for traces wins, but a flag wins over both variables.
-    fn given_endpoint(&mut self) -> Endpoint {
+    fn given_endpoint(&mut self) -> (&'static Setting<String>, Endpoint) {
         let candidates = [&settings::OTLP_TRACES_ENDPOINT, &settings::OTLP_ENDPOINT];
         let by_flag = |setting: &&Setting<String>| {
             self.is_set(setting)
@@ -357,11 +358,11 @@ impl Loader<'_> {
                 .find(|setting| self.is_set(setting).is_some())
         });
         let Some(setting) = chosen else {
-            return Endpoint::Unset;
+            return (&settings::OTLP_ENDPOINT, Endpoint::Unset);
         };
         match self.given(setting) {
-            Some((text, given)) => Endpoint::Given(setting, text, given),
-            None => Endpoint::Unusable,
+            Some((text, given)) => (setting, Endpoint::Given(text, given)),
+            None => (setting, Endpoint::Unusable),
         }
     }
 
@@ -407,7 +408,7 @@ impl Loader<'_> {
 }
 
 enum Endpoint {
-    Given(&'static Setting<String>, String, Given),
+    Given(String, Given),
     /// Set to something that can't be used, and noted.
     Unusable,
     Unset,
