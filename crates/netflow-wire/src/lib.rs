@@ -31,3 +31,4 @@ pub use template::{
     FieldSpecifier, Template, TemplateRecord, TemplateRecords, V9_SCOPE, VARIABLE_LENGTH,
 };
 pub use template_cache::{Learning, Learnt, TemplateCache, TemplateKey};
+pub mod ie;
