@@ -32,3 +32,6 @@ pub use template::{
 };
 pub use template_cache::{Learning, Learnt, TemplateCache, TemplateKey};
 pub mod ie;
+
+#[cfg(feature = "write")]
+pub mod write;
