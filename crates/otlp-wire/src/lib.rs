@@ -6,5 +6,11 @@
 #![warn(missing_docs)]
 
 mod batch;
+mod fields;
+mod read;
+pub mod response;
+mod split;
 
 pub use batch::{EncodedBatch, UnixNanos};
+pub use read::WireError;
+pub use split::split;
