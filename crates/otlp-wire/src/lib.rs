@@ -8,12 +8,18 @@
 
 pub mod attributes;
 mod batch;
+mod fields;
 pub mod proto;
+mod read;
 mod request;
+pub mod response;
 mod span;
+mod split;
 pub mod text;
 
 pub use attributes::{Key, Value};
 pub use batch::{EncodedBatch, UnixNanos};
+pub use read::WireError;
 pub use request::ResourceFront;
 pub use span::{SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId};
+pub use split::split;
