@@ -20,7 +20,7 @@ pub enum WireError {
     FieldNumber,
     /// A wire type is reserved, or a group.
     #[error("wire type {0} is not in use")]
-    WireType(u8),
+    WireType(u32),
     /// A known field has another wire type than its definition.
     #[error("field {0} has the wrong wire type")]
     FieldType(u32),
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
                 Value::Octets(octets)
             }
             5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
-            other => return Err(WireError::WireType(other as u8)),
+            other => return Err(WireError::WireType(other)),
         };
         Ok(Field { number, value })
     }

@@ -182,13 +182,14 @@ pub fn decode_binary_header(value: &[u8]) -> Option<Vec<u8>> {
 /// For bodies that are neither protobuf nor JSON.
 #[must_use]
 pub fn bounded_text(octets: &[u8]) -> String {
-    let Some((kept, _)) = octets.split_at_checked(MAX_ERROR_TEXT + 1) else {
-        return String::from_utf8_lossy(octets).into_owned();
-    };
+    // More than fits, so that a character cut here is cut off again below.
+    let kept = octets.get(..=MAX_ERROR_TEXT).unwrap_or(octets);
     let mut text = String::from_utf8_lossy(kept).into_owned();
-    // A replacement character is longer than what it stands for, so the text is bounded here.
-    text.truncate(text.floor_char_boundary(MAX_ERROR_TEXT - '…'.len_utf8()));
-    text.push('…');
+    // A replacement character may be longer than what it stands for.
+    if text.len() > MAX_ERROR_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_ERROR_TEXT - '…'.len_utf8()));
+        text.push('…');
+    }
     text
 }
 
@@ -420,8 +421,12 @@ mod tests {
     #[test]
     fn retry_info_is_found_among_the_details() {
         assert_eq!(retry_after(&[0x08, 2, 0x10, 5]), Some(Duration::new(2, 5)));
-        let mut two = status("type.googleapis.com/google.rpc.ErrorInfo", b"\xff");
-        two.extend(&status("example.org/google.rpc.RetryInfo", &field(1, &[0x08, 7]))[13..]);
+        // Two messages in a row are one with the details of both.
+        let two = [
+            status("type.googleapis.com/google.rpc.ErrorInfo", b"\xff"),
+            status("example.org/google.rpc.RetryInfo", &field(1, &[0x08, 7])),
+        ]
+        .concat();
         assert_eq!(read_retry_info(&two), Some(Duration::from_secs(7)));
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::batch::EncodedBatch;
 use crate::fields;
+use crate::proto::push_delimited;
 use crate::read::{Field, Reader, WireError};
 
 /// Name of the spans that stand for flow records.
@@ -240,23 +241,9 @@ fn cut_message(
             let inner_start = end - inner.len();
             let (inner_left, inner_right) =
                 cut_message(inner, cut.saturating_sub(inner_start), deeper)?;
-            push_message(&mut left, number, &inner_left);
-            push_message(&mut right, number, &inner_right);
+            push_delimited(&mut left, number, &inner_left);
+            push_delimited(&mut right, number, &inner_right);
         }
     }
     Ok((left, right))
-}
-
-fn push_message(out: &mut Vec<u8>, number: u32, message: &[u8]) {
-    push_varint(out, u64::from(number << 3 | 2));
-    push_varint(out, message.len() as u64);
-    out.extend_from_slice(message);
-}
-
-fn push_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.push(value.to_le_bytes()[0]);
 }
