@@ -1,1 +1,34 @@
-fn main() {}
+//! Arguments → configuration → logging → app. Exit codes: 0 all went well; 1 it could not run, or data
+//! was lost; 2 the arguments or the configuration can't be used.
+
+use std::process::ExitCode;
+
+use netflow2traces::cli::{self, Command, Failure};
+use netflow2traces::config::sources::Process;
+use netflow2traces::observe::logging;
+
+fn main() -> ExitCode {
+    cli::parse(std::env::args_os(), &Process)
+        .and_then(execute)
+        .unwrap_or_else(|failure| failure.report())
+}
+
+fn execute(command: Command) -> Result<ExitCode, Failure> {
+    let (demo, loaded) = match command {
+        Command::ConfigCheck(loaded) => return Ok(cli::show_check(&loaded)),
+        Command::ConfigPrint(table, loaded) => return cli::show_settings(&table, loaded),
+        Command::Run(loaded) => (None, loaded),
+        Command::Demo(options, loaded) => (Some(options), loaded),
+    };
+    logging::start(&loaded.config.log).map_err(Failure::Running)?;
+    logging::announce(&loaded);
+    // APP: `match demo { None => app::run(config), Some(options) => app::demo(options, config) }`
+    let missing = if demo.is_some() {
+        "app::demo"
+    } else {
+        "app::run"
+    };
+    Err(Failure::Running(anyhow::anyhow!(
+        "{missing} is not wired to main yet"
+    )))
+}

@@ -1,8 +1,28 @@
 //! What the program uses: every value checked, every size in octets, every address resolved.
+//!
+//! In two stages: [`Sources`] is what flags, environment and `.env` say; [`load()`] makes a
+//! [`Config`] of it, or a list of all [`Mistakes`]. After that no code can meet an invalid value.
+
+mod later;
+mod load;
+mod otlp;
+pub mod print;
+pub mod reference;
+mod resource;
+pub mod setting;
+pub mod settings;
+pub mod sources;
+pub mod values;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use load::{Loaded, Mistake, Mistakes, Purpose, load};
+pub use resource::Machine;
+pub use sources::{Environment, Flags, Sources};
 
 /// The effective configuration of the daemon.
 #[derive(Clone, Debug)]
@@ -31,6 +51,10 @@ pub struct Translate {
     pub template_lifetime: Duration,
     pub max_exporters: usize,
     pub max_templates_per_exporter: usize,
+    /// The most specific network first, so that the first that matches holds.
+    pub sampling_override: Vec<SamplingOverride>,
+    /// Multiply bytes and packets by the sampling interval.
+    pub scale_sampled: bool,
     pub span_time: SpanTime,
     pub span_max_age: Duration,
     pub attributes: AttributeLevel,
@@ -40,10 +64,18 @@ pub struct Translate {
     pub resource: Vec<(String, String)>,
     /// A batch leaves when it is this old …
     pub batch_delay: Duration,
-    /// … or holds this many spans …
+    /// … or holds this many spans (`usize::MAX`: any number) …
     pub batch_max_spans: usize,
     /// … or would grow past this many octets.
     pub batch_max_octets: usize,
+}
+
+/// An item of `NETFLOW_SAMPLING_OVERRIDE`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SamplingOverride {
+    pub exporters: IpNet,
+    /// One packet in so many is seen; at least 1.
+    pub interval: u32,
 }
 
 /// `NETFLOW_SPAN_TIME`.
@@ -72,6 +104,14 @@ pub enum TraceSampler {
     Ratio(f64),
 }
 
+/// The words of `OTEL_TRACES_SAMPLER`, without the argument.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SamplerKind {
+    AlwaysOn,
+    AlwaysOff,
+    Ratio,
+}
+
 /// Stage 3: where batches go.
 #[derive(Clone, Debug)]
 pub struct Deliver {
@@ -86,12 +126,24 @@ pub struct Deliver {
 
 /// `OTEL_TRACES_EXPORTER`.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Exporter {
     Otlp(Otlp),
     /// One JSON line a span on stdout.
     Console,
     None,
 }
+
+/// The words of `OTEL_TRACES_EXPORTER`, without their settings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ExporterKind {
+    Otlp,
+    Console,
+    None,
+}
+
+/// Names in lower case, values percent-decoded and marked as sensitive.
+pub type Headers = Vec<(http::HeaderName, http::HeaderValue)>;
 
 /// An OTLP endpoint and how to speak to it.
 #[derive(Clone, Debug)]
@@ -100,8 +152,7 @@ pub struct Otlp {
     /// Complete: for HTTP with its path (`/v1/traces` already appended to a generic endpoint), for
     /// gRPC scheme, host and port.
     pub endpoint: http::Uri,
-    /// Names in lower case, values percent-decoded.
-    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub headers: Headers,
     pub compression: Compression,
     /// Of one request.
     pub timeout: Duration,
@@ -137,6 +188,30 @@ pub struct Log {
     /// A `tracing_subscriber::EnvFilter` text, made of `LOG_LEVEL` or `RUST_LOG`.
     pub filter: String,
     pub json: bool,
+}
+
+impl Protocol {
+    /// The word of `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::HttpProtobuf => "http/protobuf",
+            Self::HttpJson => "http/json",
+        }
+    }
+}
+
+impl Compression {
+    /// The word of `OTEL_EXPORTER_OTLP_COMPRESSION`, which is also the content coding.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 impl Receive {

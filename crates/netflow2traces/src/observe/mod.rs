@@ -1,1 +1,3 @@
-//! observe
+//! What people see of the daemon while it runs.
+
+pub mod logging;

@@ -1,0 +1,318 @@
+//! The command line: arguments and environment in, a command with its sound configuration out.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches};
+
+use crate::config::setting::{About, Section};
+use crate::config::{
+    Environment, Flags, Loaded, Machine, Mistakes, Purpose, Sources, load, print, settings,
+};
+
+/// What to do.
+#[derive(Debug)]
+pub enum Command {
+    Run(Loaded),
+    Demo(DemoOptions, Loaded),
+    ConfigCheck(Loaded),
+    /// The table of settings, and what they amount to. The table is shown in any case.
+    ConfigPrint(String, Result<Loaded, Mistakes>),
+}
+
+/// What only `demo` has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DemoOptions {
+    /// Make traffic; without it the demo waits for real exporters.
+    pub traffic: bool,
+    /// TCP port of the embedded backend's HTTP API on loopback; 0 lets the system choose.
+    pub http_port: u16,
+}
+
+/// Why there is nothing more to do.
+#[derive(Debug)]
+pub enum Failure {
+    /// The arguments can't be understood, or asked for help or the version.
+    CommandLine(clap::Error),
+    Configuration(Mistakes),
+    /// The program started and could not go on.
+    Running(anyhow::Error),
+}
+
+/// Understands the arguments, the first of which is the program's name.
+///
+/// # Errors
+/// When the arguments or the configuration can't be used, and when help or the version was asked for.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &dyn Environment,
+) -> Result<Command, Failure> {
+    let matches = command()
+        .try_get_matches_from(arguments)
+        .map_err(Failure::CommandLine)?;
+    let machine = Machine::read();
+    let load_for = |purpose, matches: &ArgMatches| {
+        let sources = Sources::collect(flags(matches), environment);
+        let loaded = load(purpose, &sources, &machine);
+        (sources, loaded)
+    };
+    match matches.subcommand() {
+        Some(("demo", matches)) => {
+            let loaded = load_for(Purpose::Demo, matches)
+                .1
+                .map_err(Failure::Configuration)?;
+            let options = DemoOptions {
+                traffic: !matches.get_flag("no-traffic"),
+                http_port: matches
+                    .get_one("http-port")
+                    .copied()
+                    .unwrap_or(DEMO_HTTP_PORT),
+            };
+            Ok(Command::Demo(options, loaded))
+        }
+        Some(("config", matches)) => match matches.subcommand() {
+            Some(("print", matches)) => {
+                let (sources, loaded) = load_for(Purpose::Run, matches);
+                Ok(Command::ConfigPrint(
+                    print::table(&sources, &machine),
+                    loaded,
+                ))
+            }
+            Some((_, matches)) => {
+                let loaded = load_for(Purpose::Run, matches)
+                    .1
+                    .map_err(Failure::Configuration)?;
+                Ok(Command::ConfigCheck(loaded))
+            }
+            None => unreachable!("clap requires a subcommand of config"),
+        },
+        Some((_, matches)) => Ok(Command::Run(
+            load_for(Purpose::Run, matches)
+                .1
+                .map_err(Failure::Configuration)?,
+        )),
+        None => Ok(Command::Run(
+            load_for(Purpose::Run, &matches)
+                .1
+                .map_err(Failure::Configuration)?,
+        )),
+    }
+}
+
+impl Failure {
+    /// Tells the user, once, and gives the exit code: 0 for help, 1 when running failed, 2 when the
+    /// arguments or the configuration can't be used.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Self::CommandLine(error) => {
+                // Nobody is left to tell when the terminal is gone.
+                let _ = error.print();
+                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            }
+            Self::Configuration(_) => {
+                complain(self);
+                ExitCode::from(2)
+            }
+            Self::Running(_) => {
+                complain(self);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine(error) => error.fmt(f),
+            Self::Configuration(Mistakes(mistakes)) => {
+                let count = match mistakes.len() {
+                    1 => "1 mistake".to_owned(),
+                    count => format!("{count} mistakes"),
+                };
+                write!(f, "the configuration has {count}; nothing was started")?;
+                mistakes
+                    .iter()
+                    .try_for_each(|mistake| write!(f, "\n  {mistake}"))
+            }
+            Self::Running(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+/// Shows whether the configuration is sound; it is when there is one.
+#[must_use]
+pub fn show_check(loaded: &Loaded) -> ExitCode {
+    let mut text = String::from("The configuration is sound.\n");
+    text.push_str(&print::summary(&loaded.config));
+    text.push_str(&warnings(loaded));
+    say(&text);
+    ExitCode::SUCCESS
+}
+
+/// Shows all settings, and what they amount to.
+///
+/// # Errors
+/// The mistakes, when there are any; the settings have been shown.
+pub fn show_settings(table: &str, loaded: Result<Loaded, Mistakes>) -> Result<ExitCode, Failure> {
+    say(table);
+    let loaded = loaded.map_err(Failure::Configuration)?;
+    say(&format!(
+        "\nIn effect\n{}{}",
+        print::summary(&loaded.config),
+        warnings(&loaded)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn warnings(loaded: &Loaded) -> String {
+    loaded
+        .warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}\n"))
+        .collect()
+}
+
+fn say(text: &str) {
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn complain(failure: &Failure) {
+    let _ = writeln!(io::stderr().lock(), "error: {failure}");
+}
+
+const DEMO_HTTP_PORT: u16 = 3200;
+
+const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9 and IPFIX by UDP and sends every flow record as an \
+     OpenTelemetry span by OTLP";
+
+const START: &str = "\
+How to start:
+  netflow2traces demo
+      Shows itself: makes traffic, keeps the traces in memory, says where to look at them.
+
+  netflow2traces --otlp-endpoint http://localhost:4317
+      Runs the daemon. Then let your routers send NetFlow or IPFIX to UDP port 2055 of this
+      machine, and look in the backend for spans named netflow.flow.
+
+  netflow2traces config print
+      Shows every setting, its value, and where the value came from.
+
+Every setting is a flag and an environment variable; variables may also stand in the file .env of
+the working directory. A flag wins over the environment, the environment over .env.
+
+Exit codes: 0 all went well; 1 it could not run, or data was lost at shutdown; 2 the arguments or
+the configuration can't be used.";
+
+const DEMO: &str = "\
+Everything in one process, nothing else needed: the daemon, an embedded backend that keeps the
+last traces in memory, and a traffic source that sends NetFlow v5, v9 and IPFIX by real UDP on
+loopback. Prints how to fetch the traces.
+
+Settings of the daemon apply, but for those of the backend: the demo brings its own.";
+
+fn command() -> clap::Command {
+    clap::Command::new("netflow2traces")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(START)
+        .max_term_width(100)
+        .args_conflicts_with_subcommands(true)
+        .args(setting_flags(&Section::ALL).into_iter().map(|flag| flag.hide_short_help(true)))
+        .disable_help_subcommand(true)
+        .subcommand(
+            subcommand("run", "Runs the daemon (also what happens without a command)")
+                .args(setting_flags(&Section::ALL)),
+        )
+        .subcommand(
+            subcommand("demo", "Shows itself: daemon, backend and traffic in one process")
+                .long_about(DEMO)
+                .arg(
+                    Arg::new("no-traffic")
+                        .long("no-traffic")
+                        .action(ArgAction::SetTrue)
+                        .help("Don't make traffic; wait for your own routers instead"),
+                )
+                .arg(
+                    Arg::new("http-port")
+                        .long("http-port")
+                        .value_name("PORT")
+                        .value_parser(clap::value_parser!(u16))
+                        .help(format!(
+                            "TCP port on loopback where traces can be fetched [default: {DEMO_HTTP_PORT}]"
+                        )),
+                )
+                .args(setting_flags(&Section::ALL[1..])),
+        )
+        .subcommand(
+            clap::Command::new("config")
+                .about("Checks or shows the configuration, without starting anything")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .disable_help_subcommand(true)
+                .subcommand(
+                    subcommand("check", "Says whether the configuration is sound (exit code 0 or 2)")
+                        .args(setting_flags(&Section::ALL)),
+                )
+                .subcommand(
+                    subcommand("print", "Shows each value that holds and where it came from")
+                        .args(setting_flags(&Section::ALL)),
+                ),
+        )
+}
+
+fn subcommand(name: &'static str, about: &'static str) -> clap::Command {
+    clap::Command::new(name).about(about).max_term_width(100)
+}
+
+/// A flag for each setting of these sections.
+fn setting_flags(sections: &[Section]) -> Vec<Arg> {
+    settings::ALL
+        .iter()
+        .filter(|about| sections.contains(&about.section))
+        .map(|about| setting_flag(about))
+        .collect()
+}
+
+fn setting_flag(about: &'static About) -> Arg {
+    let (variable, default) = (about.variable(), about.preset.describe());
+    let short = format!("{} [{variable}] [default: {default}]", about.summary);
+    let variables = about.variables.join(", ");
+    let long = format!(
+        "{}. {}\n\nAccepted: {}\nDefault:  {default}\nVariable: {variables}",
+        about.summary,
+        about.details.replace('`', ""),
+        about.accepted
+    );
+    let flag = Arg::new(about.flag)
+        .long(about.flag)
+        .value_name(about.placeholder)
+        .value_parser(ValueParser::os_string())
+        .help_heading(about.section.title())
+        .help(short)
+        .long_help(long);
+    if about.switch {
+        // With "=" only, or the flag would swallow a command that follows it.
+        flag.num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+    } else {
+        flag
+    }
+}
+
+fn flags(matches: &ArgMatches) -> Flags {
+    settings::ALL
+        .iter()
+        .filter_map(|about| {
+            // `demo` has no flags for the backend.
+            let value = matches.try_get_one::<OsString>(about.flag).ok().flatten()?;
+            Some((about.flag, value.clone()))
+        })
+        .collect()
+}

@@ -1,0 +1,128 @@
+//! Names that aren't settings: features of later versions, which are refused rather than ignored,
+//! and misspelt names, which get a hint.
+
+use super::load::Mistake;
+use super::settings;
+use super::sources::Sources;
+
+/// Settings of features that this version doesn't have; a name that ends in `_` is a prefix.
+const LATER: &[(&str, &str)] = &[
+    (
+        "NETFLOW_ALLOWED_EXPORTERS",
+        "this version can't filter exporters; use the firewall",
+    ),
+    (
+        "NETFLOW_TEMPLATE_STORE",
+        "this version keeps templates in memory only",
+    ),
+    (
+        "NETFLOW_MAX_RATE_PER_EXPORTER",
+        "this version has no rate limit for exporters",
+    ),
+    (
+        "NETFLOW_CONVERSATION_WINDOW",
+        "this version has no traces of conversations",
+    ),
+    (
+        "NETFLOW_SPOOL_",
+        "this version has no disk queue; what waits is kept in memory (NETFLOW_QUEUE_SIZE)",
+    ),
+    ("NETFLOW_ADMIN_", "this version has no admin page"),
+    ("NETFLOW_INPUT", "this version receives by UDP only"),
+    (
+        "OTEL_EXPORTER_OTLP_METRICS_",
+        "this version sends no metrics of its own",
+    ),
+];
+
+/// Refuses what is set for features of later versions.
+pub(super) fn refuse_later(sources: &Sources, mistakes: &mut Vec<Mistake>) {
+    for name in sources.names() {
+        let known = LATER.iter().find(|(later, _)| is_named(name, later));
+        if let (Some((_, sentence)), Some(given)) = (known, sources.variable(name)) {
+            // The values of some, such as headers, are secrets.
+            mistakes.push(Mistake::new(
+                format!("{name} ({})", given.origin),
+                &format!("{sentence}; unset it"),
+            ));
+        }
+    }
+}
+
+/// Says which variables look like ours and aren't.
+pub(super) fn warn_unknown(sources: &Sources, warnings: &mut Vec<String>) {
+    for name in sources.names() {
+        let Some(given) = sources.variable(name) else {
+            continue;
+        };
+        let origin = given.origin;
+        if let Some((_, instead)) = NO_EFFECT.iter().find(|(known, _)| *known == name) {
+            warnings.push(format!("{name} ({origin}) has no effect: {instead}"));
+            continue;
+        }
+        if is_setting(name) || is_of_kubernetes(name, &given.value) {
+            continue;
+        }
+        let nearest = nearest(name);
+        if name.starts_with("NETFLOW_") {
+            let hint = nearest
+                .map(|name| format!("; did you mean {name}?"))
+                .unwrap_or_default();
+            warnings.push(format!("{name} ({origin}) is not a setting{hint}"));
+        } else if let Some(nearest) = nearest.filter(|nearest| is_typo(name, nearest)) {
+            warnings.push(format!(
+                "{name} ({origin}) is not a setting; did you mean {nearest}?"
+            ));
+        }
+    }
+}
+
+/// Variables of OpenTelemetry SDKs that an operator may expect to work here.
+const NO_EFFECT: &[(&str, &str)] = &[
+    (
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        "NETFLOW_QUEUE_SIZE bounds the queue, in octets",
+    ),
+    (
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_TIMEOUT bounds each request",
+    ),
+    (
+        "OTEL_SDK_DISABLED",
+        "OTEL_TRACES_EXPORTER=none sends nothing",
+    ),
+];
+
+fn is_named(name: &str, later: &str) -> bool {
+    name == later || (later.ends_with('_') && name.starts_with(later))
+}
+
+fn is_setting(name: &str) -> bool {
+    settings::ALL
+        .iter()
+        .any(|about| about.variables.contains(&name))
+        || LATER.iter().any(|(later, _)| is_named(name, later))
+}
+
+/// Kubernetes tells every container about Services: one named `netflow` gives `NETFLOW_PORT` and
+/// more.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || {
+        name.contains("_PORT_") || name.ends_with("_PORT") && value.contains("://")
+    }
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    settings::ALL
+        .iter()
+        .flat_map(|about| about.variables)
+        .map(|variable| (strsim::jaro_winkler(name, variable), *variable))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, variable)| variable)
+}
+
+/// Other programs' variables begin with `OTEL_` too, so only a slip of the finger counts.
+fn is_typo(name: &str, nearest: &str) -> bool {
+    name.starts_with("OTEL_") && strsim::damerau_levenshtein(name, nearest) <= 2
+}

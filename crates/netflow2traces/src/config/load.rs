@@ -1,0 +1,404 @@
+//! From what was given to what the program uses: a [`Config`], or every mistake at once.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::resource::Machine;
+use super::setting::{Preset, Setting};
+use super::sources::{Given, Origin, Sources};
+use super::values::Rejection;
+use super::{
+    Config, Deliver, Exporter, ExporterKind, Log, Otlp, Protocol, Receive, SamplerKind, SpanTime,
+    Tls, TraceSampler, Translate, later, otlp, resource, settings,
+};
+
+/// What the configuration is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// The daemon: needs to know where spans go.
+    Run,
+    /// The demo, which brings its own backend: the settings of the backend are not looked at, and
+    /// [`Deliver::exporter`] is [`Exporter::None`].
+    Demo,
+}
+
+/// A sound configuration.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// What is odd but can be used: sentences for the log, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Something that was set and can't be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mistake {
+    /// Which setting, as its author wrote it, and where.
+    pub setting: String,
+    /// What is wrong and what is accepted.
+    pub problem: String,
+}
+
+/// All mistakes of a configuration; there is at least one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+/// Checks everything and makes the configuration.
+///
+/// # Errors
+/// All mistakes, in the order of the table of settings.
+pub fn load(purpose: Purpose, sources: &Sources, machine: &Machine) -> Result<Loaded, Mistakes> {
+    let mut loader = Loader {
+        sources,
+        mistakes: sources.mistakes().to_vec(),
+        warnings: Vec::new(),
+    };
+    let config = loader.config(purpose, machine);
+    later::refuse_later(sources, &mut loader.mistakes);
+    later::warn_unknown(sources, &mut loader.warnings);
+    if loader.mistakes.is_empty() {
+        Ok(Loaded {
+            config,
+            warnings: loader.warnings,
+        })
+    } else {
+        Err(Mistakes(loader.mistakes))
+    }
+}
+
+impl Mistake {
+    pub(super) fn new(setting: impl Into<String>, problem: &str) -> Self {
+        Self {
+            setting: setting.into(),
+            problem: problem.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One line each, whatever was in the value.
+        let text = format!("{}: {}", self.setting, self.problem);
+        f.write_str(&text.replace(char::is_control, " "))
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            mistake.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+struct Loader<'a> {
+    sources: &'a Sources,
+    mistakes: Vec<Mistake>,
+    warnings: Vec<String>,
+}
+
+impl Loader<'_> {
+    /// The value that was given; a mistake, noted, counts as none.
+    fn given<T>(&mut self, setting: &Setting<T>) -> Option<(T, Given)> {
+        let given = self.sources.find(&setting.about)?;
+        match (setting.parse)(&given.value) {
+            Ok(value) => Some((value, given)),
+            Err(rejection) => {
+                self.reject(setting, &given, &rejection);
+                None
+            }
+        }
+    }
+
+    fn optional<T>(&mut self, setting: &Setting<T>) -> Option<T> {
+        self.given(setting).map(|(value, _)| value)
+    }
+
+    /// The value that was given, or the default.
+    fn value<T>(&mut self, setting: &Setting<T>) -> T {
+        self.optional(setting).unwrap_or_else(|| {
+            let Preset::Text(text) = setting.about.preset else {
+                unreachable!("{} has a default as text", setting.about.flag)
+            };
+            (setting.parse)(text)
+                .unwrap_or_else(|_| unreachable!("the default of {} is sound", setting.about.flag))
+        })
+    }
+
+    fn reject<T>(&mut self, setting: &Setting<T>, given: &Given, Rejection(reason): &Rejection) {
+        let problem = format!("{reason}; accepted: {}", setting.about.accepted);
+        self.mistakes.push(Mistake {
+            setting: given.named(),
+            problem,
+        });
+    }
+
+    fn is_set<T>(&self, setting: &Setting<T>) -> Option<Given> {
+        self.sources.find(&setting.about)
+    }
+
+    fn warn_without_effect<T>(&mut self, setting: &Setting<T>, because: &str) {
+        if let Some(given) = self.is_set(setting) {
+            self.warnings
+                .push(format!("{} has no effect: {because}", given.named()));
+        }
+    }
+
+    fn config(&mut self, purpose: Purpose, machine: &Machine) -> Config {
+        let exporter = match purpose {
+            Purpose::Run => self.exporter(),
+            Purpose::Demo => Exporter::None,
+        };
+        let receive = self.receive(machine);
+        let translate = self.translate(machine);
+        let deliver = self.deliver(exporter, translate.batch_max_octets);
+        let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
+        let log = self.log();
+        self.value(&settings::METRICS_EXPORTER);
+        Config {
+            receive,
+            translate,
+            deliver,
+            log,
+            shutdown_timeout,
+        }
+    }
+
+    fn receive(&mut self, machine: &Machine) -> Receive {
+        let hosts = self.value(&settings::LISTEN_HOST);
+        let ports = self.value(&settings::LISTEN_PORT);
+        let listen = hosts
+            .iter()
+            .flat_map(|host| ports.iter().map(|port| SocketAddr::new(*host, *port)))
+            .collect();
+        Receive {
+            listen,
+            workers: self
+                .optional(&settings::WORKERS)
+                .unwrap_or(machine.cores.clamp(1, 4)),
+            receive_buffer: self.value(&settings::RECEIVE_BUFFER),
+        }
+    }
+
+    fn translate(&mut self, machine: &Machine) -> Translate {
+        self.value(&settings::TRACE_SHAPE);
+        let span_time = self.value(&settings::SPAN_TIME);
+        if span_time != SpanTime::Clamped {
+            self.warn_without_effect(&settings::SPAN_MAX_AGE, "NETFLOW_SPAN_TIME is not clamped");
+        }
+        let default_name = settings::SERVICE_NAME.about.preset.describe();
+        let name = self.optional(&settings::SERVICE_NAME);
+        let version = self.optional(&settings::SERVICE_VERSION);
+        let attributes = self
+            .optional(&settings::RESOURCE_ATTRIBUTES)
+            .unwrap_or_default();
+        Translate {
+            template_lifetime: self.value(&settings::TEMPLATE_LIFETIME),
+            max_exporters: self.value(&settings::MAX_EXPORTERS),
+            max_templates_per_exporter: self.value(&settings::MAX_TEMPLATES_PER_EXPORTER),
+            sampling_override: self
+                .optional(&settings::SAMPLING_OVERRIDE)
+                .unwrap_or_default(),
+            scale_sampled: self.value(&settings::SCALE_SAMPLED),
+            span_time,
+            span_max_age: self.value(&settings::SPAN_MAX_AGE),
+            attributes: self.value(&settings::ATTRIBUTES),
+            sampler: self.sampler(),
+            resource: resource::build(default_name, name, version, attributes, machine),
+            batch_delay: self.value(&settings::BATCH_DELAY),
+            batch_max_spans: self
+                .optional(&settings::BATCH_MAX_SPANS)
+                .unwrap_or(usize::MAX),
+            batch_max_octets: self.value(&settings::MAX_REQUEST_SIZE),
+        }
+    }
+
+    fn sampler(&mut self) -> TraceSampler {
+        let share = self.value(&settings::TRACES_SAMPLER_ARG);
+        let kind = self.value(&settings::TRACES_SAMPLER);
+        if kind != SamplerKind::Ratio {
+            self.warn_without_effect(
+                &settings::TRACES_SAMPLER_ARG,
+                "OTEL_TRACES_SAMPLER is not traceidratio",
+            );
+        }
+        match kind {
+            SamplerKind::AlwaysOn => TraceSampler::AlwaysOn,
+            SamplerKind::AlwaysOff => TraceSampler::AlwaysOff,
+            SamplerKind::Ratio => TraceSampler::Ratio(share),
+        }
+    }
+
+    fn deliver(&mut self, exporter: Exporter, max_request_size: usize) -> Deliver {
+        let queue_size = self.value(&settings::QUEUE_SIZE);
+        if queue_size < max_request_size {
+            let set = [
+                self.is_set(&settings::QUEUE_SIZE),
+                self.is_set(&settings::MAX_REQUEST_SIZE),
+            ];
+            let named: Vec<String> = set.iter().flatten().map(Given::named).collect();
+            self.mistakes.push(Mistake::new(
+                named.join(" and "),
+                &format!(
+                    "a request must fit into the queue; accepted: NETFLOW_QUEUE_SIZE ({queue_size} \
+                     octets) of at least NETFLOW_MAX_REQUEST_SIZE ({max_request_size} octets)"
+                ),
+            ));
+        }
+        Deliver {
+            exporter,
+            queue_size,
+            concurrency: self.value(&settings::EXPORT_CONCURRENCY),
+            max_request_size,
+        }
+    }
+
+    fn exporter(&mut self) -> Exporter {
+        let kind = self.value(&settings::TRACES_EXPORTER);
+        let otlp = self.otlp(kind == ExporterKind::Otlp);
+        match kind {
+            ExporterKind::Otlp => otlp.map_or(Exporter::None, Exporter::Otlp),
+            ExporterKind::Console | ExporterKind::None => {
+                let because = "OTEL_TRACES_EXPORTER is not otlp";
+                self.warn_without_effect(&settings::OTLP_ENDPOINT, because);
+                self.warn_without_effect(&settings::OTLP_TRACES_ENDPOINT, because);
+                if kind == ExporterKind::Console {
+                    Exporter::Console
+                } else {
+                    Exporter::None
+                }
+            }
+        }
+    }
+
+    /// `None` is a mistake that has been noted, or an endpoint that isn't needed.
+    fn otlp(&mut self, needed: bool) -> Option<Otlp> {
+        let endpoint = self.given_endpoint();
+        let protocol = self.value(&settings::OTLP_PROTOCOL);
+        let headers = self.optional(&settings::OTLP_HEADERS).unwrap_or_default();
+        let compression = self.value(&settings::OTLP_COMPRESSION);
+        let timeout = self.value(&settings::OTLP_TIMEOUT);
+        let insecure = self.value(&settings::OTLP_INSECURE);
+        let tls = self.tls();
+        if !needed {
+            return None;
+        }
+        let (setting, text, given) = match endpoint {
+            Endpoint::Given(setting, text, given) => (setting, text, given),
+            Endpoint::Unusable => return None,
+            Endpoint::Unset => {
+                self.mistakes
+                    .push(Mistake::new("OTEL_EXPORTER_OTLP_ENDPOINT", NO_ENDPOINT));
+                return None;
+            }
+        };
+        let general = std::ptr::eq(setting, &raw const settings::OTLP_ENDPOINT);
+        let uri = match otlp::endpoint(&text, protocol, general, insecure) {
+            Ok(uri) => uri,
+            Err(rejection) => {
+                self.reject(setting, &given, &rejection);
+                return None;
+            }
+        };
+        self.warnings
+            .extend(otlp::endpoint_warnings(&text, &uri, protocol));
+        if insecure && protocol != Protocol::Grpc {
+            self.warn_without_effect(&settings::OTLP_INSECURE, "it is for gRPC only");
+        } else if insecure && text.starts_with("https://") {
+            self.warn_without_effect(
+                &settings::OTLP_INSECURE,
+                "the endpoint says https://, so the connection is encrypted",
+            );
+        }
+        if uri.scheme_str() == Some("http") {
+            let because = "the endpoint isn't encrypted (http://)";
+            self.warn_without_effect(&settings::OTLP_CERTIFICATE, because);
+            self.warn_without_effect(&settings::OTLP_CLIENT_CERTIFICATE, because);
+            self.warn_without_effect(&settings::OTLP_CLIENT_KEY, because);
+        }
+        Some(Otlp {
+            protocol,
+            endpoint: uri,
+            headers,
+            compression,
+            timeout,
+            tls,
+        })
+    }
+
+    /// The form for traces wins, but a flag wins over both variables.
+    fn given_endpoint(&mut self) -> Endpoint {
+        let candidates = [&settings::OTLP_TRACES_ENDPOINT, &settings::OTLP_ENDPOINT];
+        let by_flag = |setting: &&Setting<String>| {
+            self.is_set(setting)
+                .is_some_and(|given| matches!(given.origin, Origin::Flag(_)))
+        };
+        let chosen = candidates.into_iter().find(by_flag).or_else(|| {
+            candidates
+                .into_iter()
+                .find(|setting| self.is_set(setting).is_some())
+        });
+        let Some(setting) = chosen else {
+            return Endpoint::Unset;
+        };
+        match self.given(setting) {
+            Some((text, given)) => Endpoint::Given(setting, text, given),
+            None => Endpoint::Unusable,
+        }
+    }
+
+    fn tls(&mut self) -> Tls {
+        let certificate = self.optional(&settings::OTLP_CERTIFICATE);
+        let client_certificate = self.optional(&settings::OTLP_CLIENT_CERTIFICATE);
+        let client_key = self.optional(&settings::OTLP_CLIENT_KEY);
+        let set = self.is_set(&settings::OTLP_CLIENT_CERTIFICATE);
+        match (set, self.is_set(&settings::OTLP_CLIENT_KEY)) {
+            (Some(given), None) => self.mistakes.push(Mistake::new(
+                given.named(),
+                "a certificate needs its key; accepted: together with OTEL_EXPORTER_OTLP_CLIENT_KEY",
+            )),
+            (None, Some(given)) => self.mistakes.push(Mistake::new(
+                given.named(),
+                "a key needs its certificate; accepted: together with \
+                 OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+            )),
+            _ => {}
+        }
+        Tls {
+            certificate,
+            client_certificate,
+            client_key,
+        }
+    }
+
+    fn log(&mut self) -> Log {
+        let level = self.value(&settings::LOG_LEVEL);
+        let filter = self
+            .optional(&settings::LOG_FILTER)
+            .unwrap_or_else(|| match level {
+                // Other crates speak at WARN and above; their DEBUG would bury ours.
+                "error" | "warn" => level.to_owned(),
+                _ => format!("warn,netflow2traces={level},netflow_wire={level},otlp_wire={level}"),
+            });
+        Log {
+            filter,
+            json: self.value(&settings::LOG_FORMAT),
+        }
+    }
+}
+
+enum Endpoint {
+    Given(&'static Setting<String>, String, Given),
+    /// Set to something that can't be used, and noted.
+    Unusable,
+    Unset,
+}
+
+const NO_ENDPOINT: &str = "not set, so there is nowhere to send spans; accepted: the URL of an OTLP \
+     backend such as http://localhost:4317; to see traces without a backend, run: netflow2traces demo";

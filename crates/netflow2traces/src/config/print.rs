@@ -1,0 +1,92 @@
+//! What `config print` shows: each effective value and where it came from.
+
+use std::fmt::Write;
+
+use super::setting::{Preset, Section};
+use super::settings;
+use super::{Config, Exporter, Machine, Sources};
+
+/// A table of all settings by section; secrets are hidden.
+#[must_use]
+pub fn table(sources: &Sources, machine: &Machine) -> String {
+    let mut rows = Vec::new();
+    for about in settings::ALL {
+        let (value, origin) = sources.shown(about);
+        let value = value.unwrap_or_else(|| match about.preset {
+            Preset::Computed(_) if about.flag == "workers" => machine.cores.clamp(1, 4).to_string(),
+            Preset::Computed(_) if about.flag == "service-version" => {
+                env!("CARGO_PKG_VERSION").to_owned()
+            }
+            preset => format!("({})", preset.describe()),
+        });
+        let origin = origin.map_or_else(|| "default".to_owned(), |origin| origin.to_string());
+        // The form that was found, where a variable has two.
+        let variable = sources
+            .find(about)
+            .map_or_else(|| about.variable().to_owned(), |given| given.variable);
+        rows.push((about.section, variable, value, origin));
+    }
+    let width = |column: fn(&(Section, String, String, String)) -> &String, most: usize| {
+        rows.iter()
+            .map(|row| column(row).chars().count())
+            .max()
+            .unwrap_or(0)
+            .min(most)
+    };
+    let (variables, values) = (width(|row| &row.1, 48), width(|row| &row.2, 40));
+    let mut text = String::new();
+    for section in Section::ALL {
+        let _ = writeln!(
+            text,
+            "{}{}",
+            if text.is_empty() { "" } else { "\n" },
+            section.title()
+        );
+        for (_, variable, value, origin) in rows.iter().filter(|row| row.0 == section) {
+            let _ = writeln!(text, "  {variable:variables$}  {value:values$}  {origin}");
+        }
+    }
+    text
+}
+
+/// What the settings amount to, in a few lines.
+#[must_use]
+pub fn summary(config: &Config) -> String {
+    let mut text = String::new();
+    let listen: Vec<String> = config
+        .receive
+        .listen
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let workers = config.receive.workers;
+    let _ = writeln!(
+        text,
+        "  receives on  {} (UDP), {workers} {}",
+        listen.join(", "),
+        if workers == 1 { "worker" } else { "workers" }
+    );
+    let _ = writeln!(
+        text,
+        "  sends to     {}",
+        destination(&config.deliver.exporter)
+    );
+    let mut resource = config.translate.resource.iter();
+    if let Some((key, value)) = resource.next() {
+        let _ = writeln!(text, "  resource     {key}={value}");
+    }
+    for (key, value) in resource {
+        let _ = writeln!(text, "               {key}={value}");
+    }
+    text
+}
+
+/// Where spans go, in a few words.
+#[must_use]
+pub fn destination(exporter: &Exporter) -> String {
+    match exporter {
+        Exporter::Otlp(otlp) => format!("{} by {}", otlp.endpoint, otlp.protocol.as_str()),
+        Exporter::Console => "stdout, one JSON line a span".to_owned(),
+        Exporter::None => "nowhere".to_owned(),
+    }
+}

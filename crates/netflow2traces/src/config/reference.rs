@@ -1,0 +1,158 @@
+//! The files that are made from the table of settings: `docs/configuration.md` and `.env.example`.
+
+use std::fmt::Write;
+
+use super::setting::{About, Preset, Section};
+use super::settings;
+
+const OPENING: &str = "\
+# Configuration
+
+<!-- Made from the table in crates/netflow2traces/src/config/settings.rs. To change it, change the
+table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test configuration -->
+
+The daemon needs one setting: where to send spans.
+
+```sh
+OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 netflow2traces
+```
+
+Everything can be set in three places. A flag wins over an environment variable, and that wins over
+a line in the file `.env` in the working directory. An empty value counts as not set.
+
+```sh
+netflow2traces --listen-port 9995                # flag
+NETFLOW_LISTEN_PORT=9995 netflow2traces          # environment
+echo NETFLOW_LISTEN_PORT=9995 >> .env            # file
+```
+
+`netflow2traces config print` shows each value that holds and where it came from;
+`netflow2traces config check` says whether all is sound. Both take the same flags.
+
+A value that can't be used stops the start: exit code 2 and one line for each mistake, with what is
+accepted. This also holds for the variables that begin with `OTEL_`. The OpenTelemetry specification
+lets an SDK warn and go on, so as not to hurt the application that it lives in; a daemon that starts
+without what its operator set would hurt. A `NETFLOW_` variable that doesn't exist gives a warning.
+
+- **Sizes** are octets, or have a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB` (powers of 1000).
+- **Durations** have a unit: `250ms`, `25s`, `10m`, `24h`. Only `OTEL_` variables are plain milliseconds, as the specification has them.
+- **Words** may be in upper or lower case.
+- **Booleans** are `true` or `false` (also `1`, `0`, `yes`, `no`, `on`, `off`); the flag alone means `true`.
+- **Lists** are separated by commas.
+- **In `.env`**, a value with a space, `#`, `$` or a quote stands in single quotes.
+";
+
+const BACKENDS: &str = "\
+## Common backends
+
+```sh
+# Tempo, Jaeger or an OpenTelemetry Collector on this machine, by gRPC
+OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317
+
+# The same by HTTP
+OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318
+OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+
+# Grafana Cloud: the token is base64 of INSTANCE:API_TOKEN
+OTEL_EXPORTER_OTLP_ENDPOINT=https://otlp-gateway-prod-eu-west-0.grafana.net/otlp
+OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+OTEL_EXPORTER_OTLP_HEADERS='Authorization=Basic%20BASE64'
+OTEL_EXPORTER_OTLP_COMPRESSION=gzip
+NETFLOW_SPAN_TIME=clamped
+```
+";
+
+/// The text of `docs/configuration.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = format!("{OPENING}\n{BACKENDS}\n## All settings\n\n");
+    text.push_str("| variable | default | what it does |\n|---|---|---|\n");
+    for about in settings::ALL {
+        let (variable, anchor) = (about.variable(), about.variable().to_lowercase());
+        let (default, summary) = (default(about), escaped(about.summary));
+        let _ = writeln!(
+            text,
+            "| [`{variable}`](#{anchor}) | {default} | {summary} |"
+        );
+    }
+    for section in Section::ALL {
+        let _ = write!(
+            text,
+            "\n## {}\n\n{}\n",
+            section.title(),
+            section.introduction()
+        );
+        for about in settings::ALL
+            .iter()
+            .filter(|about| about.section == section)
+        {
+            let _ = write!(
+                text,
+                "\n### `{}`\n\n{}.",
+                about.variable(),
+                escaped(about.summary)
+            );
+            let _ = writeln!(text, " {}\n", about.details);
+            let _ = writeln!(text, "- Default: {}", default(about));
+            let _ = writeln!(text, "- Accepted: {}", escaped(about.accepted));
+            let _ = writeln!(text, "- Flag: `{}`", flag(about));
+            if let [specific, _] = about.variables {
+                let _ = writeln!(text, "- For traces alone: `{specific}`");
+            }
+        }
+    }
+    text
+}
+
+/// The text of `.env.example`: the one required setting, and all others as comments.
+#[must_use]
+pub fn env_example() -> String {
+    let mut text = String::from(
+        "# Copy to .env, in the directory where netflow2traces starts. Lines that begin with # show\n\
+         # defaults. docs/configuration.md explains each setting.\n\
+         #\n\
+         # Made from the table of settings. To change it, change the table and run:\n\
+         # UPDATE_GENERATED=1 cargo test -p netflow2traces --test configuration\n",
+    );
+    for section in Section::ALL {
+        let _ = writeln!(text, "\n# --- {} ---", section.title());
+        for about in settings::ALL
+            .iter()
+            .filter(|about| about.section == section)
+        {
+            let _ = writeln!(text, "\n# {}", about.summary);
+            let variable = about.variable();
+            let _ = match about.preset {
+                _ if variable == "OTEL_EXPORTER_OTLP_ENDPOINT" => {
+                    writeln!(text, "{variable}=http://localhost:4317")
+                }
+                Preset::Text(default) => writeln!(text, "# {variable}={default}"),
+                Preset::Computed(how) | Preset::Nothing(how) => {
+                    writeln!(text, "# (default: {how})\n# {variable}=")
+                }
+            };
+        }
+    }
+    text
+}
+
+fn default(about: &About) -> String {
+    match about.preset {
+        Preset::Text(text) => format!("`{text}`"),
+        Preset::Nothing("required") => "**required**".to_owned(),
+        Preset::Computed(how) | Preset::Nothing(how) => how.to_owned(),
+    }
+}
+
+fn flag(about: &About) -> String {
+    if about.switch {
+        format!("--{}[={}]", about.flag, about.placeholder)
+    } else {
+        format!("--{} {}", about.flag, about.placeholder)
+    }
+}
+
+/// Angle brackets and bars mean something in Markdown.
+fn escaped(text: &str) -> String {
+    text.replace('<', "\\<").replace('|', "\\|")
+}

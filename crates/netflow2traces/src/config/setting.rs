@@ -1,0 +1,126 @@
+//! What a setting is: names, default, what it accepts, and the text that explains it.
+//!
+//! The table of all settings is in [`settings`](super::settings). Flags, `--help`, `config print`,
+//! `docs/configuration.md` and `.env.example` are made from it.
+
+use super::values::Rejection;
+
+/// A setting with the type of its value.
+pub struct Setting<T> {
+    pub about: About,
+    /// Reads a value that isn't empty.
+    pub parse: fn(&str) -> Result<T, Rejection>,
+}
+
+/// Everything about a setting but the type of its value.
+#[derive(Debug)]
+pub struct About {
+    pub section: Section,
+    /// In order of precedence: a signal-specific form stands before the general one.
+    pub variables: &'static [&'static str],
+    /// Without its dashes.
+    pub flag: &'static str,
+    /// Stands for the value in `--help`, such as `PORT`.
+    pub placeholder: &'static str,
+    pub preset: Preset,
+    /// Completes "accepted: …" in messages.
+    pub accepted: &'static str,
+    /// One line: what it does.
+    pub summary: &'static str,
+    /// Meaning, trade-off, unit. One or more sentences, Markdown.
+    pub details: &'static str,
+    /// The value is never printed.
+    pub secret: bool,
+    /// The flag may stand without a value, which then is `true`.
+    pub switch: bool,
+}
+
+/// The value of a setting that isn't set.
+#[derive(Clone, Copy, Debug)]
+pub enum Preset {
+    /// This text, read like one that a user wrote.
+    Text(&'static str),
+    /// Worked out at start; the text says how.
+    Computed(&'static str),
+    /// Nothing; the text says what that means.
+    Nothing(&'static str),
+}
+
+/// Settings that are shown together, in the order of the data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Section {
+    Backend,
+    Receiving,
+    Decoding,
+    Spans,
+    Resource,
+    Delivery,
+    Logging,
+}
+
+impl About {
+    /// The name that users see first: the general form.
+    #[must_use]
+    pub fn variable(&self) -> &'static str {
+        self.variables.last().copied().unwrap_or(self.flag)
+    }
+}
+
+impl Preset {
+    /// For people: the default, or what holds without one.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Text(text) | Self::Computed(text) | Self::Nothing(text) => text,
+        }
+    }
+}
+
+impl Section {
+    pub const ALL: [Self; 7] = [
+        Self::Backend,
+        Self::Receiving,
+        Self::Decoding,
+        Self::Spans,
+        Self::Resource,
+        Self::Delivery,
+        Self::Logging,
+    ];
+
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Backend => "Backend",
+            Self::Receiving => "Receiving",
+            Self::Decoding => "Decoding",
+            Self::Spans => "Spans",
+            Self::Resource => "Resource",
+            Self::Delivery => "Delivery",
+            Self::Logging => "Logging and own metrics",
+        }
+    }
+
+    /// What the settings of the section are about, for the reference.
+    #[must_use]
+    pub fn introduction(self) -> &'static str {
+        match self {
+            Self::Backend => {
+                "Where spans go and how. These are the variables of the OpenTelemetry OTLP exporter \
+                 specification. Each also has a form for traces alone \
+                 (`OTEL_EXPORTER_OTLP_TRACES_…`), which wins over the general one."
+            }
+            Self::Receiving => "The UDP sockets that routers send to.",
+            Self::Decoding => "What is kept about each exporter, and how much of it.",
+            Self::Spans => "What becomes a span, at which time, with which attributes.",
+            Self::Resource => {
+                "The resource says which process made the spans. Besides these settings it holds \
+                 `service.instance.id` (a random UUID for each start, unless \
+                 `OTEL_RESOURCE_ATTRIBUTES` gives one), `telemetry.sdk.name`, \
+                 `telemetry.sdk.language`, `telemetry.sdk.version`, `host.name`, and, for each \
+                 exporter, `netflow.exporter.address`."
+            }
+            Self::Delivery => "How spans are put together into requests, and what may wait.",
+            Self::Logging => "The daemon's log goes to stderr.",
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! Readers of single values: text that isn't empty in, a typed value or the reason against it out.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
+
+use super::SamplingOverride;
+
+/// Why a value can't be used: a clause without a full stop that doesn't repeat what is accepted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rejection(pub String);
+
+impl Rejection {
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+/// The items of a comma-separated list, trimmed; empty ones are left out.
+pub fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+/// A list of at least one item, none of them twice.
+fn list<T: PartialEq>(
+    text: &str,
+    read: impl Fn(&str) -> Result<T, Rejection>,
+) -> Result<Vec<T>, Rejection> {
+    let mut values = Vec::new();
+    for item in items(text) {
+        let value = read(item)?;
+        if values.contains(&value) {
+            return Err(Rejection(format!("{item} stands there twice")));
+        }
+        values.push(value);
+    }
+    if values.is_empty() {
+        return Err(Rejection::new("the list has no items"));
+    }
+    Ok(values)
+}
+
+/// One of a few words, in any case.
+pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Rejection> {
+    choices
+        .iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(text))
+        .map(|(_, value)| *value)
+        .ok_or_else(|| Rejection(format!("{text} is none of the known words")))
+}
+
+pub fn switch(text: &str) -> Result<bool, Rejection> {
+    let words = [
+        ("true", true),
+        ("false", false),
+        ("1", true),
+        ("0", false),
+        ("yes", true),
+        ("no", false),
+        ("on", true),
+        ("off", false),
+    ];
+    choice(text, &words).map_err(|_| Rejection(format!("{text} is neither true nor false")))
+}
+
+fn within<T: Copy + Display + PartialOrd>(
+    value: T,
+    range: &RangeInclusive<T>,
+    written: &str,
+) -> Result<T, Rejection> {
+    if value < *range.start() {
+        Err(Rejection(format!("{written} is too small")))
+    } else if value > *range.end() {
+        Err(Rejection(format!("{written} is too large")))
+    } else {
+        Ok(value)
+    }
+}
+
+pub fn whole_number(text: &str, range: RangeInclusive<u64>) -> Result<u64, Rejection> {
+    if text.len() > 1 && text.bytes().all(|octet| octet.is_ascii_digit()) {
+        // Digits alone fail to parse only when they are too many.
+        return within(text.parse().unwrap_or(u64::MAX), &range, text);
+    }
+    let number = text
+        .parse()
+        .map_err(|_| Rejection(format!("{text} is not a whole number")))?;
+    within(number, &range, text)
+}
+
+pub fn count(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> {
+    let number = whole_number(text, range)?;
+    usize::try_from(number).map_err(|_| Rejection(format!("{text} is too large")))
+}
+
+/// Octets, or a number with a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB` (of 1000).
+pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim();
+    if number.is_empty() {
+        return Err(Rejection(format!("{text} is not a size")));
+    }
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "k" | "m" | "g" => {
+            let unit = unit.to_ascii_uppercase();
+            return Err(Rejection(format!(
+                "{text} may mean {number}{unit}iB or {number}{unit}B"
+            )));
+        }
+        _ => return Err(Rejection(format!("{unit} is not a unit of size"))),
+    };
+    let octets = number
+        .parse::<u64>()
+        .unwrap_or(u64::MAX)
+        .saturating_mul(factor);
+    let octets = within(octets, &range, text)?;
+    usize::try_from(octets).map_err(|_| Rejection(format!("{text} is too large")))
+}
+
+/// `30s`, `10m`, `24h`, `1h 30m`, `250ms`.
+pub fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Rejection> {
+    let value = match humantime::parse_duration(text) {
+        Ok(value) => value,
+        Err(_) if text.bytes().all(|octet| octet.is_ascii_digit()) => {
+            return Err(Rejection(format!(
+                "{text} lacks a unit (write {text}s for seconds)"
+            )));
+        }
+        Err(_) => return Err(Rejection(format!("{text} is not a duration"))),
+    };
+    if value < *range.start() {
+        Err(Rejection(format!("{text} is too short")))
+    } else if value > *range.end() {
+        Err(Rejection(format!("{text} is too long")))
+    } else {
+        Ok(value)
+    }
+}
+
+/// Milliseconds without a unit, as the `OTEL_` variables have them.
+pub fn milliseconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, Rejection> {
+    match whole_number(text, range) {
+        Ok(number) => Ok(Duration::from_millis(number)),
+        Err(rejection) => Err(match humantime::parse_duration(text) {
+            Ok(meant) if text.bytes().any(|octet| octet.is_ascii_alphabetic()) => {
+                Rejection(format!("write {text} as {}", meant.as_millis()))
+            }
+            _ => rejection,
+        }),
+    }
+}
+
+pub fn ratio(text: &str) -> Result<f64, Rejection> {
+    match text.parse::<f64>() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        Ok(_) => Err(Rejection(format!("{text} is not between 0 and 1"))),
+        Err(_) => Err(Rejection(format!("{text} is not a number"))),
+    }
+}
+
+/// IP addresses to bind; an IPv6 address may stand in brackets.
+pub fn addresses(text: &str) -> Result<Vec<IpAddr>, Rejection> {
+    let hosts = list(text, |item| {
+        let bare = item
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(item);
+        bare.parse::<IpAddr>()
+            .map_err(|_| Rejection(format!("{item} is not an IP address")))
+    })?;
+    let every = hosts.contains(&IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    if every && hosts.iter().any(IpAddr::is_ipv4) {
+        return Err(Rejection::new(
+            ":: serves IPv4 too, so no IPv4 address may stand beside it",
+        ));
+    }
+    Ok(hosts)
+}
+
+pub fn ports(text: &str) -> Result<Vec<u16>, Rejection> {
+    list(text, |item| {
+        item.parse::<u16>()
+            .map_err(|_| Rejection(format!("{item} is not a UDP port")))
+    })
+}
+
+/// `CIDR=N,…`, the most specific network first.
+pub fn sampling_overrides(text: &str) -> Result<Vec<SamplingOverride>, Rejection> {
+    let mut overrides: Vec<SamplingOverride> = Vec::new();
+    for item in items(text) {
+        let Some((network, interval)) = item.split_once('=') else {
+            return Err(Rejection(format!("{item} lacks \"=\" and an interval")));
+        };
+        let exporters = network_of(network.trim())?;
+        let interval = match interval.trim().parse::<u32>() {
+            Ok(interval) if interval > 0 => interval,
+            _ => {
+                return Err(Rejection(format!(
+                    "{} is not a sampling interval (1 to {})",
+                    interval.trim(),
+                    u32::MAX
+                )));
+            }
+        };
+        if overrides.iter().any(|known| known.exporters == exporters) {
+            return Err(Rejection(format!("{} stands there twice", network.trim())));
+        }
+        overrides.push(SamplingOverride {
+            exporters,
+            interval,
+        });
+    }
+    if overrides.is_empty() {
+        return Err(Rejection::new("the list has no items"));
+    }
+    overrides.sort_by_key(|known| std::cmp::Reverse(known.exporters.prefix_len()));
+    Ok(overrides)
+}
+
+/// A network in CIDR form, or one address.
+fn network_of(text: &str) -> Result<IpNet, Rejection> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let network: IpNet = text
+        .parse()
+        .map_err(|_| Rejection(format!("{text} is not a network in CIDR form")))?;
+    if network != network.trunc() {
+        return Err(Rejection(format!(
+            "{text} has bits set beyond its prefix length (did you mean {}?)",
+            network.trunc()
+        )));
+    }
+    Ok(network)
+}
+
+/// `key=value,…`, percent-decoded, as `OTEL_RESOURCE_ATTRIBUTES` has it.
+pub fn attributes(text: &str) -> Result<Vec<(String, String)>, Rejection> {
+    let mut attributes: Vec<(String, String)> = Vec::new();
+    for item in items(text) {
+        let Some((key, value)) = item.split_once('=') else {
+            return Err(Rejection(format!("{item} lacks \"=\" and a value")));
+        };
+        let (key, value) = (percent_decoded(key.trim())?, percent_decoded(value.trim())?);
+        if key.is_empty() {
+            return Err(Rejection(format!("{item} lacks a name before \"=\"")));
+        }
+        if key.starts_with("netflow.exporter.") {
+            return Err(Rejection(format!(
+                "{key} is written for each exporter by the daemon"
+            )));
+        }
+        if attributes.iter().any(|(known, _)| *known == key) {
+            return Err(Rejection(format!("{key} stands there twice")));
+        }
+        attributes.push((key, value));
+    }
+    Ok(attributes)
+}
+
+/// Percent-decoded text; the error doesn't show it, since it may be a secret.
+pub fn percent_decoded(text: &str) -> Result<String, Rejection> {
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| Rejection::new("a percent-encoded part is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: RangeInclusive<u64> = 0..=u64::MAX;
+
+    #[test]
+    fn sizes_have_binary_and_decimal_units() {
+        for (text, octets) in [
+            ("0", 0),
+            ("512", 512),
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("64 MiB", 67_108_864),
+            ("1GiB", 1_073_741_824),
+            ("1kB", 1_000),
+            ("2MB", 2_000_000),
+            ("3gb", 3_000_000_000),
+        ] {
+            assert_eq!(size(text, ANY), Ok(octets), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_with_half_a_unit_is_ambiguous() {
+        assert_eq!(
+            size("64m", ANY),
+            Err(Rejection::new("64m may mean 64MiB or 64MB"))
+        );
+        assert!(size("MiB", ANY).is_err());
+        assert!(size("1.5GiB", ANY).is_err());
+        assert!(size("-1", ANY).is_err());
+        assert_eq!(
+            size("99999999999999999999GiB", 0..=10),
+            Err(Rejection::new("99999999999999999999GiB is too large"))
+        );
+    }
+
+    #[test]
+    fn a_number_beyond_every_type_is_too_large_and_not_strange() {
+        assert_eq!(
+            whole_number("99999999999999999999999", 1..=256),
+            Err(Rejection::new("99999999999999999999999 is too large"))
+        );
+        assert!(whole_number("-1", 1..=256).is_err());
+        assert!(whole_number("", 1..=256).is_err());
+    }
+
+    #[test]
+    fn a_duration_without_unit_says_how_to_write_it() {
+        let range = Duration::ZERO..=Duration::from_secs(60);
+        assert_eq!(duration("30s", range.clone()), Ok(Duration::from_secs(30)));
+        assert_eq!(
+            duration("30", range.clone()),
+            Err(Rejection::new("30 lacks a unit (write 30s for seconds)"))
+        );
+        assert_eq!(duration("2m", range), Err(Rejection::new("2m is too long")));
+    }
+
+    #[test]
+    fn milliseconds_with_a_unit_say_the_number() {
+        assert_eq!(milliseconds("1000", ANY), Ok(Duration::from_secs(1)));
+        assert_eq!(
+            milliseconds("10s", ANY),
+            Err(Rejection::new("write 10s as 10000"))
+        );
+    }
+
+    #[test]
+    fn the_most_specific_network_comes_first() {
+        let overrides =
+            sampling_overrides("10.0.0.0/8=100, 10.1.0.0/16=200,192.0.2.1=300").unwrap();
+        let intervals: Vec<u32> = overrides.iter().map(|known| known.interval).collect();
+        assert_eq!(intervals, [300, 200, 100]);
+    }
+
+    #[test]
+    fn networks_are_strict() {
+        assert_eq!(
+            sampling_overrides("10.0.0.1/8=100"),
+            Err(Rejection::new(
+                "10.0.0.1/8 has bits set beyond its prefix length (did you mean 10.0.0.0/8?)"
+            ))
+        );
+        for text in [
+            "10.0.0.0/33=1",
+            "10.0.0.0/8",
+            "10.0.0.0/8=0",
+            "10.0.0.0/8=x",
+            ",",
+        ] {
+            assert!(sampling_overrides(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn listen_addresses_know_dual_stack() {
+        assert_eq!(addresses("[::1], 127.0.0.1").unwrap().len(), 2);
+        assert!(addresses("::,0.0.0.0").is_err());
+        assert!(addresses("router.example").is_err());
+        assert!(ports("2055,2055").is_err());
+        assert_eq!(ports("2055,4739, 6343"), Ok(vec![2055, 4739, 6343]));
+    }
+
+    #[test]
+    fn attributes_are_percent_decoded() {
+        assert_eq!(
+            attributes("site=K%C3%B6ln%2C%20Nord,env=prod,"),
+            Ok(vec![
+                ("site".to_owned(), "Köln, Nord".to_owned()),
+                ("env".to_owned(), "prod".to_owned())
+            ])
+        );
+        for text in [
+            "site",
+            "=x",
+            "a=1,a=2",
+            "a=%FF",
+            "netflow.exporter.address=1",
+        ] {
+            assert!(attributes(text).is_err(), "{text}");
+        }
+    }
+}

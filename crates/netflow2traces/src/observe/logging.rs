@@ -1,0 +1,139 @@
+//! The log: lines on stderr as text or JSON, and a limit for lines that could come without end.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Loaded, Log, print};
+
+/// Starts logging for the whole process.
+///
+/// # Errors
+/// When logging was started before, or the filter can't be read.
+pub fn start(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let builder = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_env_filter(filter)
+        // It would report a closed stderr on stderr, and panic.
+        .log_internal_errors(false);
+    let started = if log.json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        builder.with_target(false).with_ansi(colours).try_init()
+    };
+    started.map_err(|error| anyhow::anyhow!("logging can't be started: {error}"))
+}
+
+/// Says what is about to start, and what is odd about the configuration.
+pub fn announce(loaded: &Loaded) {
+    let config = &loaded.config;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        destination = %print::destination(&config.deliver.exporter),
+        workers = config.receive.workers,
+        attributes = ?config.translate.attributes,
+        span_time = ?config.translate.span_time,
+        "netflow2traces starts"
+    );
+    for warning in &loaded.warnings {
+        warn!(warning, "the configuration has an oddity");
+    }
+}
+
+/// Lets a few log lines pass in each interval and counts the others.
+///
+/// ```
+/// # use std::time::{Duration, Instant};
+/// # use netflow2traces::observe::logging::RateLimit;
+/// let mut limit = RateLimit::new(1, Duration::from_secs(60));
+/// let start = Instant::now();
+/// assert_eq!(limit.admit(start), Some(0));
+/// assert_eq!(limit.admit(start), None);
+/// assert_eq!(limit.admit(start + Duration::from_secs(60)), Some(1));
+/// ```
+#[derive(Clone, Debug)]
+pub struct RateLimit {
+    lines: u32,
+    interval: Duration,
+    /// Start of the interval and lines that passed in it.
+    current: Option<(Instant, u32)>,
+    held_back: u64,
+}
+
+impl RateLimit {
+    /// Lets `lines` pass in each `interval`, which begins with the first of them.
+    #[must_use]
+    pub const fn new(lines: u32, interval: Duration) -> Self {
+        Self {
+            lines,
+            interval,
+            current: None,
+            held_back: 0,
+        }
+    }
+
+    /// Whether a line may be written: then how many were held back since the last one.
+    pub fn admit(&mut self, now: Instant) -> Option<u64> {
+        let passed = match self.current {
+            Some((start, passed)) if now.saturating_duration_since(start) < self.interval => {
+                if passed >= self.lines {
+                    self.held_back += 1;
+                    return None;
+                }
+                self.current = Some((start, passed + 1));
+                return Some(std::mem::take(&mut self.held_back));
+            }
+            _ => 1,
+        };
+        self.current = Some((now, passed));
+        Some(std::mem::take(&mut self.held_back))
+    }
+
+    /// How many lines were held back since the last one that passed.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        self.held_back
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn lines_beyond_the_limit_are_counted_and_told() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(2, MINUTE);
+        assert_eq!(limit.admit(start), Some(0));
+        assert_eq!(limit.admit(start), Some(0));
+        assert_eq!(limit.admit(start), None);
+        assert_eq!(limit.admit(start + MINUTE / 2), None);
+        assert_eq!(limit.held_back(), 2);
+        assert_eq!(limit.admit(start + MINUTE), Some(2));
+        assert_eq!(limit.admit(start + MINUTE), Some(0));
+        assert_eq!(limit.admit(start + MINUTE), None);
+    }
+
+    #[test]
+    fn an_interval_begins_with_its_first_line() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(1, MINUTE);
+        assert_eq!(limit.admit(start), Some(0));
+        assert_eq!(limit.admit(start + 3 * MINUTE), Some(0));
+        assert_eq!(limit.admit(start + 3 * MINUTE + MINUTE / 2), None);
+    }
+
+    #[test]
+    fn an_instant_before_the_interval_belongs_to_it() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(1, MINUTE);
+        assert_eq!(limit.admit(start + MINUTE), Some(0));
+        assert_eq!(limit.admit(start), None);
+    }
+}
