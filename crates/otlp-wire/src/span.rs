@@ -9,6 +9,7 @@
 
 use crate::attributes::{
     KEY_ROOM, Key, TAG_BOOL, TAG_INT, TAG_SPAN_ATTRIBUTES, TAG_STRING, Value, push_any_value,
+    push_key_value,
 };
 use crate::batch::UnixNanos;
 use crate::proto::{put_varint, varint_len};
@@ -95,6 +96,19 @@ impl SpanFront {
             times_at,
             has_parent,
         })
+    }
+
+    /// Adds an integer attribute that all these Spans have. `None` if there is no room for it.
+    #[must_use]
+    pub fn with_attribute(mut self, key: &str, value: i64) -> Option<Self> {
+        let mut attribute = Vec::new();
+        push_key_value(&mut attribute, 9, key, Value::Signed(value));
+        let end = self.len + attribute.len();
+        self.octets
+            .get_mut(self.len..end)?
+            .copy_from_slice(&attribute);
+        self.len = end;
+        Some(self)
     }
 }
 
