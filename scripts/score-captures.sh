@@ -48,7 +48,7 @@ replay_case() {
     sink_pid=$sink_process_PID
     read -rt 10 address <&"${sink_process[0]}" || { echo "the sink doesn't start" >&2; return 1; }
     port=$(free_udp_port)
-    env NETFLOW_LISTEN_HOST=127.0.0.1 NETFLOW_LISTEN_PORT="$port" NETFLOW_ADMIN_PORT=0 \
+    env NETFLOW_LISTEN_HOST=127.0.0.1 NETFLOW_LISTEN_PORT="$port" \
         OTEL_EXPORTER_OTLP_ENDPOINT="http://$address" OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf \
         OTEL_BSP_SCHEDULE_DELAY=100 LOG_LEVEL=WARNING \
         "$daemon" >"$log" 2>&1 &
