@@ -49,18 +49,13 @@ fn assert_generated(file: &str, generated: &str) {
 }
 
 fn iana() -> String {
-    let elements: BTreeMap<u16, _> = rows("ipfix_information_elements.csv")
-        .into_iter()
-        .filter(|row| !row.get("name").is_empty() && !row.get("abstract_data_type").is_empty())
-        .map(|row| {
-            (
-                row.get("element_id")
-                    .parse()
-                    .expect("an element id is a number"),
-                row,
-            )
-        })
-        .collect();
+    let mut rows = rows("ipfix_information_elements.csv");
+    rows.retain(|row| !row.get("name").is_empty() && !row.get("abstract_data_type").is_empty());
+    let elements: BTreeMap<u16, _> = by_key(rows, |row| {
+        row.get("element_id")
+            .parse()
+            .expect("an element id is a number")
+    });
     let last = elements
         .keys()
         .next_back()
@@ -85,20 +80,18 @@ fn iana() -> String {
 }
 
 fn enterprise() -> String {
-    let elements: BTreeMap<(u32, u16), _> = rows("enterprise_information_elements.csv")
-        .into_iter()
-        .map(|row| {
-            let number = row
-                .get("enterprise_number")
-                .parse()
-                .expect("an enterprise number");
-            let id = row
-                .get("element_id")
-                .parse()
-                .expect("an element id is a number");
-            ((number, id), row)
-        })
-        .collect();
+    let rows = rows("enterprise_information_elements.csv");
+    let elements: BTreeMap<(u32, u16), _> = by_key(rows, |row| {
+        let number = row
+            .get("enterprise_number")
+            .parse()
+            .expect("an enterprise number");
+        let id = row
+            .get("element_id")
+            .parse()
+            .expect("an element id is a number");
+        (number, id)
+    });
     let what = "Elements of enterprises, in the order of enterprise number and id.";
     let mut text = header(what, IMPORTS);
     let _ = writeln!(
@@ -113,17 +106,11 @@ fn enterprise() -> String {
 }
 
 fn vendor_v9() -> String {
-    let elements: BTreeMap<u16, _> = rows("netflow_v9_vendor_fields.csv")
-        .into_iter()
-        .map(|row| {
-            (
-                row.get("field_type")
-                    .parse()
-                    .expect("a field type is a number"),
-                row,
-            )
-        })
-        .collect();
+    let elements: BTreeMap<u16, _> = by_key(rows("netflow_v9_vendor_fields.csv"), |row| {
+        row.get("field_type")
+            .parse()
+            .expect("a field type is a number")
+    });
     let what = "NetFlow v9 field types that vendors took above IANA's range, in order.";
     let mut text = header(what, IMPORTS);
     let _ = writeln!(
@@ -143,21 +130,18 @@ fn vendor_v9() -> String {
 }
 
 fn values() -> String {
-    let names: BTreeMap<(u16, u64), _> = rows("ipfix_value_registries.csv")
-        .into_iter()
-        .map(|row| {
-            let id = row
-                .get("element_id")
-                .parse()
-                .expect("an element id is a number");
-            let value = row.get("value");
-            let value = match value.strip_prefix("0x") {
-                Some(digits) => u64::from_str_radix(digits, 16),
-                None => value.parse(),
-            };
-            ((id, value.expect("a value is a number")), row)
-        })
-        .collect();
+    let names: BTreeMap<(u16, u64), _> = by_key(rows("ipfix_value_registries.csv"), |row| {
+        let id = row
+            .get("element_id")
+            .parse()
+            .expect("an element id is a number");
+        let value = row.get("value");
+        let value = match value.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => value.parse(),
+        };
+        (id, value.expect("a value is a number"))
+    });
     let what = "Names of enumerated values, in the order of element id and value.";
     let mut text = header(what, "");
     let _ = writeln!(
@@ -172,17 +156,11 @@ fn values() -> String {
 }
 
 fn protocols() -> String {
-    let keywords: BTreeMap<u8, _> = rows("ip_protocol_numbers.csv")
-        .into_iter()
-        .map(|row| {
-            (
-                row.get("number")
-                    .parse()
-                    .expect("a protocol number fits an octet"),
-                row,
-            )
-        })
-        .collect();
+    let keywords: BTreeMap<u8, _> = by_key(rows("ip_protocol_numbers.csv"), |row| {
+        row.get("number")
+            .parse()
+            .expect("a protocol number fits an octet")
+    });
     let mut text = header("Keywords of IP protocols, indexed by number.", "");
     let _ = writeln!(text, "pub(super) static KEYWORDS: [Option<&str>; 256] = [");
     for number in 0..=u8::MAX {
@@ -258,6 +236,18 @@ fn rows(file: &str) -> Vec<Row> {
             }
         })
         .collect()
+}
+
+/// Rows by their number; no two may have the same.
+fn by_key<K: Ord>(rows: Vec<Row>, key: impl Fn(&Row) -> K) -> BTreeMap<K, Row> {
+    let count = rows.len();
+    let keyed: BTreeMap<K, Row> = rows.into_iter().map(|row| (key(&row), row)).collect();
+    assert_eq!(
+        keyed.len(),
+        count,
+        "two rows of a registry have the same number"
+    );
+    keyed
 }
 
 /// The fields of a line of CSV (RFC 4180; no field holds a line break).
