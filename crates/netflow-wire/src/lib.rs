@@ -1,2 +1,37 @@
-//! Decodes NetFlow v1, v5, v7, v9 and IPFIX.
+//! Decodes NetFlow v1, v5, v7, v9 and IPFIX: octets in, records out, without I/O, clock or unsafe code.
+//!
+//! [`Message::parse`] reads a header; a [`Decoder`] per exporter turns the Sets behind it into Data Records
+//! by the Templates it has learnt. The fixed versions have built-in Templates, so that behind the header
+//! there is one shape of record. Nothing panics on any input, every loop advances, and what is held is
+//! bounded by [`Limits`].
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod decoder;
+mod error;
+mod fixed;
+mod held;
+mod limits;
+mod message;
+mod octets;
+mod record;
+mod set;
+mod template;
+mod template_cache;
+
+pub use decoder::{DataSet, Decoder, Event, Visitor};
+pub use error::{MessageError, SetError};
+pub use held::HeldSet;
+pub use limits::Limits;
+pub use message::{Header, HeaderSampling, Message, Version};
+pub use octets::{signed, unsigned};
+pub use record::{DataRecords, Location};
+pub use set::{Set, SetKind, Sets};
+pub use template::{
+    FieldSpecifier, Template, TemplateRecord, TemplateRecords, V9_SCOPE, VARIABLE_LENGTH,
+};
+pub use template_cache::{Learning, Learnt, TemplateCache, TemplateKey};
+pub mod ie;
+
+#[cfg(feature = "write")]
+pub mod write;

@@ -1,10 +1,26 @@
 //! Writes OpenTelemetry spans as OTLP protobuf octets, and reads what a backend answers.
 //!
-//! The crate does no I/O and reads no clock. [`EncodedBatch`] is what the rest of a program passes
-//! on: one finished `ExportTraceServiceRequest`.
+//! The crate does no I/O and reads no clock. [`SpanWriter`] appends Spans to a room of the caller's,
+//! [`ResourceFront`] makes a request of them, [`EncodedBatch`] is what the rest of a program passes on:
+//! one finished `ExportTraceServiceRequest`.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod attributes;
 mod batch;
+mod fields;
+pub mod json;
+pub mod proto;
+mod read;
+mod request;
+pub mod response;
+mod span;
+mod split;
+pub mod text;
 
+pub use attributes::{Key, Value};
 pub use batch::{EncodedBatch, UnixNanos};
+pub use read::WireError;
+pub use request::ResourceFront;
+pub use span::{SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId};
+pub use split::split;

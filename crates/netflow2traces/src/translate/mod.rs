@@ -1,8 +1,33 @@
 //! Stage 2: datagrams and instants in, encoded batches out. No sockets, no clock of its own.
+//!
+//! A template is compiled once into a [`plan`]; a record is executed by [`span`] from its octets straight to
+//! OTLP octets in the [`batch`] that is being filled. What an exporter says besides records is kept in
+//! [`exporters`]. Everything that is not turned into a span is counted in [`TranslateCounters`].
+
+mod attributes;
+mod batch;
+mod counters;
+mod exporters;
+mod ids;
+mod knowledge;
+mod options;
+mod plan;
+mod protocols;
+mod sampling;
+mod sequence;
+mod span;
+mod times;
+mod trace;
+mod translator;
+mod visit;
 
 use std::net::SocketAddr;
 
 use otlp_wire::UnixNanos;
+
+pub use counters::{Counter, TranslateCounters};
+pub use ids::Ids;
+pub use translator::Translator;
 
 /// A UDP datagram as it was received.
 #[derive(Clone, Copy, Debug)]

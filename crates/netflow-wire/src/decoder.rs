@@ -1,0 +1,220 @@
+//! The decoding state of one exporter, over all its Transport Sessions and Observation Domains.
+//!
+//! A message goes in; the Sets of Data Records come out with the Template they follow, and everything else
+//! that happened as an [`Event`]. A Set costs at most itself, never its neighbours.
+
+use std::time::Instant;
+
+use crate::error::SetError;
+use crate::held::{HeldSet, HeldSets};
+use crate::limits::Limits;
+use crate::message::{Header, Message};
+use crate::set::{Set, SetKind};
+use crate::template::{Template, TemplateRecord, TemplateRecords};
+use crate::template_cache::{Learning, TemplateCache, TemplateKey};
+
+/// A Set of Data Records and the Template they follow.
+#[derive(Debug)]
+pub struct DataSet<'a, P> {
+    /// Of its message.
+    pub header: &'a Header,
+    /// What its fields are.
+    pub template: &'a Template,
+    /// What the caller compiled of it.
+    pub plan: &'a P,
+    /// Where the Set began in its datagram.
+    pub offset: usize,
+    /// The records and their padding.
+    pub body: &'a [u8],
+}
+
+/// What happened besides data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A Template or Options Template was sent.
+    Template {
+        /// Its ID.
+        id: u16,
+        /// What it did.
+        learning: Learning,
+    },
+    /// A withdrawal came by UDP and was ignored: one forged datagram must not blind us (RFC 7011, section 8.4).
+    WithdrawalIgnored {
+        /// The Template ID, or 2 or 3 for all.
+        id: u16,
+    },
+    /// A Set waits for its Template.
+    Waiting {
+        /// The Template ID.
+        id: u16,
+        /// Octets of its records.
+        octets: usize,
+    },
+    /// A Set that waited was dropped to make room, or for its age.
+    Expired {
+        /// The Template ID.
+        id: u16,
+        /// Octets of its records.
+        octets: usize,
+    },
+    /// A Set, or the rest of it, is unusable.
+    BadSet(SetError),
+}
+
+/// What a caller does with a message. `P` is what it compiles of a Template.
+pub trait Visitor<P> {
+    /// Compiles a Template; called once for each definition.
+    fn compile(&mut self, template: &Template) -> P;
+    /// Data Records have come.
+    fn data(&mut self, set: &DataSet<'_, P>);
+    /// Something else has happened.
+    fn event(&mut self, event: Event);
+}
+
+/// The decoding state of one exporter. `C` is kept with every Set that has to wait.
+#[derive(Debug)]
+pub struct Decoder<P, C> {
+    templates: TemplateCache<P>,
+    held: HeldSets<C>,
+    /// A Template was learnt, so that Sets that waited may be ready.
+    learnt: bool,
+}
+
+impl<P, C> Default for Decoder<P, C> {
+    fn default() -> Self {
+        Self {
+            templates: TemplateCache::default(),
+            held: HeldSets::default(),
+            learnt: false,
+        }
+    }
+}
+
+impl<P, C: Clone> Decoder<P, C> {
+    /// Reads the Sets of a v9 or IPFIX message that came from `port` of the exporter.
+    pub fn read(
+        &mut self,
+        port: u16,
+        message: &Message<'_>,
+        context: &C,
+        now: Instant,
+        limits: &Limits,
+        visitor: &mut impl Visitor<P>,
+    ) {
+        let header = &message.header;
+        let key = |id| TemplateKey {
+            port,
+            version: header.version,
+            domain: header.observation_domain,
+            id,
+        };
+        for set in message.sets() {
+            match set {
+                Err(error) => visitor.event(Event::BadSet(error)),
+                Ok(Set {
+                    kind: SetKind::Data(id),
+                    offset,
+                    body,
+                }) => match self.templates.find(key(id), now, limits) {
+                    Some(known) => visitor.data(&DataSet {
+                        header,
+                        template: &known.template,
+                        plan: &known.plan,
+                        offset,
+                        body,
+                    }),
+                    None if body.is_empty() => {}
+                    None => {
+                        let set =
+                            HeldSet::new(key(id), *header, offset, body, context.clone(), now);
+                        visitor.event(Event::Waiting {
+                            id,
+                            octets: body.len(),
+                        });
+                        self.held
+                            .hold(set, limits, |set| visitor.event(expired(&set)));
+                    }
+                },
+                Ok(set) => {
+                    for record in TemplateRecords::new(set, header.version, limits) {
+                        match record {
+                            Err(error) => visitor.event(Event::BadSet(error)),
+                            Ok(TemplateRecord::Withdrawal(id)) => {
+                                visitor.event(Event::WithdrawalIgnored { id });
+                            }
+                            Ok(TemplateRecord::Definition(template)) => {
+                                let id = template.id;
+                                let learning =
+                                    self.templates.learn(key(id), template, now, limits, |t| {
+                                        visitor.compile(t)
+                                    });
+                                self.learnt = true;
+                                visitor.event(Event::Template { id, learning });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next Set that waited and whose Template is known by now. To be asked after each message until
+    /// there is none.
+    pub fn next_ready(&mut self, now: Instant, limits: &Limits) -> Option<HeldSet<C>> {
+        if !self.learnt || self.held.len() == 0 {
+            self.learnt = false;
+            return None;
+        }
+        let templates = &mut self.templates;
+        let ready = self
+            .held
+            .take(|key| templates.find(key, now, limits).is_some());
+        self.learnt = ready.is_some();
+        ready
+    }
+
+    /// Reads a Set that [`next_ready`](Self::next_ready) gave.
+    pub fn read_held(
+        &mut self,
+        set: &HeldSet<C>,
+        now: Instant,
+        limits: &Limits,
+        visitor: &mut impl Visitor<P>,
+    ) {
+        if let Some(known) = self.templates.find(set.key, now, limits) {
+            visitor.data(&DataSet {
+                header: &set.header,
+                template: &known.template,
+                plan: &known.plan,
+                offset: set.offset,
+                body: &set.body,
+            });
+        }
+    }
+
+    /// Forgets Templates and Sets whose time is over; returns how many Templates.
+    pub fn expire(&mut self, now: Instant, limits: &Limits, mut event: impl FnMut(Event)) -> usize {
+        self.held.expire(now, limits, |set| event(expired(&set)));
+        self.templates.expire(now, limits)
+    }
+
+    /// The Templates known.
+    #[must_use]
+    pub fn templates(&self) -> &TemplateCache<P> {
+        &self.templates
+    }
+
+    /// Sets that wait, and their octets.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.held.len(), self.held.octets())
+    }
+}
+
+fn expired<C>(set: &HeldSet<C>) -> Event {
+    Event::Expired {
+        id: set.key.id,
+        octets: set.body.len(),
+    }
+}

@@ -1,0 +1,38 @@
+//! Every bound of the decoder.
+
+use std::time::Duration;
+
+/// What one exporter may make the decoder hold. UDP sources can be forged, so every one of these is
+/// somebody else's number.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Fields of one Template. A Template with more is refused.
+    pub max_fields: usize,
+    /// Templates of one exporter, over all its sessions and domains; the one unused for longest makes room.
+    pub max_templates: usize,
+    /// Fields of all Templates of one exporter together; the Templates unused for longest make room.
+    pub max_template_fields: usize,
+    /// A Template neither re-sent nor first learnt within this time is forgotten (RFC 7011, section 10.3.7).
+    pub template_lifetime: Duration,
+    /// Sets that wait for their Template, by exporter.
+    pub max_held_sets: usize,
+    /// Octets of these Sets, by exporter.
+    pub max_held_octets: usize,
+    /// How long such a Set waits.
+    pub max_held_age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_fields: 1024,
+            max_templates: 4096,
+            max_template_fields: 64 * 1024,
+            template_lifetime: Duration::from_secs(24 * 60 * 60),
+            max_held_sets: 256,
+            max_held_octets: 256 * 1024,
+            // Cisco routers re-send every 30 minutes unless told otherwise.
+            max_held_age: Duration::from_secs(31 * 60),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What stage 2 counts. Each worker has its own; only its thread writes, anyone reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds without a locked instruction: there is one writer.
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
+        $(#[$outer])*
+        #[derive(Debug, Default)]
+        #[repr(align(64))]
+        pub struct $name {
+            $($(#[$doc])* pub $field: Counter,)*
+        }
+
+        impl $name {
+            /// Every counter by its name.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field.get()),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Counters of one worker's translation.
+    TranslateCounters {
+        /// Datagrams whose header was understood.
+        datagrams_decoded,
+        /// Datagrams shorter than their header.
+        datagrams_truncated,
+        /// Datagrams of a version that nobody knows.
+        datagrams_unknown_version,
+        /// sFlow datagrams.
+        datagrams_sflow,
+        /// IPFIX messages whose length is less than their header's.
+        datagrams_bad_length,
+        /// Flow spans written.
+        flow_spans,
+        /// Work spans written: `netflow.export`, `netflow.parse_packet`, `netflow.process_flows`.
+        work_spans,
+        /// Flow records of traces that the sampler left out.
+        records_sampled_out,
+        /// Flow records whose span is larger than a request may be.
+        records_too_large,
+        /// Options records.
+        options_records,
+        /// Flow spans whose time was implausible or couldn't be derived.
+        times_suspect,
+        /// Sets that had to wait for their template.
+        sets_waited,
+        /// Of these, decoded when it came.
+        sets_decoded_late,
+        /// Of these, dropped for their age or to make room.
+        sets_expired,
+        /// Sets, or rests of Sets, that could not be used; the reasons follow.
+        sets_bad,
+        /// A length below 4.
+        sets_bad_length,
+        /// A length past the datagram's end.
+        sets_truncated,
+        /// A reserved Set ID.
+        sets_reserved_id,
+        /// A template that goes past its Set.
+        sets_malformed_template,
+        /// A template of more fields than the limit.
+        sets_too_many_fields,
+        /// Records of zero octets.
+        sets_empty_record,
+        /// A record that goes past its Set.
+        sets_truncated_record,
+        /// Templates not known before.
+        templates_learnt,
+        /// Templates sent again.
+        templates_refreshed,
+        /// Templates that changed.
+        templates_replaced,
+        /// Templates forgotten for their age.
+        templates_expired,
+        /// Withdrawals, which are ignored on UDP.
+        withdrawals_ignored,
+        /// Flows missing by the sequence numbers of v5 and v7.
+        lost_flows,
+        /// Messages missing by the sequence numbers of v9.
+        lost_messages,
+        /// Data Records missing by the sequence numbers of IPFIX.
+        lost_records,
+        /// Flows of overtaken v5 and v7 datagrams: counted as lost before they came.
+        late_flows,
+        /// Overtaken v9 messages.
+        late_messages,
+        /// Data Records of overtaken IPFIX messages.
+        late_records,
+        /// Exporters that began their sequence anew.
+        exporter_restarts,
+        /// Exporters known, a gauge.
+        exporters,
+        /// Exporters forgotten to make room for others.
+        exporters_evicted,
+        /// Batches finished.
+        batches,
+        /// Their octets.
+        batch_octets,
+    }
+}

@@ -1,0 +1,304 @@
+//! A Template compiled once into the steps that turn one of its records into attributes.
+//!
+//! What can be decided by the Template is decided here: which of several elements, how wide a number is,
+//! how a key is encoded. A record then only runs the steps.
+
+use netflow_wire::{FieldSpecifier, Location, Template, VARIABLE_LENGTH, Version};
+use otlp_wire::{Key, SpanFront, SpanKind};
+
+use super::attributes::{ATTRIBUTES, Attribute, Form, Pick, Source};
+use super::sampling::RecordSampling;
+use super::times::TimePlan;
+use crate::config::AttributeLevel;
+
+/// What to do for one attribute. Numbers are indices into the record's fields.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    U8(u16),
+    U16(u16),
+    U32(u16),
+    U64(u16),
+    /// Any other width, or a variable one.
+    Unsigned(u16),
+    /// The first that is not zero, else the first; of `SpanPlan::choices`.
+    FirstNonZero(Choices),
+    Ipv4(u16),
+    Ipv6(u16),
+    /// An address by family: of `SpanPlan::choices`, the record's family first.
+    Address(Choices),
+    /// A number by family, likewise.
+    ByFamily(Choices),
+    Mac(u16),
+    Text(u16),
+    Protocol(u16),
+    NetworkType,
+    Direction(u16),
+    ValueName(u16, u16),
+    Icmp(IcmpPart, Choices),
+    MplsLabel(u16),
+    ApplicationId(u16),
+    InterfaceName(u16),
+    VrfName(u16),
+    /// By application id.
+    ApplicationName(u16),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum IcmpPart {
+    Type,
+    Code,
+}
+
+/// A stretch of `SpanPlan::choices`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choices {
+    pub(crate) from: u16,
+    pub(crate) to: u16,
+}
+
+/// One of several fields for an attribute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice {
+    pub(crate) field: u16,
+    pub(crate) element: u16,
+    /// The family that the element belongs to, where it belongs to one.
+    pub(crate) family: Option<Family>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+/// A step and the key of what it writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Op {
+    pub(crate) key: Key,
+    pub(crate) step: Step,
+    /// A count of sampled packets or octets, which `NETFLOW_SCALE_SAMPLED` multiplies.
+    pub(crate) count: bool,
+}
+
+/// Where a record's family is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FamilyPlan {
+    /// Element 60.
+    pub(crate) ip_version: Option<u16>,
+    /// Source and destination addresses, in the record's order.
+    pub(crate) addresses: Option<Choices>,
+    /// Some step asks for it.
+    pub(crate) asked: bool,
+}
+
+/// A Template, ready to run.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanPlan {
+    /// Everything up to the attributes that depend on the record.
+    pub(crate) front: SpanFront,
+    pub(crate) ops: Box<[Op]>,
+    pub(crate) choices: Box<[Choice]>,
+    pub(crate) times: TimePlan,
+    pub(crate) family: FamilyPlan,
+    pub(crate) sampling: RecordSampling,
+    /// The protocol, for ICMP in the destination port.
+    pub(crate) protocol: Option<u16>,
+    /// Where the fields lie, if that is the same in every record.
+    pub(crate) locations: Option<Box<[Location]>>,
+    /// Octets of every record, or of the shortest.
+    pub(crate) record_octets: usize,
+}
+
+/// Elements that belong to an address family.
+const IPV4_ELEMENTS: &[u16] = &[8, 12, 15, 18, 9, 13, 176, 177, 32, 225, 226, 40001, 40002];
+const IPV6_ELEMENTS: &[u16] = &[27, 28, 62, 63, 29, 30, 178, 179, 139, 281, 282];
+
+/// Above any element's real width.
+const MAX_PLAIN_FIELD: u16 = 8;
+
+impl SpanPlan {
+    pub(crate) fn compile(template: &Template, level: AttributeLevel) -> Self {
+        let mut compiler = Compiler {
+            template,
+            choices: Vec::new(),
+        };
+        let mut ops = Vec::new();
+        let mut family = FamilyPlan::default();
+        for attribute in ATTRIBUTES
+            .iter()
+            .filter(|attribute| attribute.level <= level)
+        {
+            let Some(step) = compiler.step(attribute) else {
+                continue;
+            };
+            family.asked |= matches!(
+                step,
+                Step::Address(_) | Step::ByFamily(_) | Step::NetworkType | Step::Icmp(..)
+            );
+            let Some(key) = Key::new(attribute.key) else {
+                continue;
+            };
+            let count = matches!(attribute.key, "netflow.flow.bytes" | "netflow.flow.packets");
+            ops.push(Op { key, step, count });
+        }
+        family.ip_version = compiler.field((0, 60));
+        let mut addresses: Vec<_> = [8, 27, 12, 28]
+            .iter()
+            .filter_map(|id| compiler.choice((0, *id)))
+            .collect();
+        addresses.sort_by_key(|choice| choice.field);
+        family.addresses = compiler.stretch(addresses);
+        let version = i64::from(template.version.number());
+        // The name and the attribute are short: the front always has room for them.
+        let front = SpanFront::new("netflow.flow", SpanKind::Internal, true)
+            .and_then(|front| front.with_attribute("netflow.version", version))
+            .expect("fits the front's room");
+        Self {
+            front,
+            ops: ops.into(),
+            times: TimePlan::new(template),
+            family,
+            sampling: RecordSampling::new(template),
+            protocol: compiler.field((0, 4)),
+            locations: locations(template),
+            record_octets: template.min_record_octets(),
+            choices: compiler.choices.into(),
+        }
+    }
+}
+
+/// Field locations, if every record has the same.
+fn locations(template: &Template) -> Option<Box<[Location]>> {
+    if template.is_variable() {
+        return None;
+    }
+    let mut offset = 0_usize;
+    let mut locations = Vec::with_capacity(template.fields.len());
+    for field in &*template.fields {
+        // A field past 65,535 octets can't lie in a Set: such records never come.
+        let at = u16::try_from(offset).unwrap_or(u16::MAX);
+        locations.push(Location {
+            offset: at,
+            length: field.length,
+        });
+        offset += usize::from(field.length);
+    }
+    Some(locations.into())
+}
+
+struct Compiler<'a> {
+    template: &'a Template,
+    choices: Vec<Choice>,
+}
+
+impl Compiler<'_> {
+    /// The first field of an element: of a repeated one the outermost header (RFC 7011, section 8).
+    fn field(&self, source: Source) -> Option<u16> {
+        let found = self
+            .template
+            .fields
+            .iter()
+            .position(|field| self.is(field, source) && field.length != 0)?;
+        u16::try_from(found).ok()
+    }
+
+    fn is(&self, field: &FieldSpecifier, (enterprise, element): Source) -> bool {
+        // Vendors' v9 types have no enterprise number, and IPFIX no elements above 32767.
+        let vendor = element > 0x7fff && self.template.version != Version::V9;
+        field.enterprise == enterprise && field.element == element && !vendor
+    }
+
+    fn length(&self, field: u16) -> u16 {
+        self.template
+            .fields
+            .get(usize::from(field))
+            .map_or(0, |field| field.length)
+    }
+
+    fn choice(&self, source: Source) -> Option<Choice> {
+        let field = self.field(source)?;
+        let element = source.1;
+        let family = if IPV4_ELEMENTS.contains(&element) {
+            Some(Family::V4)
+        } else if IPV6_ELEMENTS.contains(&element) {
+            Some(Family::V6)
+        } else {
+            None
+        };
+        Some(Choice {
+            field,
+            element,
+            family,
+        })
+    }
+
+    fn stretch(&mut self, choices: Vec<Choice>) -> Option<Choices> {
+        if choices.is_empty() {
+            return None;
+        }
+        let from = u16::try_from(self.choices.len()).ok()?;
+        self.choices.extend(choices);
+        Some(Choices {
+            from,
+            to: u16::try_from(self.choices.len()).ok()?,
+        })
+    }
+
+    fn step(&mut self, attribute: &Attribute) -> Option<Step> {
+        if attribute.form == Form::NetworkType {
+            let told = attribute
+                .sources
+                .iter()
+                .any(|source| self.field(*source).is_some());
+            return told.then_some(Step::NetworkType);
+        }
+        let present: Vec<_> = attribute
+            .sources
+            .iter()
+            .filter_map(|source| self.choice(*source))
+            .collect();
+        let first = present.first()?.field;
+        let element = present.first()?.element;
+        Some(match attribute.form {
+            Form::Unsigned if present.len() == 1 || attribute.pick == Pick::First => {
+                match self.length(first) {
+                    1 => Step::U8(first),
+                    2 => Step::U16(first),
+                    4 => Step::U32(first),
+                    8 => Step::U64(first),
+                    3..=MAX_PLAIN_FIELD | VARIABLE_LENGTH => Step::Unsigned(first),
+                    _ => return None,
+                }
+            }
+            Form::Unsigned if attribute.pick == Pick::Family => {
+                Step::ByFamily(self.stretch(present)?)
+            }
+            // A port that is there is the port; its protocol's own form only stands in for it.
+            Form::Unsigned if matches!(element, 7 | 11) => {
+                Step::FirstNonZero(self.stretch(vec![*present.first()?])?)
+            }
+            Form::Unsigned => Step::FirstNonZero(self.stretch(present)?),
+            Form::Address if present.len() == 1 => match self.length(first) {
+                4 => Step::Ipv4(first),
+                16 => Step::Ipv6(first),
+                _ => return None,
+            },
+            Form::Address => Step::Address(self.stretch(present)?),
+            Form::Mac => (self.length(first) == 6).then_some(Step::Mac(first))?,
+            Form::Text => Step::Text(first),
+            Form::Protocol => Step::Protocol(first),
+            Form::NetworkType => Step::NetworkType,
+            Form::Direction => Step::Direction(first),
+            // Values of vendors' types follow the registry's.
+            Form::ValueName => Step::ValueName(first, if element == 40005 { 233 } else { element }),
+            Form::IcmpType => Step::Icmp(IcmpPart::Type, self.stretch(present)?),
+            Form::IcmpCode => Step::Icmp(IcmpPart::Code, self.stretch(present)?),
+            Form::MplsLabel => Step::MplsLabel(first),
+            Form::ApplicationId => Step::ApplicationId(first),
+            Form::InterfaceName => Step::InterfaceName(first),
+            Form::VrfName => Step::VrfName(first),
+            Form::ApplicationName if element == 95 => Step::ApplicationName(first),
+            Form::ApplicationName => Step::Text(first),
+        })
+    }
+}

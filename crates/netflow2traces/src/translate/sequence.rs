@@ -1,0 +1,159 @@
+//! Loss by sequence numbers, each version in its own unit, tolerant of reordering, aware of restarts.
+//!
+//! v5 and v7 count flows, v9 export packets (RFC 3954, section 5.1), IPFIX Data Records (RFC 7011, section 3.1).
+
+use netflow_wire::{Header, Version};
+
+/// A jump further than this isn't loss but another count: a restart, or a forged datagram.
+const MAX_GAP: u32 = 1 << 20;
+/// A number this little behind is a datagram that was overtaken.
+const MAX_LATE: u32 = 1 << 12;
+
+/// What one sequence number says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// Nothing is missing, or it can't be told.
+    Fine,
+    /// So many units are missing before this message.
+    Lost(u64),
+    /// An overtaken message: its units were taken for lost before.
+    Late,
+    /// The exporter began anew.
+    Restarted,
+}
+
+/// The count of one Transport Session and Observation Domain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sequence {
+    /// `None`: unknown until the next message.
+    expected: Option<u32>,
+    uptime_ms: Option<u32>,
+}
+
+impl Sequence {
+    /// Judges a message before its records are read.
+    pub(crate) fn judge(&mut self, header: &Header) -> Verdict {
+        let Some(sequence) = header.sequence else {
+            return Verdict::Fine;
+        };
+        // A wrap of sysUptime (49.7 days) goes from the top to the bottom; a restart from anywhere.
+        let restarted = match (self.uptime_ms, header.sys_uptime_ms) {
+            (Some(before), Some(uptime)) => {
+                let back = before.wrapping_sub(uptime);
+                (60_000..=u32::MAX / 2).contains(&back)
+            }
+            _ => false,
+        };
+        self.uptime_ms = header.sys_uptime_ms;
+        let Some(expected) = self.expected else {
+            return Verdict::Fine;
+        };
+        if restarted {
+            self.expected = None;
+            return Verdict::Restarted;
+        }
+        let ahead = sequence.wrapping_sub(expected);
+        let behind = expected.wrapping_sub(sequence);
+        if ahead == 0 {
+            Verdict::Fine
+        } else if ahead <= MAX_GAP {
+            Verdict::Lost(u64::from(ahead))
+        } else if behind <= MAX_LATE {
+            Verdict::Late
+        } else {
+            self.expected = None;
+            Verdict::Restarted
+        }
+    }
+
+    /// Takes in what the message carried; `None`: a Set of it could not be decoded, and then the count is
+    /// unknown until the next message.
+    pub(crate) fn advance(&mut self, header: &Header, units: Option<u32>, verdict: Verdict) {
+        let Some(sequence) = header.sequence else {
+            return;
+        };
+        if verdict != Verdict::Late {
+            self.expected = units.map(|units| sequence.wrapping_add(units));
+        }
+    }
+}
+
+/// What a message adds to its exporter's count.
+pub(crate) fn units(header: &Header, records: Option<u32>) -> Option<u32> {
+    match header.version {
+        Version::V9 => Some(1),
+        // What the exporter counted, even where the datagram held less.
+        Version::V1 | Version::V5 | Version::V7 => Some(u32::from(header.count)),
+        Version::Ipfix => records,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(version: Version, sequence: u32, count: u16) -> Header {
+        Header {
+            version,
+            count,
+            sys_uptime_ms: (version != Version::Ipfix).then_some(1_000_000 + sequence),
+            export_time: 0,
+            sequence: Some(sequence),
+            observation_domain: 0,
+            sampling: None,
+        }
+    }
+
+    fn run(version: Version, messages: &[(u32, u16)]) -> Vec<Verdict> {
+        let mut sequence = Sequence::default();
+        messages
+            .iter()
+            .map(|(number, records)| {
+                let header = header(version, *number, *records);
+                let verdict = sequence.judge(&header);
+                sequence.advance(&header, units(&header, Some(u32::from(*records))), verdict);
+                verdict
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_version_counts_its_own_unit() {
+        use Verdict::{Fine, Lost};
+        assert_eq!(
+            run(Version::V5, &[(10, 30), (40, 30), (100, 30)]),
+            [Fine, Fine, Lost(30)]
+        );
+        assert_eq!(
+            run(Version::V9, &[(7, 9), (8, 9), (11, 1)]),
+            [Fine, Fine, Lost(2)]
+        );
+        assert_eq!(
+            run(Version::Ipfix, &[(0, 3), (3, 5), (9, 1)]),
+            [Fine, Fine, Lost(1)]
+        );
+    }
+
+    #[test]
+    fn an_overtaken_message_gives_its_loss_back() {
+        use Verdict::{Fine, Late, Lost};
+        assert_eq!(
+            run(Version::V9, &[(1, 0), (3, 0), (2, 0), (4, 0)]),
+            [Fine, Lost(1), Late, Fine]
+        );
+    }
+
+    #[test]
+    fn the_count_wraps() {
+        assert_eq!(
+            run(Version::V9, &[(u32::MAX, 0), (0, 0)]),
+            [Verdict::Fine; 2]
+        );
+    }
+
+    #[test]
+    fn a_far_jump_is_a_restart() {
+        let far = run(Version::Ipfix, &[(5_000_000, 1), (3, 1), (4, 1)]);
+        assert_eq!(far, [Verdict::Fine, Verdict::Restarted, Verdict::Fine]);
+    }
+}

@@ -1,0 +1,495 @@
+//! One Data Record to one Span, by its plan: from octets to octets in one pass.
+
+use netflow_wire::{Header, Location, ie, unsigned};
+use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
+
+use super::knowledge::DomainKnowledge;
+use super::plan::{Choice, Choices, Family, IcmpPart, Op, SpanPlan, Step};
+use super::protocols::protocols;
+use super::sampling::{Sampling, scaled};
+use super::times::FlowTimes;
+use crate::config::SpanTime;
+
+/// What every record of a Set shares.
+pub(crate) struct SetContext<'a> {
+    pub(crate) header: &'a Header,
+    pub(crate) trace_id: TraceId,
+    pub(crate) parent: SpanId,
+    /// When the datagram came.
+    pub(crate) received_at: UnixNanos,
+    pub(crate) span_time: SpanTime,
+    /// Nanoseconds.
+    pub(crate) span_max_age: u64,
+    pub(crate) knowledge: DomainKnowledge<'a>,
+    /// Element 160 of the options data.
+    pub(crate) init_time: Option<u64>,
+    /// `None`: nothing asks for it.
+    pub(crate) sampling: Option<Sampling<'a>>,
+    /// The interval is an attribute.
+    pub(crate) show_sampling: bool,
+    /// Counts are multiplied by the sampling interval.
+    pub(crate) scale: bool,
+}
+
+/// Keys of attributes that aren't of one element.
+#[derive(Debug)]
+struct Keys {
+    start: Key,
+    end: Key,
+    suspect: Key,
+    sampling_interval: Key,
+    sampling_origin: Key,
+    sampling_scaled: Key,
+}
+
+const fn key(name: &str) -> Key {
+    match Key::new(name) {
+        Some(key) => key,
+        None => panic!("a key is too long"),
+    }
+}
+
+static KEYS: Keys = Keys {
+    start: key("netflow.flow.start_unix_nano"),
+    end: key("netflow.flow.end_unix_nano"),
+    suspect: key("netflow.time.suspect"),
+    sampling_interval: key("netflow.sampling.interval"),
+    sampling_origin: key("netflow.sampling.origin"),
+    sampling_scaled: key("netflow.sampling.scaled"),
+};
+
+/// What came of a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Written {
+    /// Nothing: the writer's room is too small.
+    No,
+    /// Its span.
+    Plain,
+    /// Its span, but its times are not believed.
+    Suspect,
+}
+
+/// Writes the span of one record.
+#[inline]
+pub(crate) fn write_flow(
+    plan: &SpanPlan,
+    record: &[u8],
+    locations: &[Location],
+    context: &SetContext<'_>,
+    span_id: SpanId,
+    writer: &mut SpanWriter<'_>,
+) -> Written {
+    let times = plan
+        .times
+        .read(record, locations, context.header, context.init_time);
+    let (start, end) = span_times(&times, context);
+    writer.begin(
+        &plan.front,
+        &SpanHead {
+            trace_id: context.trace_id,
+            span_id,
+            parent: context.parent,
+            start,
+            end,
+        },
+    );
+    let record = Record {
+        plan,
+        octets: record,
+        locations,
+        context,
+    };
+    let family = if plan.family.asked {
+        record.family()
+    } else {
+        None
+    };
+    let interval = context.sampling.as_ref().and_then(|sampling| {
+        sampling.of_record(
+            &plan.sampling,
+            |field| record.unsigned(field),
+            |field| record.field(field),
+        )
+    });
+    let factor = match interval {
+        Some((interval, _)) if context.scale && interval > 1 => Some(interval),
+        _ => None,
+    };
+    for op in &plan.ops {
+        record.write(op, family, factor, writer);
+    }
+    if let (Some((interval, origin)), true) = (interval, context.show_sampling) {
+        writer.unsigned(&KEYS.sampling_interval, interval);
+        writer.text(&KEYS.sampling_origin, origin.name());
+    }
+    if factor.is_some() {
+        writer.boolean(&KEYS.sampling_scaled, true);
+    }
+    if times.suspect || start != times.start || end != times.end {
+        write_told_times(&times, writer);
+    }
+    match writer.end(Status::Ok) {
+        false => Written::No,
+        true if times.suspect => Written::Suspect,
+        true => Written::Plain,
+    }
+}
+
+#[inline]
+fn span_times(times: &FlowTimes, context: &SetContext<'_>) -> (UnixNanos, UnixNanos) {
+    match context.span_time {
+        SpanTime::Flow => (times.start, times.end),
+        SpanTime::Received => (context.received_at, context.received_at),
+        SpanTime::Clamped => {
+            let received = context.received_at.0;
+            if received.saturating_sub(times.end.0) <= context.span_max_age {
+                return (times.start, times.end);
+            }
+            let duration = times.end.0.saturating_sub(times.start.0);
+            (
+                UnixNanos(received.saturating_sub(duration)),
+                context.received_at,
+            )
+        }
+    }
+}
+
+/// The span's times aren't the flow's own: these are.
+#[cold]
+fn write_told_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
+    let own = |told: Option<UnixNanos>, usable: UnixNanos| match told {
+        Some(told) => Some(told),
+        None if times.suspect => None,
+        None => Some(usable),
+    };
+    if let Some(start) = own(times.told_start, times.start) {
+        writer.unsigned(&KEYS.start, start.0);
+    }
+    if let Some(end) = own(times.told_end, times.end) {
+        writer.unsigned(&KEYS.end, end.0);
+    }
+    if times.suspect {
+        writer.boolean(&KEYS.suspect, true);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Record<'a> {
+    plan: &'a SpanPlan,
+    octets: &'a [u8],
+    locations: &'a [Location],
+    context: &'a SetContext<'a>,
+}
+
+impl<'a> Record<'a> {
+    #[inline]
+    fn field(&self, field: u16) -> &'a [u8] {
+        self.locations
+            .get(usize::from(field))
+            .map_or(&[], |at| at.of(self.octets))
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&self, field: u16) -> Option<[u8; N]> {
+        let at = usize::from(self.locations.get(usize::from(field))?.offset);
+        self.octets.get(at..)?.first_chunk().copied()
+    }
+
+    #[inline]
+    fn unsigned(&self, field: u16) -> u64 {
+        unsigned(self.field(field))
+    }
+
+    #[inline]
+    fn choices(&self, choices: Choices) -> &'a [Choice] {
+        self.plan
+            .choices
+            .get(usize::from(choices.from)..usize::from(choices.to))
+            .unwrap_or_default()
+    }
+
+    fn is_zero(&self, field: u16) -> bool {
+        self.field(field).iter().all(|octet| *octet == 0)
+    }
+
+    /// The record's address family: what element 60 says, else that of the first address that isn't zero.
+    fn family(&self) -> Option<Family> {
+        match self
+            .plan
+            .family
+            .ip_version
+            .map(|field| self.unsigned(field))
+        {
+            Some(4) => return Some(Family::V4),
+            Some(6) => return Some(Family::V6),
+            _ => {}
+        }
+        let addresses = self.choices(self.plan.family.addresses?);
+        let told = addresses.iter().find(|choice| !self.is_zero(choice.field));
+        told.or(addresses.first())?.family
+    }
+
+    /// Of several fields that of the record's family, unless it is zero and another isn't.
+    fn by_family(&self, choices: Choices, family: Option<Family>) -> Option<Choice> {
+        let choices = self.choices(choices);
+        let named = choices
+            .iter()
+            .find(|choice| choice.family == family)
+            .or(choices.first())?;
+        if self.is_zero(named.field)
+            && let Some(other) = choices.iter().find(|choice| !self.is_zero(choice.field))
+        {
+            return Some(*other);
+        }
+        Some(*named)
+    }
+
+    #[inline]
+    fn write(
+        &self,
+        op: &Op,
+        family: Option<Family>,
+        factor: Option<u64>,
+        writer: &mut SpanWriter<'_>,
+    ) {
+        let key = &op.key;
+        let value = match op.step {
+            Step::U8(field) => match self.fixed(field) {
+                Some(octets) => u64::from(u8::from_be_bytes(octets)),
+                None => return,
+            },
+            Step::U16(field) => match self.fixed(field) {
+                Some(octets) => u64::from(u16::from_be_bytes(octets)),
+                None => return,
+            },
+            Step::U32(field) => match self.fixed(field) {
+                Some(octets) => u64::from(u32::from_be_bytes(octets)),
+                None => return,
+            },
+            Step::U64(field) => match self.fixed(field) {
+                Some(octets) => u64::from_be_bytes(octets),
+                None => return,
+            },
+            Step::Ipv4(field) => {
+                if let Some(address) = self.fixed(field) {
+                    writer.ipv4(key, address);
+                }
+                return;
+            }
+            Step::Ipv6(field) => {
+                if let Some(address) = self.fixed(field) {
+                    writer.ipv6(key, address);
+                }
+                return;
+            }
+            Step::Protocol(field) => {
+                let number = self.unsigned(field);
+                match u8::try_from(number) {
+                    Ok(number) => writer.encoded(protocols().attributes(number)),
+                    // The element has one octet; a wider one was sent with a value that no protocol has.
+                    Err(_) => writer.attribute("network.protocol.number", Value::Unsigned(number)),
+                }
+                return;
+            }
+            Step::Unsigned(field) => self.unsigned(field),
+            Step::FirstNonZero(choices) => {
+                let choices = self.choices(choices);
+                let told = choices.iter().map(|choice| self.unsigned(choice.field));
+                told.clone()
+                    .find(|value| *value != 0)
+                    .or_else(|| told.clone().next())
+                    .unwrap_or(0)
+            }
+            _ => return self.write_rare(op, family, writer),
+        };
+        let value = match factor {
+            Some(factor) if op.count => scaled(value, factor),
+            _ => value,
+        };
+        writer.unsigned(key, value);
+    }
+
+    fn write_rare(&self, op: &Op, family: Option<Family>, writer: &mut SpanWriter<'_>) {
+        let key = &op.key;
+        match op.step {
+            Step::Address(choices) => {
+                let Some(choice) = self.by_family(choices, family) else {
+                    return;
+                };
+                match *self.field(choice.field) {
+                    [a, b, c, d] => writer.ipv4(key, [a, b, c, d]),
+                    ref octets => {
+                        if let Ok(address) = octets.try_into() {
+                            writer.ipv6(key, address);
+                        }
+                    }
+                }
+            }
+            Step::ByFamily(choices) => {
+                if let Some(choice) = self.by_family(choices, family) {
+                    writer.unsigned(key, self.unsigned(choice.field));
+                }
+            }
+            Step::Mac(field) => {
+                if let Some(address) = self.fixed(field) {
+                    writer.mac(key, address);
+                }
+            }
+            Step::Text(field) => write_text(key, self.field(field), writer),
+            Step::NetworkType => match family {
+                Some(Family::V4) => writer.text(key, "ipv4"),
+                Some(Family::V6) => writer.text(key, "ipv6"),
+                None => {}
+            },
+            Step::Direction(field) => match self.unsigned(field) {
+                0 => writer.text(key, "receive"),
+                1 => writer.text(key, "transmit"),
+                _ => {}
+            },
+            Step::ValueName(field, element) => {
+                let value = self.unsigned(field);
+                let mut text = ShortText::default();
+                match ie::value_name(element, value) {
+                    Some(name) => text.push_snake_case(name),
+                    None => text.push_number(value),
+                }
+                writer.text(key, text.as_str());
+            }
+            Step::Icmp(part, choices) => {
+                if let Some(value) = self.icmp(part, choices, family) {
+                    writer.unsigned(key, value);
+                }
+            }
+            Step::MplsLabel(field) => {
+                // Label (20 bits), traffic class (3), bottom of stack (1); then TTL where 4 octets are sent.
+                let octets = self.field(field);
+                if let Some([a, b, c]) = octets.first_chunk::<3>() {
+                    writer.unsigned(key, u64::from(u32::from_be_bytes([0, *a, *b, *c]) >> 4));
+                }
+            }
+            Step::ApplicationId(field) => {
+                if let Some((engine, selector)) = self.field(field).split_first() {
+                    let mut text = ShortText::default();
+                    text.push_number(u64::from(*engine));
+                    text.push(b':');
+                    text.push_number(unsigned(selector));
+                    writer.text(key, text.as_str());
+                }
+            }
+            Step::ApplicationName(field) => {
+                if let Some(name) = self
+                    .context
+                    .knowledge
+                    .find(|known| known.application(self.field(field)))
+                {
+                    writer.text(key, name);
+                }
+            }
+            Step::InterfaceName(field) => {
+                let index = self.unsigned(field);
+                if let Some(name) = self.context.knowledge.find(|known| known.interface(index)) {
+                    writer.text(key, name);
+                }
+            }
+            Step::VrfName(field) => {
+                let id = self.unsigned(field);
+                if let Some(name) = self.context.knowledge.find(|known| known.vrf(id)) {
+                    writer.text(key, name);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn icmp(&self, part: IcmpPart, choices: Choices, family: Option<Family>) -> Option<u64> {
+        let choices = self.choices(choices);
+        let own = || choices.iter().filter(|choice| choice.element != 11);
+        let named = own()
+            .find(|choice| choice.family == family && !self.is_zero(choice.field))
+            .or_else(|| own().find(|choice| !self.is_zero(choice.field)))
+            .or_else(|| own().find(|choice| choice.family == family))
+            .or_else(|| own().next());
+        if let Some(choice) = named {
+            let value = self.unsigned(choice.field);
+            return Some(match (choice.element, part) {
+                (32 | 139, IcmpPart::Type) => value >> 8 & 0xff,
+                (32 | 139, IcmpPart::Code) => value & 0xff,
+                _ => value,
+            });
+        }
+        // v5 and many others put both into the destination port.
+        let port = self.unsigned(choices.first()?.field);
+        match self.plan.protocol.map(|field| self.unsigned(field)) {
+            Some(1 | 58) => Some(match part {
+                IcmpPart::Type => port >> 8 & 0xff,
+                IcmpPart::Code => port & 0xff,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Text as an exporter sent it: without the zeros that fill it up, invalid UTF-8 replaced.
+fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
+    let end = octets
+        .iter()
+        .position(|octet| *octet == 0)
+        .unwrap_or(octets.len());
+    let octets = octets.get(..end).unwrap_or_default();
+    match str::from_utf8(octets) {
+        Ok("") => {}
+        Ok(text) => writer.text(key, text),
+        Err(_) => writer.text(key, &String::from_utf8_lossy(octets)),
+    }
+}
+
+/// A short text put together on the stack.
+struct ShortText {
+    octets: [u8; 64],
+    len: usize,
+}
+
+impl Default for ShortText {
+    fn default() -> Self {
+        Self {
+            octets: [0; 64],
+            len: 0,
+        }
+    }
+}
+
+impl ShortText {
+    fn push(&mut self, octet: u8) {
+        if let Some(to) = self.octets.get_mut(self.len) {
+            *to = octet;
+            self.len += 1;
+        }
+    }
+
+    fn push_number(&mut self, value: u64) {
+        let mut digits = [0; 20];
+        let len = otlp_wire::text::put_decimal(&mut digits, value);
+        digits.iter().take(len).for_each(|digit| self.push(*digit));
+    }
+
+    /// "idle timeout" becomes "idle_timeout".
+    fn push_snake_case(&mut self, name: &str) {
+        for octet in name.bytes() {
+            if octet.is_ascii_alphanumeric() {
+                self.push(octet.to_ascii_lowercase());
+            } else if self.len > 0 && self.octets.get(self.len - 1) != Some(&b'_') {
+                self.push(b'_');
+            }
+        }
+        while self.len > 0 && self.octets.get(self.len - 1) == Some(&b'_') {
+            self.len -= 1;
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        self.octets
+            .get(..self.len)
+            .and_then(|text| str::from_utf8(text).ok())
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,414 @@
+//! The machine of one worker: [`Translator::on_datagram`], [`Translator::poll_batch`], deadlines.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use netflow_wire::{Decoder, Event, Header, Limits, Message, MessageError, Template, Version};
+use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
+use tracing::{debug, info};
+
+use super::Datagram;
+use super::batch::{Batches, Membership};
+use super::counters::TranslateCounters;
+use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
+use super::ids::Ids;
+use super::plan::SpanPlan;
+use super::sequence::{Verdict, units};
+use super::trace::{Trace, WORK_SPANS, Work, WorkSpans};
+use super::visit::{Outcome, Visit, Writing};
+use crate::config;
+
+/// How often templates, waiting Sets and exporters are looked through for what is too old.
+const SWEEP: Duration = Duration::from_secs(10);
+/// A malformed datagram is shown as a span at most once in this time and exporter; all are counted.
+const ERROR_SPAN_INTERVAL: Duration = Duration::from_secs(1);
+/// The resource attribute that tells exporters apart.
+const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
+/// The longest text of an address.
+const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
+
+/// Turns datagrams into batches of spans. `C` tells the wall time, for the spans of the work itself.
+#[derive(Debug)]
+pub struct Translator<C> {
+    writing: Writing<C>,
+    limits: Limits,
+    exporters: ExporterTable,
+    work_spans: WorkSpans,
+    fixed: [FixedVersion; 3],
+    next_sweep: Option<Instant>,
+    /// When a malformed datagram of a source not known was last shown as a span.
+    stranger_shown: Option<Instant>,
+}
+
+/// v1, v5 or v7.
+#[derive(Debug)]
+struct FixedVersion {
+    version: Version,
+    template: Template,
+    plan: SpanPlan,
+}
+
+impl NewExporter for config::Translate {
+    fn front(&self, address: &str) -> ResourceFront {
+        let attributes = self
+            .resource
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()));
+        let attributes = attributes
+            .filter(|(key, _)| *key != EXPORTER_ADDRESS)
+            .chain([(EXPORTER_ADDRESS, address)])
+            .map(|(key, value)| (key, Value::Text(value)));
+        ResourceFront::new(attributes, "netflow2traces", env!("CARGO_PKG_VERSION"))
+    }
+
+    fn sampling(&self, address: IpAddr) -> Option<u64> {
+        let found = self
+            .sampling_override
+            .iter()
+            .find(|item| item.exporters.contains(&address))?;
+        Some(u64::from(found.interval))
+    }
+}
+
+impl<C: Fn() -> UnixNanos> Translator<C> {
+    /// A translator with its own randomness and counters.
+    pub fn new(config: &config::Translate, clock: C, ids: Ids) -> Self {
+        let counters = Arc::new(TranslateCounters::default());
+        let fixed = [Version::V1, Version::V5, Version::V7].map(|version| {
+            let template = version
+                .built_in_template()
+                .expect("a version of fixed records");
+            let plan = SpanPlan::compile(&template, config.attributes);
+            FixedVersion {
+                version,
+                template,
+                plan,
+            }
+        });
+        let batches = Batches::new(
+            config.batch_max_octets,
+            config.batch_max_spans,
+            config.batch_delay,
+            config.front(MAX_ADDRESS).max_len(),
+            Arc::clone(&counters),
+        );
+        Self {
+            limits: Limits {
+                max_templates: config.max_templates_per_exporter,
+                template_lifetime: config.template_lifetime,
+                ..Limits::default()
+            },
+            exporters: ExporterTable::new(config.max_exporters),
+            work_spans: WorkSpans::new(),
+            fixed,
+            next_sweep: None,
+            stranger_shown: None,
+            writing: Writing {
+                config: config.clone(),
+                clock,
+                counters,
+                batches,
+                ids,
+                locations: Vec::new(),
+            },
+        }
+    }
+
+    /// What it counts; to be read from any thread.
+    #[must_use]
+    pub fn counters(&self) -> Arc<TranslateCounters> {
+        Arc::clone(&self.writing.counters)
+    }
+
+    /// Takes a datagram. It never fails: what is wrong is counted.
+    pub fn on_datagram(&mut self, datagram: &Datagram<'_>, now: Instant) {
+        let began = (self.writing.clock)();
+        self.next_sweep.get_or_insert(now + SWEEP);
+        let arrival = Arrival {
+            port: datagram.source.port(),
+            received_at: datagram.received_at,
+            octets: datagram.octets.len(),
+        };
+        let address = datagram.source.ip();
+        let message = match Message::parse(datagram.octets) {
+            Ok(message) => message,
+            Err(error) => return self.malformed(address, arrival, error, now),
+        };
+        let header = &message.header;
+        self.writing.counters.datagrams_decoded.add(1);
+        let exporter = self.exporters.entry(address, now, &self.writing.config);
+        let key = SequenceKey {
+            port: arrival.port,
+            version: header.version,
+            domain: header.observation_domain,
+        };
+        let verdict = exporter
+            .sequence(key)
+            .map_or(Verdict::Fine, |count| count.judge(header));
+
+        let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
+        let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
+        match self
+            .fixed
+            .iter()
+            .find(|fixed| fixed.version == header.version)
+        {
+            Some(FixedVersion { template, plan, .. }) => {
+                let body = message.fixed_records(template);
+                visit.flows(header, template, plan, message.body_offset(), body);
+            }
+            None => decoder.read(
+                arrival.port,
+                &message,
+                &arrival,
+                now,
+                &self.limits,
+                &mut visit,
+            ),
+        }
+        let outcome = visit.outcome;
+        let units = units(header, outcome.records());
+        if let Some(count) = exporter.sequence(key) {
+            count.advance(header, units, verdict);
+        }
+        let lost = count_loss(&self.writing.counters, header.version, verdict, units);
+        let understood = Understood {
+            trace: &trace,
+            arrival: &arrival,
+            header,
+            began,
+            outcome: &outcome,
+            lost,
+        };
+        write_work(
+            &mut self.writing,
+            &self.work_spans,
+            exporter,
+            &understood,
+            now,
+        );
+        debug!(
+            exporter = %address,
+            version = header.version.number(),
+            flows = outcome.flows,
+            options = outcome.options,
+            templates = outcome.templates,
+            waiting = outcome.waiting,
+            lost,
+            "datagram understood"
+        );
+        if outcome.waiting > 0 && !exporter.waiting_said {
+            exporter.waiting_said = true;
+            info!(exporter = %address, "data came before its template and waits for it");
+        }
+
+        while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
+            let began = (self.writing.clock)();
+            let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
+            let (decoder, mut visit) = open(&mut self.writing, exporter, trace, set.context, now);
+            decoder.read_held(&set, now, &self.limits, &mut visit);
+            let outcome = visit.outcome;
+            self.writing.counters.sets_decoded_late.add(1);
+            let late = Understood {
+                trace: &trace,
+                arrival: &set.context,
+                header: &set.header,
+                began,
+                outcome: &outcome,
+                lost: None,
+            };
+            write_work(&mut self.writing, &self.work_spans, exporter, &late, now);
+        }
+        if outcome.is_decodable() && !exporter.is_proven() {
+            self.exporters.prove(address);
+            let counters = &self.writing.counters;
+            counters.exporters_evicted.set(self.exporters.evicted());
+            counters.exporters.set(self.exporters.len() as u64);
+            info!(exporter = %address, version = header.version.number(), "exporter appeared");
+        }
+    }
+
+    /// Counts a datagram that can't be used, and shows it as a span, but not too often.
+    #[cold]
+    fn malformed(&mut self, address: IpAddr, arrival: Arrival, error: MessageError, now: Instant) {
+        let counters = &self.writing.counters;
+        match error {
+            MessageError::UnknownVersion { .. } => &counters.datagrams_unknown_version,
+            MessageError::Sflow => &counters.datagrams_sflow,
+            MessageError::BadLength { .. } => &counters.datagrams_bad_length,
+            _ => &counters.datagrams_truncated,
+        }
+        .add(1);
+        debug!(exporter = %address, octets = arrival.octets, %error, "datagram rejected");
+        // Garbage must not make state: all sources not known share one limit.
+        let known = self.exporters.find(address);
+        let shown = match known {
+            Some(exporter) => &mut exporter.error_shown,
+            None => &mut self.stranger_shown,
+        };
+        if shown.is_some_and(|shown| now.saturating_duration_since(shown) < ERROR_SPAN_INTERVAL) {
+            return;
+        }
+        *shown = Some(now);
+        let writing = &mut self.writing;
+        let trace = Trace::new(&mut writing.ids, writing.config.sampler);
+        if !trace.kept {
+            return;
+        }
+        let text = address.to_string();
+        let (mut member, front) = (Membership::default(), writing.config.front(&text));
+        let front = Arc::new(front);
+        let done = (writing.clock)();
+        let problem = error.to_string();
+        writing
+            .batches
+            .append(&mut member, &front, now, arrival.received_at, 1, |writer| {
+                self.work_spans
+                    .write_malformed(&trace, &text, &arrival, done, &problem, writer)
+            });
+    }
+
+    /// The next batch that is ready at `now`; to be asked until there is none.
+    pub fn poll_batch(&mut self, now: Instant) -> Option<EncodedBatch> {
+        self.writing.batches.poll(now)
+    }
+
+    /// When [`on_deadline`](Self::on_deadline) and [`poll_batch`](Self::poll_batch) want to be called even if no
+    /// datagram comes.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match (self.writing.batches.deadline(), self.next_sweep) {
+            (Some(batch), Some(sweep)) => Some(batch.min(sweep)),
+            (batch, sweep) => batch.or(sweep),
+        }
+    }
+
+    /// Forgets what is too old. Batches that are old enough come from [`poll_batch`](Self::poll_batch).
+    pub fn on_deadline(&mut self, now: Instant) {
+        if self.next_sweep.is_none_or(|sweep| sweep > now) {
+            return;
+        }
+        self.next_sweep = Some(now + SWEEP);
+        let counters = &self.writing.counters;
+        for exporter in self.exporters.iter_mut() {
+            let templates = exporter.decoder.expire(now, &self.limits, |event| {
+                if matches!(event, Event::Expired { .. }) {
+                    counters.sets_expired.add(1);
+                }
+            });
+            counters.templates_expired.add(templates as u64);
+        }
+        self.exporters.expire(now, self.limits.template_lifetime);
+        counters.exporters.set(self.exporters.len() as u64);
+    }
+
+    /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it.
+    pub fn flush(&mut self) {
+        self.writing.batches.finish();
+    }
+}
+
+/// Takes an exporter's state apart: what decodes, and what is done with the records.
+fn open<'a, C>(
+    writing: &'a mut Writing<C>,
+    exporter: &'a mut Exporter,
+    trace: Trace,
+    arrival: Arrival,
+    now: Instant,
+) -> (&'a mut Decoder<SpanPlan, Arrival>, Visit<'a, C>) {
+    writing.batches.enter(
+        &mut exporter.member,
+        &exporter.front,
+        now,
+        arrival.received_at,
+    );
+    let visit = Visit {
+        writing,
+        knowledge: &mut exporter.knowledge,
+        member: &mut exporter.member,
+        front: &exporter.front,
+        sampling: exporter.sampling,
+        trace,
+        arrival,
+        now,
+        outcome: Outcome::default(),
+    };
+    (&mut exporter.decoder, visit)
+}
+
+/// Writes the three spans around a datagram's flows.
+fn write_work<C: Fn() -> UnixNanos>(
+    writing: &mut Writing<C>,
+    work_spans: &WorkSpans,
+    exporter: &mut Exporter,
+    message: &Understood<'_>,
+    now: Instant,
+) {
+    if !message.trace.kept {
+        return;
+    }
+    let done = (writing.clock)();
+    let outcome = message.outcome;
+    let problem = outcome.problem.map(|problem| problem.to_string());
+    let work = Work {
+        trace: message.trace,
+        exporter: &exporter.address,
+        arrival: message.arrival,
+        header: message.header,
+        times: [message.began, outcome.flows_began.unwrap_or(done), done],
+        flows: outcome.flows,
+        templates: outcome.templates,
+        waiting: outcome.waiting,
+        lost: message.lost,
+        problem: problem.as_deref(),
+    };
+    let (member, front) = (&mut exporter.member, &exporter.front);
+    writing.batches.append(
+        member,
+        front,
+        now,
+        message.arrival.received_at,
+        WORK_SPANS,
+        |writer| work_spans.write(&work, writer),
+    );
+}
+
+/// A message whose records were read.
+struct Understood<'a> {
+    trace: &'a Trace,
+    arrival: &'a Arrival,
+    header: &'a Header,
+    began: UnixNanos,
+    outcome: &'a Outcome,
+    lost: Option<u64>,
+}
+
+/// Counts what the sequence number says, in the version's own unit.
+fn count_loss(
+    counters: &TranslateCounters,
+    version: Version,
+    verdict: Verdict,
+    units: Option<u32>,
+) -> Option<u64> {
+    let (lost, late) = match version {
+        Version::V9 => (&counters.lost_messages, &counters.late_messages),
+        Version::Ipfix => (&counters.lost_records, &counters.late_records),
+        _ => (&counters.lost_flows, &counters.late_flows),
+    };
+    match verdict {
+        Verdict::Fine => None,
+        Verdict::Lost(units) => {
+            lost.add(units);
+            Some(units)
+        }
+        Verdict::Late => {
+            late.add(u64::from(units.unwrap_or(0)));
+            None
+        }
+        Verdict::Restarted => {
+            counters.exporter_restarts.add(1);
+            None
+        }
+    }
+}

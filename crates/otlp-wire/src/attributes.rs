@@ -1,0 +1,127 @@
+//! Attributes: keys encoded once, values written behind them.
+//!
+//! A `KeyValue` of a Span (field 9) with a short scalar value is
+//! `4a <len> 0a <len> key… 12 <len> <value>`: all of it but the value and three lengths is known when
+//! the key is. [`Key`] holds that front part; a write copies it, adds the value's length to the lengths,
+//! and puts the value.
+
+use crate::proto::{push_delimited, push_varint};
+
+/// `Span.attributes`, length-delimited.
+const SPAN_ATTRIBUTES: u8 = 9 << 3 | 2;
+/// `KeyValue.key`, length-delimited.
+const KEY_VALUE_KEY: u8 = 1 << 3 | 2;
+/// `KeyValue.value`, length-delimited.
+const KEY_VALUE_VALUE: u8 = 2 << 3 | 2;
+/// `AnyValue.string_value`, length-delimited.
+const ANY_STRING: u8 = 1 << 3 | 2;
+/// `AnyValue.bool_value`, varint.
+const ANY_BOOL: u8 = 2 << 3;
+/// `AnyValue.int_value`, varint.
+const ANY_INT: u8 = 3 << 3;
+
+/// The longest key that [`Key`] holds.
+pub const MAX_KEY: usize = KEY_ROOM - 8;
+/// Octets copied for every key.
+pub(crate) const KEY_ROOM: usize = 48;
+
+/// The encoded front of a Span attribute whose value is an integer, a boolean or a short string.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    pub(crate) octets: [u8; KEY_ROOM],
+    /// Octets up to the value's own tag, which is not among them.
+    pub(crate) len: u8,
+}
+
+impl Key {
+    /// Encodes `key`; `None` if it is empty or longer than [`MAX_KEY`] octets (write such attributes
+    /// with [`SpanWriter::attribute`](crate::SpanWriter::attribute)).
+    #[must_use]
+    pub const fn new(key: &str) -> Option<Self> {
+        let key = key.as_bytes();
+        if key.is_empty() || key.len() > MAX_KEY {
+            return None;
+        }
+        let mut octets = [0; KEY_ROOM];
+        octets[0] = SPAN_ATTRIBUTES;
+        // Without the value: its message's tag and length are counted here, its octets are added later.
+        octets[1] = (2 + key.len() + 2) as u8;
+        octets[2] = KEY_VALUE_KEY;
+        octets[3] = key.len() as u8;
+        let mut n = 0;
+        while n < key.len() {
+            octets[4 + n] = key[n];
+            n += 1;
+        }
+        octets[4 + key.len()] = KEY_VALUE_VALUE;
+        octets[5 + key.len()] = 0;
+        Some(Self {
+            octets,
+            len: (6 + key.len()) as u8,
+        })
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let end = usize::from(self.len).saturating_sub(2);
+        self.octets
+            .get(4..end)
+            .and_then(|key| str::from_utf8(key).ok())
+            .unwrap_or_default()
+    }
+}
+
+pub(crate) const TAG_STRING: u8 = ANY_STRING;
+pub(crate) const TAG_BOOL: u8 = ANY_BOOL;
+pub(crate) const TAG_INT: u8 = ANY_INT;
+pub(crate) const TAG_SPAN_ATTRIBUTES: u8 = SPAN_ATTRIBUTES;
+
+/// An attribute's value, for the ways of writing that needn't be the fastest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// `string_value`.
+    Text(&'a str),
+    /// `bool_value`.
+    Bool(bool),
+    /// `int_value`. A number above 2^63 - 1 is written as decimal text, as OpenTelemetry's
+    /// "Mapping arbitrary data to OTLP AnyValue" asks.
+    Unsigned(u64),
+    /// `int_value`.
+    Signed(i64),
+    /// `double_value`.
+    Double(f64),
+    /// An `AnyValue` that is already encoded: its octets without tag and length.
+    Encoded(&'a [u8]),
+}
+
+/// Appends the octets of an `AnyValue` message, without tag and length.
+pub fn push_any_value(out: &mut Vec<u8>, value: Value<'_>) {
+    match value {
+        Value::Text(text) => push_delimited(out, 1, text.as_bytes()),
+        Value::Bool(flag) => out.extend_from_slice(&[ANY_BOOL, u8::from(flag)]),
+        Value::Unsigned(number) => match i64::try_from(number) {
+            Ok(number) => push_any_value(out, Value::Signed(number)),
+            Err(_) => push_delimited(out, 1, number.to_string().as_bytes()),
+        },
+        Value::Signed(number) => {
+            out.push(ANY_INT);
+            push_varint(out, number.cast_unsigned());
+        }
+        Value::Double(number) => {
+            out.push(4 << 3 | 1);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        Value::Encoded(octets) => out.extend_from_slice(octets),
+    }
+}
+
+/// Appends a `KeyValue` as field `field` of the message that `out` is.
+pub fn push_key_value(out: &mut Vec<u8>, field: u32, key: &str, value: Value<'_>) {
+    let mut any = Vec::with_capacity(32);
+    push_any_value(&mut any, value);
+    let mut pair = Vec::with_capacity(key.len() + any.len() + 8);
+    push_delimited(&mut pair, 1, key.as_bytes());
+    push_delimited(&mut pair, 2, &any);
+    push_delimited(out, field, &pair);
+}

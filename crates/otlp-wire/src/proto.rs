@@ -1,0 +1,81 @@
+//! The protobuf wire format: varints, tags, lengths. What stands here knows nothing of OTLP.
+//!
+//! Source: the protocol buffers encoding specification ("Encoding"), wire types 0, 1, 2 and 5.
+
+/// Octets that `value` takes as a varint: 1 to 10.
+#[inline]
+#[must_use]
+pub const fn varint_len(value: u64) -> usize {
+    // 7 bits an octet; `| 1` because zero takes one octet too.
+    let bits = 64 - (value | 1).leading_zeros() as usize;
+    (bits * 9 + 64) / 64
+}
+
+/// Writes `value` as a varint at the front of `room` and says how many octets it took.
+///
+/// Values below 2^56 are written as one 8-octet store, so the octets after the varint are
+/// overwritten; the caller writes there next.
+#[inline]
+pub fn put_varint(room: &mut [u8; 10], value: u64) -> usize {
+    let len = varint_len(value);
+    if len <= 8 {
+        // Spreads the 7-bit groups over octets by halves: 28, 14, 7 bits.
+        let x = (value & 0x0000_0000_0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
+        let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x0fff_c000_0fff_c000) << 2);
+        let x = (x & 0x007f_007f_007f_007f) | ((x & 0x3f80_3f80_3f80_3f80) << 1);
+        let continued = 0x8080_8080_8080_8080_u64 & ((1_u64 << (8 * (len as u32 - 1))) - 1);
+        let octets = (x | continued).to_le_bytes();
+        room[..8].copy_from_slice(&octets);
+    } else {
+        let mut rest = value;
+        for octet in room.iter_mut().take(len - 1) {
+            *octet = (rest as u8 & 0x7f) | 0x80;
+            rest >>= 7;
+        }
+        room[len - 1] = rest as u8;
+    }
+    len
+}
+
+/// Appends `value` as a varint.
+pub fn push_varint(out: &mut Vec<u8>, value: u64) {
+    let mut room = [0; 10];
+    let len = put_varint(&mut room, value);
+    out.extend_from_slice(&room[..len]);
+}
+
+/// Appends a length-delimited field: its one- or two-octet tag, its length, its octets.
+pub fn push_delimited(out: &mut Vec<u8>, field: u32, octets: &[u8]) {
+    push_varint(out, u64::from(field << 3 | 2));
+    push_varint(out, octets.len() as u64);
+    out.extend_from_slice(octets);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(mut value: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+        out
+    }
+
+    #[test]
+    fn varints_equal_the_plain_form_at_every_width() {
+        for shift in 0..64 {
+            for delta in [-1_i64, 0, 1] {
+                let value = (1_u64 << shift).wrapping_add_signed(delta);
+                let mut out = Vec::new();
+                push_varint(&mut out, value);
+                assert_eq!(out, plain(value), "{value}");
+                assert_eq!(out.len(), varint_len(value), "{value}");
+            }
+        }
+        assert_eq!(varint_len(u64::MAX), 10);
+    }
+}

@@ -1,0 +1,422 @@
+//! Writes Spans into a fixed room, one after another, as `ScopeSpans.spans` (field 2).
+//!
+//! A [`SpanKind`]'s name, kind and layout are encoded once as a [`SpanFront`]; a Span is that front with
+//! ids and times put in, attributes behind it, the status last, and its length patched. The octets are
+//! canonical: fields in ascending order, shortest varints, as the generated types of prost write them.
+//!
+//! Nothing here panics or allocates. What doesn't fit marks the writer as full: [`SpanWriter::end`] then
+//! gives the room back as it was.
+
+use crate::attributes::{
+    KEY_ROOM, Key, TAG_BOOL, TAG_INT, TAG_SPAN_ATTRIBUTES, TAG_STRING, Value, push_any_value,
+    push_key_value,
+};
+use crate::batch::UnixNanos;
+use crate::proto::{put_varint, varint_len};
+use crate::text::{put_ipv4, put_ipv6, put_mac};
+
+/// `Span.trace_id`: 16 octets, not all zero.
+pub type TraceId = [u8; 16];
+/// `Span.span_id`: 8 octets, not all zero.
+pub type SpanId = [u8; 8];
+
+/// The most that one short attribute takes: its key and the longest value behind it.
+const ATTRIBUTE_ROOM: usize = 128;
+/// The longest text that the one-octet lengths of [`Key`] leave room for.
+const SHORT_TEXT: usize = 64;
+/// Room of a Span's front: ids, times and a name of at most 44 octets.
+const FRONT_ROOM: usize = 128;
+
+/// `Span.kind`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum SpanKind {
+    /// `SPAN_KIND_INTERNAL`.
+    Internal = 1,
+    /// `SPAN_KIND_SERVER`.
+    Server = 2,
+    /// `SPAN_KIND_CLIENT`.
+    Client = 3,
+}
+
+/// `Span.status`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status<'a> {
+    /// `STATUS_CODE_UNSET`: no status is written.
+    Unset,
+    /// `STATUS_CODE_OK`.
+    Ok,
+    /// `STATUS_CODE_ERROR` with its message.
+    Error(&'a str),
+}
+
+/// The encoded front of a Span: everything before its attributes, with gaps for ids and times.
+#[derive(Clone, Debug)]
+pub struct SpanFront {
+    octets: [u8; FRONT_ROOM],
+    len: usize,
+    /// Where the start time goes; the end time is 9 octets further.
+    times_at: usize,
+    has_parent: bool,
+}
+
+/// Octets of the Span's own tag and its length, for which two are reserved (128 to 16,383).
+const SPAN_HEAD: usize = 3;
+const TRACE_ID_AT: usize = SPAN_HEAD + 2;
+const SPAN_ID_AT: usize = TRACE_ID_AT + 16 + 2;
+const PARENT_AT: usize = SPAN_ID_AT + 8 + 2;
+
+impl SpanFront {
+    /// Encodes the front of Spans named `name`. `None` if the name is empty or longer than 44 octets.
+    #[must_use]
+    pub fn new(name: &str, kind: SpanKind, has_parent: bool) -> Option<Self> {
+        if name.is_empty() || name.len() > 44 {
+            return None;
+        }
+        let mut octets = vec![2 << 3 | 2, 0, 0, 1 << 3 | 2, 16];
+        octets.extend_from_slice(&[0; 16]);
+        octets.extend_from_slice(&[2 << 3 | 2, 8]);
+        octets.extend_from_slice(&[0; 8]);
+        if has_parent {
+            octets.extend_from_slice(&[4 << 3 | 2, 8]);
+            octets.extend_from_slice(&[0; 8]);
+        }
+        crate::proto::push_delimited(&mut octets, 5, name.as_bytes());
+        octets.extend_from_slice(&[6 << 3, kind as u8]);
+        octets.push(7 << 3 | 1);
+        let times_at = octets.len();
+        octets.extend_from_slice(&[0; 8]);
+        octets.push(8 << 3 | 1);
+        octets.extend_from_slice(&[0; 8]);
+        let len = octets.len();
+        octets.resize(FRONT_ROOM, 0);
+        Some(Self {
+            octets: octets.try_into().ok()?,
+            len,
+            times_at,
+            has_parent,
+        })
+    }
+
+    /// Adds an integer attribute that all these Spans have. `None` if there is no room for it.
+    #[must_use]
+    pub fn with_attribute(mut self, key: &str, value: i64) -> Option<Self> {
+        let mut attribute = Vec::new();
+        push_key_value(&mut attribute, 9, key, Value::Signed(value));
+        let end = self.len + attribute.len();
+        self.octets
+            .get_mut(self.len..end)?
+            .copy_from_slice(&attribute);
+        self.len = end;
+        Some(self)
+    }
+}
+
+/// Ids and times of one Span.
+#[derive(Clone, Copy, Debug)]
+pub struct SpanHead {
+    /// `trace_id`.
+    pub trace_id: TraceId,
+    /// `span_id`.
+    pub span_id: SpanId,
+    /// `parent_span_id`; written only if the [`SpanFront`] has a parent.
+    pub parent: SpanId,
+    /// `start_time_unix_nano`; always written, also when it is zero.
+    pub start: UnixNanos,
+    /// `end_time_unix_nano`.
+    pub end: UnixNanos,
+}
+
+/// Appends Spans to a room given by the caller.
+#[derive(Debug)]
+pub struct SpanWriter<'a> {
+    octets: &'a mut [u8],
+    /// End of the last whole Span.
+    finished: usize,
+    at: usize,
+    full: bool,
+}
+
+impl<'a> SpanWriter<'a> {
+    /// Writes into `octets` from `at` on.
+    #[inline]
+    #[must_use]
+    pub fn new(octets: &'a mut [u8], at: usize) -> Self {
+        Self {
+            octets,
+            finished: at,
+            at,
+            full: false,
+        }
+    }
+
+    /// Begins a Span. A Span begun and not ended is given up.
+    #[inline]
+    pub fn begin(&mut self, front: &SpanFront, head: &SpanHead) {
+        self.full = false;
+        self.at = self.finished;
+        let Some(room) = room::<FRONT_ROOM>(self.octets, self.at) else {
+            self.full = true;
+            return;
+        };
+        *room = front.octets;
+        room[TRACE_ID_AT..TRACE_ID_AT + 16].copy_from_slice(&head.trace_id);
+        room[SPAN_ID_AT..SPAN_ID_AT + 8].copy_from_slice(&head.span_id);
+        if front.has_parent {
+            room[PARENT_AT..PARENT_AT + 8].copy_from_slice(&head.parent);
+        }
+        let times_at = front.times_at % (FRONT_ROOM - 17);
+        room[times_at..times_at + 8].copy_from_slice(&head.start.0.to_le_bytes());
+        room[times_at + 9..times_at + 17].copy_from_slice(&head.end.0.to_le_bytes());
+        self.at += front.len;
+    }
+
+    /// Corrects the times of the Span that is being written.
+    #[inline]
+    pub fn set_times(&mut self, front: &SpanFront, start: UnixNanos, end: UnixNanos) {
+        if self.full {
+            return;
+        }
+        if let Some(room) = room::<17>(self.octets, self.finished + front.times_at) {
+            room[..8].copy_from_slice(&start.0.to_le_bytes());
+            room[9..].copy_from_slice(&end.0.to_le_bytes());
+        }
+    }
+
+    /// Ends the Span with its status: `true` if it is whole, `false` if the room was too small, and then
+    /// nothing of it is left.
+    #[inline]
+    pub fn end(&mut self, status: Status<'_>) -> bool {
+        match status {
+            Status::Unset => {}
+            Status::Ok => self.put(&[15 << 3 | 2, 2, 3 << 3, 1]),
+            Status::Error(message) => self.error_status(message),
+        }
+        if self.full {
+            self.at = self.finished;
+            return false;
+        }
+        let len = self.at - self.finished - SPAN_HEAD;
+        if (0x80..0x4000).contains(&len) {
+            if let Some(room) = room::<2>(self.octets, self.finished + 1) {
+                *room = [len as u8 | 0x80, (len >> 7) as u8];
+            }
+        } else if !self.move_body(len) {
+            self.at = self.finished;
+            return false;
+        }
+        self.finished = self.at;
+        true
+    }
+
+    /// Where the last whole Span ends.
+    #[inline]
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.finished
+    }
+
+    /// An integer attribute. A value above 2^63 - 1 becomes decimal text: see [`Value::Unsigned`].
+    #[inline]
+    pub fn unsigned(&mut self, key: &Key, value: u64) {
+        let Some(room) = self.attribute_room() else {
+            return;
+        };
+        let key_len = put_key(room, key);
+        if value > i64::MAX as u64 {
+            let mut digits = [0; 20];
+            let len = crate::text::put_decimal(&mut digits, value);
+            room[key_len + 2..key_len + 22].copy_from_slice(&digits);
+            self.at += close_text(room, key_len, len);
+            return;
+        }
+        room[key_len] = TAG_INT;
+        let len = 1 + varint_len(value);
+        if let Some(to) = room[key_len + 1..].first_chunk_mut::<10>() {
+            put_varint(to, value);
+        }
+        room[1] += len as u8;
+        room[key_len - 1] += len as u8;
+        self.at += key_len + len;
+    }
+
+    /// A boolean attribute.
+    #[inline]
+    pub fn boolean(&mut self, key: &Key, value: bool) {
+        let Some(room) = self.attribute_room() else {
+            return;
+        };
+        let key_len = put_key(room, key);
+        room[key_len] = TAG_BOOL;
+        room[key_len + 1] = u8::from(value);
+        room[1] += 2;
+        room[key_len - 1] += 2;
+        self.at += key_len + 2;
+    }
+
+    /// A text attribute: an IPv4 address in dotted decimal form.
+    #[inline]
+    pub fn ipv4(&mut self, key: &Key, address: [u8; 4]) {
+        let Some(room) = self.attribute_room() else {
+            return;
+        };
+        let key_len = put_key(room, key);
+        if let Some(to) = room[key_len + 2..].first_chunk_mut::<16>() {
+            let len = put_ipv4(to, address);
+            self.at += close_text(room, key_len, len);
+        }
+    }
+
+    /// A text attribute: an IPv6 address as RFC 5952 says.
+    #[inline]
+    pub fn ipv6(&mut self, key: &Key, address: [u8; 16]) {
+        let Some(room) = self.attribute_room() else {
+            return;
+        };
+        let key_len = put_key(room, key);
+        if let Some(to) = room[key_len + 2..].first_chunk_mut::<48>() {
+            let len = put_ipv6(to, address);
+            self.at += close_text(room, key_len, len);
+        }
+    }
+
+    /// A text attribute: a MAC address as `aa:bb:cc:dd:ee:ff`.
+    #[inline]
+    pub fn mac(&mut self, key: &Key, address: [u8; 6]) {
+        let Some(room) = self.attribute_room() else {
+            return;
+        };
+        let key_len = put_key(room, key);
+        if let Some(to) = room[key_len + 2..].first_chunk_mut::<18>() {
+            let len = put_mac(to, address);
+            self.at += close_text(room, key_len, len);
+        }
+    }
+
+    /// A text attribute of any length.
+    #[inline]
+    pub fn text(&mut self, key: &Key, text: &str) {
+        let text = text.as_bytes();
+        if text.len() > SHORT_TEXT {
+            self.attribute(
+                key.name(),
+                Value::Text(str::from_utf8(text).unwrap_or_default()),
+            );
+            return;
+        }
+        let Some(room) = self.attribute_room() else {
+            return;
+        };
+        let key_len = put_key(room, key);
+        if let Some(to) = room.get_mut(key_len + 2..key_len + 2 + text.len()) {
+            to.copy_from_slice(text);
+        }
+        self.at += close_text(room, key_len, text.len());
+    }
+
+    /// An attribute of any key and value, not the fastest way: it allocates.
+    pub fn attribute(&mut self, key: &str, value: Value<'_>) {
+        let mut any = Vec::with_capacity(32);
+        push_any_value(&mut any, value);
+        let pair_len = 1
+            + varint_len(key.len() as u64)
+            + key.len()
+            + 1
+            + varint_len(any.len() as u64)
+            + any.len();
+        self.put(&[TAG_SPAN_ATTRIBUTES]);
+        self.put_length(pair_len);
+        self.put(&[1 << 3 | 2]);
+        self.put_length(key.len());
+        self.put(key.as_bytes());
+        self.put(&[2 << 3 | 2]);
+        self.put_length(any.len());
+        self.put(&any);
+    }
+
+    /// Attributes that are already encoded as fields of a Span.
+    #[inline]
+    pub fn encoded(&mut self, octets: &[u8]) {
+        self.put(octets);
+    }
+
+    fn error_status(&mut self, message: &str) {
+        let len = 1 + varint_len(message.len() as u64) + message.len() + 2;
+        self.put(&[15 << 3 | 2]);
+        self.put_length(len);
+        self.put(&[2 << 3 | 2]);
+        self.put_length(message.len());
+        self.put(message.as_bytes());
+        self.put(&[3 << 3, 2]);
+    }
+
+    fn put_length(&mut self, len: usize) {
+        let mut varint = [0; 10];
+        let varint_len = put_varint(&mut varint, len as u64);
+        self.put(&varint[..varint_len]);
+    }
+
+    #[inline]
+    fn put(&mut self, octets: &[u8]) {
+        match self.octets.get_mut(self.at..self.at + octets.len()) {
+            Some(to) if !self.full => {
+                to.copy_from_slice(octets);
+                self.at += octets.len();
+            }
+            _ => self.full = true,
+        }
+    }
+
+    #[inline]
+    fn attribute_room(&mut self) -> Option<&mut [u8; ATTRIBUTE_ROOM]> {
+        if self.full {
+            return None;
+        }
+        // Written so for the borrow checker: `full` can't be set in the closure of an `or_else`.
+        if self.octets.len().saturating_sub(self.at) < ATTRIBUTE_ROOM {
+            self.full = true;
+            return None;
+        }
+        room(self.octets, self.at)
+    }
+
+    /// Makes the length field as wide as `len` needs; `false` if the room is too small for it.
+    #[cold]
+    fn move_body(&mut self, len: usize) -> bool {
+        let mut varint = [0; 10];
+        let width = put_varint(&mut varint, len as u64);
+        let body = self.finished + SPAN_HEAD..self.at;
+        let to = self.finished + 1 + width;
+        if to + len > self.octets.len() {
+            return false;
+        }
+        self.octets.copy_within(body, to);
+        if let Some(head) = self.octets.get_mut(self.finished + 1..to) {
+            head.copy_from_slice(&varint[..width]);
+        }
+        self.at = to + len;
+        true
+    }
+}
+
+#[inline]
+fn room<const N: usize>(octets: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
+    octets.get_mut(at..)?.first_chunk_mut()
+}
+
+/// Copies the key and returns its length, which is 7 to 46.
+#[inline]
+fn put_key(room: &mut [u8; ATTRIBUTE_ROOM], key: &Key) -> usize {
+    room[..KEY_ROOM].copy_from_slice(&key.octets);
+    usize::from(key.len).clamp(7, KEY_ROOM - 2)
+}
+
+/// Puts the lengths of a text value whose octets stand behind its tag and length.
+#[inline]
+fn close_text(room: &mut [u8; ATTRIBUTE_ROOM], key_len: usize, len: usize) -> usize {
+    room[key_len] = TAG_STRING;
+    room[key_len + 1] = len as u8;
+    room[1] += len as u8 + 2;
+    room[key_len - 1] += len as u8 + 2;
+    key_len + 2 + len
+}

@@ -1,0 +1,259 @@
+//! Numbers and addresses as text, written into a fixed room and without a branch per digit.
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Decimal text of an octet and a dot behind it: "7.", "42.", "255.".
+const DECIMAL: [[u8; 4]; 256] = decimal_table();
+/// Octets of the decimal text with its dot.
+const DECIMAL_LEN: [u8; 256] = decimal_lengths();
+/// Two hexadecimal digits of an octet.
+const HEX_PAIR: [[u8; 2]; 256] = hex_table();
+/// For each set of zero groups (bit 7 is the first group) the run that `::` replaces: its first
+/// group and its length, 8 and 0 where there is none of at least two (RFC 5952, section 4.2).
+const ZERO_RUN: [(u8, u8); 256] = zero_run_table();
+
+/// The longest text of an IPv6 address, `ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff`.
+pub const IPV6_TEXT: usize = 39;
+
+/// Writes an IPv4 address in dotted decimal form; returns its length, 7 to 15. Octet 16 of the room is scratch.
+#[inline]
+pub fn put_ipv4(room: &mut [u8; 16], address: [u8; 4]) -> usize {
+    let mut at = 0;
+    for octet in address {
+        let text = DECIMAL[octet as usize];
+        // At most 12 after three octets, so the four octets always fit.
+        if let Some(to) = room.get_mut(at..at + 4) {
+            to.copy_from_slice(&text);
+        }
+        at += DECIMAL_LEN[octet as usize] as usize;
+    }
+    at - 1
+}
+
+/// Writes an IPv6 address as RFC 5952 says: lower case, no leading zeros, the longest run of at least two
+/// zero groups as `::` (the first of equal ones), an IPv4-mapped address in mixed form (section 5).
+/// Returns its length; the octets behind it are scratch.
+#[inline]
+pub fn put_ipv6(room: &mut [u8; 48], address: [u8; 16]) -> usize {
+    let value = u128::from_be_bytes(address);
+    if value >> 32 == 0xffff {
+        room[..7].copy_from_slice(b"::ffff:");
+        let mut dotted = [0; 16];
+        let len = put_ipv4(&mut dotted, (value as u32).to_be_bytes());
+        room[7..23].copy_from_slice(&dotted);
+        return 7 + len;
+    }
+    let mut zeros = 0_usize;
+    let mut groups = [0_u16; 8];
+    for (group, pair) in groups.iter_mut().zip(address.chunks_exact(2)) {
+        *group = u16::from_be_bytes([pair[0], pair[1]]);
+        zeros = zeros << 1 | usize::from(*group == 0);
+    }
+    let (run_start, run_len) = ZERO_RUN[zeros & 0xff];
+    let (run_start, run_end) = (run_start as usize, (run_start + run_len) as usize);
+    let mut at = 0;
+    let mut index = 0;
+    while index < 8 {
+        if index == run_start {
+            // The colon of the group before stands already, except at the very front.
+            if index == 0 {
+                room[0] = b':';
+                at = 1;
+            }
+            room[at % 48] = b':';
+            at += 1;
+            index = run_end;
+            continue;
+        }
+        at += put_group(room, at, groups[index & 7]);
+        index += 1;
+    }
+    // Every group wrote a colon behind itself; the last one doesn't belong, unless the text ends in `::`.
+    if run_end == 8 && run_start < 8 {
+        at
+    } else {
+        at - 1
+    }
+}
+
+/// Writes a group without leading zeros and a colon; returns the octets taken, 2 to 5.
+#[inline]
+fn put_group(room: &mut [u8; 48], at: usize, group: u16) -> usize {
+    let digits = (19 - (group | 1).leading_zeros() as usize) / 4;
+    let left = (group << (16 - 4 * digits as u32)).to_be_bytes();
+    let (high, low) = (HEX_PAIR[left[0] as usize], HEX_PAIR[left[1] as usize]);
+    // 8 groups of at most 5 octets end at 40.
+    if let Some(to) = room.get_mut(at..at + 5) {
+        to.copy_from_slice(&[high[0], high[1], low[0], low[1], b':']);
+        to[digits] = b':';
+    }
+    digits + 1
+}
+
+/// Writes a MAC address as `aa:bb:cc:dd:ee:ff`; returns 17. Octet 18 is scratch.
+#[inline]
+pub fn put_mac(room: &mut [u8; 18], address: [u8; 6]) -> usize {
+    for (to, octet) in room.chunks_exact_mut(3).zip(address) {
+        let [high, low] = HEX_PAIR[octet as usize];
+        to.copy_from_slice(&[high, low, b':']);
+    }
+    17
+}
+
+/// Writes lower-case hexadecimal digits, as many octets as both sides have; returns the digits written.
+pub fn put_hex(room: &mut [u8], octets: &[u8]) -> usize {
+    let mut written = 0;
+    for (to, octet) in room.chunks_exact_mut(2).zip(octets) {
+        to.copy_from_slice(&HEX_PAIR[*octet as usize]);
+        written += 2;
+    }
+    written
+}
+
+/// Writes a number in decimal; returns its length, 1 to 20.
+#[inline]
+pub fn put_decimal(room: &mut [u8; 20], value: u64) -> usize {
+    let mut digits = [0_u8; 20];
+    let mut first = 20;
+    let mut rest = value;
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let len = 20 - first;
+    room[..len].copy_from_slice(&digits[first..]);
+    len
+}
+
+const fn decimal_table() -> [[u8; 4]; 256] {
+    let mut table = [[b'.'; 4]; 256];
+    let mut n = 0;
+    while n < 256 {
+        let (hundreds, tens, ones) = (
+            b'0' + (n / 100) as u8,
+            b'0' + (n / 10 % 10) as u8,
+            b'0' + (n % 10) as u8,
+        );
+        if n >= 100 {
+            table[n] = [hundreds, tens, ones, b'.'];
+        } else if n >= 10 {
+            table[n] = [tens, ones, b'.', b'.'];
+        } else {
+            table[n] = [ones, b'.', b'.', b'.'];
+        }
+        n += 1;
+    }
+    table
+}
+
+const fn decimal_lengths() -> [u8; 256] {
+    let mut table = [2; 256];
+    let mut n = 10;
+    while n < 256 {
+        table[n] = if n >= 100 { 4 } else { 3 };
+        n += 1;
+    }
+    table
+}
+
+const fn hex_table() -> [[u8; 2]; 256] {
+    let mut table = [[0; 2]; 256];
+    let mut n = 0;
+    while n < 256 {
+        table[n] = [HEX[n >> 4], HEX[n & 15]];
+        n += 1;
+    }
+    table
+}
+
+const fn zero_run_table() -> [(u8, u8); 256] {
+    let mut table = [(8, 0); 256];
+    let mut zeros = 0;
+    while zeros < 256 {
+        let (mut best_start, mut best_len) = (8, 0);
+        let (mut start, mut len) = (0, 0);
+        let mut group = 0;
+        while group < 8 {
+            if zeros & (0x80 >> group) != 0 {
+                if len == 0 {
+                    start = group;
+                }
+                len += 1;
+                if len > best_len {
+                    (best_start, best_len) = (start, len);
+                }
+            } else {
+                len = 0;
+            }
+            group += 1;
+        }
+        if best_len >= 2 {
+            table[zeros] = (best_start, best_len);
+        }
+        zeros += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ipv6_text(address: [u8; 16]) -> String {
+        let mut room = [0xee; 48];
+        let len = put_ipv6(&mut room, address);
+        String::from_utf8(room[..len].to_vec()).expect("ASCII")
+    }
+
+    #[test]
+    fn every_pattern_of_zero_groups_reads_as_the_standard_library_writes_it() {
+        for zeros in 0..256_u32 {
+            for fill in [[0x0d, 0xb8], [0, 1], [0xab, 0xcd], [0, 0xf0], [0x0a, 0]] {
+                let mut address = [0; 16];
+                for group in 0..8 {
+                    if zeros & (0x80 >> group) == 0 {
+                        address[2 * group..2 * group + 2].copy_from_slice(&fill);
+                    }
+                }
+                assert_eq!(ipv6_text(address), Ipv6Addr::from(address).to_string());
+            }
+        }
+        let mapped = Ipv4Addr::new(255, 0, 29, 7).to_ipv6_mapped();
+        assert_eq!(ipv6_text(mapped.octets()), mapped.to_string());
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_read_as_the_standard_library_writes_them(v6: [u8; 16], v4: [u8; 4]) {
+            prop_assert_eq!(ipv6_text(v6), Ipv6Addr::from(v6).to_string());
+            let mut room = [0; 16];
+            let len = put_ipv4(&mut room, v4);
+            prop_assert_eq!(room[..len].to_vec(), Ipv4Addr::from(v4).to_string().into_bytes());
+        }
+
+        #[test]
+        fn decimals_read_as_the_standard_library_writes_them(value: u64) {
+            let mut room = [0; 20];
+            let len = put_decimal(&mut room, value);
+            prop_assert_eq!(room[..len].to_vec(), value.to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn macs_and_hex_are_lower_case() {
+        let mut room = [0; 18];
+        let len = put_mac(&mut room, [0, 0x1b, 0xAB, 0xCD, 0xEF, 9]);
+        assert_eq!(&room[..len], b"00:1b:ab:cd:ef:09");
+        let mut room = [0; 6];
+        assert_eq!(put_hex(&mut room, &[0xde, 0xad, 0xbe, 0xef]), 6);
+        assert_eq!(&room, b"deadbe");
+    }
+}
