@@ -111,9 +111,9 @@ settings! {
         preset: Preset::Text("grpc"),
         accepted: "grpc, http/protobuf (or http), http/json",
         summary: "How to speak to the backend",
-        details: "gRPC is the cheapest for most backends. `http/protobuf` passes more proxies and \
-            is what Grafana Cloud takes. `http/json` is for backends that can't read protobuf; \
-            its requests are several times larger.",
+        details: "`grpc` is what Tempo, Jaeger and the OpenTelemetry Collector take on port 4317. \
+            `http/protobuf` passes more proxies and is what Grafana Cloud takes. `http/json` is \
+            for backends that can't read protobuf, and makes larger requests.",
         parse: |text| choice(text, &[
             ("grpc", Protocol::Grpc),
             ("http", Protocol::HttpProtobuf),
@@ -144,8 +144,9 @@ settings! {
         preset: Preset::Text("none"),
         accepted: "none, gzip, zstd",
         summary: "Compression of requests",
-        details: "Flow spans compress to a small part of their size. `gzip` is understood by \
-            every backend; `zstd` costs less processor time where the backend knows it.",
+        details: "Flow spans repeat much, so they compress well: it saves network and costs \
+            processor time, with `zstd` usually less than with `gzip`. Nearly every backend \
+            understands `gzip`; not every one `zstd`.",
         parse: |text| choice(text, &[
             ("none", Compression::None),
             ("gzip", Compression::Gzip),
@@ -514,7 +515,7 @@ settings! {
         flag: "max-request-size",
         placeholder: "SIZE",
         preset: Preset::Text("2MiB"),
-        accepted: "a size from 64KiB (the spans of one large datagram) to 64MiB",
+        accepted: "a size from 64KiB (less would split the spans of single datagrams) to 64MiB",
         summary: "Size of one request, before compression",
         details: "Encoded octets before compression. Most gRPC servers take up to 4MiB, the \
             Collector's HTTP receiver 20MiB.",

@@ -46,7 +46,7 @@ fn a_value_that_can_not_be_used_says_which_where_why_and_what_is_accepted() {
             "NETFLOW_MAX_REQUEST_SIZE",
             "4k",
             "NETFLOW_MAX_REQUEST_SIZE=4k (environment): 4k may mean 4KiB or 4KB; accepted: a size \
-             from 64KiB (the spans of one large datagram) to 64MiB",
+             from 64KiB (less would split the spans of single datagrams) to 64MiB",
         ),
         (
             "NETFLOW_SHUTDOWN_TIMEOUT",
