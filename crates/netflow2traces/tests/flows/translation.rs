@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use netflow2traces::config::{AttributeLevel, SpanTime, TraceSampler, Translate};
-use netflow2traces::translate::{Datagram, Translator};
+use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
 
 use super::pcap::Captured;
@@ -19,7 +19,7 @@ pub(crate) fn translate(datagrams: &[Captured]) -> Vec<Bytes> {
     let clock = Arc::new(AtomicU64::new(0));
     let reading = Arc::clone(&clock);
     let wall = move || UnixNanos(reading.load(Ordering::Relaxed));
-    let mut translator = Translator::new(&configuration(), wall);
+    let mut translator = Translator::new(&configuration(), wall, Ids::new([7; 32]));
     let mut now = Instant::now();
     let mut requests = Vec::new();
     for captured in datagrams {
@@ -55,5 +55,7 @@ fn configuration() -> Translate {
         batch_delay: Duration::from_secs(1),
         batch_max_spans: 8_192,
         batch_max_octets: 2 << 20,
+        sampling_override: Vec::new(),
+        scale_sampled: false,
     }
 }
