@@ -273,8 +273,9 @@ impl Compiler<'_> {
             Form::Unsigned if attribute.pick == Pick::Family => {
                 Step::ByFamily(self.stretch(present)?)
             }
-            // A port that is there is the port; its protocol's own form only stands in for it.
-            Form::Unsigned if matches!(element, 7 | 11) => {
+            // A port that is there is the port, and a delta counter that is there is what the flow adds to a
+            // sum, zero or not: the others only stand in for them.
+            Form::Unsigned if matches!(element, 1 | 2 | 7 | 11) => {
                 Step::FirstNonZero(self.stretch(vec![*present.first()?])?)
             }
             Form::Unsigned => Step::FirstNonZero(self.stretch(present)?),

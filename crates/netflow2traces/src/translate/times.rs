@@ -227,15 +227,9 @@ fn to_unix(unit: Unit, value: u64, export: u64, boot: Boot) -> Option<u64> {
         Unit::SysUptime => match boot {
             Boot::Unknown => return None,
             Boot::Uptime(uptime) => {
-                // Modulo 2^32 ms. Half of it tells the past from a clock slightly ahead; more than a minute
-                // ahead is rather a flow that is very old.
-                let ago = uptime.wrapping_sub(value as u32);
-                let ahead = ago.wrapping_neg();
-                if u64::from(ahead) * MILLISECOND <= MAX_AHEAD {
-                    export.saturating_add(u64::from(ahead) * MILLISECOND)
-                } else {
-                    export.saturating_sub(u64::from(ago) * MILLISECOND)
-                }
+                // Modulo 2^32 ms, half of it for each side: a wrap is the past, a clock slightly ahead isn't.
+                let ago = i64::from(uptime.wrapping_sub(value as u32).cast_signed());
+                export.saturating_add_signed(-ago * MILLISECOND as i64)
             }
             Boot::At(start) => {
                 let time = start.saturating_add(value.saturating_mul(MILLISECOND));
