@@ -1,5 +1,7 @@
 //! The demo's backend as its clients see it: OTLP in by gRPC and HTTP, Tempo's API out.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;

@@ -7,6 +7,8 @@ pub mod query;
 pub mod store;
 mod tempo_api;
 mod tempo_json;
+pub mod traffic;
 
 pub use backend::{Backend, BackendError, BackendOptions};
 pub use store::{StoreLimits, TraceStore};
+pub use traffic::{Traffic, TrafficOptions};
