@@ -2,7 +2,7 @@
 //!
 //! Bounded in octets and in traces; when either bound is passed, the trace that came first leaves
 //! whole, also when spans still come for it (those then begin it anew). Octets are an estimate of
-//! what the spans take in memory, about three times their size on the wire. Readers get shared
+//! what the spans take in memory, four to five times their size on the wire. Readers get shared
 //! traces and hold no lock while they look at them.
 
 use std::collections::{BTreeMap, HashMap};
@@ -273,6 +273,9 @@ impl StoredTrace {
         if self.root.is_none() && is_root(&span) {
             self.root = Some((batch, spans.len()));
         }
+        // prost leaves room for as many attributes again.
+        let mut span = span;
+        span.attributes.shrink_to_fit();
         spans.push(span);
     }
 
@@ -333,12 +336,14 @@ impl Origin {
 
     fn footprint(&self) -> usize {
         let scope = self.scope.as_ref().map_or(0, |scope| {
-            scope.name.len() + scope.version.len() + attributes_footprint(&scope.attributes)
+            block(scope.name.len())
+                + block(scope.version.len())
+                + attributes_footprint(&scope.attributes)
         });
-        size_of::<Self>()
+        block(size_of::<Self>())
             + attributes_footprint(&self.resource.attributes)
-            + self.resource_schema_url.len()
-            + self.scope_schema_url.len()
+            + block(self.resource_schema_url.len())
+            + block(self.scope_schema_url.len())
             + scope
     }
 }
@@ -368,51 +373,60 @@ fn is_root(span: &Span) -> bool {
 
 fn span_footprint(span: &Span) -> usize {
     let events = span.events.iter().map(|event| {
-        size_of_val(event) + event.name.len() + attributes_footprint(&event.attributes)
+        size_of_val(event) + block(event.name.len()) + attributes_footprint(&event.attributes)
     });
     let links = span.links.iter().map(|link| {
         size_of_val(link)
-            + link.trace_id.len()
-            + link.span_id.len()
-            + link.trace_state.len()
+            + block(link.trace_id.len())
+            + block(link.span_id.len())
+            + block(link.trace_state.len())
             + attributes_footprint(&link.attributes)
     });
-    size_of_val(span)
-        + span.trace_id.len()
-        + span.span_id.len()
-        + span.parent_span_id.len()
-        + span.trace_state.len()
-        + span.name.len()
+    // A trace's list of spans has room for as many again at worst.
+    2 * size_of_val(span)
+        + block(span.trace_id.len())
+        + block(span.span_id.len())
+        + block(span.parent_span_id.len())
+        + block(span.trace_state.len())
+        + block(span.name.len())
         + span
             .status
             .as_ref()
-            .map_or(0, |status| status.message.len())
+            .map_or(0, |status| block(status.message.len()))
         + attributes_footprint(&span.attributes)
         + events.sum::<usize>()
         + links.sum::<usize>()
 }
 
+/// A list of attributes and what they hold.
 fn attributes_footprint(attributes: &[KeyValue]) -> usize {
     let each = attributes.iter().map(|attribute| {
-        size_of_val(attribute)
-            + attribute.key.len()
-            + attribute.value.as_ref().map_or(0, value_footprint)
+        block(attribute.key.len()) + attribute.value.as_ref().map_or(0, value_footprint)
     });
-    each.sum()
+    block(size_of_val(attributes)) + each.sum::<usize>()
 }
 
 /// What a value holds on the heap.
 fn value_footprint(value: &AnyValue) -> usize {
     match &value.value {
-        Some(Value::StringValue(text)) => text.len(),
-        Some(Value::BytesValue(octets)) => octets.len(),
-        Some(Value::ArrayValue(array)) => array
-            .values
-            .iter()
-            .map(|value| size_of_val(value) + value_footprint(value))
-            .sum(),
+        Some(Value::StringValue(text)) => block(text.len()),
+        Some(Value::BytesValue(octets)) => block(octets.len()),
+        Some(Value::ArrayValue(array)) => {
+            let each = array.values.iter().map(value_footprint);
+            block(size_of_val(array.values.as_slice())) + each.sum::<usize>()
+        }
         Some(Value::KvlistValue(list)) => attributes_footprint(&list.values),
         _ => 0,
+    }
+}
+
+/// What an allocation of so many octets takes: allocators add a word, round up to two, and have no
+/// block of less than four.
+fn block(octets: usize) -> usize {
+    if octets == 0 {
+        0
+    } else {
+        (octets + 8).next_multiple_of(16).max(32)
     }
 }
 
