@@ -1,4 +1,9 @@
 //! Stage 1 over loopback: what is sent arrives whole, at one worker per exporter, and is counted.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends at the first surprise, in its helpers too"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};

@@ -39,50 +39,9 @@ pub struct WorkerCounters {
     pub receive_errors: Counter,
 }
 
-/// Follows one socket's drop counter, which the kernel keeps in 32 bits.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct DropCounter {
-    last: u32,
-}
-
-impl DropCounter {
-    pub(super) fn starting_at(last: u32) -> Self {
-        Self { last }
-    }
-
-    /// How many were dropped since the last reading.
-    ///
-    /// A reading that comes with a datagram is as old as the datagram, so one may be older than the
-    /// last: more than 2^31 ahead is behind.
-    pub(super) fn advance_to(&mut self, reading: u32) -> u32 {
-        let ahead = reading.wrapping_sub(self.last);
-        if ahead > u32::MAX / 2 {
-            return 0;
-        }
-        self.last = reading;
-        ahead
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn drop_counter_wraps() {
-        let mut drops = DropCounter::starting_at(u32::MAX - 1);
-        assert_eq!(drops.advance_to(u32::MAX), 1);
-        assert_eq!(drops.advance_to(3), 4);
-        assert_eq!(drops.advance_to(3), 0);
-    }
-
-    #[test]
-    fn older_reading_counts_nothing() {
-        let mut drops = DropCounter::starting_at(0);
-        assert_eq!(drops.advance_to(100), 100);
-        assert_eq!(drops.advance_to(90), 0);
-        assert_eq!(drops.advance_to(101), 1);
-    }
 
     #[test]
     fn workers_share_no_cache_line() {

@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod burst;
 mod counters;
+#[cfg(target_os = "linux")]
+mod drops;
 mod error;
 mod opening;
 #[cfg(target_os = "linux")]

@@ -65,14 +65,15 @@ pub(super) fn plan(addresses: &[SocketAddr]) -> Vec<Listen> {
                     && other.is_ipv6() == ipv6
             })
         };
+        let is_wildcard = address.ip().is_unspecified();
         let served = wildcard(true) || (address.is_ipv4() && wildcard(false));
         let known = plan.iter().any(|listen| listen.address == address) && address.port() != 0;
-        if known || (served && !address.ip().is_unspecified()) {
+        if known || (served && !is_wildcard) {
             continue;
         }
         plan.push(Listen {
             address,
-            only_v6: address.is_ipv6() && wildcard(false),
+            only_v6: is_wildcard && address.is_ipv6() && wildcard(false),
         });
     }
     plan
@@ -85,6 +86,10 @@ pub(super) struct BoundSocket {
     /// Where it is bound; a port 0 has become a port.
     pub(super) address: SocketAddr,
     /// What its drop counter said when it began to take datagrams.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux tells drops")
+    )]
     pub(super) drops_before: u32,
 }
 

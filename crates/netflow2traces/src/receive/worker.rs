@@ -9,17 +9,12 @@ use libc::pollfd;
 use socket2::Socket;
 
 use super::burst::DatagramBurst;
-use super::counters::{DropCounter, WorkerCounters};
+use super::counters::WorkerCounters;
+use super::drops::{DropCounter, DropWatch, warn_of_drops};
 use super::pace::Pace;
-use super::socket::{BoundSocket, ReceiveBuffer, accounted_buffer};
+use super::socket::{BoundSocket, accounted_buffer, granted_buffer};
 use super::stop::Stopper;
 use super::{Handler, sys, wall_clock};
-
-/// How often a socket that gets datagrams is asked for its drops.
-const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The kernel's drops are warned of at most this often by one worker.
-const DROP_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The pause after a failed read, so that a lasting failure doesn't cost a core.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
@@ -35,7 +30,7 @@ pub(super) struct Worker {
     stopper: Stopper,
     burst: DatagramBurst,
     pace: Pace,
-    drop_check: DropCheck,
+    drop_watch: DropWatch,
     failing: bool,
 }
 
@@ -46,15 +41,6 @@ struct WorkerSocket {
     buffer_octets: usize,
     /// Whether the next round reads it.
     ready: bool,
-}
-
-/// When to look for drops, and what to say of them.
-#[derive(Default)]
-struct DropCheck {
-    /// Set while datagrams came since the last look.
-    next: Option<Instant>,
-    unreported: u64,
-    warned: Option<Instant>,
 }
 
 /// What one round over the sockets brought.
@@ -82,7 +68,7 @@ impl Worker {
             counters,
             stopper,
             burst: DatagramBurst::new(),
-            drop_check: DropCheck::default(),
+            drop_watch: DropWatch::default(),
             failing: false,
         }
     }
@@ -100,7 +86,9 @@ impl Worker {
             if handler.next_deadline().is_some_and(|at| at <= now) {
                 handler.on_deadline(now);
             }
-            self.check_drops(now, round.datagrams > 0);
+            if self.drop_watch.is_due(now, round.datagrams > 0) {
+                self.look_for_drops(now, false);
+            }
             if round.more {
                 continue;
             }
@@ -110,12 +98,12 @@ impl Worker {
             };
             since_wait = 0;
             let deadlines = handler.next_deadline().into_iter();
-            let deadline = deadlines.chain(self.drop_check.next).min();
+            let deadline = deadlines.chain(self.drop_watch.next_look()).min();
             let until_deadline = deadline.map(|at| at.saturating_duration_since(now));
             self.wait(&mut poll, nap, until_deadline);
         }
         self.drain(&mut handler);
-        self.count_final_drops();
+        self.look_for_drops(Instant::now(), true);
         let sockets = self.sockets.into_iter().map(|socket| socket.socket);
         (handler, sockets.collect())
     }
@@ -193,9 +181,9 @@ impl Worker {
             counters.receive_errors.add(leftovers.without_source.into());
         }
         if let Some(reading) = leftovers.drops {
-            let dropped = u64::from(socket.drops.advance_to(reading));
-            counters.kernel_drops.add(dropped);
-            self.drop_check.unreported += dropped;
+            let dropped = socket.drops.advance_to(reading);
+            counters.kernel_drops.add(dropped.into());
+            self.drop_watch.note(dropped);
         }
         handler.on_burst_end();
         let is_full = received == self.burst.capacity();
@@ -224,56 +212,21 @@ impl Worker {
         handler.on_burst_end();
     }
 
-    /// Asks the sockets for their drops, once a second while datagrams come: the number that comes
-    /// with a datagram doesn't tell of those dropped after it.
-    fn check_drops(&mut self, now: Instant, active: bool) {
-        match self.drop_check.next {
-            None if active => self.drop_check.next = Some(now + DROP_CHECK_INTERVAL),
-            Some(next) if next <= now => {
-                self.drop_check.next = active.then(|| now + DROP_CHECK_INTERVAL);
-                self.count_drops();
-                self.warn_of_drops(now);
-            }
-            _ => {}
-        }
-    }
-
-    fn count_drops(&mut self) {
+    /// Asks the sockets for their drops, and warns where a warning is due.
+    fn look_for_drops(&mut self, now: Instant, last: bool) {
         let counters = &self.counters[self.index];
         for socket in &mut self.sockets {
-            // Absent before Linux 4.12; the number that comes with datagrams is left.
+            // Absent before Linux 4.12; the readings that come with datagrams are left.
             if let Ok(memory) = sys::socket_memory(socket.socket.as_fd()) {
-                let dropped = u64::from(socket.drops.advance_to(memory.drops));
-                counters.kernel_drops.add(dropped);
-                self.drop_check.unreported += dropped;
+                let dropped = socket.drops.advance_to(memory.drops);
+                counters.kernel_drops.add(dropped.into());
+                self.drop_watch.note(dropped);
             }
         }
-    }
-
-    fn count_final_drops(&mut self) {
-        self.count_drops();
-        self.drop_check.warned = None;
-        self.warn_of_drops(Instant::now());
-    }
-
-    fn warn_of_drops(&mut self, now: Instant) {
-        let check = &mut self.drop_check;
-        let quiet = check
-            .warned
-            .is_some_and(|at| now - at < DROP_WARNING_INTERVAL);
-        if check.unreported == 0 || quiet {
-            return;
+        if let Some(dropped) = self.drop_watch.take_report(now, last) {
+            let buffers = self.sockets.iter().map(|s| granted_buffer(&s.socket));
+            warn_of_drops(self.index, dropped, buffers.min().unwrap_or(0));
         }
-        tracing::warn!(
-            worker = self.index,
-            dropped = check.unreported,
-            receive_buffer_octets = self.sockets.iter().map(|s| s.buffer_octets / 2).min(),
-            sysctl = ReceiveBuffer::SYSCTL,
-            "the kernel dropped datagrams because a receive buffer was full: raise \
-             NETFLOW_RECEIVE_BUFFER and the sysctl that limits it, or NETFLOW_WORKERS"
-        );
-        check.unreported = 0;
-        check.warned = Some(now);
     }
 
     /// Counts a failure, and logs the first of a row.
