@@ -5,8 +5,8 @@
 //! the same worker and so its templates. The program needs no privilege.
 
 use libc::{
-    BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_B, BPF_IMM, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_LDX,
-    BPF_MEM, BPF_MISC, BPF_MUL, BPF_RET, BPF_RSH, BPF_ST, BPF_TAX, BPF_W, BPF_X, BPF_XOR,
+    BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_B, BPF_IMM, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD,
+    BPF_LDX, BPF_MEM, BPF_MISC, BPF_MUL, BPF_RET, BPF_RSH, BPF_ST, BPF_TAX, BPF_W, BPF_X, BPF_XOR,
     SKF_NET_OFF, sock_filter,
 };
 
@@ -15,9 +15,6 @@ use libc::{
 const GOLDEN: u32 = 0x9E37_79B1;
 /// An odd constant with well mixed bits, for the parts of an address that needn't keep an order.
 const MIXER: u32 = 0x85EB_CA6B;
-
-/// `libc` has no name for BPF_A as the source of RET in the width needed here.
-const RETURN_A: u32 = BPF_RET | 0x10;
 
 /// IPv4 header: the source address.
 const IPV4_SOURCE: u32 = 12;
@@ -56,7 +53,7 @@ impl SteeringProgram {
             step(BPF_ALU | BPF_RSH | BPF_K, 16),
             step(BPF_ALU | BPF_MUL | BPF_K, workers),
             step(BPF_ALU | BPF_RSH | BPF_K, 16),
-            step(RETURN_A, 0),
+            step(BPF_RET | BPF_A, 0),
         ]);
         Self {
             instructions: program,
@@ -291,7 +288,7 @@ mod tests {
                 _ if code == BPF_MISC | BPF_TAX => x = a,
                 _ if code == BPF_JMP => at += k as usize,
                 _ if code == BPF_JMP | BPF_JEQ => at += usize::from(if a == k { jt } else { jf }),
-                _ if code == RETURN_A => return a as usize,
+                _ if code == BPF_RET | BPF_A => return a as usize,
                 _ if code & 0x07 == BPF_ALU => match code & 0xf0 {
                     BPF_ADD => a = a.wrapping_add(operand),
                     BPF_MUL => a = a.wrapping_mul(operand),
