@@ -1,0 +1,269 @@
+//! OTLP over gRPC, framed by hand: the octets of a batch go to HTTP/2 as they are, behind a prefix
+//! of five (grpc/doc/PROTOCOL-HTTP2.md).
+
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Uri, Version};
+
+use super::body::{Frames, Prepared};
+use super::compress::encoding_name;
+use super::outcome::{Cause, GrpcCode, Outcome, classify_grpc, classify_http};
+use super::transport::{Answer, Transport};
+use crate::config::Otlp;
+
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// Compressed flag and length.
+const PREFIX: usize = 5;
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// Sends batches to an OTLP/gRPC backend.
+#[derive(Debug)]
+pub(super) struct GrpcSender {
+    transport: Transport,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl GrpcSender {
+    /// `headers` are those of the user; the protocol's own are added here.
+    pub(super) fn new(otlp: &Otlp, mut headers: HeaderMap, transport: Transport) -> Self {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(GRPC_TIMEOUT, grpc_timeout(otlp.timeout));
+        if let Some(encoding) = encoding_name(otlp.compression) {
+            headers.insert(GRPC_ENCODING, HeaderValue::from_static(encoding));
+        }
+        let mut parts = otlp.endpoint.clone().into_parts();
+        parts.path_and_query = Some(PathAndQuery::from_static(EXPORT));
+        // Scheme and authority come from a valid URI, the path is a constant.
+        let uri = Uri::from_parts(parts).unwrap_or_else(|_| otlp.endpoint.clone());
+        Self {
+            transport,
+            uri,
+            headers,
+        }
+    }
+
+    pub(super) async fn send(&self, slot: usize, body: &Prepared) -> Outcome {
+        let mut request = Request::new(framed(body));
+        *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        match self.transport.exchange(slot, request).await {
+            Ok(answer) => judge(&answer),
+            Err(cause) => Outcome::Retry { after: None, cause },
+        }
+    }
+}
+
+/// A request of 4 GiB or more can't be framed; `NETFLOW_MAX_REQUEST_SIZE` is far below.
+fn framed(body: &Prepared) -> Frames {
+    let mut prefix = BytesMut::with_capacity(PREFIX);
+    prefix.put_u8(u8::from(body.compressed));
+    prefix.put_u32(u32::try_from(body.octets.len()).unwrap_or(u32::MAX));
+    Frames::prefixed(prefix.freeze(), body.octets.clone())
+}
+
+/// At most eight digits and a unit, rounded up.
+fn grpc_timeout(timeout: Duration) -> HeaderValue {
+    const MOST: u128 = 99_999_999;
+    let milliseconds = timeout.as_micros().div_ceil(1000);
+    let text = if milliseconds <= MOST {
+        format!("{milliseconds}m")
+    } else {
+        format!("{}S", milliseconds.div_ceil(1000).min(MOST))
+    };
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("10S"))
+}
+
+fn judge(answer: &Answer) -> Outcome {
+    // In a trailers-only answer the status is among the headers.
+    let with_status = answer
+        .trailers
+        .as_ref()
+        .filter(|trailers| trailers.contains_key(GRPC_STATUS))
+        .unwrap_or(&answer.headers);
+    let Some(status) = with_status.get(GRPC_STATUS) else {
+        return judge_without_status(answer);
+    };
+    let code = status
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    match code.map_or(GrpcCode::UNKNOWN, GrpcCode) {
+        GrpcCode::OK => judge_message(&answer.body),
+        code => classify_grpc(code, &grpc_message(with_status), retry_info(with_status)),
+    }
+}
+
+/// No gRPC server answers so: a proxy or another program did, or the stream was cut.
+fn judge_without_status(answer: &Answer) -> Outcome {
+    let status = answer.status.as_u16();
+    if answer.status.is_success() {
+        let is_grpc = answer
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        if is_grpc {
+            let cause = Cause::new("the answer ended before its gRPC status");
+            return Outcome::Retry { after: None, cause };
+        }
+        let cause = Cause::with_remedy(
+            "the answer is not gRPC",
+            "the endpoint is not an OTLP backend, or speaks OTLP over HTTP; check \
+             OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL",
+        );
+        return Outcome::Rejected { cause };
+    }
+    if status == 413 {
+        return classify_http(status, "", None);
+    }
+    classify_grpc(
+        GrpcCode::from_http(status),
+        &format!("HTTP status {status}"),
+        None,
+    )
+}
+
+/// Reads the `ExportTraceServiceResponse`. Whatever is wrong with it, the status said OK.
+fn judge_message(body: &Bytes) -> Outcome {
+    let message = match body.get(..PREFIX) {
+        Some([0, length @ ..]) => {
+            let length = length
+                .iter()
+                .fold(0, |sum, &octet| sum << 8 | usize::from(octet));
+            body.get(PREFIX..PREFIX.saturating_add(length))
+        }
+        _ => None,
+    };
+    match message.map(otlp_wire::response::read_partial_success) {
+        Some(Ok(partial)) => Outcome::from(partial),
+        _ => Outcome::Accepted,
+    }
+}
+
+/// `grpc-message` is percent-encoded UTF-8.
+fn grpc_message(headers: &HeaderMap) -> String {
+    let value = headers
+        .get(GRPC_MESSAGE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    percent_encoding::percent_decode(value)
+        .decode_utf8_lossy()
+        .into_owned()
+}
+
+fn retry_info(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(GRPC_STATUS_DETAILS)?;
+    let details = otlp_wire::response::decode_binary_header(value.as_bytes())?;
+    otlp_wire::response::read_retry_info(&details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use proptest::prelude::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Answer {
+        let headers = headers.iter().map(|&(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).unwrap(),
+            )
+        });
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: headers.collect(),
+            body: Bytes::copy_from_slice(body),
+            trailers: None,
+        }
+    }
+
+    #[test]
+    fn timeouts_have_at_most_eight_digits() {
+        assert_eq!(grpc_timeout(Duration::from_secs(10)), "10000m");
+        assert_eq!(grpc_timeout(Duration::from_micros(1)), "1m");
+        assert_eq!(grpc_timeout(Duration::from_secs(1_000_000)), "1000000S");
+        assert_eq!(grpc_timeout(Duration::MAX), "99999999S");
+    }
+
+    #[test]
+    fn a_status_among_the_headers_counts() {
+        let outcome = judge(&answer(
+            200,
+            &[
+                ("grpc-status", "14"),
+                ("grpc-message", "no%20room%20%E2%82%AC"),
+            ],
+            b"",
+        ));
+        let Outcome::Retry { cause, .. } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(cause.text, "gRPC status UNAVAILABLE: no room €");
+    }
+
+    #[test]
+    fn answers_that_are_not_grpc_are_told_apart() {
+        let html = [("content-type", "text/html")];
+        assert!(matches!(
+            judge(&answer(200, &html, b"<html>")),
+            Outcome::Rejected { .. }
+        ));
+        assert!(matches!(
+            judge(&answer(404, &html, b"")),
+            Outcome::Rejected { .. }
+        ));
+        assert!(matches!(
+            judge(&answer(503, &html, b"")),
+            Outcome::Retry { .. }
+        ));
+        assert!(matches!(
+            judge(&answer(413, &html, b"")),
+            Outcome::TooLarge { .. }
+        ));
+        let grpc = [("content-type", "application/grpc+proto")];
+        assert!(matches!(
+            judge(&answer(200, &grpc, b"")),
+            Outcome::Retry { .. }
+        ));
+    }
+
+    #[test]
+    fn an_ok_with_nonsense_inside_is_an_ok() {
+        let ok = [("grpc-status", "0")];
+        for body in [
+            &b""[..],
+            b"\0",
+            b"\0\0\0\0\0",
+            b"\0\xff\xff\xff\xffxx",
+            b"\x01\0\0\0\x01x",
+        ] {
+            assert_eq!(judge(&answer(200, &ok, body)), Outcome::Accepted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(
+            status in "[ -~]{0,4}",
+            message in "[ -~]{0,60}",
+            details in "[ -~]{0,60}",
+            body in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let headers =
+                [("grpc-status", &status[..]), ("grpc-message", &message), ("grpc-status-details-bin", &details)];
+            let _ = judge(&answer(200, &headers, &body));
+        }
+    }
+}
