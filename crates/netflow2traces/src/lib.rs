@@ -1,5 +1,6 @@
 //! A daemon that turns flow records into OpenTelemetry spans. In the order of the data:
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod deliver;

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use netflow2traces::app;
 use netflow2traces::cli::{self, Command, Failure};
 use netflow2traces::config::sources::Process;
 use netflow2traces::observe::logging;
@@ -22,13 +23,9 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
     };
     logging::start(&loaded.config.log).map_err(Failure::Running)?;
     logging::announce(&loaded);
-    // APP: `match demo { None => app::run(config), Some(options) => app::demo(options, config) }`
-    let missing = if demo.is_some() {
-        "app::demo"
-    } else {
-        "app::run"
+    let ended = match demo {
+        None => app::run(&loaded.config),
+        Some(options) => app::demo(&options, &loaded.config),
     };
-    Err(Failure::Running(anyhow::anyhow!(
-        "{missing} is not wired to main yet"
-    )))
+    ended.map_err(Failure::Running)
 }

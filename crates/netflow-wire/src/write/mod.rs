@@ -25,6 +25,8 @@
 mod fixed;
 mod message;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use fixed::{
     V1_MAX_RECORDS, V1Header, V1Record, V5_MAX_RECORDS, V5Header, V5Record, V7_MAX_RECORDS,

@@ -159,6 +159,27 @@ pub struct Otlp {
     pub tls: Tls,
 }
 
+impl Otlp {
+    /// gRPC without TLS to an address of this machine.
+    #[must_use]
+    pub fn plain_grpc(address: SocketAddr) -> Self {
+        let endpoint = http::Uri::builder()
+            .scheme("http")
+            .authority(address.to_string())
+            .path_and_query("/")
+            .build()
+            .expect("an address is an authority");
+        Self {
+            protocol: Protocol::Grpc,
+            endpoint,
+            headers: Headers::default(),
+            compression: Compression::None,
+            timeout: Duration::from_secs(10),
+            tls: Tls::default(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Protocol {
     Grpc,

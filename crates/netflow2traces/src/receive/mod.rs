@@ -1,1 +1,257 @@
-//! receive
+//! Stage 1: UDP sockets in, [`Datagram`]s out, on one thread per worker. A source address always
+//! meets the same worker; a datagram is whole or it is counted as dropped.
+//!
+//! [`Receivers::open`] binds, [`Receivers::start`] runs a [`Handler`] on each worker, and
+//! [`Running::stop_and_join`] gives the handlers back after what had arrived was handled.
+
+#[cfg(target_os = "linux")]
+mod burst;
+mod counters;
+#[cfg(target_os = "linux")]
+mod drops;
+mod error;
+mod opening;
+#[cfg(target_os = "linux")]
+mod pace;
+mod portable;
+mod socket;
+#[cfg(target_os = "linux")]
+mod steering;
+mod stop;
+#[cfg(target_os = "linux")]
+mod sys;
+#[cfg(target_os = "linux")]
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use otlp_wire::UnixNanos;
+use socket2::Socket;
+
+pub use self::counters::{Counter, WorkerCounters};
+pub use self::error::BindError;
+pub use self::opening::Opening;
+use self::socket::BoundSocket;
+pub use self::socket::{ReceiveBuffer, Steering};
+#[cfg(target_os = "linux")]
+pub use self::steering::SteeringProgram;
+pub use self::stop::Stopper;
+use crate::config;
+use crate::translate::Datagram;
+
+/// What a worker does with its datagrams. It is called by that worker's thread alone.
+pub trait Handler {
+    /// Takes one datagram.
+    fn on_datagram(&mut self, datagram: &Datagram<'_>);
+
+    /// The burst is over: batches may be handed over. Also called once at the end.
+    fn on_burst_end(&mut self);
+
+    /// When it wants to be called although nothing arrives.
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// The deadline has passed. [`next_deadline`](Self::next_deadline) is to be later afterwards.
+    fn on_deadline(&mut self, now: Instant);
+}
+
+/// Bound sockets. Datagrams queue in them from here on, up to their buffers' size.
+pub struct Receivers {
+    workers: Vec<Vec<BoundSocket>>,
+    portable: bool,
+    local_addresses: Vec<SocketAddr>,
+    steering: Steering,
+    receive_buffer: ReceiveBuffer,
+    counters: Arc<[WorkerCounters]>,
+}
+
+impl Receivers {
+    /// Binds every address for each worker.
+    ///
+    /// # Errors
+    /// When an address can't be bound, among others because anyone else has its port.
+    pub fn open(config: &config::Receive) -> Result<Self, BindError> {
+        Opening::new(config).open()
+    }
+
+    /// Where the sockets are bound, in the order of the configuration, without what a wildcard
+    /// address on the same port serves too; a port 0 has become a port.
+    #[must_use]
+    pub fn local_addresses(&self) -> &[SocketAddr] {
+        &self.local_addresses
+    }
+
+    /// How many workers there are: fewer than configured where the kernel can't choose among them.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Who chooses the worker for a datagram.
+    #[must_use]
+    pub fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
+    /// How the receive buffers came out.
+    #[must_use]
+    pub fn receive_buffer(&self) -> ReceiveBuffer {
+        self.receive_buffer
+    }
+
+    /// The counters, one for each worker.
+    #[must_use]
+    pub fn counters(&self) -> Arc<[WorkerCounters]> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Logs where the sockets listen, and warns of what didn't come out as configured.
+    pub fn announce(&self) {
+        for address in &self.local_addresses {
+            tracing::info!(%address, workers = self.workers(), "listening for flow records");
+        }
+        if self.receive_buffer.is_short() {
+            tracing::warn!(
+                requested_octets = self.receive_buffer.requested,
+                granted_octets = self.receive_buffer.granted,
+                sysctl = ReceiveBuffer::SYSCTL,
+                "the system gave a smaller receive buffer than NETFLOW_RECEIVE_BUFFER asks: bursts \
+                 may be dropped; raise the sysctl to the requested octets"
+            );
+        }
+        if let Steering::Refused(error) = &self.steering {
+            tracing::warn!(
+                %error,
+                "the kernel refused to choose workers by source address: one worker receives all"
+            );
+        }
+    }
+
+    /// Starts a thread named `receive-N` for each worker, with the handler that `handler` makes for
+    /// its index.
+    ///
+    /// # Errors
+    /// When the system gives no thread; then none is left running.
+    pub fn start<H, F>(self, mut handler: F) -> io::Result<Running<H>>
+    where
+        H: Handler + Send + 'static,
+        F: FnMut(usize) -> H,
+    {
+        let stopper = Stopper::new()?;
+        let mut running = Running {
+            threads: Vec::new(),
+            stopper,
+            counters: Arc::clone(&self.counters),
+        };
+        for (index, sockets) in self.workers.into_iter().enumerate() {
+            let handler = handler(index);
+            let counters = Arc::clone(&self.counters);
+            let stopper = running.stopper.clone();
+            let run = run_on(self.portable, index, sockets, counters, stopper, handler);
+            match Builder::new().name(format!("receive-{index}")).spawn(run) {
+                Ok(thread) => running.threads.push(thread),
+                Err(error) => {
+                    running.stop_and_join();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(running)
+    }
+}
+
+/// What a worker's thread gives back: its handler, and its sockets for closing.
+type Ended<H> = (H, Vec<Socket>);
+
+fn run_on<H: Handler>(
+    portable: bool,
+    index: usize,
+    sockets: Vec<BoundSocket>,
+    counters: Arc<[WorkerCounters]>,
+    stopper: Stopper,
+    handler: H,
+) -> impl FnOnce() -> Ended<H> {
+    move || {
+        #[cfg(target_os = "linux")]
+        if !portable {
+            return worker::Worker::new(index, sockets, counters, stopper).run(handler);
+        }
+        debug_assert!(
+            portable && index == 0,
+            "the portable receiver has one worker"
+        );
+        portable::PortableWorker::new(sockets, counters, stopper).run(handler)
+    }
+}
+
+/// Workers at work. Dropping it stops them without waiting.
+pub struct Running<H> {
+    threads: Vec<JoinHandle<Ended<H>>>,
+    stopper: Stopper,
+    counters: Arc<[WorkerCounters]>,
+}
+
+impl<H> Running<H> {
+    /// A handle that stops the workers from anywhere.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// The counters, one for each worker.
+    #[must_use]
+    pub fn counters(&self) -> Arc<[WorkerCounters]> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Whether a worker has ended, which none does by itself: its handler panicked, and its
+    /// exporters' datagrams are lost.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.stopper.stopped_at().is_none() && self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Lets the workers handle what their sockets hold at this moment, closes the sockets, and gives
+    /// the handlers back in the order of their workers, without any that panicked.
+    pub fn stop_and_join(mut self) -> Vec<H> {
+        self.stopper.stop();
+        let mut ended = Vec::with_capacity(self.threads.len());
+        for (worker, thread) in std::mem::take(&mut self.threads).into_iter().enumerate() {
+            match thread.join() {
+                Ok(worker) => ended.push(worker),
+                Err(_) => tracing::error!(worker, "a receive worker panicked"),
+            }
+        }
+        ended
+            .into_iter()
+            .map(|(handler, _sockets)| handler)
+            .collect()
+    }
+}
+
+impl<H> Drop for Running<H> {
+    fn drop(&mut self) {
+        self.stopper.stop();
+    }
+}
+
+/// Shows an IPv4-mapped IPv6 address as the IPv4 address that it is.
+fn canonical(source: SocketAddr) -> SocketAddr {
+    match source {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(address) => SocketAddr::from((address, v6.port())),
+            None => source,
+        },
+        SocketAddr::V4(_) => source,
+    }
+}
+
+fn wall_clock() -> UnixNanos {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixNanos(u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -123,6 +123,11 @@ impl Batches {
         self.oldest = self.oldest.min(received_at);
     }
 
+    /// Changes the octets of a request, from the next span on.
+    pub(crate) fn limit(&mut self, max_octets: usize) {
+        self.max_octets = max_octets;
+    }
+
     /// A writer behind the last span. Its room ends where the request would become too large.
     #[inline]
     pub(crate) fn writer(&mut self) -> SpanWriter<'_> {

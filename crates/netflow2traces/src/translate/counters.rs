@@ -126,3 +126,14 @@ counters! {
         batch_octets,
     }
 }
+
+impl TranslateCounters {
+    /// Datagrams that could not be used, by any reason.
+    #[must_use]
+    pub fn datagrams_rejected(&self) -> u64 {
+        self.datagrams_truncated.get()
+            + self.datagrams_unknown_version.get()
+            + self.datagrams_sflow.get()
+            + self.datagrams_bad_length.get()
+    }
+}

@@ -183,6 +183,10 @@ impl ExporterTable {
             .retain(|address| self.by_address.contains_key(address));
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Exporter> {
+        self.by_address.values().map(Box::as_ref)
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Exporter> {
         self.by_address.values_mut().map(Box::as_mut)
     }

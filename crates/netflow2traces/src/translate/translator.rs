@@ -303,6 +303,22 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         counters.exporters.set(self.exporters.len() as u64);
     }
 
+    /// Lowers or raises the octets of a request, at most to the configured size: the backend's limit is learnt
+    /// by what it refuses.
+    pub fn limit_requests(&mut self, octets: usize) {
+        let octets = octets.min(self.writing.config.batch_max_octets);
+        self.writing.batches.limit(octets);
+    }
+
+    /// Sets that wait for their template now.
+    #[must_use]
+    pub fn sets_waiting(&self) -> usize {
+        self.exporters
+            .iter()
+            .map(|exporter| exporter.decoder.waiting().0)
+            .sum()
+    }
+
     /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it.
     pub fn flush(&mut self) {
         self.writing.batches.finish();

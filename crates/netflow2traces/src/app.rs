@@ -1,0 +1,392 @@
+//! The composition root: the only module that knows all the others. Builds the stages back to front, starts
+//! them, waits for a signal, and stops them front to back.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, anyhow, bail};
+use otlp_wire::UnixNanos;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::cli::DemoOptions;
+use crate::config::{self, Config};
+use crate::deliver::{Delivery, Queue, Totals};
+use crate::demo::{Backend, BackendOptions, Traffic, TrafficOptions, announcement, first_traces};
+use crate::receive::{Handler, Receivers, Running, WorkerCounters};
+use crate::translate::{Datagram, Ids, TranslateCounters, Translator};
+
+/// How often it is looked whether all workers are still there.
+const WATCH: Duration = Duration::from_secs(1);
+/// How long the demo waits for its first traces before it says what there is.
+const DEMO_PATIENCE: Duration = Duration::from_secs(15);
+/// The embedded backend is near: the demo needn't wait long to show something.
+const DEMO_BATCH_DELAY: Duration = Duration::from_millis(200);
+
+/// Runs the daemon until a signal. The exit code is a success if nothing was lost.
+///
+/// # Errors
+/// What keeps it from starting: an address that can't be bound, a TLS file that can't be used.
+pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let daemon = Daemon::start(config)?;
+        let why = tokio::select! {
+            why = signals.next() => Ok(why),
+            failed = daemon.failed() => Err(failed),
+        };
+        daemon
+            .stop(why, &mut signals, config.shutdown_timeout)
+            .await
+    })
+}
+
+/// Runs the demo until a signal: the daemon, an embedded backend, and traffic unless it is turned off.
+///
+/// # Errors
+/// What keeps it from starting: a port that is taken.
+pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, options.http_port));
+        let backend = Backend::start(BackendOptions {
+            api,
+            ..BackendOptions::default()
+        })
+        .await?;
+        let mut config = config.clone();
+        config.deliver.exporter =
+            config::Exporter::Otlp(config::Otlp::plain_grpc(backend.grpc_address));
+        config.translate.batch_delay = config.translate.batch_delay.min(DEMO_BATCH_DELAY);
+        let daemon = Daemon::start(&config)?;
+        let target = *daemon
+            .addresses
+            .first()
+            .ok_or_else(|| anyhow!("nothing is bound"))?;
+        let target = reachable(target);
+        let traffic = if options.traffic {
+            Some(Traffic::start(target, TrafficOptions::default()).await?)
+        } else {
+            None
+        };
+        let exporters = traffic
+            .as_ref()
+            .map_or(1, |traffic| traffic.exporters.len());
+        let why = {
+            let announce = announce(&backend, exporters, target, traffic.is_none());
+            tokio::pin!(announce);
+            let mut announced = false;
+            loop {
+                tokio::select! {
+                    why = signals.next() => break Ok(why),
+                    failed = daemon.failed() => break Err(failed),
+                    () = &mut announce, if !announced => announced = true,
+                }
+            }
+        };
+        if let Some(traffic) = traffic {
+            traffic.stop().await;
+        }
+        let code = daemon
+            .stop(why, &mut signals, config.shutdown_timeout)
+            .await;
+        backend.shutdown().await;
+        code
+    })
+}
+
+/// Tells on stdout where the demo is and, once there are traces, how to fetch them.
+async fn announce(
+    backend: &Backend,
+    exporters: usize,
+    target: SocketAddr,
+    waits_for_routers: bool,
+) {
+    say(&format!(
+        "Embedded backend (Tempo's HTTP API): http://{}\n",
+        backend.api_address
+    ));
+    let patience = if waits_for_routers {
+        say(&format!(
+            "No traffic of its own: point an exporter at UDP port {} of this machine.\n",
+            target.port()
+        ));
+        // Until the user stops it.
+        Duration::from_secs(u64::from(u32::MAX))
+    } else {
+        DEMO_PATIENCE
+    };
+    let traces = first_traces(&backend.store, exporters, patience).await;
+    say(&announcement(backend.api_address, &traces));
+}
+
+#[expect(clippy::print_stdout, reason = "the demo speaks to a person")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// The address by which a bound one is reached from this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        // Delivery is one stream of large bodies: more threads only move it from core to core.
+        .worker_threads(2)
+        .thread_name("deliver")
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime could not be started")
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("SIGTERM can't be handled")?,
+            interrupt: signal(SignalKind::interrupt()).context("SIGINT can't be handled")?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// The running stages.
+struct Daemon {
+    running: Running<Worker>,
+    delivery: Delivery,
+    addresses: Vec<SocketAddr>,
+    received: Arc<[WorkerCounters]>,
+    translated: Vec<Arc<TranslateCounters>>,
+}
+
+impl Daemon {
+    fn start(config: &Config) -> anyhow::Result<Self> {
+        let delivery = Delivery::start(&config.deliver)?;
+        let receivers = Receivers::open(&config.receive)?;
+        receivers.announce();
+        let addresses = receivers.local_addresses().to_vec();
+        let mut workers = Vec::with_capacity(receivers.workers());
+        for _ in 0..receivers.workers() {
+            workers.push(Worker::new(&config.translate, &delivery)?);
+        }
+        let translated = workers
+            .iter()
+            .map(|worker| worker.translator.counters())
+            .collect();
+        let received = receivers.counters();
+        workers.reverse();
+        let running = receivers
+            .start(|_| workers.pop().expect("one was made for each worker"))
+            .context("the receive threads could not be started")?;
+        Ok(Self {
+            running,
+            delivery,
+            addresses,
+            received,
+            translated,
+        })
+    }
+
+    /// Waits until a worker has ended by itself, which it shouldn't.
+    fn failed(&self) -> impl Future<Output = anyhow::Error> {
+        async {
+            let mut watch = tokio::time::interval(WATCH);
+            loop {
+                watch.tick().await;
+                if self.running.has_failed() {
+                    return anyhow!("a receive worker has panicked: its exporters are not served");
+                }
+            }
+        }
+    }
+
+    /// Stops receiving, flushes, delivers until the deadline; a second signal ends it at once.
+    async fn stop(
+        self,
+        why: anyhow::Result<&'static str>,
+        signals: &mut Signals,
+        timeout: Duration,
+    ) -> anyhow::Result<ExitCode> {
+        let deadline = Instant::now() + timeout;
+        match &why {
+            Ok(signal) => info!(signal, timeout_ms = timeout.as_millis() as u64, "stopping"),
+            Err(failure) => error!(%failure, "stopping"),
+        }
+        let Self {
+            running,
+            delivery,
+            received,
+            translated,
+            ..
+        } = self;
+        let joined = tokio::task::spawn_blocking(move || running.stop_and_join());
+        let mut workers = joined
+            .await
+            .context("the receive threads could not be joined")?;
+        let mut waiting = 0;
+        for worker in &mut workers {
+            worker.translator.flush();
+            worker.hand_over();
+            waiting += worker.translator.sets_waiting();
+        }
+        let abort = delivery.abort_handle();
+        let totals = {
+            let drain = delivery.drain(deadline);
+            tokio::pin!(drain);
+            loop {
+                tokio::select! {
+                    totals = &mut drain => break totals,
+                    signal = signals.next() => {
+                        warn!(signal, "stopping at once");
+                        abort.abort();
+                    }
+                }
+            }
+        };
+        let lost = say_totals(&received, &translated, &totals, waiting);
+        why?;
+        Ok(if lost {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
+
+/// The line of totals at the end; whether anything was lost.
+fn say_totals(
+    received: &[WorkerCounters],
+    translated: &[Arc<TranslateCounters>],
+    totals: &Totals,
+    sets_waiting: usize,
+) -> bool {
+    let receive = |counter: fn(&WorkerCounters) -> u64| received.iter().map(counter).sum::<u64>();
+    let translate = |counter: fn(&TranslateCounters) -> u64| {
+        translated.iter().map(|all| counter(all)).sum::<u64>()
+    };
+    let kernel_drops = receive(|all| all.kernel_drops.value());
+    let truncated = receive(|all| all.truncated.value());
+    let too_large = translate(|all| all.records_too_large.get());
+    let sets_expired = translate(|all| all.sets_expired.get());
+    info!(
+        datagrams = receive(|all| all.datagrams.value()),
+        datagrams_decoded = translate(|all| all.datagrams_decoded.get()),
+        datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
+        kernel_drops,
+        truncated,
+        flow_spans = translate(|all| all.flow_spans.get()),
+        work_spans = translate(|all| all.work_spans.get()),
+        records_sampled_out = translate(|all| all.records_sampled_out.get()),
+        records_too_large = too_large,
+        options_records = translate(|all| all.options_records.get()),
+        sets_bad = translate(|all| all.sets_bad.get()),
+        sets_waiting,
+        sets_expired,
+        flow_spans_accepted = totals.accepted.flow,
+        flow_spans_rejected = totals.rejected.flow,
+        flow_spans_dropped = totals.dropped.flow,
+        flow_spans_discarded = totals.discarded.flow,
+        "stopped"
+    );
+    let delivered = totals.lost();
+    delivered.flow + delivered.work + kernel_drops + truncated + too_large + sets_expired > 0
+        || sets_waiting > 0
+}
+
+/// What a receive thread does with its datagrams.
+struct Worker {
+    translator: Translator<fn() -> UnixNanos>,
+    queue: Arc<Queue>,
+    /// Octets of a request, as the backend has taught.
+    request_limit: Arc<AtomicUsize>,
+    limit_heeded: usize,
+    /// Read once for a burst: it only ages templates and batches.
+    now: Instant,
+    in_burst: bool,
+}
+
+impl Worker {
+    fn new(config: &config::Translate, delivery: &Delivery) -> anyhow::Result<Self> {
+        let mut seed = [0; 32];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            bail!("the system gave no random numbers for identifiers: {error}");
+        }
+        let request_limit = delivery.request_limit();
+        Ok(Self {
+            translator: Translator::new(config, wall_time, Ids::new(seed)),
+            queue: delivery.queue(),
+            limit_heeded: request_limit.load(Ordering::Relaxed),
+            request_limit,
+            now: Instant::now(),
+            in_burst: false,
+        })
+    }
+
+    fn hand_over(&mut self) {
+        while let Some(batch) = self.translator.poll_batch(self.now) {
+            self.queue.push(batch);
+        }
+    }
+}
+
+impl Handler for Worker {
+    fn on_datagram(&mut self, datagram: &Datagram<'_>) {
+        if !self.in_burst {
+            self.in_burst = true;
+            self.now = Instant::now();
+        }
+        self.translator.on_datagram(datagram, self.now);
+    }
+
+    fn on_burst_end(&mut self) {
+        self.in_burst = false;
+        let limit = self.request_limit.load(Ordering::Relaxed);
+        if limit != self.limit_heeded {
+            self.limit_heeded = limit;
+            self.translator.limit_requests(limit);
+        }
+        self.hand_over();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.translator.next_deadline()
+    }
+
+    fn on_deadline(&mut self, now: Instant) {
+        self.now = now;
+        self.translator.on_deadline(now);
+        self.hand_over();
+    }
+}
+
+/// Nanoseconds since 1970; before that there are none.
+fn wall_time() -> UnixNanos {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    UnixNanos(since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }))
+}

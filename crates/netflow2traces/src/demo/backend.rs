@@ -1,0 +1,203 @@
+//! An OTLP backend inside the process: spans in by gRPC and HTTP, traces out by Tempo's HTTP API.
+//!
+//! It stands in for Tempo where none is there. What it holds is bounded, and gone when it ends.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::listen::BoundedListener;
+use super::store::{StoreLimits, TraceStore};
+use super::{ingest, tempo_api};
+
+/// The port of Tempo's HTTP API.
+pub const TEMPO_PORT: u16 = 3200;
+
+/// How long connections get to finish their requests at the end.
+const GRACE: Duration = Duration::from_secs(2);
+/// Requests of one gRPC connection that are worked on at once.
+const REQUESTS_PER_CONNECTION: usize = 16;
+
+/// Where the backend listens and what it holds.
+#[derive(Clone, Copy, Debug)]
+pub struct BackendOptions {
+    /// Tempo's HTTP API.
+    pub api: SocketAddr,
+    /// OTLP/gRPC.
+    pub grpc: SocketAddr,
+    /// OTLP/HTTP.
+    pub http: SocketAddr,
+    /// Bounds of the store.
+    pub limits: StoreLimits,
+    /// Octets of a request's body, before and after decompression.
+    pub max_body: usize,
+}
+
+impl Default for BackendOptions {
+    /// The API at 127.0.0.1:3200, OTLP at ports that are free, bodies of at most 16 MiB.
+    fn default() -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            api: SocketAddr::from((Ipv4Addr::LOCALHOST, TEMPO_PORT)),
+            grpc: any_port,
+            http: any_port,
+            limits: StoreLimits::default(),
+            max_body: 16 << 20,
+        }
+    }
+}
+
+/// Why the backend can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// Another program listens where the API should.
+    #[error(
+        "{address}, the address of the demo's trace API, is in use by another program (it is also \
+         Tempo's); see which with `ss -ltnp`, or choose another port with --http-port"
+    )]
+    ApiInUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Any other failure to listen.
+    #[error("can't listen on {address} for {what}: {source}")]
+    Listen {
+        /// What would be served there.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// A running backend. Dropped, it ends at once; [`shutdown`](Self::shutdown) lets requests finish.
+#[derive(Debug)]
+pub struct Backend {
+    /// Where Tempo's API is served.
+    pub api_address: SocketAddr,
+    /// Where OTLP/gRPC is taken: `http://` and this is an endpoint for `grpc`.
+    pub grpc_address: SocketAddr,
+    /// Where OTLP/HTTP is taken: `http://` and this is an endpoint for `http/protobuf`.
+    pub http_address: SocketAddr,
+    /// What came.
+    pub store: TraceStore,
+    stop: watch::Sender<bool>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Backend {
+    /// Binds all three addresses and serves them.
+    ///
+    /// # Errors
+    /// [`BackendError`]: an address can't be listened on. Nothing is served then.
+    pub async fn start(options: BackendOptions) -> Result<Self, BackendError> {
+        let api = listen("the trace API", options.api)
+            .await
+            .map_err(|error| match error {
+                BackendError::Listen {
+                    address, source, ..
+                } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                    BackendError::ApiInUse { address }
+                }
+                other => other,
+            })?;
+        let grpc = listen("OTLP/gRPC", options.grpc).await?;
+        let http = listen("OTLP/HTTP", options.http).await?;
+        let address = |listener: &BoundedListener, asked| listener.address().unwrap_or(asked);
+        let (api_address, grpc_address, http_address) = (
+            address(&api, options.api),
+            address(&grpc, options.grpc),
+            address(&http, options.http),
+        );
+
+        let store = TraceStore::new(options.limits);
+        let (stop, _) = watch::channel(false);
+        let servers = vec![
+            serve(api, tempo_api::router(store.clone()), &stop),
+            serve(http, ingest::http(store.clone(), options.max_body), &stop),
+            serve_grpc(grpc, store.clone(), options.max_body, &stop),
+        ];
+        Ok(Self {
+            api_address,
+            grpc_address,
+            http_address,
+            store,
+            stop,
+            servers,
+        })
+    }
+
+    /// Takes no more connections, lets requests that are under way finish for up to two seconds, and
+    /// closes what is left.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + GRACE;
+        for server in &mut self.servers {
+            if tokio::time::timeout_at(deadline, &mut *server)
+                .await
+                .is_err()
+            {
+                server.abort();
+            }
+        }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        for server in &self.servers {
+            server.abort();
+        }
+    }
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<BoundedListener, BackendError> {
+    BoundedListener::bind(address)
+        .await
+        .map_err(|source| BackendError::Listen {
+            what,
+            address,
+            source,
+        })
+}
+
+fn serve(listener: BoundedListener, router: Router, stop: &watch::Sender<bool>) -> JoinHandle<()> {
+    let server = axum::serve(listener, router).with_graceful_shutdown(stopped(stop));
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::warn!(%error, "demo backend's HTTP server ended");
+        }
+    })
+}
+
+fn serve_grpc(
+    listener: BoundedListener,
+    store: TraceStore,
+    max_body: usize,
+    stop: &watch::Sender<bool>,
+) -> JoinHandle<()> {
+    let server = tonic::transport::Server::builder()
+        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
+        .max_concurrent_streams(u32::try_from(REQUESTS_PER_CONNECTION).ok())
+        .add_service(ingest::grpc(store, max_body))
+        .serve_with_incoming_shutdown(listener.into_stream(), stopped(stop));
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::warn!(%error, "demo backend's gRPC server ended");
+        }
+    })
+}
+
+/// Resolves when the backend is to end, or is gone.
+fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut stop = stop.subscribe();
+    async move {
+        // An error says that the sender is gone, which means the same.
+        let _ended = stop.wait_for(|stopped| *stopped).await.is_err();
+    }
+}
