@@ -25,7 +25,7 @@ pub use held::HeldSet;
 pub use limits::Limits;
 pub use message::{Header, HeaderSampling, Message, Version};
 pub use octets::{signed, unsigned};
-pub use record::{DataRecords, Location};
+pub use record::{DataRecords, Located, Location};
 pub use set::{Set, SetKind, Sets};
 pub use template::{
     FieldSpecifier, Template, TemplateRecord, TemplateRecords, V9_SCOPE, VARIABLE_LENGTH,

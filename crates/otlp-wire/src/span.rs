@@ -21,9 +21,9 @@ pub type TraceId = [u8; 16];
 pub type SpanId = [u8; 8];
 
 /// The most that one short attribute takes: its key and the longest value behind it.
-const ATTRIBUTE_ROOM: usize = 128;
+const ATTRIBUTE_ROOM: usize = 192;
 /// The longest text that the one-octet lengths of [`Key`] leave room for.
-const SHORT_TEXT: usize = 64;
+const SHORT_TEXT: usize = 56;
 /// Room of a Span's front: ids, times and a name of at most 44 octets.
 const FRONT_ROOM: usize = 128;
 
@@ -404,7 +404,7 @@ fn room<const N: usize>(octets: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
     octets.get_mut(at..)?.first_chunk_mut()
 }
 
-/// Copies the key and returns its length, which is 7 to 46.
+/// Copies the key and returns its length, which is 7 to 62.
 #[inline]
 fn put_key(room: &mut [u8; ATTRIBUTE_ROOM], key: &Key) -> usize {
     room[..KEY_ROOM].copy_from_slice(&key.octets);

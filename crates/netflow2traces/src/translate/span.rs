@@ -42,20 +42,13 @@ struct Keys {
     sampling_scaled: Key,
 }
 
-const fn key(name: &str) -> Key {
-    match Key::new(name) {
-        Some(key) => key,
-        None => panic!("a key is too long"),
-    }
-}
-
 static KEYS: Keys = Keys {
-    start: key("netflow.flow.start_unix_nano"),
-    end: key("netflow.flow.end_unix_nano"),
-    suspect: key("netflow.time.suspect"),
-    sampling_interval: key("netflow.sampling.interval"),
-    sampling_origin: key("netflow.sampling.origin"),
-    sampling_scaled: key("netflow.sampling.scaled"),
+    start: Key::literal("netflow.flow.start_unix_nano"),
+    end: Key::literal("netflow.flow.end_unix_nano"),
+    suspect: Key::literal("netflow.time.suspect"),
+    sampling_interval: Key::literal("netflow.sampling.interval"),
+    sampling_origin: Key::literal("netflow.sampling.origin"),
+    sampling_scaled: Key::literal("netflow.sampling.scaled"),
 };
 
 /// What came of a record.
