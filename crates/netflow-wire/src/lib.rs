@@ -19,7 +19,7 @@ mod set;
 mod template;
 mod template_cache;
 
-pub use decoder::{DataSet, Decoder, Event, Visitor};
+pub use decoder::{DataSet, Decoder, Event, Siblings, Visitor};
 pub use error::{MessageError, SetError};
 pub use held::HeldSet;
 pub use limits::Limits;

@@ -318,6 +318,12 @@ impl<'a> SpanWriter<'a> {
     pub fn attribute(&mut self, key: &str, value: Value<'_>) {
         let mut any = Vec::with_capacity(32);
         push_any_value(&mut any, value);
+        self.any_value(key, &any);
+    }
+
+    /// An attribute of any key whose value is already encoded: the octets of an `AnyValue`, without tag and
+    /// length.
+    pub fn any_value(&mut self, key: &str, any: &[u8]) {
         let pair_len = 1
             + varint_len(key.len() as u64)
             + key.len()
@@ -331,7 +337,7 @@ impl<'a> SpanWriter<'a> {
         self.put(key.as_bytes());
         self.put(&[2 << 3 | 2]);
         self.put_length(any.len());
-        self.put(&any);
+        self.put(any);
     }
 
     /// Attributes that are already encoded as fields of a Span.

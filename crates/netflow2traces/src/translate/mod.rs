@@ -7,6 +7,7 @@
 mod attributes;
 mod batch;
 mod counters;
+mod elements;
 mod exporters;
 mod ids;
 mod knowledge;
