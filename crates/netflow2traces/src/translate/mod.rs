@@ -14,6 +14,7 @@ mod knowledge;
 mod options;
 mod plan;
 mod protocols;
+pub mod reference;
 mod sampling;
 mod sequence;
 mod span;
