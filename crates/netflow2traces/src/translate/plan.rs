@@ -3,10 +3,13 @@
 //! What can be decided by the Template is decided here: which of several elements, how wide a number is,
 //! how a key is encoded. A record then only runs the steps.
 
+use std::collections::{HashMap, HashSet};
+
 use netflow_wire::{FieldSpecifier, Location, Template, VARIABLE_LENGTH, Version};
 use otlp_wire::{Key, SpanFront, SpanKind};
 
 use super::attributes::{ATTRIBUTES, Attribute, Form, Pick, Source};
+use super::elements::{self, ElementStep};
 use super::sampling::RecordSampling;
 use super::times::TimePlan;
 use crate::config::AttributeLevel;
@@ -97,6 +100,8 @@ pub(crate) struct SpanPlan {
     /// Everything up to the attributes that depend on the record.
     pub(crate) front: SpanFront,
     pub(crate) ops: Box<[Op]>,
+    /// Level `all`: what no op shows.
+    pub(crate) elements: Box<[ElementStep]>,
     pub(crate) choices: Box<[Choice]>,
     pub(crate) times: TimePlan,
     pub(crate) family: FamilyPlan,
@@ -121,6 +126,8 @@ impl SpanPlan {
         let mut compiler = Compiler {
             template,
             choices: Vec::new(),
+            shown: HashSet::new(),
+            rivals: HashMap::new(),
         };
         let mut ops = Vec::new();
         let mut family = FamilyPlan::default();
@@ -135,6 +142,7 @@ impl SpanPlan {
                 step,
                 Step::Address(_) | Step::ByFamily(_) | Step::NetworkType | Step::Icmp(..)
             );
+            compiler.note_shown(step);
             let Some(key) = Key::new(attribute.key) else {
                 continue;
             };
@@ -148,6 +156,13 @@ impl SpanPlan {
             .collect();
         addresses.sort_by_key(|choice| choice.field);
         family.addresses = compiler.stretch(addresses);
+        let times = TimePlan::new(template);
+        compiler.shown.extend(times.first_fields());
+        let elements = if level >= AttributeLevel::All {
+            elements::compile(template, &compiler.shown, &compiler.rivals)
+        } else {
+            Box::default()
+        };
         let version = i64::from(template.version.number());
         // The name and the attribute are short: the front always has room for them.
         let front = SpanFront::new("netflow.flow", SpanKind::Internal, true)
@@ -156,7 +171,8 @@ impl SpanPlan {
         Self {
             front,
             ops: ops.into(),
-            times: TimePlan::new(template),
+            elements,
+            times,
             family,
             sampling: RecordSampling::new(template),
             protocol: compiler.field((0, 4)),
@@ -189,6 +205,10 @@ fn locations(template: &Template) -> Option<Box<[Location]>> {
 struct Compiler<'a> {
     template: &'a Template,
     choices: Vec<Choice>,
+    /// Fields that named attributes show.
+    shown: HashSet<u16>,
+    /// Fields that they choose from by the record's family.
+    rivals: HashMap<u16, Choices>,
 }
 
 impl Compiler<'_> {
@@ -242,6 +262,55 @@ impl Compiler<'_> {
             from,
             to: u16::try_from(self.choices.len()).ok()?,
         })
+    }
+
+    /// Of several fields all of one family or meaning count as shown; of counters only the first, since the
+    /// others measure something else.
+    fn note_shown(&mut self, step: Step) {
+        let stretch = |choices: Choices| {
+            self.choices
+                .get(usize::from(choices.from)..usize::from(choices.to))
+                .unwrap_or_default()
+        };
+        match step {
+            Step::NetworkType => self.shown.extend(self.field((0, 60))),
+            Step::FirstNonZero(choices) => {
+                self.shown
+                    .extend(stretch(choices).first().map(|choice| choice.field));
+            }
+            Step::Address(choices) | Step::ByFamily(choices) => {
+                let rivals = stretch(choices)
+                    .iter()
+                    .map(|choice| (choice.field, choices));
+                let rivals: Vec<_> = rivals.collect();
+                self.rivals.extend(rivals);
+            }
+            Step::Icmp(_, choices) => {
+                let own = stretch(choices)
+                    .iter()
+                    .filter(|choice| choice.element != 11);
+                let own: Vec<_> = own.map(|choice| choice.field).collect();
+                self.shown.extend(own);
+            }
+            // They show what options data say of the number, not the number.
+            Step::InterfaceName(_) | Step::VrfName(_) | Step::ApplicationName(_) => {}
+            Step::U8(field)
+            | Step::U16(field)
+            | Step::U32(field)
+            | Step::U64(field)
+            | Step::Unsigned(field)
+            | Step::Ipv4(field)
+            | Step::Ipv6(field)
+            | Step::Mac(field)
+            | Step::Text(field)
+            | Step::Protocol(field)
+            | Step::Direction(field)
+            | Step::ValueName(field, _)
+            | Step::MplsLabel(field)
+            | Step::ApplicationId(field) => {
+                self.shown.insert(field);
+            }
+        }
     }
 
     fn step(&mut self, attribute: &Attribute) -> Option<Step> {

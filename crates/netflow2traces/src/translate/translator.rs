@@ -11,6 +11,7 @@ use tracing::{debug, info};
 use super::Datagram;
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
+use super::elements::NoTemplates;
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
 use super::ids::Ids;
 use super::plan::SpanPlan;
@@ -111,6 +112,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 batches,
                 ids,
                 locations: Vec::new(),
+                value: Vec::new(),
             },
         }
     }
@@ -156,7 +158,14 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         {
             Some(FixedVersion { template, plan, .. }) => {
                 let body = message.fixed_records(template);
-                visit.flows(header, template, plan, message.body_offset(), body);
+                visit.flows(
+                    header,
+                    template,
+                    plan,
+                    message.body_offset(),
+                    body,
+                    &NoTemplates,
+                );
             }
             None => decoder.read(
                 arrival.port,
