@@ -1,6 +1,6 @@
 //! The built binary between real UDP and a backend: what an exporter sends arrives, and nothing goes
 //! uncounted.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[expect(dead_code, reason = "the backend's scripts serve other tests too")]
 #[path = "../support/backend.rs"]
