@@ -11,7 +11,7 @@ use tracing::{debug, info};
 use super::Datagram;
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
-use super::elements::NoTemplates;
+use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
 use super::ids::Ids;
 use super::plan::SpanPlan;
@@ -80,7 +80,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             let template = version
                 .built_in_template()
                 .expect("a version of fixed records");
-            let plan = SpanPlan::compile(&template, config.attributes);
+            let plan = SpanPlan::compile(&template, config.attributes, &ElementTypes::default());
             FixedVersion {
                 version,
                 template,
@@ -212,6 +212,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             info!(exporter = %address, "data came before its template and waits for it");
         }
 
+        exporter.recompile(self.writing.config.attributes, now);
         while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
             let began = (self.writing.clock)();
             let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
