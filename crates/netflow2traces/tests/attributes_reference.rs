@@ -61,7 +61,7 @@ fn attributes_of_spans() -> BTreeSet<String> {
     for octets in datagrams() {
         let datagram = Datagram {
             octets: &octets,
-            source: "192.0.2.1:2055".parse().unwrap(),
+            source: "192.0.2.1:2055".parse().expect("an address"),
             received_at: UnixNanos(NOW_NANOS),
         };
         translator.on_datagram(&datagram, start);

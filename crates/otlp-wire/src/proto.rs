@@ -23,7 +23,7 @@ pub(crate) fn short_varint(value: u64) -> ([u8; 8], usize) {
     let x = (x & 0x007f_007f_007f_007f) | ((x & 0x3f80_3f80_3f80_3f80) << 1);
     let len = varint_len(value);
     // Of 8 octets the last has no continuation bit either.
-    let continued = 0x8080_8080_8080_8080_u64 & ((1_u64 << (8 * (len as u32 - 1) & 63)) - 1);
+    let continued = 0x8080_8080_8080_8080_u64 & ((1_u64 << ((8 * (len as u32 - 1)) & 63)) - 1);
     ((x | continued).to_le_bytes(), len)
 }
 

@@ -7,6 +7,7 @@
 mod attributes;
 mod batch;
 mod counters;
+mod debug_log;
 mod elements;
 mod exporters;
 mod ids;

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use netflow_wire::{Decoder, Event, Header, Limits, Message, MessageError, Template, Version};
 use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
-use tracing::{debug, info};
+use tracing::info;
 
 use super::Datagram;
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
+use super::debug_log::{self, DebugLog};
 use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
 use super::ids::Ids;
@@ -111,6 +112,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters,
                 batches,
                 ids,
+                debug_log: DebugLog::default(),
                 locations: Vec::new(),
                 value: Vec::new(),
             },
@@ -197,16 +199,16 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             &understood,
             now,
         );
-        debug!(
-            exporter = %address,
-            version = header.version.number(),
-            flows = outcome.flows,
-            options = outcome.options,
-            templates = outcome.templates,
-            waiting = outcome.waiting,
-            lost,
-            "datagram understood"
-        );
+        if debug_log::is_on() {
+            self.writing.debug_log.understood(
+                &exporter.address,
+                &arrival,
+                header,
+                &outcome,
+                lost,
+                now,
+            );
+        }
         if outcome.waiting > 0 && !exporter.waiting_said {
             exporter.waiting_said = true;
             info!(exporter = %address, "data came before its template and waits for it");
@@ -250,7 +252,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             _ => &counters.datagrams_truncated,
         }
         .add(1);
-        debug!(exporter = %address, octets = arrival.octets, %error, "datagram rejected");
+        if debug_log::is_on() {
+            let log = &mut self.writing.debug_log;
+            log.rejected(address, &arrival, &error, now);
+        }
         // Garbage must not make state: all sources not known share one limit.
         let known = self.exporters.find(address);
         let shown = match known {
