@@ -58,10 +58,10 @@ const EVERYTHING: &str = "\
 ### `all`: every other element
 
 Every element that no attribute above shows is `ipfix.<name>`, the registry's name in snake case
-(`ipfix.minimum_ttl`). One that no registry here knows is `ipfix.enterprise_<number>.<id>`, and so is the second of
-two elements of one name. Reverse elements are `ipfix.reverse_<name>`. Of counters that one attribute chooses from, those not
-at the first place are shown too, for they measure something else; of addresses of two families the other one, when
-it isn't zero. Padding (210) is left out.
+(`ipfix.minimum_ttl`). One that no registry here knows has the name and type that the exporter itself tells of it (RFC
+5610), else it is `ipfix.enterprise_<number>.<id>`; so is the second of two elements of one name. Reverse elements are
+`ipfix.reverse_<name>`. Of counters that one attribute chooses from, those not at the first place are shown too, for they
+measure something else; of addresses of two families the other one, when it isn't zero. Padding (210) is left out.
 
 | abstract data type | OTLP value |
 |---|---|
