@@ -10,7 +10,7 @@
 //!
 //! # let octets: Vec<u8> = [
 //! #     5, 1, 0xc000_0201, 0, 7, 1000, 1, // a datagram of one sample
-//! #     1, 48, 1, 3, 400, 4000, 0, 3, 4, 1, // a flow sample, one packet in 400, of one record
+//! #     1, 56, 1, 3, 400, 4000, 0, 3, 4, 1, // a flow sample, one packet in 400, of one record
 //! #     1002, 16, 1, 0xc633_6401, 24, 16, // router: next hop and masks
 //! # ].iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
 //! let datagram = Datagram::parse(&octets)?;

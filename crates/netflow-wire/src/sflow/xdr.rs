@@ -57,7 +57,7 @@ impl<'a> Xdr<'a> {
     }
 
     /// A structure behind its format: enterprise (20 bits) and number (12), then opaque data.
-    pub(super) fn tagged(&mut self) -> Option<(u32, u32, Xdr<'a>)> {
+    pub(super) fn tagged(&mut self) -> Option<(u32, u32, Self)> {
         let format = self.u32()?;
         let base = self.offset() + 4;
         let octets = self.opaque()?;
