@@ -57,6 +57,9 @@ impl Template {
     }
 }
 
+/// A record and where its fields lie.
+pub type Located<'a, 'l> = (&'a [u8], &'l [Location]);
+
 /// The records of a Set, one after another: for readers that need not be the fastest.
 #[derive(Debug)]
 pub struct DataRecords<'t, 'a> {
@@ -85,7 +88,7 @@ impl<'t, 'a> DataRecords<'t, 'a> {
     /// [`SetError::EmptyRecord`] if records are zero octets long, [`SetError::TruncatedRecord`] if a
     /// variable-length field goes past the end; nothing comes after an error.
     #[expect(clippy::should_implement_trait, reason = "lends its locations")]
-    pub fn next(&mut self) -> Option<Result<(&'a [u8], &[Location]), SetError>> {
+    pub fn next(&mut self) -> Option<Result<Located<'a, '_>, SetError>> {
         let shortest = self.template.min_record_octets();
         let (offset, template_id) = (self.set_offset, self.template.id);
         if shortest == 0 && !self.body.is_empty() {

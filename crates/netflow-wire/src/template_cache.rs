@@ -4,6 +4,7 @@
 //! (RFC 7011, section 8). Routers change ports and spread line cards over several, so a look-up that misses
 //! asks the exporter's other ports, and believes them only if all that know the ID agree.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
@@ -45,7 +46,8 @@ pub struct Learnt<P> {
     pub plan: P,
     /// When it was last sent.
     pub refreshed: Instant,
-    used: Instant,
+    /// In a cell, so that a look-up needs no exclusive borrow: lists look other Templates up meanwhile.
+    used: Cell<Instant>,
 }
 
 /// What a definition did to the cache.
@@ -118,7 +120,7 @@ impl<P> TemplateCache<P> {
                 template,
                 plan,
                 refreshed: now,
-                used: now,
+                used: Cell::new(now),
             },
         );
         let ports = self.ports.entry(key.any_port()).or_default();
@@ -128,13 +130,14 @@ impl<P> TemplateCache<P> {
     }
 
     /// The Template that data under `key` follows.
-    pub fn find(&mut self, key: TemplateKey, now: Instant, limits: &Limits) -> Option<&Learnt<P>> {
-        let key = match self.learnt.get(&key) {
-            Some(known) if !is_expired(known, now, limits) => key,
-            _ => self.under_another_port(key, now, limits)?,
+    pub fn find(&self, key: TemplateKey, now: Instant, limits: &Limits) -> Option<&Learnt<P>> {
+        let found = match self.learnt.get(&key) {
+            Some(known) if !is_expired(known, now, limits) => known,
+            _ => self
+                .learnt
+                .get(&self.under_another_port(key, now, limits)?)?,
         };
-        let found = self.learnt.get_mut(&key)?;
-        found.used = now;
+        found.used.set(now);
         Some(found)
     }
 
@@ -157,6 +160,12 @@ impl<P> TemplateCache<P> {
             }
         }
         agreed.map(|(key, _)| key)
+    }
+
+    pub(crate) fn recompile(&mut self, mut compile: impl FnMut(&Template) -> P) {
+        for known in self.learnt.values_mut() {
+            known.plan = compile(&known.template);
+        }
     }
 
     /// Forgets what has not been re-sent in time; returns how many.
@@ -205,7 +214,7 @@ impl<P> TemplateCache<P> {
                 .learnt
                 .iter()
                 .filter(|(key, _)| **key != keep)
-                .map(|(key, known)| (known.used, *key))
+                .map(|(key, known)| (known.used.get(), *key))
                 .collect();
             if by_use.is_empty() {
                 return;

@@ -21,9 +21,9 @@ pub type TraceId = [u8; 16];
 pub type SpanId = [u8; 8];
 
 /// The most that one short attribute takes: its key and the longest value behind it.
-const ATTRIBUTE_ROOM: usize = 128;
+const ATTRIBUTE_ROOM: usize = 192;
 /// The longest text that the one-octet lengths of [`Key`] leave room for.
-const SHORT_TEXT: usize = 64;
+const SHORT_TEXT: usize = 56;
 /// Room of a Span's front: ids, times and a name of at most 44 octets.
 const FRONT_ROOM: usize = 128;
 
@@ -318,6 +318,12 @@ impl<'a> SpanWriter<'a> {
     pub fn attribute(&mut self, key: &str, value: Value<'_>) {
         let mut any = Vec::with_capacity(32);
         push_any_value(&mut any, value);
+        self.any_value(key, &any);
+    }
+
+    /// An attribute of any key whose value is already encoded: the octets of an `AnyValue`, without tag and
+    /// length.
+    pub fn any_value(&mut self, key: &str, any: &[u8]) {
         let pair_len = 1
             + varint_len(key.len() as u64)
             + key.len()
@@ -331,7 +337,7 @@ impl<'a> SpanWriter<'a> {
         self.put(key.as_bytes());
         self.put(&[2 << 3 | 2]);
         self.put_length(any.len());
-        self.put(&any);
+        self.put(any);
     }
 
     /// Attributes that are already encoded as fields of a Span.
@@ -404,7 +410,7 @@ fn room<const N: usize>(octets: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
     octets.get_mut(at..)?.first_chunk_mut()
 }
 
-/// Copies the key and returns its length, which is 7 to 46.
+/// Copies the key and returns its length, which is 7 to 62.
 #[inline]
 fn put_key(room: &mut [u8; ATTRIBUTE_ROOM], key: &Key) -> usize {
     room[..KEY_ROOM].copy_from_slice(&key.octets);

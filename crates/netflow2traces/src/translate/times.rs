@@ -117,6 +117,14 @@ impl TimePlan {
         }
     }
 
+    /// The fields that tell start and end where nothing is zero.
+    pub(crate) fn first_fields(&self) -> impl Iterator<Item = u16> {
+        [self.starts.first(), self.ends.first()]
+            .into_iter()
+            .flatten()
+            .map(|source| source.field)
+    }
+
     /// The times of one record. `init_time` is what the exporter's options data say of its start
     /// (element 160), in milliseconds since 1970.
     #[inline]
@@ -240,6 +248,11 @@ fn to_unix(unit: Unit, value: u64, export: u64, boot: Boot) -> Option<u64> {
             }
         },
     })
+}
+
+/// An NTP time-stamp in the era that runs until 2036.
+pub(crate) fn ntp_to_unix_nanos(value: u64) -> u64 {
+    from_ntp(value, 0)
 }
 
 /// An NTP time-stamp in the era that brings it nearest to the export time (RFC 5905, section 6: eras of 2^32 s).

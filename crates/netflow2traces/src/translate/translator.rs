@@ -11,6 +11,7 @@ use tracing::{debug, info};
 use super::Datagram;
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
+use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
 use super::ids::Ids;
 use super::plan::SpanPlan;
@@ -79,7 +80,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             let template = version
                 .built_in_template()
                 .expect("a version of fixed records");
-            let plan = SpanPlan::compile(&template, config.attributes);
+            let plan = SpanPlan::compile(&template, config.attributes, &ElementTypes::default());
             FixedVersion {
                 version,
                 template,
@@ -111,6 +112,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 batches,
                 ids,
                 locations: Vec::new(),
+                value: Vec::new(),
             },
         }
     }
@@ -156,7 +158,14 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         {
             Some(FixedVersion { template, plan, .. }) => {
                 let body = message.fixed_records(template);
-                visit.flows(header, template, plan, message.body_offset(), body);
+                visit.flows(
+                    header,
+                    template,
+                    plan,
+                    message.body_offset(),
+                    body,
+                    &NoTemplates,
+                );
             }
             None => decoder.read(
                 arrival.port,
@@ -203,6 +212,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             info!(exporter = %address, "data came before its template and waits for it");
         }
 
+        exporter.recompile(self.writing.config.attributes, now);
         while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
             let began = (self.writing.clock)();
             let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
