@@ -9,6 +9,7 @@ mod batch;
 mod counters;
 mod elements;
 mod exporters;
+mod frame;
 mod ids;
 mod knowledge;
 mod options;

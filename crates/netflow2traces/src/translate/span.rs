@@ -115,6 +115,9 @@ pub(crate) fn write_flow(
     for op in &plan.ops {
         record.write(op, family, factor, writer);
     }
+    if let Some(frame) = &plan.frame {
+        frame.write(|field| record.field(field), factor, writer);
+    }
     if !plan.elements.is_empty() {
         let is_told = |choices: Choices, field: u16| {
             let told = record.by_family(choices, family);
