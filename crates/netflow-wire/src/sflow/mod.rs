@@ -28,6 +28,7 @@
 //! ```
 
 mod error;
+mod reason;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ mod xdr;
 use std::net::IpAddr;
 
 pub use error::{DatagramError, SampleError};
+pub use reason::discard_reason;
 pub use record::{
     Ethernet, FlowRecord, FlowRecords, Gateway, Mpls, Nat, NatPorts, RawHeader, Router, SampledIp,
     Switch, TunnelHeader, TunnelVni, Url, User,

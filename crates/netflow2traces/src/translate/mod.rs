@@ -17,6 +17,7 @@ mod plan;
 mod protocols;
 mod sampling;
 mod sequence;
+mod sflow;
 mod span;
 mod times;
 mod trace;

@@ -445,7 +445,7 @@ impl<'a> Record<'a> {
 }
 
 /// Text as an exporter sent it: without the zeros that fill it up, invalid UTF-8 replaced.
-fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
+pub(crate) fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
     let end = octets
         .iter()
         .position(|octet| *octet == 0)
