@@ -12,6 +12,7 @@ use netflow_wire::{Decoder, Version};
 use otlp_wire::{ResourceFront, UnixNanos};
 
 use super::batch::Membership;
+use super::concerns::Concerns;
 use super::knowledge::ExporterKnowledge;
 use super::plan::SpanPlan;
 use super::sequence::Sequence;
@@ -54,8 +55,7 @@ pub(crate) struct Exporter {
     pub(crate) sampling: Option<u64>,
     /// When its last malformed datagram was shown as a span.
     pub(crate) error_shown: Option<Instant>,
-    /// It was said in the log that it is waited for.
-    pub(crate) waiting_said: bool,
+    pub(crate) concerns: Concerns,
     recompiled: Option<Instant>,
     last_seen: Instant,
     /// Something it sent was decodable.
@@ -153,7 +153,7 @@ impl ExporterTable {
                 member: Membership::default(),
                 sampling: new.sampling(address),
                 error_shown: None,
-                waiting_said: false,
+                concerns: Concerns::default(),
                 recompiled: None,
                 last_seen: now,
                 proven: false,

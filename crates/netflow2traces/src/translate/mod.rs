@@ -6,6 +6,7 @@
 
 mod attributes;
 mod batch;
+mod concerns;
 mod counters;
 mod debug_log;
 mod elements;

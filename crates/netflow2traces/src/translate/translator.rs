@@ -253,9 +253,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 now,
             );
         }
-        if outcome.waiting > 0 && !exporter.waiting_said {
-            exporter.waiting_said = true;
-            info!(exporter = %address, "data came before its template and waits for it");
+        let concerns = &mut exporter.concerns;
+        if outcome.waiting > 0 {
+            concerns.waiting(&exporter.address);
+        }
+        concerns.clock(&exporter.address, header.export_time, arrival.received_at);
+        if let Some(units) = lost {
+            concerns.lost(header.version, units);
         }
 
         exporter.recompile(self.writing.config.attributes, now);
@@ -388,6 +392,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 }
             });
             counters.templates_expired.add(templates as u64);
+            exporter.concerns.say_loss(&exporter.address, now);
         }
         self.exporters.expire(now, self.limits.template_lifetime);
         self.held_octets = self
