@@ -1,5 +1,7 @@
 //! What the documents name exists: settings, and files that they link to.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
