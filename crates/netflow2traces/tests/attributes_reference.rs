@@ -71,7 +71,7 @@ fn attributes_of_spans() -> BTreeSet<String> {
     translator.flush();
     let mut keys = BTreeSet::new();
     while let Some(batch) = translator.poll_batch(start) {
-        let request = ExportTraceServiceRequest::decode(batch.octets).unwrap();
+        let request = ExportTraceServiceRequest::decode(batch.octets).expect("well-formed");
         for resource in request.resource_spans {
             let attributes = resource.resource.into_iter().flat_map(|r| r.attributes);
             keys.extend(attributes.map(|attribute| attribute.key));
@@ -96,7 +96,7 @@ fn config() -> config::Translate {
         instance_id: "an id".to_owned(),
     };
     let sources = Sources::collect(vec![], &environment);
-    let loaded = config::load(Purpose::Run, &sources, &machine).unwrap();
+    let loaded = config::load(Purpose::Run, &sources, &machine).expect("defaults are sound");
     loaded.config.translate
 }
 
@@ -119,7 +119,7 @@ fn datagrams() -> Vec<Vec<u8>> {
             sampling_interval: 100,
             ..V5Header::default()
         };
-        v5(&header, &[record]).unwrap()
+        v5(&header, &[record]).expect("fits")
     };
     let template = [Field::new(4, 1), Field::new(152, 8), Field::new(153, 8)];
     let header = IpfixHeader {
@@ -138,7 +138,7 @@ fn datagrams() -> Vec<Vec<u8>> {
                 });
             })
             .finish()
-            .unwrap()
+            .expect("fits")
     };
     vec![
         v5(0),

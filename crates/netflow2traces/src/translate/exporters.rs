@@ -96,7 +96,8 @@ impl Exporter {
 
 /// What makes a new exporter's state.
 pub(crate) trait NewExporter {
-    fn front(&self, address: &str) -> ResourceFront;
+    /// `agent` is the device that sampled, where its exporter is another.
+    fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront;
     fn sampling(&self, address: IpAddr) -> Option<u64>;
 }
 
@@ -147,7 +148,7 @@ impl ExporterTable {
                 decoder: Decoder::default(),
                 knowledge: ExporterKnowledge::default(),
                 sequences: HashMap::default(),
-                front: Arc::new(new.front(&text)),
+                front: Arc::new(new.front(&text, None)),
                 address: text,
                 member: Membership::default(),
                 sampling: new.sampling(address),
