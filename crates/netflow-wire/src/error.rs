@@ -20,8 +20,8 @@ pub enum MessageError {
         /// The first two octets.
         version: u16,
     },
-    /// sFlow: its first four octets are the version, 5.
-    #[error("sFlow is not decoded")]
+    /// sFlow: its first four octets are the version, 5. [`sflow::Datagram`](crate::sflow::Datagram) reads it.
+    #[error("an sFlow datagram is no NetFlow message")]
     Sflow,
     /// The length in an IPFIX header is smaller than the header (RFC 7011, section 3.1).
     #[error("message length {length} is less than 16")]
@@ -80,14 +80,16 @@ pub enum SetError {
         /// The Template ID.
         template_id: u16,
     },
-    /// A Template has more fields than the limit.
-    #[error("set at octet {offset}: template {template_id} has {fields} fields")]
+    /// A Template has more fields than the limit, or more that are empty.
+    #[error(
+        "set at octet {offset}: template {template_id} has {fields} fields, more than the limit"
+    )]
     TooManyFields {
         /// Of the Set.
         offset: usize,
         /// The Template ID.
         template_id: u16,
-        /// As stated.
+        /// As stated, or those that are empty.
         fields: usize,
     },
     /// The Template's records would be zero octets long, so the Set would never end.

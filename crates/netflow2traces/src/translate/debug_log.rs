@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use netflow_wire::{Header, MessageError};
+use netflow_wire::Header;
 use otlp_wire::{ResourceFront, json};
 use serde_json::Value;
 use tracing::{Level, debug};
@@ -83,7 +83,7 @@ impl DebugLog {
         &mut self,
         exporter: IpAddr,
         arrival: &Arrival,
-        error: &MessageError,
+        error: &impl std::fmt::Display,
         now: Instant,
     ) {
         if let Some(suppressed) = self.rejected.admit(now) {

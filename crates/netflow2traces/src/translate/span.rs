@@ -3,7 +3,7 @@
 use netflow_wire::{Header, Location, ie, unsigned};
 use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
 
-use super::elements::{self, Resolve};
+use super::elements::{self, Lists};
 use super::knowledge::DomainKnowledge;
 use super::plan::{Choice, Choices, Family, IcmpPart, Op, SpanPlan, Step};
 use super::protocols::protocols;
@@ -28,8 +28,8 @@ pub(crate) struct SetContext<'a> {
     pub(crate) sampling: Option<Sampling<'a>>,
     /// The interval is an attribute.
     pub(crate) show_sampling: bool,
-    /// Templates for the lists within records.
-    pub(crate) resolve: &'a dyn Resolve,
+    /// Templates and types for the lists within records.
+    pub(crate) lists: Lists<'a>,
     /// Counts are multiplied by the sampling interval.
     pub(crate) scale: bool,
 }
@@ -115,6 +115,9 @@ pub(crate) fn write_flow(
     for op in &plan.ops {
         record.write(op, family, factor, writer);
     }
+    if let Some(frame) = &plan.frame {
+        frame.write(|field| record.field(field), factor, writer);
+    }
     if !plan.elements.is_empty() {
         let is_told = |choices: Choices, field: u16| {
             let told = record.by_family(choices, family);
@@ -124,7 +127,7 @@ pub(crate) fn write_flow(
             &plan.elements,
             octets,
             locations,
-            context.resolve,
+            context.lists,
             is_told,
             scratch,
             writer,
@@ -256,7 +259,7 @@ impl<'a> Record<'a> {
         Some(*named)
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(
         &self,
         op: &Op,
@@ -321,6 +324,7 @@ impl<'a> Record<'a> {
         writer.unsigned(key, value);
     }
 
+    #[inline(never)]
     fn write_rare(&self, op: &Op, family: Option<Family>, writer: &mut SpanWriter<'_>) {
         let key = &op.key;
         match op.step {
@@ -442,7 +446,7 @@ impl<'a> Record<'a> {
 }
 
 /// Text as an exporter sent it: without the zeros that fill it up, invalid UTF-8 replaced.
-fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
+pub(crate) fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
     let end = octets
         .iter()
         .position(|octet| *octet == 0)

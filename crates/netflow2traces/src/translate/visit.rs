@@ -11,7 +11,7 @@ use otlp_wire::{ResourceFront, UnixNanos};
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
 use super::debug_log::{self, DebugLog};
-use super::elements::Resolve;
+use super::elements::{Lists, Resolve};
 use super::exporters::Arrival;
 use super::ids::Ids;
 use super::knowledge::ExporterKnowledge;
@@ -166,7 +166,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
             sampling: (standard || self.writing.config.scale_sampled)
                 .then(|| Sampling::new(self.sampling, header, knowledge)),
             show_sampling: standard,
-            resolve,
+            lists: Lists {
+                templates: resolve,
+                types: &self.knowledge.types,
+            },
             scale: self.writing.config.scale_sampled,
         };
         let mut suspect = 0;
@@ -239,6 +242,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                         .learn(set.header.observation_domain, |knowledge| {
                             options::apply(set.template, record, locations, knowledge);
                         });
+                    let types = &mut self.knowledge.types;
+                    if options::describe(set.template, record, locations, types) {
+                        self.knowledge.types_changed = true;
+                    }
                 }
                 Err(error) => self.bad(error),
             }
@@ -265,7 +272,11 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
 
 impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
     fn compile(&mut self, template: &Template) -> SpanPlan {
-        SpanPlan::compile(template, self.writing.config.attributes)
+        SpanPlan::compile(
+            template,
+            self.writing.config.attributes,
+            &self.knowledge.types,
+        )
     }
 
     fn data(&mut self, set: &DataSet<'_, SpanPlan>) {
