@@ -363,7 +363,7 @@ fn basic_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> 
                 .filter(|len| *len > 0)?;
             let value = locations.first()?.of(rest);
             nest(out, VALUES, |out| {
-                push_value(out, data_type, value, lists, depth + 1)
+                push_value(out, data_type, value, lists, depth + 1);
             });
             rest = rest.get(len..)?;
         }
@@ -412,7 +412,7 @@ fn push_records(
         let record = records.get(..len)?;
         nest(out, VALUES, |out| {
             nest(out, ANY_LIST, |out| {
-                push_pairs(out, template, record, &locations, lists, depth)
+                push_pairs(out, template, record, &locations, lists, depth);
             });
         });
         records = records.get(len..)?;

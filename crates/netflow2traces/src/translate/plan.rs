@@ -121,6 +121,10 @@ pub(crate) struct SpanPlan {
 const IPV4_ELEMENTS: &[u16] = &[8, 12, 15, 18, 9, 13, 176, 177, 32, 225, 226, 40001, 40002];
 const IPV6_ELEMENTS: &[u16] = &[27, 28, 62, 63, 29, 30, 178, 179, 139, 281, 282];
 
+/// A port that is there is the port, and a delta counter that is there is what the flow adds to a sum, zero or
+/// not: the others only stand in for them.
+pub(crate) const HOLDS_AT_ZERO: &[u16] = &[1, 2, 7, 11];
+
 /// Above any element's real width.
 const MAX_PLAIN_FIELD: u16 = 8;
 
@@ -345,7 +349,7 @@ impl Compiler<'_> {
             Form::Unsigned
                 if present.len() == 1
                     || attribute.pick == Pick::First
-                    || matches!(element, 1 | 2 | 7 | 11) =>
+                    || HOLDS_AT_ZERO.contains(&element) =>
             {
                 match self.length(first) {
                     1 => Step::U8(first),

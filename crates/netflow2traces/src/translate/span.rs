@@ -259,7 +259,7 @@ impl<'a> Record<'a> {
         Some(*named)
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(
         &self,
         op: &Op,
@@ -324,6 +324,7 @@ impl<'a> Record<'a> {
         writer.unsigned(key, value);
     }
 
+    #[inline(never)]
     fn write_rare(&self, op: &Op, family: Option<Family>, writer: &mut SpanWriter<'_>) {
         let key = &op.key;
         match op.step {

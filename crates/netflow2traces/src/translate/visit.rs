@@ -10,6 +10,7 @@ use otlp_wire::{ResourceFront, UnixNanos};
 
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
+use super::debug_log::{self, DebugLog};
 use super::elements::{Lists, Resolve};
 use super::exporters::Arrival;
 use super::ids::Ids;
@@ -30,6 +31,7 @@ pub(crate) struct Writing<C> {
     pub(crate) counters: Arc<TranslateCounters>,
     pub(crate) batches: Batches,
     pub(crate) ids: Ids,
+    pub(crate) debug_log: DebugLog,
     /// Scratch: fields of a record of variable length.
     pub(crate) locations: Vec<Location>,
     /// Scratch: an encoded value.
@@ -201,7 +203,13 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
             let to = writer.position();
             let spans = u32::try_from(written).unwrap_or(u32::MAX);
             self.outcome.flows += spans;
-            self.writing.batches.commit(*self.member, to, spans, 0);
+            let Writing {
+                batches, debug_log, ..
+            } = &mut *self.writing;
+            let octets = batches.commit(*self.member, to, spans, 0);
+            if debug_log::is_on() {
+                debug_log.flows(self.front, octets, written, self.now);
+            }
             if !is_full {
                 break;
             }
