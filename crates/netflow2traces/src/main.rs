@@ -16,7 +16,14 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     let (demo, loaded) = match command {
-        Command::ConfigCheck(loaded) => return Ok(cli::show_check(&loaded)),
+        Command::ConfigCheck(loaded, connect) => {
+            let sound = cli::show_check(&loaded);
+            if !connect {
+                return Ok(sound);
+            }
+            return app::try_backend(&loaded.config.deliver.exporter);
+        }
+        Command::Healthcheck(admin) => return cli::show_health(admin),
         Command::ConfigPrint(table, loaded) => return cli::show_settings(&table, loaded),
         Command::Run(loaded) => (None, loaded),
         Command::Demo(options, loaded) => (Some(options), loaded),
