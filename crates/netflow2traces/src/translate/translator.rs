@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netflow_wire::{Decoder, Event, Header, Limits, Message, MessageError, Template, Version};
+use netflow_wire::{
+    Decoder, Event, Header, Limits, Message, MessageError, Template, TemplateKey, Version,
+};
 use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
 use tracing::{debug, info};
 
@@ -25,6 +27,10 @@ const SWEEP: Duration = Duration::from_secs(10);
 const ERROR_SPAN_INTERVAL: Duration = Duration::from_secs(1);
 /// The resource attribute that tells exporters apart.
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
+/// Sets of one exporter that may wait when a capture is read.
+const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
+/// Their octets.
+const MAX_HELD_OCTETS_OF_CAPTURE: usize = 4 * 1024 * 1024;
 /// The longest text of an address.
 const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 
@@ -39,6 +45,17 @@ pub struct Translator<C> {
     next_sweep: Option<Instant>,
     /// When a malformed datagram of a source not known was last shown as a span.
     stranger_shown: Option<Instant>,
+}
+
+/// A Set whose template has not come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WaitingSet<'a> {
+    /// The exporter's address.
+    pub exporter: &'a str,
+    /// The template it waits for.
+    pub key: TemplateKey,
+    /// Of its records.
+    pub octets: usize,
 }
 
 /// v1, v5 or v7.
@@ -110,9 +127,23 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters,
                 batches,
                 ids,
+                tells_times: false,
                 locations: Vec::new(),
             },
         }
+    }
+
+    /// Fits it to captures, where no time passes but the capture's: templates are never too old, more Sets wait
+    /// for theirs, and every span has the times that its exporter told as `netflow.flow.start_unix_nano` and
+    /// `end_unix_nano`, or lacks them where none was told.
+    #[must_use]
+    pub fn for_captures(mut self) -> Self {
+        self.limits.template_lifetime = Duration::MAX;
+        self.limits.max_held_sets = MAX_HELD_SETS_OF_CAPTURE;
+        self.limits.max_held_octets = MAX_HELD_OCTETS_OF_CAPTURE;
+        self.limits.max_held_age = Duration::MAX;
+        self.writing.tells_times = true;
+        self
     }
 
     /// What it counts; to be read from any thread.
@@ -317,6 +348,17 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .iter()
             .map(|exporter| exporter.decoder.waiting().0)
             .sum()
+    }
+
+    /// The Sets that wait for their template now: by exporter, oldest first.
+    pub fn waiting_sets(&self) -> impl Iterator<Item = WaitingSet<'_>> {
+        self.exporters.iter().flat_map(|exporter| {
+            exporter.decoder.held().map(|set| WaitingSet {
+                exporter: &exporter.address,
+                key: set.key,
+                octets: set.body.len(),
+            })
+        })
     }
 
     /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it.
