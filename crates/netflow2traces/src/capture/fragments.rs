@@ -73,7 +73,7 @@ impl Fragments {
             id: fragment.id,
         };
         let end = fragment.offset + fragment.octets.len();
-        let is_odd = !fragment.is_last && fragment.octets.len() % 8 != 0;
+        let is_odd = !fragment.is_last && !fragment.octets.len().is_multiple_of(8);
         if fragment.is_cut {
             skip(Skipped::FragmentCut, frame);
             return None;

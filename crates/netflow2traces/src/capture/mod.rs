@@ -183,7 +183,7 @@ impl<R: Read> Capture<R> {
                 let frame = self.frame;
                 let tally = &mut self.tally;
                 let whole = self.fragments.add(&fragment, at, frame, |skipped, frame| {
-                    tally.skip(skipped, frame)
+                    tally.skip(skipped, frame);
                 });
                 let Some(whole) = whole else {
                     return Err(Skipped::PartOfDatagram);

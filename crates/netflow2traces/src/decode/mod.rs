@@ -216,7 +216,7 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
         match self.options.format {
             Format::Json => {
                 let names = (self.options.files.len() > 1).then_some(&*self.summary.files);
-                for record in records.each(source, &origin, &mut self.waiting) {
+                for record in records.each(source, &origin, &self.waiting) {
                     output::write_record(&record, names, self.out)?;
                 }
             }
