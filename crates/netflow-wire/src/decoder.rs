@@ -26,6 +26,26 @@ pub struct DataSet<'a, P> {
     pub offset: usize,
     /// The records and their padding.
     pub body: &'a [u8],
+    /// The Templates beside it, for the lists of RFC 6313.
+    pub siblings: Siblings<'a, P>,
+}
+
+/// Templates of one Transport Session and Observation Domain, by ID.
+#[derive(Debug)]
+pub struct Siblings<'a, P> {
+    templates: &'a TemplateCache<P>,
+    key: TemplateKey,
+    now: Instant,
+    limits: &'a Limits,
+}
+
+impl<'a, P> Siblings<'a, P> {
+    /// The Template with this ID.
+    #[must_use]
+    pub fn template(&self, id: u16) -> Option<&'a Template> {
+        let key = TemplateKey { id, ..self.key };
+        Some(&self.templates.find(key, self.now, self.limits)?.template)
+    }
 }
 
 /// What happened besides data.
@@ -123,6 +143,12 @@ impl<P, C: Clone> Decoder<P, C> {
                         plan: &known.plan,
                         offset,
                         body,
+                        siblings: Siblings {
+                            templates: &self.templates,
+                            key: key(id),
+                            now,
+                            limits,
+                        },
                     }),
                     None if body.is_empty() => {}
                     None => {
@@ -166,7 +192,7 @@ impl<P, C: Clone> Decoder<P, C> {
             self.learnt = false;
             return None;
         }
-        let templates = &mut self.templates;
+        let templates = &self.templates;
         let ready = self
             .held
             .take(|key| templates.find(key, now, limits).is_some());
@@ -189,8 +215,19 @@ impl<P, C: Clone> Decoder<P, C> {
                 plan: &known.plan,
                 offset: set.offset,
                 body: &set.body,
+                siblings: Siblings {
+                    templates: &self.templates,
+                    key: set.key,
+                    now,
+                    limits,
+                },
             });
         }
+    }
+
+    /// Compiles all Templates anew: something that `compile` looks at has changed.
+    pub fn recompile(&mut self, compile: impl FnMut(&Template) -> P) {
+        self.templates.recompile(compile);
     }
 
     /// Forgets Templates and Sets whose time is over; returns how many Templates.

@@ -80,14 +80,16 @@ pub enum SetError {
         /// The Template ID.
         template_id: u16,
     },
-    /// A Template has more fields than the limit.
-    #[error("set at octet {offset}: template {template_id} has {fields} fields")]
+    /// A Template has more fields than the limit, or more that are empty.
+    #[error(
+        "set at octet {offset}: template {template_id} has {fields} fields, more than the limit"
+    )]
     TooManyFields {
         /// Of the Set.
         offset: usize,
         /// The Template ID.
         template_id: u16,
-        /// As stated.
+        /// As stated, or those that are empty.
         fields: usize,
     },
     /// The Template's records would be zero octets long, so the Set would never end.

@@ -19,13 +19,13 @@ mod set;
 mod template;
 mod template_cache;
 
-pub use decoder::{DataSet, Decoder, Event, Visitor};
+pub use decoder::{DataSet, Decoder, Event, Siblings, Visitor};
 pub use error::{MessageError, SetError};
 pub use held::HeldSet;
 pub use limits::Limits;
 pub use message::{Header, HeaderSampling, Message, Version};
 pub use octets::{signed, unsigned};
-pub use record::{DataRecords, Location};
+pub use record::{DataRecords, Located, Location};
 pub use set::{Set, SetKind, Sets};
 pub use template::{
     FieldSpecifier, Template, TemplateRecord, TemplateRecords, V9_SCOPE, VARIABLE_LENGTH,

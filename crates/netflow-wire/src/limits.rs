@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Fields of one Template. A Template with more is refused.
     pub max_fields: usize,
+    /// Fields of zero length in one Template, which cost work and tell nothing; with more it is refused. It
+    /// bounds the fields that are visited by the octets that were sent.
+    pub max_empty_fields: usize,
     /// Templates of one exporter, over all its sessions and domains; the one unused for longest makes room.
     pub max_templates: usize,
     /// Fields of all Templates of one exporter together; the Templates unused for longest make room.
@@ -26,6 +29,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_fields: 1024,
+            max_empty_fields: 64,
             max_templates: 4096,
             max_template_fields: 64 * 1024,
             template_lifetime: Duration::from_secs(24 * 60 * 60),

@@ -57,6 +57,9 @@ impl Template {
     }
 }
 
+/// A record and where its fields lie.
+pub type Located<'a, 'l> = (&'a [u8], &'l [Location]);
+
 /// The records of a Set, one after another: for readers that need not be the fastest.
 #[derive(Debug)]
 pub struct DataRecords<'t, 'a> {
@@ -85,7 +88,7 @@ impl<'t, 'a> DataRecords<'t, 'a> {
     /// [`SetError::EmptyRecord`] if records are zero octets long, [`SetError::TruncatedRecord`] if a
     /// variable-length field goes past the end; nothing comes after an error.
     #[expect(clippy::should_implement_trait, reason = "lends its locations")]
-    pub fn next(&mut self) -> Option<Result<(&'a [u8], &[Location]), SetError>> {
+    pub fn next(&mut self) -> Option<Result<Located<'a, '_>, SetError>> {
         let shortest = self.template.min_record_octets();
         let (offset, template_id) = (self.set_offset, self.template.id);
         if shortest == 0 && !self.body.is_empty() {
@@ -108,5 +111,118 @@ impl<'t, 'a> DataRecords<'t, 'a> {
         let (record, rest) = self.body.split_at(length);
         self.body = rest;
         Some(Ok((record, &self.locations)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Version;
+    use crate::template::FieldSpecifier;
+
+    fn template(lengths: &[u16]) -> Template {
+        let fields: Vec<_> = lengths
+            .iter()
+            .map(|length| FieldSpecifier::iana(1, *length))
+            .collect();
+        Template::new(Version::Ipfix, 256, None, fields)
+    }
+
+    const V: u16 = VARIABLE_LENGTH;
+
+    /// The fields' octets and the record's length.
+    fn locate<'a>(lengths: &[u16], octets: &'a [u8]) -> Option<(Vec<&'a [u8]>, usize)> {
+        let mut locations = vec![Location::default(); 3];
+        let length = template(lengths).locate(octets, &mut locations)?;
+        Some((locations.iter().map(|at| at.of(octets)).collect(), length))
+    }
+
+    /// Octets of each record, or the error.
+    fn records(lengths: &[u16], body: &[u8]) -> Vec<Result<usize, SetError>> {
+        let template = template(lengths);
+        let mut records = DataRecords::new(&template, body, 16);
+        let mut found = Vec::new();
+        while let Some(record) = records.next() {
+            found.push(record.map(|(record, _)| record.len()));
+        }
+        assert!(records.next().is_none());
+        found
+    }
+
+    const TRUNCATED: SetError = SetError::TruncatedRecord {
+        offset: 16,
+        template_id: 256,
+    };
+
+    #[test]
+    fn both_forms_of_a_variable_length_are_read() {
+        let octets = [9, 2, 8, 7, 255, 0, 1, 6, 5];
+        let expected: [&[u8]; 4] = [&[9], &[8, 7], &[6], &[5]];
+        assert_eq!(locate(&[1, V, V, 1], &octets), Some((expected.to_vec(), 9)));
+    }
+
+    #[test]
+    fn a_long_value_has_the_long_form() {
+        let mut octets = vec![255, 1, 2];
+        octets.resize(3 + 258 + 1, 4);
+        let (fields, length) = locate(&[V, 1], &octets).unwrap();
+        assert_eq!((fields[0].len(), fields[1].len(), length), (258, 1, 262));
+    }
+
+    #[test]
+    fn values_may_be_empty() {
+        let expected: [&[u8]; 3] = [&[], &[], &[7]];
+        assert_eq!(locate(&[V, 0, 1], &[0, 7]), Some((expected.to_vec(), 2)));
+        assert_eq!(locate(&[V], &[255, 0, 0]), Some((vec![&[][..]], 3)));
+    }
+
+    #[test]
+    fn a_length_past_the_end_gives_no_record() {
+        for octets in [
+            &[][..],
+            &[1],
+            &[3, 0, 0],
+            &[255],
+            &[255, 0],
+            &[255, 0, 2, 0],
+        ] {
+            assert_eq!(locate(&[V], octets), None, "{octets:?}");
+        }
+        assert_eq!(locate(&[4], &[0; 3]), None);
+        assert_eq!(locate(&[V, 4], &[0, 1, 2, 3]), None);
+    }
+
+    #[test]
+    fn a_location_outside_its_record_is_empty() {
+        let location = Location {
+            offset: 3,
+            length: 2,
+        };
+        assert_eq!(location.of(&[0; 4]), &[] as &[u8]);
+    }
+
+    #[test]
+    fn octets_fewer_than_a_record_are_padding_whatever_their_value() {
+        assert_eq!(records(&[4], &[9; 11]), [Ok(4), Ok(4)]);
+        assert_eq!(records(&[4, V], &[1, 1, 1, 1, 0, 9, 9, 9, 9]), [Ok(5)]);
+        assert_eq!(records(&[4], &[]), []);
+    }
+
+    #[test]
+    fn records_before_a_truncated_one_are_good() {
+        assert_eq!(
+            records(&[V], &[1, 7, 0, 9, 9]),
+            [Ok(2), Ok(1), Err(TRUNCATED)]
+        );
+    }
+
+    #[test]
+    fn empty_records_end_the_set() {
+        let empty = SetError::EmptyRecord {
+            offset: 16,
+            template_id: 256,
+        };
+        assert_eq!(records(&[0, 0], &[1, 2, 3]), [Err(empty)]);
+        assert_eq!(records(&[0], &[]), []);
     }
 }

@@ -79,3 +79,135 @@ impl<'a> Iterator for Sets<'a> {
         Some(Ok(Set { kind, offset, body }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPFIX message of these octets, its length as given or true.
+    fn ipfix(length: Option<u16>, sets: &[u8]) -> Vec<u8> {
+        let length = length.unwrap_or_else(|| u16::try_from(16 + sets.len()).unwrap());
+        let mut octets = vec![0, 10];
+        octets.extend(length.to_be_bytes());
+        octets.resize(16, 0);
+        octets.extend(sets);
+        octets
+    }
+
+    fn v9(sets: &[u8]) -> Vec<u8> {
+        let mut octets = vec![0, 9];
+        octets.resize(20, 0);
+        octets.extend(sets);
+        octets
+    }
+
+    /// Kinds and octets of the bodies, or errors.
+    fn read(octets: &[u8]) -> Vec<Result<(SetKind, usize), SetError>> {
+        let message = Message::parse(octets).unwrap();
+        let sets = message.sets();
+        sets.map(|set| set.map(|set| (set.kind, set.body.len())))
+            .collect()
+    }
+
+    use SetKind::{Data, OptionsTemplates, Templates};
+
+    #[test]
+    fn set_ids_depend_on_the_version() {
+        let sets = [0, 2, 0, 4, 0, 3, 0, 4, 1, 0, 0, 4];
+        let expected = [
+            Ok((Templates, 0)),
+            Ok((OptionsTemplates, 0)),
+            Ok((Data(256), 0)),
+        ];
+        assert_eq!(read(&ipfix(None, &sets)), expected);
+        let sets = [0, 0, 0, 5, 9, 0, 1, 0, 4, 0xff, 0xff, 0, 6, 1, 2];
+        let expected = [
+            Ok((Templates, 1)),
+            Ok((OptionsTemplates, 0)),
+            Ok((Data(65535), 2)),
+        ];
+        assert_eq!(read(&v9(&sets)), expected);
+    }
+
+    #[test]
+    fn a_reserved_id_costs_its_set_only() {
+        for (octets, id) in [
+            (ipfix(None, &[0, 0, 0, 5, 7, 1, 0, 0, 4]), 0),
+            (ipfix(None, &[0, 1, 0, 5, 7, 1, 0, 0, 4]), 1),
+            (ipfix(None, &[0, 255, 0, 5, 7, 1, 0, 0, 4]), 255),
+            (v9(&[0, 2, 0, 5, 7, 1, 0, 0, 4]), 2),
+            (v9(&[0, 3, 0, 5, 7, 1, 0, 0, 4]), 3),
+        ] {
+            let offset = octets.len() - 9;
+            let expected = [Err(SetError::ReservedId { offset, id }), Ok((Data(256), 0))];
+            assert_eq!(read(&octets), expected);
+        }
+    }
+
+    #[test]
+    fn zeros_in_place_of_a_set_are_padding() {
+        assert_eq!(
+            read(&v9(&[1, 0, 0, 4, 0, 0, 0, 0, 1, 0, 0, 4])),
+            [Ok((Data(256), 0))]
+        );
+    }
+
+    #[test]
+    fn octets_too_few_for_a_set_are_padding() {
+        assert_eq!(read(&v9(&[1, 0, 0, 4, 9, 9, 9])), [Ok((Data(256), 0))]);
+        assert_eq!(read(&v9(&[])), []);
+    }
+
+    #[test]
+    fn a_length_below_four_ends_the_message() {
+        for length in 0..4 {
+            let error = SetError::BadLength { offset: 24, length };
+            let sets = [1, 0, 0, 4, 1, 1, 0, length as u8, 1, 0, 0, 4];
+            assert_eq!(read(&v9(&sets)), [Ok((Data(256), 0)), Err(error)]);
+        }
+    }
+
+    #[test]
+    fn a_length_past_the_datagram_costs_its_set() {
+        let error = SetError::Truncated {
+            offset: 24,
+            length: 9,
+        };
+        assert_eq!(
+            read(&v9(&[1, 0, 0, 4, 1, 1, 0, 9, 1, 2, 3, 4])),
+            [Ok((Data(256), 0)), Err(error)]
+        );
+    }
+
+    #[test]
+    fn a_message_length_past_the_datagram_is_the_datagrams() {
+        assert_eq!(
+            read(&ipfix(Some(500), &[1, 0, 0, 5, 7])),
+            [Ok((Data(256), 1))]
+        );
+    }
+
+    #[test]
+    fn no_set_begins_behind_the_message_length() {
+        let sets = [1, 0, 0, 5, 7, 1, 1, 0, 5, 7];
+        assert_eq!(read(&ipfix(Some(21), &sets)), [Ok((Data(256), 1))]);
+        assert_eq!(read(&ipfix(Some(24), &sets)), [Ok((Data(256), 1))]);
+        assert_eq!(read(&ipfix(Some(25), &sets)).len(), 2);
+        assert_eq!(read(&ipfix(Some(16), &sets)), []);
+    }
+
+    #[test]
+    fn the_last_set_may_end_behind_the_message_length() {
+        // Padding that the exporter left out of the message's length.
+        let sets = [1, 0, 0, 8, 7, 0, 0, 0];
+        assert_eq!(read(&ipfix(Some(21), &sets)), [Ok((Data(256), 4))]);
+    }
+
+    #[test]
+    fn offsets_count_from_the_datagram() {
+        let octets = v9(&[1, 0, 0, 6, 1, 2, 1, 0, 0, 4]);
+        let message = Message::parse(&octets).unwrap();
+        let offsets: Vec<_> = message.sets().map(|set| set.unwrap().offset).collect();
+        assert_eq!(offsets, [20, 26]);
+    }
+}

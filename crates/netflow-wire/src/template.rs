@@ -108,6 +108,7 @@ pub struct TemplateRecords<'a> {
     set: Set<'a>,
     version: Version,
     max_fields: usize,
+    max_empty_fields: usize,
     at: usize,
 }
 
@@ -119,6 +120,7 @@ impl<'a> TemplateRecords<'a> {
             set,
             version,
             max_fields: limits.max_fields,
+            max_empty_fields: limits.max_empty_fields,
             at: 0,
         }
     }
@@ -208,6 +210,14 @@ impl<'a> TemplateRecords<'a> {
             }
         }
         self.at = end;
+        let empty = fields.iter().filter(|field| field.length == 0).count();
+        if empty > self.max_empty_fields {
+            return Some(Err(SetError::TooManyFields {
+                offset,
+                template_id: id,
+                fields: empty,
+            }));
+        }
         Some(Ok(TemplateRecord::Definition(Template::new(
             self.version,
             id,
@@ -252,5 +262,225 @@ impl Iterator for TemplateRecords<'_> {
             self.at = self.set.body.len();
         }
         record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(
+        kind: SetKind,
+        version: Version,
+        body: &[u8],
+        limits: &Limits,
+    ) -> Vec<Result<TemplateRecord, SetError>> {
+        let set = Set {
+            kind,
+            offset: 16,
+            body,
+        };
+        TemplateRecords::new(set, version, limits).collect()
+    }
+
+    fn ipfix(body: &[u8]) -> Vec<Result<TemplateRecord, SetError>> {
+        read(SetKind::Templates, Version::Ipfix, body, &Limits::default())
+    }
+
+    fn v9_options(body: &[u8]) -> Vec<Result<TemplateRecord, SetError>> {
+        let limits = Limits::default();
+        read(SetKind::OptionsTemplates, Version::V9, body, &limits)
+    }
+
+    fn definition(
+        version: Version,
+        scope: Option<usize>,
+        fields: &[FieldSpecifier],
+    ) -> Result<TemplateRecord, SetError> {
+        Ok(TemplateRecord::Definition(Template::new(
+            version, 256, scope, fields,
+        )))
+    }
+
+    const MALFORMED: SetError = SetError::MalformedTemplate {
+        offset: 16,
+        template_id: 256,
+    };
+
+    const FIELD: FieldSpecifier = FieldSpecifier::iana(8, 4);
+
+    #[test]
+    fn the_enterprise_bit_is_ipfix_only() {
+        let own = FieldSpecifier {
+            enterprise: 9,
+            element: 5,
+            length: 2,
+        };
+        let octets = [1, 0, 0, 2, 0x80, 5, 0, 2, 0, 0, 0, 9, 0, 8, 0, 4];
+        assert_eq!(
+            ipfix(&octets),
+            [definition(Version::Ipfix, None, &[own, FIELD])]
+        );
+        let vendor = FieldSpecifier::iana(0x8005, 2);
+        let octets = [1, 0, 0, 2, 0x80, 5, 0, 2, 0, 8, 0, 4];
+        assert_eq!(
+            read(SetKind::Templates, Version::V9, &octets, &Limits::default()),
+            [definition(Version::V9, None, &[vendor, FIELD])]
+        );
+    }
+
+    #[test]
+    fn scopes_are_counted_in_fields_or_in_octets() {
+        let octets = [1, 0, 0, 2, 0, 1, 0, 10, 0, 4, 0, 8, 0, 4];
+        let interface = FieldSpecifier::iana(10, 4);
+        assert_eq!(
+            read(
+                SetKind::OptionsTemplates,
+                Version::Ipfix,
+                &octets,
+                &Limits::default()
+            ),
+            [definition(Version::Ipfix, Some(1), &[interface, FIELD])]
+        );
+        let scope = FieldSpecifier {
+            enterprise: V9_SCOPE,
+            element: 2,
+            length: 4,
+        };
+        let octets = [1, 0, 0, 4, 0, 4, 0, 2, 0, 4, 0, 8, 0, 4, 0, 0];
+        assert_eq!(
+            v9_options(&octets),
+            [definition(Version::V9, Some(1), &[scope, FIELD])]
+        );
+    }
+
+    #[test]
+    fn counts_that_contradict_each_other_are_malformed() {
+        // More scope fields than fields; octets that are no whole fields.
+        let octets = [1, 0, 0, 1, 0, 2, 0, 10, 0, 4, 0, 8, 0, 4];
+        assert_eq!(
+            read(
+                SetKind::OptionsTemplates,
+                Version::Ipfix,
+                &octets,
+                &Limits::default()
+            ),
+            [Err(MALFORMED)]
+        );
+        assert_eq!(
+            v9_options(&[1, 0, 0, 3, 0, 4, 0, 2, 0, 4, 0, 8, 0, 4]),
+            [Err(MALFORMED)]
+        );
+        assert_eq!(
+            v9_options(&[1, 0, 0, 4, 0, 5, 0, 2, 0, 4, 0, 8, 0, 4]),
+            [Err(MALFORMED)]
+        );
+    }
+
+    #[test]
+    fn fields_past_the_set_are_malformed() {
+        assert_eq!(ipfix(&[1, 0, 0, 2, 0, 8, 0, 4]), [Err(MALFORMED)]);
+        assert_eq!(ipfix(&[1, 0, 0, 1, 0x80, 8, 0, 4, 0, 0]), [Err(MALFORMED)]);
+        assert_eq!(
+            v9_options(&[1, 0, 0, 8, 0, 8, 0, 2, 0, 4]),
+            [Err(MALFORMED)]
+        );
+    }
+
+    #[test]
+    fn a_template_id_below_256_is_malformed() {
+        let error = SetError::MalformedTemplate {
+            offset: 16,
+            template_id: 255,
+        };
+        assert_eq!(ipfix(&[0, 255, 0, 1, 0, 8, 0, 4]), [Err(error)]);
+    }
+
+    #[test]
+    fn no_fields_withdraw_in_ipfix_and_are_malformed_in_v9() {
+        let after = definition(Version::Ipfix, None, &[FIELD]);
+        assert_eq!(
+            ipfix(&[1, 5, 0, 0, 1, 0, 0, 1, 0, 8, 0, 4]),
+            [Ok(TemplateRecord::Withdrawal(0x105)), after]
+        );
+        let octets = [1, 0, 0, 0, 1, 0, 0, 1, 0, 8, 0, 4];
+        assert_eq!(
+            read(SetKind::Templates, Version::V9, &octets, &Limits::default()),
+            [Err(MALFORMED), definition(Version::V9, None, &[FIELD])]
+        );
+    }
+
+    #[test]
+    fn padding_ends_the_templates() {
+        for padding in [&[0][..], &[0, 0, 0], &[0, 0, 0, 0, 9, 9]] {
+            let mut octets = vec![1, 0, 0, 1, 0, 8, 0, 4];
+            octets.extend(padding);
+            assert_eq!(ipfix(&octets), [definition(Version::Ipfix, None, &[FIELD])]);
+        }
+    }
+
+    #[test]
+    fn too_many_fields_cost_their_template_only() {
+        let limits = Limits {
+            max_fields: 1,
+            ..Limits::default()
+        };
+        let octets = [
+            1, 0, 0, 2, 0x80, 8, 0, 4, 0, 0, 0, 1, 0, 8, 0, 4, 1, 0, 0, 1, 0, 8, 0, 4,
+        ];
+        let too_many = SetError::TooManyFields {
+            offset: 16,
+            template_id: 256,
+            fields: 2,
+        };
+        assert_eq!(
+            read(SetKind::Templates, Version::Ipfix, &octets, &limits),
+            [Err(too_many), definition(Version::Ipfix, None, &[FIELD])]
+        );
+        let lie = SetError::TooManyFields {
+            offset: 16,
+            template_id: 256,
+            fields: 65_535,
+        };
+        assert_eq!(ipfix(&[1, 0, 0xff, 0xff, 0, 8, 0, 4]), [Err(lie)]);
+    }
+
+    #[test]
+    fn too_many_empty_fields_cost_their_template_only() {
+        let limits = Limits {
+            max_empty_fields: 1,
+            ..Limits::default()
+        };
+        let octets = [1, 0, 0, 2, 0, 1, 0, 0, 0, 2, 0, 0, 1, 0, 0, 1, 0, 8, 0, 4];
+        let too_many = SetError::TooManyFields {
+            offset: 16,
+            template_id: 256,
+            fields: 2,
+        };
+        assert_eq!(
+            read(SetKind::Templates, Version::Ipfix, &octets, &limits),
+            [Err(too_many), definition(Version::Ipfix, None, &[FIELD])]
+        );
+    }
+
+    #[test]
+    fn the_shortest_record_has_an_octet_for_each_variable_field() {
+        let template = |lengths: &[u16]| {
+            let fields: Vec<_> = lengths
+                .iter()
+                .map(|length| FieldSpecifier::iana(1, *length))
+                .collect();
+            Template::new(Version::Ipfix, 256, None, fields)
+        };
+        let variable = template(&[4, VARIABLE_LENGTH, 0, VARIABLE_LENGTH]);
+        assert_eq!(
+            (variable.min_record_octets(), variable.is_variable()),
+            (6, true)
+        );
+        let long = template(&[65_534; 3]);
+        assert_eq!(
+            (long.min_record_octets(), long.is_variable()),
+            (196_602, false)
+        );
     }
 }

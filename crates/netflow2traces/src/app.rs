@@ -1,7 +1,6 @@
 //! The composition root: the only module that knows all the others. Builds the stages back to front, starts
 //! them, waits for a signal, and stops them front to back.
 
-use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -212,14 +211,12 @@ impl Daemon {
     }
 
     /// Waits until a worker has ended by itself, which it shouldn't.
-    fn failed(&self) -> impl Future<Output = anyhow::Error> {
-        async {
-            let mut watch = tokio::time::interval(WATCH);
-            loop {
-                watch.tick().await;
-                if self.running.has_failed() {
-                    return anyhow!("a receive worker has panicked: its exporters are not served");
-                }
+    async fn failed(&self) -> anyhow::Error {
+        let mut watch = tokio::time::interval(WATCH);
+        loop {
+            watch.tick().await;
+            if self.running.has_failed() {
+                return anyhow!("a receive worker has panicked: its exporters are not served");
             }
         }
     }

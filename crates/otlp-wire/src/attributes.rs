@@ -23,7 +23,7 @@ const ANY_INT: u8 = 3 << 3;
 /// The longest key that [`Key`] holds.
 pub const MAX_KEY: usize = KEY_ROOM - 8;
 /// Octets copied for every key.
-pub(crate) const KEY_ROOM: usize = 48;
+pub(crate) const KEY_ROOM: usize = 64;
 
 /// The encoded front of a Span attribute whose value is an integer, a boolean or a short string.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,15 @@ impl Key {
             octets,
             len: (6 + key.len()) as u8,
         })
+    }
+
+    /// Encodes a key that stands in the source: one that doesn't fit does not compile in a constant.
+    ///
+    /// # Panics
+    /// If the key is empty or longer than [`MAX_KEY`] octets.
+    #[must_use]
+    pub const fn literal(key: &'static str) -> Self {
+        Self::new(key).expect("the key is empty or too long")
     }
 
     /// The key as text.

@@ -25,7 +25,7 @@ pub struct V1Header {
     pub count: Option<u16>,
 }
 
-/// A v1 flow record, 52 octets.
+/// A v1 flow record, 48 octets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct V1Record {
     /// Source address.
@@ -213,7 +213,7 @@ impl Default for V7Record {
 /// # Errors
 /// [`WriteError::MessageTooLong`] past 65,535 octets.
 pub fn v1(header: &V1Header, records: &[V1Record]) -> Result<Vec<u8>, WriteError> {
-    let mut out = start(1, header.count, 16, records.len(), 52)?;
+    let mut out = start(1, header.count, 16, records.len(), 48)?;
     put_u32s(
         &mut out,
         &[header.sys_uptime_ms, header.unix_secs, header.unix_nsecs],
@@ -229,7 +229,7 @@ pub fn v1(header: &V1Header, records: &[V1Record]) -> Result<Vec<u8>, WriteError
         put_u32s(&mut out, &[r.packets, r.octets, r.first_ms, r.last_ms]);
         put_u16s(&mut out, &[r.source_port, r.destination_port, 0]);
         out.extend_from_slice(&[r.protocol, r.tos, r.tcp_flags, 0, 0, 0]);
-        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&[0; 4]);
     }
     Ok(out)
 }
@@ -479,9 +479,9 @@ mod tests {
         expected.extend_from_slice(&COMMON);
         expected.extend_from_slice(&[0, 0]); // 36: pad1
         expected.extend_from_slice(&[17, 4, 2]); // 38: prot, tos, flags
-        expected.extend_from_slice(&[0; 11]); // 41: padding and reserved
+        expected.extend_from_slice(&[0; 7]); // 41: padding and reserved
         assert_eq!(v1(&header, &[record]).unwrap(), expected);
-        assert_eq!(expected.len(), 16 + 52);
+        assert_eq!(expected.len(), 16 + 48);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod body;
 mod compress;
 mod console;
+mod cork;
 mod counters;
 mod diagnose;
 mod first_octets;

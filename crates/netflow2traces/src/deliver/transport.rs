@@ -17,6 +17,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::body::Frames;
+use super::cork::Corking;
 use super::diagnose;
 use super::first_octets::{FirstOctets, Noting};
 use super::outcome::Cause;
@@ -57,7 +58,7 @@ pub(super) struct Transport {
     timeout: Duration,
 }
 
-type HttpClient = Client<HttpsConnector<Noting<HttpConnector>>, Frames>;
+type HttpClient = Client<HttpsConnector<Noting<Corking>>, Frames>;
 
 #[derive(Debug)]
 struct Slot {
@@ -144,7 +145,10 @@ fn client(versions: Versions, tls: rustls::ClientConfig, first: FirstOctets) -> 
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEPALIVE));
-    let tcp = Noting { inner: tcp, first };
+    let tcp = Noting {
+        inner: Corking(tcp),
+        first,
+    };
     let builder = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http();

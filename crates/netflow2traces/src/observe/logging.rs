@@ -85,19 +85,27 @@ impl RateLimit {
 
     /// Whether a line may be written: then how many were held back since the last one.
     pub fn admit(&mut self, now: Instant) -> Option<u64> {
-        let passed = match self.current {
-            Some((start, passed)) if now.saturating_duration_since(start) < self.interval => {
-                if passed >= self.lines {
-                    self.held_back += 1;
-                    return None;
-                }
-                self.current = Some((start, passed + 1));
-                return Some(std::mem::take(&mut self.held_back));
-            }
-            _ => 1,
+        match self.admit_of(1, now) {
+            (0, _) => None,
+            (_, held_back) => Some(held_back),
+        }
+    }
+
+    /// How many of these lines may be written, and how many were held back between the last one and
+    /// the first of them.
+    pub fn admit_of(&mut self, lines: u32, now: Instant) -> (u32, u64) {
+        let (start, passed) = self
+            .current
+            .filter(|(start, _)| now.saturating_duration_since(*start) < self.interval)
+            .unwrap_or((now, 0));
+        let admitted = lines.min(self.lines.saturating_sub(passed));
+        let held_back = match admitted {
+            0 => 0,
+            _ => std::mem::take(&mut self.held_back),
         };
-        self.current = Some((now, passed));
-        Some(std::mem::take(&mut self.held_back))
+        self.held_back += u64::from(lines - admitted);
+        self.current = Some((start, passed + admitted));
+        (admitted, held_back)
     }
 
     /// How many lines were held back since the last one that passed.
@@ -125,6 +133,19 @@ mod tests {
         assert_eq!(limit.admit(start + MINUTE), Some(2));
         assert_eq!(limit.admit(start + MINUTE), Some(0));
         assert_eq!(limit.admit(start + MINUTE), None);
+    }
+
+    #[test]
+    fn of_several_lines_the_first_pass() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(3, MINUTE);
+        assert_eq!(limit.admit_of(2, start), (2, 0));
+        assert_eq!(limit.admit_of(5, start), (1, 0));
+        assert_eq!(limit.admit_of(5, start), (0, 0));
+        assert_eq!(limit.held_back(), 9);
+        assert_eq!(limit.admit_of(0, start + MINUTE), (0, 0));
+        assert_eq!(limit.admit_of(5, start + MINUTE), (3, 9));
+        assert_eq!(limit.held_back(), 2);
     }
 
     #[test]

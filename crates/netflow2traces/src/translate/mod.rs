@@ -1,18 +1,21 @@
 //! Stage 2: datagrams and instants in, encoded batches out. No sockets, no clock of its own.
 //!
-//! A template is compiled once into a [`plan`]; a record is executed by [`span`] from its octets straight to
-//! OTLP octets in the [`batch`] that is being filled. What an exporter says besides records is kept in
-//! [`exporters`]. Everything that is not turned into a span is counted in [`TranslateCounters`].
+//! A template is compiled once into a `plan`; a record is executed by `span` from its octets straight to
+//! OTLP octets in the `batch` that is being filled. What an exporter says besides records is kept in
+//! `exporters`. Everything that is not turned into a span is counted in [`TranslateCounters`].
 
 mod attributes;
 mod batch;
 mod counters;
+mod debug_log;
+mod elements;
 mod exporters;
 mod ids;
 mod knowledge;
 mod options;
 mod plan;
 mod protocols;
+pub mod reference;
 mod sampling;
 mod sequence;
 mod span;

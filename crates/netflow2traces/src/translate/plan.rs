@@ -3,10 +3,13 @@
 //! What can be decided by the Template is decided here: which of several elements, how wide a number is,
 //! how a key is encoded. A record then only runs the steps.
 
+use std::collections::{HashMap, HashSet};
+
 use netflow_wire::{FieldSpecifier, Location, Template, VARIABLE_LENGTH, Version};
 use otlp_wire::{Key, SpanFront, SpanKind};
 
 use super::attributes::{ATTRIBUTES, Attribute, Form, Pick, Source};
+use super::elements::{self, ElementStep, ElementTypes};
 use super::sampling::RecordSampling;
 use super::times::TimePlan;
 use crate::config::AttributeLevel;
@@ -97,6 +100,8 @@ pub(crate) struct SpanPlan {
     /// Everything up to the attributes that depend on the record.
     pub(crate) front: SpanFront,
     pub(crate) ops: Box<[Op]>,
+    /// Level `all`: what no op shows.
+    pub(crate) elements: Box<[ElementStep]>,
     pub(crate) choices: Box<[Choice]>,
     pub(crate) times: TimePlan,
     pub(crate) family: FamilyPlan,
@@ -113,14 +118,24 @@ pub(crate) struct SpanPlan {
 const IPV4_ELEMENTS: &[u16] = &[8, 12, 15, 18, 9, 13, 176, 177, 32, 225, 226, 40001, 40002];
 const IPV6_ELEMENTS: &[u16] = &[27, 28, 62, 63, 29, 30, 178, 179, 139, 281, 282];
 
+/// A port that is there is the port, and a delta counter that is there is what the flow adds to a sum, zero or
+/// not: the others only stand in for them.
+pub(crate) const HOLDS_AT_ZERO: &[u16] = &[1, 2, 7, 11];
+
 /// Above any element's real width.
 const MAX_PLAIN_FIELD: u16 = 8;
 
 impl SpanPlan {
-    pub(crate) fn compile(template: &Template, level: AttributeLevel) -> Self {
+    pub(crate) fn compile(
+        template: &Template,
+        level: AttributeLevel,
+        types: &ElementTypes,
+    ) -> Self {
         let mut compiler = Compiler {
             template,
             choices: Vec::new(),
+            shown: HashSet::new(),
+            rivals: HashMap::new(),
         };
         let mut ops = Vec::new();
         let mut family = FamilyPlan::default();
@@ -135,6 +150,7 @@ impl SpanPlan {
                 step,
                 Step::Address(_) | Step::ByFamily(_) | Step::NetworkType | Step::Icmp(..)
             );
+            compiler.note_shown(step);
             let Some(key) = Key::new(attribute.key) else {
                 continue;
             };
@@ -148,6 +164,13 @@ impl SpanPlan {
             .collect();
         addresses.sort_by_key(|choice| choice.field);
         family.addresses = compiler.stretch(addresses);
+        let times = TimePlan::new(template);
+        compiler.shown.extend(times.first_fields());
+        let elements = if level >= AttributeLevel::All {
+            elements::compile(template, &compiler.shown, &compiler.rivals, types)
+        } else {
+            Box::default()
+        };
         let version = i64::from(template.version.number());
         // The name and the attribute are short: the front always has room for them.
         let front = SpanFront::new("netflow.flow", SpanKind::Internal, true)
@@ -156,7 +179,8 @@ impl SpanPlan {
         Self {
             front,
             ops: ops.into(),
-            times: TimePlan::new(template),
+            elements,
+            times,
             family,
             sampling: RecordSampling::new(template),
             protocol: compiler.field((0, 4)),
@@ -189,6 +213,10 @@ fn locations(template: &Template) -> Option<Box<[Location]>> {
 struct Compiler<'a> {
     template: &'a Template,
     choices: Vec<Choice>,
+    /// Fields that named attributes show.
+    shown: HashSet<u16>,
+    /// Fields that they choose from by the record's family.
+    rivals: HashMap<u16, Choices>,
 }
 
 impl Compiler<'_> {
@@ -244,6 +272,55 @@ impl Compiler<'_> {
         })
     }
 
+    /// Of several fields all of one family or meaning count as shown; of counters only the first, since the
+    /// others measure something else.
+    fn note_shown(&mut self, step: Step) {
+        let stretch = |choices: Choices| {
+            self.choices
+                .get(usize::from(choices.from)..usize::from(choices.to))
+                .unwrap_or_default()
+        };
+        match step {
+            Step::NetworkType => self.shown.extend(self.field((0, 60))),
+            Step::FirstNonZero(choices) => {
+                self.shown
+                    .extend(stretch(choices).first().map(|choice| choice.field));
+            }
+            Step::Address(choices) | Step::ByFamily(choices) => {
+                let rivals = stretch(choices)
+                    .iter()
+                    .map(|choice| (choice.field, choices));
+                let rivals: Vec<_> = rivals.collect();
+                self.rivals.extend(rivals);
+            }
+            Step::Icmp(_, choices) => {
+                let own = stretch(choices)
+                    .iter()
+                    .filter(|choice| choice.element != 11);
+                let own: Vec<_> = own.map(|choice| choice.field).collect();
+                self.shown.extend(own);
+            }
+            // They show what options data say of the number, not the number.
+            Step::InterfaceName(_) | Step::VrfName(_) | Step::ApplicationName(_) => {}
+            Step::U8(field)
+            | Step::U16(field)
+            | Step::U32(field)
+            | Step::U64(field)
+            | Step::Unsigned(field)
+            | Step::Ipv4(field)
+            | Step::Ipv6(field)
+            | Step::Mac(field)
+            | Step::Text(field)
+            | Step::Protocol(field)
+            | Step::Direction(field)
+            | Step::ValueName(field, _)
+            | Step::MplsLabel(field)
+            | Step::ApplicationId(field) => {
+                self.shown.insert(field);
+            }
+        }
+    }
+
     fn step(&mut self, attribute: &Attribute) -> Option<Step> {
         if attribute.form == Form::NetworkType {
             let told = attribute
@@ -260,7 +337,16 @@ impl Compiler<'_> {
         let first = present.first()?.field;
         let element = present.first()?.element;
         Some(match attribute.form {
-            Form::Unsigned if present.len() == 1 || attribute.pick == Pick::First => {
+            Form::Unsigned if attribute.pick == Pick::Family && present.len() > 1 => {
+                Step::ByFamily(self.stretch(present)?)
+            }
+            // A port that is there is the port, and a delta counter that is there is what the flow adds to a
+            // sum, zero or not: the others only stand in for them.
+            Form::Unsigned
+                if present.len() == 1
+                    || attribute.pick == Pick::First
+                    || HOLDS_AT_ZERO.contains(&element) =>
+            {
                 match self.length(first) {
                     1 => Step::U8(first),
                     2 => Step::U16(first),
@@ -270,18 +356,11 @@ impl Compiler<'_> {
                     _ => return None,
                 }
             }
-            Form::Unsigned if attribute.pick == Pick::Family => {
-                Step::ByFamily(self.stretch(present)?)
-            }
-            // A port that is there is the port, and a delta counter that is there is what the flow adds to a
-            // sum, zero or not: the others only stand in for them.
-            Form::Unsigned if matches!(element, 1 | 2 | 7 | 11) => {
-                Step::FirstNonZero(self.stretch(vec![*present.first()?])?)
-            }
             Form::Unsigned => Step::FirstNonZero(self.stretch(present)?),
             Form::Address if present.len() == 1 => match self.length(first) {
                 4 => Step::Ipv4(first),
                 16 => Step::Ipv6(first),
+                VARIABLE_LENGTH => Step::Address(self.stretch(present)?),
                 _ => return None,
             },
             Form::Address => Step::Address(self.stretch(present)?),

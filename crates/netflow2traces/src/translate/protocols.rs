@@ -61,8 +61,9 @@ impl Protocols {
 /// IANA's keyword in lower case, `protocol-N` where there is none.
 pub(crate) fn transport(number: u8) -> String {
     match ie::protocol_keyword(number) {
-        Some(keyword) => keyword.to_ascii_lowercase(),
-        None => format!("protocol-{number}"),
+        // IANA's word for 255 is no protocol's name.
+        Some(keyword) if keyword != "Reserved" => keyword.to_ascii_lowercase(),
+        _ => format!("protocol-{number}"),
     }
 }
 

@@ -96,7 +96,7 @@ mod tests {
         Header {
             version,
             count,
-            sys_uptime_ms: (version != Version::Ipfix).then_some(1_000_000 + sequence),
+            sys_uptime_ms: (version != Version::Ipfix).then_some(1_000_000),
             export_time: 0,
             sequence: Some(sequence),
             observation_domain: 0,

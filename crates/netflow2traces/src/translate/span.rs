@@ -3,6 +3,7 @@
 use netflow_wire::{Header, Location, ie, unsigned};
 use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
 
+use super::elements::{self, Lists};
 use super::knowledge::DomainKnowledge;
 use super::plan::{Choice, Choices, Family, IcmpPart, Op, SpanPlan, Step};
 use super::protocols::protocols;
@@ -27,6 +28,8 @@ pub(crate) struct SetContext<'a> {
     pub(crate) sampling: Option<Sampling<'a>>,
     /// The interval is an attribute.
     pub(crate) show_sampling: bool,
+    /// Templates and types for the lists within records.
+    pub(crate) lists: Lists<'a>,
     /// Counts are multiplied by the sampling interval.
     pub(crate) scale: bool,
     /// The times that were told are attributes, even if the span has the same.
@@ -44,20 +47,13 @@ struct Keys {
     sampling_scaled: Key,
 }
 
-const fn key(name: &str) -> Key {
-    match Key::new(name) {
-        Some(key) => key,
-        None => panic!("a key is too long"),
-    }
-}
-
 static KEYS: Keys = Keys {
-    start: key("netflow.flow.start_unix_nano"),
-    end: key("netflow.flow.end_unix_nano"),
-    suspect: key("netflow.time.suspect"),
-    sampling_interval: key("netflow.sampling.interval"),
-    sampling_origin: key("netflow.sampling.origin"),
-    sampling_scaled: key("netflow.sampling.scaled"),
+    start: Key::literal("netflow.flow.start_unix_nano"),
+    end: Key::literal("netflow.flow.end_unix_nano"),
+    suspect: Key::literal("netflow.time.suspect"),
+    sampling_interval: Key::literal("netflow.sampling.interval"),
+    sampling_origin: Key::literal("netflow.sampling.origin"),
+    sampling_scaled: Key::literal("netflow.sampling.scaled"),
 };
 
 /// What came of a record.
@@ -75,15 +71,16 @@ pub(crate) enum Written {
 #[inline]
 pub(crate) fn write_flow(
     plan: &SpanPlan,
-    record: &[u8],
+    octets: &[u8],
     locations: &[Location],
     context: &SetContext<'_>,
     span_id: SpanId,
+    scratch: &mut Vec<u8>,
     writer: &mut SpanWriter<'_>,
 ) -> Written {
     let times = plan
         .times
-        .read(record, locations, context.header, context.init_time);
+        .read(octets, locations, context.header, context.init_time);
     let (start, end) = span_times(&times, context);
     writer.begin(
         &plan.front,
@@ -97,7 +94,7 @@ pub(crate) fn write_flow(
     );
     let record = Record {
         plan,
-        octets: record,
+        octets,
         locations,
         context,
     };
@@ -119,6 +116,21 @@ pub(crate) fn write_flow(
     };
     for op in &plan.ops {
         record.write(op, family, factor, writer);
+    }
+    if !plan.elements.is_empty() {
+        let is_told = |choices: Choices, field: u16| {
+            let told = record.by_family(choices, family);
+            told.is_some_and(|choice| choice.field == field)
+        };
+        elements::write(
+            &plan.elements,
+            octets,
+            locations,
+            context.lists,
+            is_told,
+            scratch,
+            writer,
+        );
     }
     if let (Some((interval, origin)), true) = (interval, context.show_sampling) {
         writer.unsigned(&KEYS.sampling_interval, interval);
@@ -262,7 +274,7 @@ impl<'a> Record<'a> {
         Some(*named)
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(
         &self,
         op: &Op,
@@ -327,6 +339,7 @@ impl<'a> Record<'a> {
         writer.unsigned(key, value);
     }
 
+    #[inline(never)]
     fn write_rare(&self, op: &Op, family: Option<Family>, writer: &mut SpanWriter<'_>) {
         let key = &op.key;
         match op.step {

@@ -17,7 +17,7 @@ const MAX_AHEAD: u64 = 60 * SECOND;
 
 /// How a time field is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Unit {
+pub(crate) enum Unit {
     /// Since 1970.
     Seconds,
     Milliseconds,
@@ -50,7 +50,7 @@ pub(crate) struct TimePlan {
 }
 
 /// Preference: the finest first.
-const STARTS: &[(u16, Unit)] = &[
+pub(crate) const STARTS: &[(u16, Unit)] = &[
     (156, Unit::Ntp),
     (154, Unit::Ntp),
     (152, Unit::Milliseconds),
@@ -58,7 +58,7 @@ const STARTS: &[(u16, Unit)] = &[
     (158, Unit::DeltaMicroseconds),
     (22, Unit::SysUptime),
 ];
-const ENDS: &[(u16, Unit)] = &[
+pub(crate) const ENDS: &[(u16, Unit)] = &[
     (157, Unit::Ntp),
     (155, Unit::Ntp),
     (153, Unit::Milliseconds),
@@ -66,7 +66,7 @@ const ENDS: &[(u16, Unit)] = &[
     (159, Unit::DeltaMicroseconds),
     (21, Unit::SysUptime),
 ];
-const EVENTS: &[(u16, Unit)] = &[
+pub(crate) const EVENTS: &[(u16, Unit)] = &[
     (325, Unit::Ntp),
     (324, Unit::Ntp),
     (323, Unit::Milliseconds),
@@ -115,6 +115,14 @@ impl TimePlan {
             duration_us: field(162),
             init_time: field(160),
         }
+    }
+
+    /// The fields that tell start and end where nothing is zero.
+    pub(crate) fn first_fields(&self) -> impl Iterator<Item = u16> {
+        [self.starts.first(), self.ends.first()]
+            .into_iter()
+            .flatten()
+            .map(|source| source.field)
     }
 
     /// The times of one record. `init_time` is what the exporter's options data say of its start
@@ -240,6 +248,11 @@ fn to_unix(unit: Unit, value: u64, export: u64, boot: Boot) -> Option<u64> {
             }
         },
     })
+}
+
+/// An NTP time-stamp in the era that runs until 2036.
+pub(crate) fn ntp_to_unix_nanos(value: u64) -> u64 {
+    from_ntp(value, 0)
 }
 
 /// An NTP time-stamp in the era that brings it nearest to the export time (RFC 5905, section 6: eras of 2^32 s).

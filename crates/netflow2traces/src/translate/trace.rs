@@ -73,24 +73,17 @@ pub(crate) struct WorkSpans {
 /// Spans of a datagram besides its flows.
 pub(crate) const WORK_SPANS: u32 = 3;
 
-const fn key(name: &str) -> Key {
-    match Key::new(name) {
-        Some(key) => key,
-        None => panic!("a key is too long"),
-    }
-}
-
-static ADDRESS: Key = key("netflow.exporter.address");
-static PORT: Key = key("netflow.exporter.port");
-static VERSION: Key = key("netflow.version");
-static SIZE: Key = key("netflow.packet.size_bytes");
-static FLOWS: Key = key("netflow.flow.count");
-static SEQUENCE: Key = key("netflow.sequence");
-static DOMAIN: Key = key("netflow.observation_domain");
-static UPTIME: Key = key("netflow.exporter.uptime_ms");
-static LOST: Key = key("netflow.lost");
-static TEMPLATES: Key = key("netflow.templates");
-static WAITING: Key = key("netflow.sets.waiting");
+static ADDRESS: Key = Key::literal("netflow.exporter.address");
+static PORT: Key = Key::literal("netflow.exporter.port");
+static VERSION: Key = Key::literal("netflow.version");
+static SIZE: Key = Key::literal("netflow.packet.size_bytes");
+static FLOWS: Key = Key::literal("netflow.flow.count");
+static SEQUENCE: Key = Key::literal("netflow.sequence");
+static DOMAIN: Key = Key::literal("netflow.observation_domain");
+static UPTIME: Key = Key::literal("netflow.exporter.uptime_ms");
+static LOST: Key = Key::literal("netflow.lost");
+static TEMPLATES: Key = Key::literal("netflow.templates");
+static WAITING: Key = Key::literal("netflow.sets.waiting");
 
 impl WorkSpans {
     pub(crate) fn new() -> Self {

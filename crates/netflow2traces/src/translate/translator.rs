@@ -8,11 +8,13 @@ use netflow_wire::{
     Decoder, Event, Header, Limits, Message, MessageError, Template, TemplateKey, Version,
 };
 use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
-use tracing::{debug, info};
+use tracing::info;
 
 use super::Datagram;
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
+use super::debug_log::{self, DebugLog};
+use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
 use super::ids::Ids;
 use super::plan::SpanPlan;
@@ -96,7 +98,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             let template = version
                 .built_in_template()
                 .expect("a version of fixed records");
-            let plan = SpanPlan::compile(&template, config.attributes);
+            let plan = SpanPlan::compile(&template, config.attributes, &ElementTypes::default());
             FixedVersion {
                 version,
                 template,
@@ -128,7 +130,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 batches,
                 ids,
                 tells_times: false,
+                debug_log: DebugLog::default(),
                 locations: Vec::new(),
+                value: Vec::new(),
             },
         }
     }
@@ -187,7 +191,14 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         {
             Some(FixedVersion { template, plan, .. }) => {
                 let body = message.fixed_records(template);
-                visit.flows(header, template, plan, message.body_offset(), body);
+                visit.flows(
+                    header,
+                    template,
+                    plan,
+                    message.body_offset(),
+                    body,
+                    &NoTemplates,
+                );
             }
             None => decoder.read(
                 arrival.port,
@@ -219,21 +230,22 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             &understood,
             now,
         );
-        debug!(
-            exporter = %address,
-            version = header.version.number(),
-            flows = outcome.flows,
-            options = outcome.options,
-            templates = outcome.templates,
-            waiting = outcome.waiting,
-            lost,
-            "datagram understood"
-        );
+        if debug_log::is_on() {
+            self.writing.debug_log.understood(
+                &exporter.address,
+                &arrival,
+                header,
+                &outcome,
+                lost,
+                now,
+            );
+        }
         if outcome.waiting > 0 && !exporter.waiting_said {
             exporter.waiting_said = true;
             info!(exporter = %address, "data came before its template and waits for it");
         }
 
+        exporter.recompile(self.writing.config.attributes, now);
         while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
             let began = (self.writing.clock)();
             let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
@@ -271,7 +283,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             _ => &counters.datagrams_truncated,
         }
         .add(1);
-        debug!(exporter = %address, octets = arrival.octets, %error, "datagram rejected");
+        if debug_log::is_on() {
+            let log = &mut self.writing.debug_log;
+            log.rejected(address, &arrival, &error, now);
+        }
         // Garbage must not make state: all sources not known share one limit.
         let known = self.exporters.find(address);
         let shown = match known {

@@ -10,6 +10,8 @@ use otlp_wire::{ResourceFront, UnixNanos};
 
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
+use super::debug_log::{self, DebugLog};
+use super::elements::{Lists, Resolve};
 use super::exporters::Arrival;
 use super::ids::Ids;
 use super::knowledge::ExporterKnowledge;
@@ -31,8 +33,11 @@ pub(crate) struct Writing<C> {
     pub(crate) ids: Ids,
     /// Each span says which times its exporter told, and no others.
     pub(crate) tells_times: bool,
+    pub(crate) debug_log: DebugLog,
     /// Scratch: fields of a record of variable length.
     pub(crate) locations: Vec<Location>,
+    /// Scratch: an encoded value.
+    pub(crate) value: Vec<u8>,
 }
 
 /// Everything that reading one message touches, and what came of it.
@@ -86,6 +91,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
         plan: &SpanPlan,
         offset: usize,
         body: &[u8],
+        resolve: &dyn Resolve,
     ) {
         if self.outcome.flows_began.is_none() {
             self.outcome.flows_began = Some((self.writing.clock)());
@@ -106,7 +112,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                     octets: plan.record_octets,
                     locations,
                 };
-                self.write(header, plan, &mut records);
+                self.write(header, plan, resolve, &mut records);
             }
             None => {
                 let mut locations = std::mem::take(&mut self.writing.locations);
@@ -116,7 +122,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                     locations: &mut locations,
                     length: None,
                 };
-                self.write(header, plan, &mut records);
+                self.write(header, plan, resolve, &mut records);
                 if records.length == Some(0) {
                     self.bad(SetError::TruncatedRecord {
                         offset,
@@ -128,7 +134,13 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
         }
     }
 
-    fn write(&mut self, header: &Header, plan: &SpanPlan, records: &mut impl Records) {
+    fn write(
+        &mut self,
+        header: &Header,
+        plan: &SpanPlan,
+        resolve: &dyn Resolve,
+        records: &mut impl Records,
+    ) {
         let before = self.outcome.flows;
         if !self.trace.kept {
             while records.current().is_some() {
@@ -156,6 +168,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
             sampling: (standard || self.writing.config.scale_sampled)
                 .then(|| Sampling::new(self.sampling, header, knowledge)),
             show_sampling: standard,
+            lists: Lists {
+                templates: resolve,
+                types: &self.knowledge.types,
+            },
             scale: self.writing.config.scale_sampled,
             tells_times: self.writing.tells_times,
         };
@@ -177,6 +193,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                     locations,
                     &context,
                     self.writing.ids.span_id(),
+                    &mut self.writing.value,
                     &mut writer,
                 ) {
                     Written::No => break true,
@@ -189,7 +206,13 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
             let to = writer.position();
             let spans = u32::try_from(written).unwrap_or(u32::MAX);
             self.outcome.flows += spans;
-            self.writing.batches.commit(*self.member, to, spans, 0);
+            let Writing {
+                batches, debug_log, ..
+            } = &mut *self.writing;
+            let octets = batches.commit(*self.member, to, spans, 0);
+            if debug_log::is_on() {
+                debug_log.flows(self.front, octets, written, self.now);
+            }
             if !is_full {
                 break;
             }
@@ -222,6 +245,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                         .learn(set.header.observation_domain, |knowledge| {
                             options::apply(set.template, record, locations, knowledge);
                         });
+                    let types = &mut self.knowledge.types;
+                    if options::describe(set.template, record, locations, types) {
+                        self.knowledge.types_changed = true;
+                    }
                 }
                 Err(error) => self.bad(error),
             }
@@ -248,14 +275,25 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
 
 impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
     fn compile(&mut self, template: &Template) -> SpanPlan {
-        SpanPlan::compile(template, self.writing.config.attributes)
+        SpanPlan::compile(
+            template,
+            self.writing.config.attributes,
+            &self.knowledge.types,
+        )
     }
 
     fn data(&mut self, set: &DataSet<'_, SpanPlan>) {
         if set.template.scope_fields.is_some() {
             self.options(set);
         } else {
-            self.flows(set.header, set.template, set.plan, set.offset, set.body);
+            self.flows(
+                set.header,
+                set.template,
+                set.plan,
+                set.offset,
+                set.body,
+                &set.siblings,
+            );
         }
     }
 

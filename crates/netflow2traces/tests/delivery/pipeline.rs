@@ -2,13 +2,15 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use http::Version;
 use netflow2traces::config::{Compression, Deliver, Exporter, Protocol};
 use netflow2traces::deliver::{Delivery, Outcome, try_backend};
 
 use crate::backend::{FakeBackend, Reply};
-use crate::{batch, count, deliver, finish, grpc_to, http_to, ids_of, otlp, start, to};
+use crate::certificates::Authority;
+use crate::{batch, count, deliver, finish, grpc_to, http_to, ids_of, otlp, start, to, until};
 
 #[tokio::test]
 async fn grpc_delivers_every_span_once() {
@@ -140,6 +142,48 @@ async fn a_warning_rejects_nothing() {
     let totals = deliver(&grpc_to(&backend), &[batch(2, 0)]).await;
     assert_eq!(totals.accepted, count(2, 1));
     assert_eq!(totals.lost(), count(0, 0));
+}
+
+/// Nothing waits in the kernel for more to come: the fastest of some requests takes but a moment.
+#[tokio::test]
+async fn requests_of_every_size_leave_at_once() {
+    let authority = Authority::new();
+    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+        for tls in [false, true] {
+            let setup = if protocol == Protocol::Grpc {
+                FakeBackend::grpc()
+            } else {
+                FakeBackend::http()
+            };
+            let setup = if tls {
+                setup.tls(authority.server(&["h2", "http/1.1"]))
+            } else {
+                setup
+            };
+            let backend = setup.start().await;
+            let mut otlp = otlp(protocol, backend.endpoint("/v1/traces"));
+            otlp.tls.certificate = Some(authority.file());
+            let delivery = start(&to(otlp), &[]);
+            for octets in [0, 5_000, 20_000, 40_000, 100_000, 1_000_000] {
+                let mut fastest = Duration::MAX;
+                for _ in 0..5 {
+                    let (begin, before) =
+                        (Instant::now(), delivery.counters().accepted.load().work);
+                    delivery.queue().push(batch(1, octets));
+                    until("an answer", || {
+                        delivery.counters().accepted.load().work > before
+                    })
+                    .await;
+                    fastest = fastest.min(begin.elapsed());
+                }
+                let moment = Duration::from_millis(150);
+                assert!(
+                    fastest < moment,
+                    "{protocol:?}, TLS {tls}, {octets} octets: {fastest:?}"
+                );
+            }
+        }
+    }
 }
 
 /// A `Write` whose content the test can see.
