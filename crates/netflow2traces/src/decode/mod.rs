@@ -265,6 +265,3 @@ fn canonical(address: IpAddr) -> IpAddr {
 fn is_stdin(file: &Path) -> bool {
     file == Path::new("-")
 }
-
-#[cfg(test)]
-mod tests;

@@ -198,3 +198,53 @@ fn nanos(value: &Value) -> Option<UnixNanos> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
+
+    use super::*;
+
+    fn any(value: Value) -> AnyValue {
+        AnyValue { value: Some(value) }
+    }
+
+    #[test]
+    fn values_are_plain_json() {
+        let member = KeyValue {
+            key: "inner".to_owned(),
+            value: Some(any(Value::BytesValue(vec![0, 0xab]))),
+            ..KeyValue::default()
+        };
+        let list = Value::ArrayValue(ArrayValue {
+            values: vec![
+                any(Value::IntValue(i64::MAX)),
+                any(Value::BoolValue(true)),
+                any(Value::DoubleValue(0.5)),
+                any(Value::DoubleValue(f64::NEG_INFINITY)),
+                any(Value::StringValue("\"\n".to_owned())),
+                AnyValue::default(),
+                any(Value::KvlistValue(KeyValueList {
+                    values: vec![member],
+                })),
+            ],
+        });
+        assert_eq!(
+            serde_json::to_string(&Shown(&list)).unwrap(),
+            r#"[9223372036854775807,true,0.5,"-Infinity","\"\n",null,{"inner":"00ab"}]"#
+        );
+    }
+
+    #[test]
+    fn times_have_as_many_digits_as_they_need() {
+        for (nanos, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_500_000_000, "1970-01-01T00:00:01.500Z"),
+            (1_000, "1970-01-01T00:00:00.000001Z"),
+            (1, "1970-01-01T00:00:00.000000001Z"),
+            (u64::MAX, "2554-07-21T23:34:33.709551615Z"),
+        ] {
+            assert_eq!(utc(UnixNanos(nanos)), text);
+        }
+    }
+}
