@@ -24,6 +24,9 @@ use crate::translate::{Datagram, Ids, TranslateCounters, Translator};
 const WATCH: Duration = Duration::from_secs(1);
 /// How long the demo waits for its first traces before it says what there is.
 const DEMO_PATIENCE: Duration = Duration::from_secs(15);
+/// A second signal so soon after the first is its echo, not a second wish: `timeout` signals its child and
+/// then its group, and some wrappers pass on what a terminal sends to all.
+const ECHO: Duration = Duration::from_millis(250);
 /// The embedded backend is near: the demo needn't wait long to show something.
 const DEMO_BATCH_DELAY: Duration = Duration::from_millis(200);
 
@@ -228,7 +231,8 @@ impl Daemon {
         signals: &mut Signals,
         timeout: Duration,
     ) -> anyhow::Result<ExitCode> {
-        let deadline = Instant::now() + timeout;
+        let asked = Instant::now();
+        let deadline = asked + timeout;
         match &why {
             Ok(signal) => info!(signal, timeout_ms = timeout.as_millis() as u64, "stopping"),
             Err(failure) => error!(%failure, "stopping"),
@@ -258,6 +262,9 @@ impl Daemon {
                 tokio::select! {
                     totals = &mut drain => break totals,
                     signal = signals.next() => {
+                        if asked.elapsed() < ECHO {
+                            continue;
+                        }
                         warn!(signal, "stopping at once");
                         abort.abort();
                     }

@@ -10,7 +10,7 @@ use crate::frame::{Frame, LinkType, MAX_LABELS, Macs, Packet, Stack, Transport};
 const MAX_SEGMENTS: u32 = 64;
 
 /// A record of a flow sample, by its number under enterprise 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum FlowRecord<'a> {
     /// `sampled_header` (1).

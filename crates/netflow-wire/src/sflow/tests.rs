@@ -404,3 +404,160 @@ proptest! {
         prop_assert!(exhaust(&octets[..end]) <= octets.len() / 4);
     }
 }
+
+fn address(seed: u64) -> IpAddr {
+    if seed & 1 == 0 {
+        IpAddr::from((seed as u32).to_be_bytes())
+    } else {
+        IpAddr::from((u128::from(seed) << 64 | 1).to_be_bytes())
+    }
+}
+
+fn some_address(seed: u64) -> Option<IpAddr> {
+    (!seed.is_multiple_of(5)).then(|| address(seed))
+}
+
+/// One record of each kind with numbers made of `seed`.
+fn some_records(seed: u64, octets: &[u8]) -> Vec<FlowRecord<'_>> {
+    use crate::frame::{Macs, Stack};
+    let (low, high) = (seed as u32, (seed >> 32) as u32);
+    let [a, b, c, d, ..] = seed.to_be_bytes();
+    let ip = SampledIp {
+        length: low,
+        protocol: a,
+        source: address(seed),
+        destination: address(seed.wrapping_add(2)),
+        ports: [high as u16, low as u16],
+        tcp_flags: b,
+        tos: c,
+    };
+    let mut labels = Stack::default();
+    (0..low % 12).for_each(|label| labels.push(label));
+    let path = !seed.is_multiple_of(3);
+    vec![
+        FlowRecord::RawHeader(RawHeader {
+            protocol: low,
+            frame_length: high,
+            stripped: 4,
+            octets,
+        }),
+        FlowRecord::Ethernet(Ethernet {
+            length: low,
+            macs: Macs {
+                source: [a, b, c, d, 1, 2],
+                destination: [d, c, b, a, 2, 1],
+            },
+            ethertype: high,
+        }),
+        FlowRecord::Ip(ip),
+        FlowRecord::Switch(Switch {
+            source_vlan: (low != u32::MAX).then_some(low),
+            source_priority: None,
+            destination_vlan: Some(u32::from(a)),
+            destination_priority: Some(7),
+        }),
+        FlowRecord::Router(Router {
+            next_hop: some_address(seed),
+            source_mask: u32::from(a),
+            destination_mask: u32::from(b),
+        }),
+        FlowRecord::Gateway(Gateway {
+            next_hop: some_address(seed / 2),
+            router_as: low,
+            source_as: high,
+            source_peer_as: 1,
+            destination_peer_as: path.then_some(low),
+            destination_as: path.then_some(high),
+        }),
+        FlowRecord::User(User {
+            source_charset: 106,
+            source: octets,
+            destination_charset: 3,
+            destination: &[],
+        }),
+        FlowRecord::Url(Url {
+            direction: 1,
+            url: octets,
+            host: b"example.com",
+        }),
+        FlowRecord::Mpls(Mpls {
+            next_hop: some_address(seed),
+            input: labels,
+            output: Stack::default(),
+        }),
+        FlowRecord::Nat(Nat {
+            source: some_address(seed),
+            destination: some_address(seed / 3),
+        }),
+        FlowRecord::NatPorts(NatPorts {
+            source: low,
+            destination: high,
+        }),
+        FlowRecord::Tunnel(TunnelHeader {
+            egress: seed & 2 == 0,
+            header: ip,
+        }),
+        FlowRecord::Vni(TunnelVni {
+            egress: seed & 2 != 0,
+            vni: low >> 8,
+        }),
+        FlowRecord::Other {
+            enterprise: high >> 13,
+            format: 77,
+            octets,
+        },
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_reads_back_equal(
+        seeds in prop::collection::vec(any::<u64>(), 0..5),
+        octets in prop::collection::vec(any::<u8>(), 0..64),
+        interface in 0_u32..Interface::INTERNAL,
+    ) {
+        use crate::write::{SflowHeader, SflowSample, SflowWriter};
+        let header = SflowHeader {
+            agent: some_address(u64::from(interface)),
+            sub_agent: 3,
+            sequence: interface,
+            uptime_ms: 9,
+        };
+        let mut writer = SflowWriter::new(&header);
+        for seed in &seeds {
+            let kind = [FlowKind::Flow, FlowKind::Expanded, FlowKind::Discarded][(seed % 3) as usize];
+            let sample = SflowSample {
+                kind,
+                sequence: *seed as u32,
+                source: DataSource { kind: 1, index: interface & 0xff_ffff },
+                input: Interface::Index(interface),
+                output: match kind {
+                    FlowKind::Discarded => Interface::Internal,
+                    _ => Interface::Multiple(interface),
+                },
+                ..SflowSample::default()
+            };
+            writer.flow(&sample, |records| {
+                for record in some_records(*seed, &octets) {
+                    records.record(&record);
+                }
+            });
+            writer.counters(1, sample.source);
+        }
+        let written = writer.finish().unwrap();
+        let datagram = Datagram::parse(&written).unwrap();
+        prop_assert_eq!(datagram.header.agent, header.agent);
+        prop_assert_eq!(datagram.header.samples as usize, seeds.len() * 2);
+        let samples: Vec<_> = datagram.samples().map(Result::unwrap).collect();
+        for (pair, seed) in samples.chunks(2).zip(&seeds) {
+            let [Sample::Flow(flow), Sample::Counters(_)] = pair else {
+                panic!("{pair:?}")
+            };
+            prop_assert_eq!(flow.sequence, *seed as u32);
+            prop_assert_eq!(flow.input, Interface::Index(interface));
+            let records: Vec<_> = flow.records().map(Result::unwrap).collect();
+            let expected = some_records(*seed, &octets);
+            prop_assert_eq!(records, expected);
+        }
+    }
+}

@@ -280,7 +280,14 @@ impl FramePlan {
         let (section, link) = SECTIONS
             .iter()
             .find_map(|(element, link)| Some((field(*element)?, *link)))?;
-        let is_told = |key: &str| ops.iter().any(|op| op.key.name() == key);
+        let is_told = |key: &str| {
+            let mut keys = ops.iter().map(|op| op.key.name());
+            // A stack of labels is one thing: the record's aren't mixed with the section's.
+            match key {
+                "netflow.mpls.label.1" => keys.any(|told| told.starts_with("netflow.mpls.label.")),
+                _ => keys.any(|told| told == key),
+            }
+        };
         Some(Self {
             section,
             link,
