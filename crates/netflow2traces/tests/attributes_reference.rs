@@ -1,7 +1,5 @@
 //! `docs/attributes.md` is what the table of attributes makes it, and tells of every attribute that spans have.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
-
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
