@@ -195,7 +195,7 @@ impl Batches {
         self.place(member, front, now, received_at, [0, work_spans], write);
     }
 
-    /// Writes one flow span, likewise; `false` if no batch can take it.
+    /// Writes one flow span, likewise, and gives its octets; `None` if no batch can take it.
     pub(crate) fn append_flow(
         &mut self,
         member: &mut Membership,
@@ -203,11 +203,12 @@ impl Batches {
         now: Instant,
         received_at: UnixNanos,
         write: impl FnMut(&mut SpanWriter<'_>) -> bool,
-    ) -> bool {
-        self.place(member, front, now, received_at, [1, 0], write)
+    ) -> Option<&[u8]> {
+        let from = self.place(member, front, now, received_at, [1, 0], write)?;
+        self.room.get(from..self.at)
     }
 
-    /// Numbers of flow spans and work spans.
+    /// Writes so many flow spans and work spans; where they begin in the room.
     fn place(
         &mut self,
         member: &mut Membership,
@@ -216,7 +217,7 @@ impl Batches {
         received_at: UnixNanos,
         [flow_spans, work_spans]: [u32; 2],
         mut write: impl FnMut(&mut SpanWriter<'_>) -> bool,
-    ) -> bool {
+    ) -> Option<usize> {
         for _ in 0..2 {
             self.enter(member, front, now, received_at);
             let spans = (flow_spans + work_spans) as usize;
@@ -224,12 +225,13 @@ impl Batches {
             let mut writer = self.writer();
             if has_room && write(&mut writer) {
                 let to = writer.position();
+                let from = self.at;
                 self.commit(*member, to, flow_spans, work_spans);
-                return true;
+                return Some(from);
             }
             self.finish();
         }
-        false
+        None
     }
 
     /// When the batch that is being filled has to leave.
