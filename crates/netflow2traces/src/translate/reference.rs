@@ -15,7 +15,8 @@ const OPENING: &str = "\
 <!-- Made from the table in crates/netflow2traces/src/translate/attributes.rs. To change it, change the
 table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test attributes_reference -->
 
-Every flow record is a span `netflow.flow`. An attribute is there when the record has the field, whatever
+Every flow record is a span `netflow.flow`; so is every packet that sFlow samples, for which [sflow.md](sflow.md) says
+what stands for the elements below. An attribute is there when the record has the field, whatever
 its value: 0 is a value. What the record lacks is not made up.
 
 `NETFLOW_ATTRIBUTES` says how much a span tells: `minimal`, `standard` (the default) or `all`; each level has
@@ -212,8 +213,10 @@ One for each exporter in a request:
 | `telemetry.sdk.name`, `telemetry.sdk.language`, `telemetry.sdk.version` | `netflow2traces`, `rust`, its version |
 | `host.name` | this machine's, where it is known |
 | `netflow.exporter.address` | the exporter's address |
+| `netflow.exporter.agent` | sFlow: the agent's address; a resource for each agent |
 
-`OTEL_RESOURCE_ATTRIBUTES` adds others and replaces these, but not `netflow.exporter.address`. The instrumentation
+`OTEL_RESOURCE_ATTRIBUTES` adds others and replaces these, but not `netflow.exporter.address` and
+`netflow.exporter.agent`. The instrumentation
 scope is `netflow2traces` with its version.
 ";
 
