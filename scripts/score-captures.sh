@@ -5,7 +5,8 @@
 #
 # The folder NETFLOW_CAPTURES (default ../shared/captures) holds the captures, replay.py and score.py. The
 # exit status is that of score.py: 0 when all cases are as expected. Variables of the daemon, such as
-# NETFLOW_ATTRIBUTES, are passed on; results stay in target/captures.
+# NETFLOW_ATTRIBUTES, are passed on; results stay in target/captures. CARGO_PROFILE chooses the build
+# (default release; dev is built sooner).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,9 +15,11 @@ captures="${NETFLOW_CAPTURES:-../shared/captures}"
 target="${CARGO_TARGET_DIR:-target}"
 results="$target/captures"
 
-cargo build --release --locked -p netflow2traces --bin netflow2traces --example otlp_sink
-daemon="$target/release/netflow2traces"
-sink="$target/release/examples/otlp_sink"
+profile="${CARGO_PROFILE:-release}"
+cargo build --profile "$profile" --locked -p netflow2traces --bin netflow2traces --example otlp_sink
+built="$target/${profile/#dev/debug}"
+daemon="$built/netflow2traces"
+sink="$built/examples/otlp_sink"
 
 rm -rf "$results"
 mkdir -p "$results"
@@ -48,7 +51,7 @@ replay_case() {
     sink_pid=$sink_process_PID
     read -rt 10 address <&"${sink_process[0]}" || { echo "the sink doesn't start" >&2; return 1; }
     port=$(free_udp_port)
-    env NETFLOW_LISTEN_HOST=127.0.0.1 NETFLOW_LISTEN_PORT="$port" \
+    env -u NETFLOW_CAPTURES NETFLOW_LISTEN_HOST=127.0.0.1 NETFLOW_LISTEN_PORT="$port" \
         OTEL_EXPORTER_OTLP_ENDPOINT="http://$address" OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf \
         OTEL_BSP_SCHEDULE_DELAY=100 LOG_LEVEL=WARNING \
         "$daemon" >"$log" 2>&1 &

@@ -225,6 +225,11 @@ impl<P, C: Clone> Decoder<P, C> {
         }
     }
 
+    /// Compiles all Templates anew: something that `compile` looks at has changed.
+    pub fn recompile(&mut self, compile: impl FnMut(&Template) -> P) {
+        self.templates.recompile(compile);
+    }
+
     /// Forgets Templates and Sets whose time is over; returns how many Templates.
     pub fn expire(&mut self, now: Instant, limits: &Limits, mut event: impl FnMut(Event)) -> usize {
         self.held.expire(now, limits, |set| event(expired(&set)));

@@ -213,6 +213,12 @@ impl<P> TemplateCache<P> {
             })
     }
 
+    pub(crate) fn recompile(&mut self, mut compile: impl FnMut(&Template) -> P) {
+        for known in self.learnt.values_mut() {
+            known.plan = compile(&known.template);
+        }
+    }
+
     /// Forgets what has not been re-sent in time; returns how many.
     pub fn expire(&mut self, now: Instant, limits: &Limits) -> usize {
         let old: Vec<_> = self

@@ -274,7 +274,7 @@ impl Daemon {
     }
 }
 
-/// The line of totals at the end; whether anything was lost.
+/// The line of totals at the end, a warning if anything was lost; whether it was.
 fn say_totals(
     received: &[WorkerCounters],
     translated: &[Arc<TranslateCounters>],
@@ -289,29 +289,41 @@ fn say_totals(
     let truncated = receive(|all| all.truncated.value());
     let too_large = translate(|all| all.records_too_large.get());
     let sets_expired = translate(|all| all.sets_expired.get());
-    info!(
-        datagrams = receive(|all| all.datagrams.value()),
-        datagrams_decoded = translate(|all| all.datagrams_decoded.get()),
-        datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
-        kernel_drops,
-        truncated,
-        flow_spans = translate(|all| all.flow_spans.get()),
-        work_spans = translate(|all| all.work_spans.get()),
-        records_sampled_out = translate(|all| all.records_sampled_out.get()),
-        records_too_large = too_large,
-        options_records = translate(|all| all.options_records.get()),
-        sets_bad = translate(|all| all.sets_bad.get()),
-        sets_waiting,
-        sets_expired,
-        flow_spans_accepted = totals.accepted.flow,
-        flow_spans_rejected = totals.rejected.flow,
-        flow_spans_dropped = totals.dropped.flow,
-        flow_spans_discarded = totals.discarded.flow,
-        "stopped"
-    );
     let delivered = totals.lost();
-    delivered.flow + delivered.work + kernel_drops + truncated + too_large + sets_expired > 0
-        || sets_waiting > 0
+    let lost =
+        delivered.flow + delivered.work + kernel_drops + truncated + too_large + sets_expired > 0
+            || sets_waiting > 0;
+    macro_rules! say {
+        ($level:ident) => {
+            $level!(
+                datagrams = receive(|all| all.datagrams.value()),
+                datagrams_decoded = translate(|all| all.datagrams_decoded.get()),
+                datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
+                kernel_drops,
+                truncated,
+                flow_spans = translate(|all| all.flow_spans.get()),
+                work_spans = translate(|all| all.work_spans.get()),
+                records_sampled_out = translate(|all| all.records_sampled_out.get()),
+                records_too_large = too_large,
+                options_records = translate(|all| all.options_records.get()),
+                sets_bad = translate(|all| all.sets_bad.get()),
+                sets_waiting,
+                sets_expired,
+                flow_spans_accepted = totals.accepted.flow,
+                flow_spans_rejected = totals.rejected.flow,
+                flow_spans_dropped = totals.dropped.flow,
+                flow_spans_discarded = totals.discarded.flow,
+                "stopped"
+            )
+        };
+    }
+    // Who only wants to see warnings wants to see this one.
+    if lost {
+        say!(warn);
+    } else {
+        say!(info);
+    }
+    lost
 }
 
 /// What a receive thread does with its datagrams.

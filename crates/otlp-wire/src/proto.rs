@@ -11,29 +11,40 @@ pub const fn varint_len(value: u64) -> usize {
     (bits * 9 + 64) / 64
 }
 
+/// Values of fewer bits than this take at most 8 octets.
+pub(crate) const SHORT_VARINT_BITS: u32 = 56;
+
+/// The octets of a value below 2^56 and how many of them count, without a branch.
+#[inline(always)]
+pub(crate) fn short_varint(value: u64) -> ([u8; 8], usize) {
+    // Spreads the 7-bit groups over octets by halves: 28, 14, 7 bits.
+    let x = (value & 0x0000_0000_0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
+    let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x0fff_c000_0fff_c000) << 2);
+    let x = (x & 0x007f_007f_007f_007f) | ((x & 0x3f80_3f80_3f80_3f80) << 1);
+    let len = varint_len(value);
+    // Of 8 octets the last has no continuation bit either.
+    let continued = 0x8080_8080_8080_8080_u64 & ((1_u64 << ((8 * (len as u32 - 1)) & 63)) - 1);
+    ((x | continued).to_le_bytes(), len)
+}
+
 /// Writes `value` as a varint at the front of `room` and says how many octets it took.
 ///
 /// Values below 2^56 are written as one 8-octet store, so the octets after the varint are
 /// overwritten; the caller writes there next.
 #[inline]
 pub fn put_varint(room: &mut [u8; 10], value: u64) -> usize {
-    let len = varint_len(value);
-    if len <= 8 {
-        // Spreads the 7-bit groups over octets by halves: 28, 14, 7 bits.
-        let x = (value & 0x0000_0000_0fff_ffff) | ((value & 0x00ff_ffff_f000_0000) << 4);
-        let x = (x & 0x0000_3fff_0000_3fff) | ((x & 0x0fff_c000_0fff_c000) << 2);
-        let x = (x & 0x007f_007f_007f_007f) | ((x & 0x3f80_3f80_3f80_3f80) << 1);
-        let continued = 0x8080_8080_8080_8080_u64 & ((1_u64 << (8 * (len as u32 - 1))) - 1);
-        let octets = (x | continued).to_le_bytes();
+    if value >> SHORT_VARINT_BITS == 0 {
+        let (octets, len) = short_varint(value);
         room[..8].copy_from_slice(&octets);
-    } else {
-        let mut rest = value;
-        for octet in room.iter_mut().take(len - 1) {
-            *octet = (rest as u8 & 0x7f) | 0x80;
-            rest >>= 7;
-        }
-        room[len - 1] = rest as u8;
+        return len;
     }
+    let len = varint_len(value);
+    let mut rest = value;
+    for octet in room.iter_mut().take(len - 1) {
+        *octet = (rest as u8 & 0x7f) | 0x80;
+        rest >>= 7;
+    }
+    room[len - 1] = rest as u8;
     len
 }
 

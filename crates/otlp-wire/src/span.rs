@@ -12,7 +12,7 @@ use crate::attributes::{
     push_key_value,
 };
 use crate::batch::UnixNanos;
-use crate::proto::{put_varint, varint_len};
+use crate::proto::{SHORT_VARINT_BITS, put_varint, short_varint, varint_len};
 use crate::text::{put_ipv4, put_ipv6, put_mac};
 
 /// `Span.trace_id`: 16 octets, not all zero.
@@ -217,27 +217,28 @@ impl<'a> SpanWriter<'a> {
     }
 
     /// An integer attribute. A value above 2^63 - 1 becomes decimal text: see [`Value::Unsigned`].
-    #[inline]
+    #[inline(always)]
     pub fn unsigned(&mut self, key: &Key, value: u64) {
+        if value >> SHORT_VARINT_BITS != 0 {
+            self.large_unsigned(key, value);
+            return;
+        }
         let Some(room) = self.attribute_room() else {
             return;
         };
         let key_len = put_key(room, key);
-        if value > i64::MAX as u64 {
-            let mut digits = [0; 20];
-            let len = crate::text::put_decimal(&mut digits, value);
-            room[key_len + 2..key_len + 22].copy_from_slice(&digits);
-            self.at += close_text(room, key_len, len);
-            return;
-        }
         room[key_len] = TAG_INT;
-        let len = 1 + varint_len(value);
-        if let Some(to) = room[key_len + 1..].first_chunk_mut::<10>() {
-            put_varint(to, value);
-        }
+        let (octets, len) = short_varint(value);
+        room[key_len + 1..key_len + 9].copy_from_slice(&octets);
+        let len = 1 + len;
         room[1] += len as u8;
         room[key_len - 1] += len as u8;
         self.at += key_len + len;
+    }
+
+    #[cold]
+    fn large_unsigned(&mut self, key: &Key, value: u64) {
+        self.attribute(key.name(), Value::Unsigned(value));
     }
 
     /// A boolean attribute.
@@ -373,7 +374,7 @@ impl<'a> SpanWriter<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn attribute_room(&mut self) -> Option<&mut [u8; ATTRIBUTE_ROOM]> {
         if self.full {
             return None;
@@ -405,13 +406,13 @@ impl<'a> SpanWriter<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn room<const N: usize>(octets: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
     octets.get_mut(at..)?.first_chunk_mut()
 }
 
 /// Copies the key and returns its length, which is 7 to 62.
-#[inline]
+#[inline(always)]
 fn put_key(room: &mut [u8; ATTRIBUTE_ROOM], key: &Key) -> usize {
     room[..KEY_ROOM].copy_from_slice(&key.octets);
     usize::from(key.len).clamp(7, KEY_ROOM - 2)

@@ -28,10 +28,12 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("logging can't be started: {error}"))
 }
 
-/// Says what is about to start, and what is odd about the configuration.
-pub fn announce(loaded: &Loaded) {
+/// Says what is about to start, and what is odd about the configuration. The demo brings its own
+/// backend.
+pub fn announce(loaded: &Loaded, is_demo: bool) {
     let config = &loaded.config;
     let (exporter, otlp) = match &config.deliver.exporter {
+        _ if is_demo => ("embedded backend", None),
         Exporter::Otlp(otlp) => ("otlp", Some(otlp)),
         Exporter::Console => ("console", None),
         Exporter::None => ("none", None),
@@ -85,19 +87,27 @@ impl RateLimit {
 
     /// Whether a line may be written: then how many were held back since the last one.
     pub fn admit(&mut self, now: Instant) -> Option<u64> {
-        let passed = match self.current {
-            Some((start, passed)) if now.saturating_duration_since(start) < self.interval => {
-                if passed >= self.lines {
-                    self.held_back += 1;
-                    return None;
-                }
-                self.current = Some((start, passed + 1));
-                return Some(std::mem::take(&mut self.held_back));
-            }
-            _ => 1,
+        match self.admit_of(1, now) {
+            (0, _) => None,
+            (_, held_back) => Some(held_back),
+        }
+    }
+
+    /// How many of these lines may be written, and how many were held back between the last one and
+    /// the first of them.
+    pub fn admit_of(&mut self, lines: u32, now: Instant) -> (u32, u64) {
+        let (start, passed) = self
+            .current
+            .filter(|(start, _)| now.saturating_duration_since(*start) < self.interval)
+            .unwrap_or((now, 0));
+        let admitted = lines.min(self.lines.saturating_sub(passed));
+        let held_back = match admitted {
+            0 => 0,
+            _ => std::mem::take(&mut self.held_back),
         };
-        self.current = Some((now, passed));
-        Some(std::mem::take(&mut self.held_back))
+        self.held_back += u64::from(lines - admitted);
+        self.current = Some((start, passed + admitted));
+        (admitted, held_back)
     }
 
     /// How many lines were held back since the last one that passed.
@@ -125,6 +135,19 @@ mod tests {
         assert_eq!(limit.admit(start + MINUTE), Some(2));
         assert_eq!(limit.admit(start + MINUTE), Some(0));
         assert_eq!(limit.admit(start + MINUTE), None);
+    }
+
+    #[test]
+    fn of_several_lines_the_first_pass() {
+        let start = Instant::now();
+        let mut limit = RateLimit::new(3, MINUTE);
+        assert_eq!(limit.admit_of(2, start), (2, 0));
+        assert_eq!(limit.admit_of(5, start), (1, 0));
+        assert_eq!(limit.admit_of(5, start), (0, 0));
+        assert_eq!(limit.held_back(), 9);
+        assert_eq!(limit.admit_of(0, start + MINUTE), (0, 0));
+        assert_eq!(limit.admit_of(5, start + MINUTE), (3, 9));
+        assert_eq!(limit.held_back(), 2);
     }
 
     #[test]

@@ -150,17 +150,17 @@ impl Batches {
         self.at == self.gap
     }
 
-    /// Takes in the spans that a writer has written up to `to`.
+    /// Takes in the spans that a writer has written up to `to`, and gives their octets.
     pub(crate) fn commit(
         &mut self,
         member: Membership,
         to: usize,
         flow_spans: u32,
         work_spans: u32,
-    ) {
+    ) -> &[u8] {
         let from = self.at;
         if to == from {
-            return;
+            return &[];
         }
         self.at = to;
         self.flow_spans += flow_spans;
@@ -178,6 +178,7 @@ impl Batches {
                 to,
             }),
         }
+        self.room.get(from..to).unwrap_or_default()
     }
 
     /// Writes `work_spans` spans that belong together; if there is no room for them, into the next batch. What

@@ -19,6 +19,10 @@ const MAX_OCTETS: usize = 256;
 const MAX_LIST_OCTETS: usize = 64 * 1024;
 /// Lists within lists.
 const MAX_DEPTH: u8 = 4;
+/// Elements that one exporter may describe.
+const MAX_TOLD: usize = 4096;
+/// Octets of a name that are looked at.
+const MAX_TOLD_NAME: usize = 64;
 /// paddingOctets.
 const PADDING: u16 = 210;
 
@@ -31,6 +35,13 @@ const VALUES: u8 = 1 << 3 | 2;
 /// Gives Templates of the record's own session, for the lists that name one.
 pub(crate) trait Resolve {
     fn template(&self, id: u16) -> Option<&Template>;
+}
+
+/// What a list's elements are.
+#[derive(Clone, Copy)]
+pub(crate) struct Lists<'a> {
+    pub(crate) templates: &'a dyn Resolve,
+    pub(crate) types: &'a ElementTypes,
 }
 
 impl<P> Resolve for Siblings<'_, P> {
@@ -64,6 +75,7 @@ pub(crate) fn compile(
     template: &Template,
     shown: &HashSet<u16>,
     rivals: &HashMap<u16, Choices>,
+    types: &ElementTypes,
 ) -> Box<[ElementStep]> {
     let mut steps: Vec<(u32, u16, ElementStep)> = Vec::new();
     let mut keys = HashSet::new();
@@ -82,7 +94,7 @@ pub(crate) fn compile(
             step.fields = fields;
             continue;
         }
-        let (name, data_type) = describe(template.version, field);
+        let (name, data_type) = types.describe(template.version, field);
         // Two vendors may call different things the same.
         let name = if keys.contains(&name) {
             numbered(field)
@@ -107,7 +119,7 @@ pub(crate) fn write(
     steps: &[ElementStep],
     record: &[u8],
     locations: &[Location],
-    resolve: &dyn Resolve,
+    lists: Lists<'_>,
     is_told: impl Fn(Choices, u16) -> bool,
     scratch: &mut Vec<u8>,
     writer: &mut SpanWriter<'_>,
@@ -130,12 +142,12 @@ pub(crate) fn write(
                 if octets.is_empty() && step.data_type != Some(AbstractDataType::String) {
                     continue;
                 }
-                push_value(scratch, step.data_type, octets, resolve, 0);
+                push_value(scratch, step.data_type, octets, lists, 0);
             }
             fields => nest(scratch, ANY_ARRAY, |out| {
                 for field in fields {
                     nest(out, VALUES, |out| {
-                        push_value(out, step.data_type, value(*field), resolve, 0);
+                        push_value(out, step.data_type, value(*field), lists, 0);
                     });
                 }
             }),
@@ -144,22 +156,62 @@ pub(crate) fn write(
     }
 }
 
-/// An element's name in snake case and its type. What nobody knows is called by its numbers and has none.
-fn describe(version: Version, field: &FieldSpecifier) -> (String, Option<AbstractDataType>) {
-    let element = match version {
-        Version::Ipfix => ie::lookup(field.enterprise, field.element),
-        _ => ie::lookup_v9(field.element),
-    };
-    let Some(element) = element else {
-        return (numbered(field), None);
-    };
-    let name = snake_case(element.name);
-    let name = if ie::is_reverse(field.enterprise) {
-        format!("reverse_{name}")
-    } else {
-        name
-    };
-    (name, Some(element.data_type))
+/// Elements that an exporter has described itself (RFC 5610), beside those of the tables.
+#[derive(Debug, Default)]
+pub(crate) struct ElementTypes {
+    told: HashMap<(u32, u16), (Box<str>, Option<AbstractDataType>)>,
+}
+
+impl ElementTypes {
+    /// Takes a description in; whether it is news. What the tables know stays as they say.
+    pub(crate) fn learn(
+        &mut self,
+        enterprise: u32,
+        element: u16,
+        name: &[u8],
+        data_type: Option<AbstractDataType>,
+    ) -> bool {
+        let is_full =
+            self.told.len() >= MAX_TOLD && !self.told.contains_key(&(enterprise, element));
+        if enterprise == 0 || ie::lookup(enterprise, element).is_some() || is_full {
+            return false;
+        }
+        let name = name.get(..MAX_TOLD_NAME).unwrap_or(name);
+        let name: Box<str> = snake_case(&String::from_utf8_lossy(name)).into();
+        let told = (name, data_type);
+        let is_news = self.told.get(&(enterprise, element)) != Some(&told);
+        if is_news {
+            self.told.insert((enterprise, element), told);
+        }
+        is_news
+    }
+
+    /// An element's name in snake case and its type. What nobody knows is called by its numbers and has none.
+    fn describe(
+        &self,
+        version: Version,
+        field: &FieldSpecifier,
+    ) -> (String, Option<AbstractDataType>) {
+        let element = match version {
+            Version::Ipfix => ie::lookup(field.enterprise, field.element),
+            _ => ie::lookup_v9(field.element),
+        };
+        match (element, self.told.get(&(field.enterprise, field.element))) {
+            (Some(element), _) => {
+                let name = snake_case(element.name);
+                let reverse = ie::is_reverse(field.enterprise);
+                let name = if reverse {
+                    format!("reverse_{name}")
+                } else {
+                    name
+                };
+                (name, Some(element.data_type))
+            }
+            (None, Some((name, data_type))) if !name.is_empty() => (name.to_string(), *data_type),
+            (None, Some((_, data_type))) => (numbered(field), *data_type),
+            (None, None) => (numbered(field), None),
+        }
+    }
 }
 
 fn numbered(field: &FieldSpecifier) -> String {
@@ -171,7 +223,7 @@ fn push_value(
     out: &mut Vec<u8>,
     data_type: Option<AbstractDataType>,
     octets: &[u8],
-    resolve: &dyn Resolve,
+    lists: Lists<'_>,
     depth: u8,
 ) {
     use AbstractDataType as Type;
@@ -238,15 +290,15 @@ fn push_value(
             push_any_value(out, Value::Text(&String::from_utf8_lossy(text)));
         }
         Some(Type::BasicList) if depth < MAX_DEPTH => {
-            or_hex(out, octets, |out| basic_list(out, octets, resolve, depth));
+            or_hex(out, octets, |out| basic_list(out, octets, lists, depth));
         }
         Some(Type::SubTemplateList) if depth < MAX_DEPTH => {
             or_hex(out, octets, |out| {
-                sub_template_list(out, octets, resolve, depth)
+                sub_template_list(out, octets, lists, depth)
             });
         }
         Some(Type::SubTemplateMultiList) if depth < MAX_DEPTH => {
-            or_hex(out, octets, |out| multi_list(out, octets, resolve, depth));
+            or_hex(out, octets, |out| multi_list(out, octets, lists, depth));
         }
         _ => hex(out, octets),
     }
@@ -285,7 +337,7 @@ fn nest<T>(out: &mut Vec<u8>, tag: u8, content: impl FnOnce(&mut Vec<u8>) -> T) 
 }
 
 /// RFC 6313, section 4.5.1: semantic, Field Specifier, values of that element.
-fn basic_list(out: &mut Vec<u8>, octets: &[u8], resolve: &dyn Resolve, depth: u8) -> Option<()> {
+fn basic_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> Option<()> {
     let (_semantic, rest) = octets.split_first()?;
     let (id, rest) = rest.split_first_chunk::<2>()?;
     let (length, mut rest) = rest.split_first_chunk::<2>()?;
@@ -300,7 +352,7 @@ fn basic_list(out: &mut Vec<u8>, octets: &[u8], resolve: &dyn Resolve, depth: u8
         field.enterprise = u32::from_be_bytes(*enterprise);
         rest = after;
     }
-    let (_, data_type) = describe(Version::Ipfix, &field);
+    let (_, data_type) = lists.types.describe(Version::Ipfix, &field);
     // A Template of that one field splits the values.
     let template = Template::new(Version::Ipfix, 0, None, vec![field]);
     let mut locations = Vec::new();
@@ -311,7 +363,7 @@ fn basic_list(out: &mut Vec<u8>, octets: &[u8], resolve: &dyn Resolve, depth: u8
                 .filter(|len| *len > 0)?;
             let value = locations.first()?.of(rest);
             nest(out, VALUES, |out| {
-                push_value(out, data_type, value, resolve, depth + 1)
+                push_value(out, data_type, value, lists, depth + 1);
             });
             rest = rest.get(len..)?;
         }
@@ -320,30 +372,25 @@ fn basic_list(out: &mut Vec<u8>, octets: &[u8], resolve: &dyn Resolve, depth: u8
 }
 
 /// RFC 6313, section 4.5.2: semantic, Template ID, records.
-fn sub_template_list(
-    out: &mut Vec<u8>,
-    octets: &[u8],
-    resolve: &dyn Resolve,
-    depth: u8,
-) -> Option<()> {
+fn sub_template_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> Option<()> {
     let (_semantic, rest) = octets.split_first()?;
     let (id, records) = rest.split_first_chunk::<2>()?;
-    let template = resolve.template(u16::from_be_bytes(*id))?;
+    let template = lists.templates.template(u16::from_be_bytes(*id))?;
     nest(out, ANY_ARRAY, |out| {
-        push_records(out, template, records, resolve, depth)
+        push_records(out, template, records, lists, depth)
     })
 }
 
 /// RFC 6313, section 4.5.3: semantic, then Template ID, length and records of each template.
-fn multi_list(out: &mut Vec<u8>, octets: &[u8], resolve: &dyn Resolve, depth: u8) -> Option<()> {
+fn multi_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> Option<()> {
     let (_semantic, mut rest) = octets.split_first()?;
     nest(out, ANY_ARRAY, |out| {
         while !rest.is_empty() && out.len() < MAX_LIST_OCTETS {
             let (id, after) = rest.split_first_chunk::<2>()?;
             let (length, _) = after.split_first_chunk::<2>()?;
             let records = rest.get(4..usize::from(u16::from_be_bytes(*length)))?;
-            let template = resolve.template(u16::from_be_bytes(*id))?;
-            push_records(out, template, records, resolve, depth)?;
+            let template = lists.templates.template(u16::from_be_bytes(*id))?;
+            push_records(out, template, records, lists, depth)?;
             rest = rest.get(4 + records.len()..)?;
         }
         Some(())
@@ -355,7 +402,7 @@ fn push_records(
     out: &mut Vec<u8>,
     template: &Template,
     mut records: &[u8],
-    resolve: &dyn Resolve,
+    lists: Lists<'_>,
     depth: u8,
 ) -> Option<()> {
     let shortest = template.min_record_octets();
@@ -365,7 +412,7 @@ fn push_records(
         let record = records.get(..len)?;
         nest(out, VALUES, |out| {
             nest(out, ANY_LIST, |out| {
-                push_pairs(out, template, record, &locations, resolve, depth)
+                push_pairs(out, template, record, &locations, lists, depth);
             });
         });
         records = records.get(len..)?;
@@ -378,7 +425,7 @@ fn push_pairs(
     template: &Template,
     record: &[u8],
     locations: &[Location],
-    resolve: &dyn Resolve,
+    lists: Lists<'_>,
     depth: u8,
 ) {
     let mut keys = HashSet::new();
@@ -386,7 +433,7 @@ fn push_pairs(
         if field.enterprise == 0 && field.element == PADDING || out.len() >= MAX_LIST_OCTETS {
             continue;
         }
-        let (name, data_type) = describe(template.version, field);
+        let (name, data_type) = lists.types.describe(template.version, field);
         // A key stands once in a list: of a repeated element the first.
         if !keys.insert(name.clone()) {
             continue;
@@ -394,7 +441,7 @@ fn push_pairs(
         nest(out, VALUES, |out| {
             push_delimited(out, 1, name.as_bytes());
             nest(out, 2 << 3 | 2, |out| {
-                push_value(out, data_type, location.of(record), resolve, depth + 1);
+                push_value(out, data_type, location.of(record), lists, depth + 1);
             });
         });
     }
@@ -406,7 +453,12 @@ mod tests {
 
     fn any(data_type: AbstractDataType, octets: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        push_value(&mut out, Some(data_type), octets, &NoTemplates, 0);
+        let types = ElementTypes::default();
+        let lists = Lists {
+            templates: &NoTemplates,
+            types: &types,
+        };
+        push_value(&mut out, Some(data_type), octets, lists, 0);
         out
     }
 
@@ -440,6 +492,23 @@ mod tests {
         );
         // A MAC address of the wrong length is octets.
         assert_eq!(any(Type::MacAddress, &[1, 2]), by_hand(Value::Text("0102")));
+    }
+
+    #[test]
+    fn an_exporter_describes_its_own_elements_and_no_others() {
+        let mut types = ElementTypes::default();
+        let unsigned = Some(AbstractDataType::Unsigned32);
+        assert!(types.learn(99_999, 7, b"myCounter", unsigned));
+        assert!(!types.learn(99_999, 7, b"myCounter", unsigned));
+        assert!(!types.learn(0, 1, b"octets", unsigned));
+        assert!(!types.learn(9, 8337, b"mine", unsigned));
+        let field = FieldSpecifier {
+            enterprise: 99_999,
+            element: 7,
+            length: 4,
+        };
+        let (name, data_type) = types.describe(Version::Ipfix, &field);
+        assert_eq!((name.as_str(), data_type), ("my_counter", unsigned));
     }
 
     #[test]

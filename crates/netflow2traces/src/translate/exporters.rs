@@ -15,11 +15,15 @@ use super::batch::Membership;
 use super::knowledge::ExporterKnowledge;
 use super::plan::SpanPlan;
 use super::sequence::Sequence;
+use crate::config::AttributeLevel;
 
 /// Sources that have not sent anything decodable yet.
 const MAX_ON_PROBATION: usize = 1024;
 /// Counts of sequence numbers by exporter: its ports, versions and domains.
 const MAX_SEQUENCES: usize = 4096;
+
+/// Between two compilations of an exporter's templates for its own descriptions of elements.
+const RECOMPILE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is kept with a Set that waits for its template.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +56,7 @@ pub(crate) struct Exporter {
     pub(crate) error_shown: Option<Instant>,
     /// It was said in the log that it is waited for.
     pub(crate) waiting_said: bool,
+    recompiled: Option<Instant>,
     last_seen: Instant,
     /// Something it sent was decodable.
     proven: bool,
@@ -62,6 +67,22 @@ pub(crate) struct Exporter {
 impl Exporter {
     pub(crate) fn is_proven(&self) -> bool {
         self.proven
+    }
+
+    /// Compiles the templates anew if the exporter has described elements since, but not more than once in
+    /// [`RECOMPILE_INTERVAL`]: descriptions can be forged too.
+    pub(crate) fn recompile(&mut self, level: AttributeLevel, now: Instant) {
+        let recently = self
+            .recompiled
+            .is_some_and(|then| now.saturating_duration_since(then) < RECOMPILE_INTERVAL);
+        if !self.knowledge.types_changed || recently {
+            return;
+        }
+        self.knowledge.types_changed = false;
+        self.recompiled = Some(now);
+        let types = &self.knowledge.types;
+        self.decoder
+            .recompile(|template| SpanPlan::compile(template, level, types));
     }
 
     /// The count of a session and domain; `None` when there are too many of them.
@@ -132,6 +153,7 @@ impl ExporterTable {
                 sampling: new.sampling(address),
                 error_shown: None,
                 waiting_said: false,
+                recompiled: None,
                 last_seen: now,
                 proven: false,
                 referenced: true,

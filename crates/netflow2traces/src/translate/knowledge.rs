@@ -6,6 +6,8 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use super::elements::ElementTypes;
+
 /// Names of one kind in one domain.
 const MAX_NAMES: usize = 16 * 1024;
 /// Octets of one name.
@@ -126,6 +128,10 @@ impl Knowledge {
 pub(crate) struct ExporterKnowledge {
     domains: HashMap<u32, Knowledge, RandomState>,
     any: Knowledge,
+    /// RFC 5610.
+    pub(crate) types: ElementTypes,
+    /// Types were learnt since the templates were compiled.
+    pub(crate) types_changed: bool,
 }
 
 /// What holds in one domain.

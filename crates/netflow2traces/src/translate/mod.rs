@@ -7,6 +7,7 @@
 mod attributes;
 mod batch;
 mod counters;
+mod debug_log;
 mod elements;
 mod exporters;
 mod ids;
@@ -14,6 +15,7 @@ mod knowledge;
 mod options;
 mod plan;
 mod protocols;
+pub mod reference;
 mod sampling;
 mod sequence;
 mod span;

@@ -1,7 +1,9 @@
 //! Options data: read for what they say of the exporter, never shown as flows.
 
+use netflow_wire::ie::AbstractDataType;
 use netflow_wire::{FieldSpecifier, Location, Template, V9_SCOPE, unsigned};
 
+use super::elements::ElementTypes;
 use super::knowledge::{Knowledge, Sampler};
 use super::sampling::RecordSampling;
 
@@ -61,4 +63,39 @@ pub(crate) fn apply(
         let id = sampling.sampler.map(|field| unsigned(octets(field)));
         knowledge.sample(id, interface, Sampler { interval });
     }
+}
+
+/// Takes in what an options record says of an Information Element (RFC 5610, section 3.9); whether it is news.
+pub(crate) fn describe(
+    template: &Template,
+    record: &[u8],
+    locations: &[Location],
+    types: &mut ElementTypes,
+) -> bool {
+    let find = |element: u16| {
+        let mut fields = template.fields.iter().zip(locations);
+        fields
+            .find(|(field, _)| field.enterprise == 0 && field.element == element)
+            .map(|(_, at)| at.of(record))
+    };
+    // privateEnterpriseNumber, informationElementId, informationElementDataType, informationElementName
+    let (Some(enterprise), Some(element)) = (find(346), find(303)) else {
+        return false;
+    };
+    let (Ok(enterprise), Ok(element)) = (
+        u32::try_from(unsigned(enterprise)),
+        u16::try_from(unsigned(element)),
+    ) else {
+        return false;
+    };
+    let data_type = find(339)
+        .and_then(|code| u8::try_from(unsigned(code)).ok())
+        .and_then(AbstractDataType::from_code);
+    // The enterprise bit may stand in the id.
+    types.learn(
+        enterprise,
+        element & 0x7fff,
+        find(341).unwrap_or_default(),
+        data_type,
+    )
 }

@@ -9,7 +9,7 @@ use netflow_wire::{FieldSpecifier, Location, Template, VARIABLE_LENGTH, Version}
 use otlp_wire::{Key, SpanFront, SpanKind};
 
 use super::attributes::{ATTRIBUTES, Attribute, Form, Pick, Source};
-use super::elements::{self, ElementStep};
+use super::elements::{self, ElementStep, ElementTypes};
 use super::sampling::RecordSampling;
 use super::times::TimePlan;
 use crate::config::AttributeLevel;
@@ -118,11 +118,19 @@ pub(crate) struct SpanPlan {
 const IPV4_ELEMENTS: &[u16] = &[8, 12, 15, 18, 9, 13, 176, 177, 32, 225, 226, 40001, 40002];
 const IPV6_ELEMENTS: &[u16] = &[27, 28, 62, 63, 29, 30, 178, 179, 139, 281, 282];
 
+/// A port that is there is the port, and a delta counter that is there is what the flow adds to a sum, zero or
+/// not: the others only stand in for them.
+pub(crate) const HOLDS_AT_ZERO: &[u16] = &[1, 2, 7, 11];
+
 /// Above any element's real width.
 const MAX_PLAIN_FIELD: u16 = 8;
 
 impl SpanPlan {
-    pub(crate) fn compile(template: &Template, level: AttributeLevel) -> Self {
+    pub(crate) fn compile(
+        template: &Template,
+        level: AttributeLevel,
+        types: &ElementTypes,
+    ) -> Self {
         let mut compiler = Compiler {
             template,
             choices: Vec::new(),
@@ -159,7 +167,7 @@ impl SpanPlan {
         let times = TimePlan::new(template);
         compiler.shown.extend(times.first_fields());
         let elements = if level >= AttributeLevel::All {
-            elements::compile(template, &compiler.shown, &compiler.rivals)
+            elements::compile(template, &compiler.shown, &compiler.rivals, types)
         } else {
             Box::default()
         };
@@ -329,7 +337,16 @@ impl Compiler<'_> {
         let first = present.first()?.field;
         let element = present.first()?.element;
         Some(match attribute.form {
-            Form::Unsigned if present.len() == 1 || attribute.pick == Pick::First => {
+            Form::Unsigned if attribute.pick == Pick::Family && present.len() > 1 => {
+                Step::ByFamily(self.stretch(present)?)
+            }
+            // A port that is there is the port, and a delta counter that is there is what the flow adds to a
+            // sum, zero or not: the others only stand in for them.
+            Form::Unsigned
+                if present.len() == 1
+                    || attribute.pick == Pick::First
+                    || HOLDS_AT_ZERO.contains(&element) =>
+            {
                 match self.length(first) {
                     1 => Step::U8(first),
                     2 => Step::U16(first),
@@ -339,18 +356,11 @@ impl Compiler<'_> {
                     _ => return None,
                 }
             }
-            Form::Unsigned if attribute.pick == Pick::Family => {
-                Step::ByFamily(self.stretch(present)?)
-            }
-            // A port that is there is the port, and a delta counter that is there is what the flow adds to a
-            // sum, zero or not: the others only stand in for them.
-            Form::Unsigned if matches!(element, 1 | 2 | 7 | 11) => {
-                Step::FirstNonZero(self.stretch(vec![*present.first()?])?)
-            }
             Form::Unsigned => Step::FirstNonZero(self.stretch(present)?),
             Form::Address if present.len() == 1 => match self.length(first) {
                 4 => Step::Ipv4(first),
                 16 => Step::Ipv6(first),
+                VARIABLE_LENGTH => Step::Address(self.stretch(present)?),
                 _ => return None,
             },
             Form::Address => Step::Address(self.stretch(present)?),

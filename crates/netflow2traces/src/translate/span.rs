@@ -3,7 +3,7 @@
 use netflow_wire::{Header, Location, ie, unsigned};
 use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
 
-use super::elements::{self, Resolve};
+use super::elements::{self, Lists};
 use super::knowledge::DomainKnowledge;
 use super::plan::{Choice, Choices, Family, IcmpPart, Op, SpanPlan, Step};
 use super::protocols::protocols;
@@ -28,8 +28,8 @@ pub(crate) struct SetContext<'a> {
     pub(crate) sampling: Option<Sampling<'a>>,
     /// The interval is an attribute.
     pub(crate) show_sampling: bool,
-    /// Templates for the lists within records.
-    pub(crate) resolve: &'a dyn Resolve,
+    /// Templates and types for the lists within records.
+    pub(crate) lists: Lists<'a>,
     /// Counts are multiplied by the sampling interval.
     pub(crate) scale: bool,
 }
@@ -124,7 +124,7 @@ pub(crate) fn write_flow(
             &plan.elements,
             octets,
             locations,
-            context.resolve,
+            context.lists,
             is_told,
             scratch,
             writer,
@@ -256,7 +256,7 @@ impl<'a> Record<'a> {
         Some(*named)
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(
         &self,
         op: &Op,
@@ -321,6 +321,7 @@ impl<'a> Record<'a> {
         writer.unsigned(key, value);
     }
 
+    #[inline(never)]
     fn write_rare(&self, op: &Op, family: Option<Family>, writer: &mut SpanWriter<'_>) {
         let key = &op.key;
         match op.step {

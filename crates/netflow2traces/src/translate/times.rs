@@ -17,7 +17,7 @@ const MAX_AHEAD: u64 = 60 * SECOND;
 
 /// How a time field is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Unit {
+pub(crate) enum Unit {
     /// Since 1970.
     Seconds,
     Milliseconds,
@@ -50,7 +50,7 @@ pub(crate) struct TimePlan {
 }
 
 /// Preference: the finest first.
-const STARTS: &[(u16, Unit)] = &[
+pub(crate) const STARTS: &[(u16, Unit)] = &[
     (156, Unit::Ntp),
     (154, Unit::Ntp),
     (152, Unit::Milliseconds),
@@ -58,7 +58,7 @@ const STARTS: &[(u16, Unit)] = &[
     (158, Unit::DeltaMicroseconds),
     (22, Unit::SysUptime),
 ];
-const ENDS: &[(u16, Unit)] = &[
+pub(crate) const ENDS: &[(u16, Unit)] = &[
     (157, Unit::Ntp),
     (155, Unit::Ntp),
     (153, Unit::Milliseconds),
@@ -66,7 +66,7 @@ const ENDS: &[(u16, Unit)] = &[
     (159, Unit::DeltaMicroseconds),
     (21, Unit::SysUptime),
 ];
-const EVENTS: &[(u16, Unit)] = &[
+pub(crate) const EVENTS: &[(u16, Unit)] = &[
     (325, Unit::Ntp),
     (324, Unit::Ntp),
     (323, Unit::Milliseconds),

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use netflow_wire::{Decoder, Event, Header, Limits, Message, MessageError, Template, Version};
 use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
-use tracing::{debug, info};
+use tracing::info;
 
 use super::Datagram;
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
-use super::elements::NoTemplates;
+use super::debug_log::{self, DebugLog};
+use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
 use super::ids::Ids;
 use super::plan::SpanPlan;
@@ -24,6 +25,9 @@ use crate::config;
 const SWEEP: Duration = Duration::from_secs(10);
 /// A malformed datagram is shown as a span at most once in this time and exporter; all are counted.
 const ERROR_SPAN_INTERVAL: Duration = Duration::from_secs(1);
+/// Octets of Sets that wait, over all exporters of a worker: sources can be forged, so that the bound of one
+/// exporter bounds nothing. Past it, Sets without a template are dropped and counted.
+const MAX_HELD_OCTETS: usize = 64 << 20;
 /// The resource attribute that tells exporters apart.
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
 /// The longest text of an address.
@@ -34,6 +38,10 @@ const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 pub struct Translator<C> {
     writing: Writing<C>,
     limits: Limits,
+    /// Those that hold while there is no room for waiting Sets.
+    limits_without_holding: Limits,
+    /// Octets of Sets that wait; what evicted exporters held is taken off at the next sweep.
+    held_octets: usize,
     exporters: ExporterTable,
     work_spans: WorkSpans,
     fixed: [FixedVersion; 3],
@@ -80,7 +88,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             let template = version
                 .built_in_template()
                 .expect("a version of fixed records");
-            let plan = SpanPlan::compile(&template, config.attributes);
+            let plan = SpanPlan::compile(&template, config.attributes, &ElementTypes::default());
             FixedVersion {
                 version,
                 template,
@@ -94,12 +102,18 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             config.front(MAX_ADDRESS).max_len(),
             Arc::clone(&counters),
         );
+        let limits = Limits {
+            max_templates: config.max_templates_per_exporter,
+            template_lifetime: config.template_lifetime,
+            ..Limits::default()
+        };
         Self {
-            limits: Limits {
-                max_templates: config.max_templates_per_exporter,
-                template_lifetime: config.template_lifetime,
-                ..Limits::default()
+            limits_without_holding: Limits {
+                max_held_sets: 0,
+                ..limits.clone()
             },
+            limits,
+            held_octets: 0,
             exporters: ExporterTable::new(config.max_exporters),
             work_spans: WorkSpans::new(),
             fixed,
@@ -111,6 +125,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters,
                 batches,
                 ids,
+                debug_log: DebugLog::default(),
                 locations: Vec::new(),
                 value: Vec::new(),
             },
@@ -149,6 +164,12 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .sequence(key)
             .map_or(Verdict::Fine, |count| count.judge(header));
 
+        let limits = if self.held_octets < MAX_HELD_OCTETS {
+            &self.limits
+        } else {
+            &self.limits_without_holding
+        };
+        let (_, held_before) = exporter.decoder.waiting();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
         let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
         match self
@@ -167,14 +188,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                     &NoTemplates,
                 );
             }
-            None => decoder.read(
-                arrival.port,
-                &message,
-                &arrival,
-                now,
-                &self.limits,
-                &mut visit,
-            ),
+            None => decoder.read(arrival.port, &message, &arrival, now, limits, &mut visit),
         }
         let outcome = visit.outcome;
         let units = units(header, outcome.records());
@@ -197,21 +211,22 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             &understood,
             now,
         );
-        debug!(
-            exporter = %address,
-            version = header.version.number(),
-            flows = outcome.flows,
-            options = outcome.options,
-            templates = outcome.templates,
-            waiting = outcome.waiting,
-            lost,
-            "datagram understood"
-        );
+        if debug_log::is_on() {
+            self.writing.debug_log.understood(
+                &exporter.address,
+                &arrival,
+                header,
+                &outcome,
+                lost,
+                now,
+            );
+        }
         if outcome.waiting > 0 && !exporter.waiting_said {
             exporter.waiting_said = true;
             info!(exporter = %address, "data came before its template and waits for it");
         }
 
+        exporter.recompile(self.writing.config.attributes, now);
         while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
             let began = (self.writing.clock)();
             let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
@@ -229,6 +244,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             };
             write_work(&mut self.writing, &self.work_spans, exporter, &late, now);
         }
+        let (_, held_after) = exporter.decoder.waiting();
+        self.held_octets = (self.held_octets + held_after).saturating_sub(held_before);
         if outcome.is_decodable() && !exporter.is_proven() {
             self.exporters.prove(address);
             let counters = &self.writing.counters;
@@ -249,7 +266,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             _ => &counters.datagrams_truncated,
         }
         .add(1);
-        debug!(exporter = %address, octets = arrival.octets, %error, "datagram rejected");
+        if debug_log::is_on() {
+            let log = &mut self.writing.debug_log;
+            log.rejected(address, &arrival, &error, now);
+        }
         // Garbage must not make state: all sources not known share one limit.
         let known = self.exporters.find(address);
         let shown = match known {
@@ -309,7 +329,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             counters.templates_expired.add(templates as u64);
         }
         self.exporters.expire(now, self.limits.template_lifetime);
+        self.held_octets = self
+            .exporters
+            .iter()
+            .map(|exporter| exporter.decoder.waiting().1)
+            .sum();
         counters.exporters.set(self.exporters.len() as u64);
+        counters.exporters_evicted.set(self.exporters.evicted());
     }
 
     /// Lowers or raises the octets of a request, at most to the configured size: the backend's limit is learnt

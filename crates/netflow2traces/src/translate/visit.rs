@@ -10,7 +10,8 @@ use otlp_wire::{ResourceFront, UnixNanos};
 
 use super::batch::{Batches, Membership};
 use super::counters::TranslateCounters;
-use super::elements::Resolve;
+use super::debug_log::{self, DebugLog};
+use super::elements::{Lists, Resolve};
 use super::exporters::Arrival;
 use super::ids::Ids;
 use super::knowledge::ExporterKnowledge;
@@ -30,6 +31,7 @@ pub(crate) struct Writing<C> {
     pub(crate) counters: Arc<TranslateCounters>,
     pub(crate) batches: Batches,
     pub(crate) ids: Ids,
+    pub(crate) debug_log: DebugLog,
     /// Scratch: fields of a record of variable length.
     pub(crate) locations: Vec<Location>,
     /// Scratch: an encoded value.
@@ -164,7 +166,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
             sampling: (standard || self.writing.config.scale_sampled)
                 .then(|| Sampling::new(self.sampling, header, knowledge)),
             show_sampling: standard,
-            resolve,
+            lists: Lists {
+                templates: resolve,
+                types: &self.knowledge.types,
+            },
             scale: self.writing.config.scale_sampled,
         };
         let mut suspect = 0;
@@ -198,7 +203,13 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
             let to = writer.position();
             let spans = u32::try_from(written).unwrap_or(u32::MAX);
             self.outcome.flows += spans;
-            self.writing.batches.commit(*self.member, to, spans, 0);
+            let Writing {
+                batches, debug_log, ..
+            } = &mut *self.writing;
+            let octets = batches.commit(*self.member, to, spans, 0);
+            if debug_log::is_on() {
+                debug_log.flows(self.front, octets, written, self.now);
+            }
             if !is_full {
                 break;
             }
@@ -231,6 +242,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                         .learn(set.header.observation_domain, |knowledge| {
                             options::apply(set.template, record, locations, knowledge);
                         });
+                    let types = &mut self.knowledge.types;
+                    if options::describe(set.template, record, locations, types) {
+                        self.knowledge.types_changed = true;
+                    }
                 }
                 Err(error) => self.bad(error),
             }
@@ -257,7 +272,11 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
 
 impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
     fn compile(&mut self, template: &Template) -> SpanPlan {
-        SpanPlan::compile(template, self.writing.config.attributes)
+        SpanPlan::compile(
+            template,
+            self.writing.config.attributes,
+            &self.knowledge.types,
+        )
     }
 
     fn data(&mut self, set: &DataSet<'_, SpanPlan>) {

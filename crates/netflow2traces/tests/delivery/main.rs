@@ -2,6 +2,7 @@
 //! protocol forbids.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
+#[expect(dead_code, reason = "parts of it serve other tests")]
 #[path = "../support/backend.rs"]
 mod backend;
 #[path = "../support/certificates.rs"]

@@ -217,12 +217,20 @@ impl FakeBackend {
     }
 
     pub(crate) async fn wait_for_arrivals(&self, least: usize) {
+        self.wait("requests", || self.arrivals() >= least).await;
+    }
+
+    /// Waits until this holds for what was received.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&[Received]) -> bool) {
+        self.wait(what, || holds(&self.shared.books.lock().unwrap().received))
+            .await;
+    }
+
+    async fn wait(&self, what: &str, holds: impl Fn() -> bool) {
         let mut changed = self.shared.changed.subscribe();
-        let waiting = changed.wait_for(|()| self.arrivals() >= least);
-        tokio::time::timeout(PATIENCE, waiting)
-            .await
-            .expect("requests in time")
-            .unwrap();
+        let waiting = changed.wait_for(|()| holds());
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        let _ = waited.unwrap_or_else(|_| panic!("{what} in time"));
     }
 }
 
@@ -252,6 +260,7 @@ impl Shared {
 
     fn keep(&self, received: Received) {
         self.books.lock().unwrap().received.push(received);
+        self.changed.send_replace(());
     }
 }
 

@@ -1,0 +1,192 @@
+//! `LOG_LEVEL=DEBUG`: what was understood of datagrams and flows is shown, but not without bound.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use netflow_wire::write::{V5Header, V5Record, v5};
+use netflow2traces::config::{AttributeLevel, SpanTime, TraceSampler, Translate};
+use netflow2traces::translate::{Datagram, Ids, Translator};
+use otlp_wire::UnixNanos;
+use serde_json::Value;
+use tracing::Level;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// 2023-11-14 22:13:20 UTC.
+const EXPORTED: u32 = 1_700_000_000;
+
+/// The log of this thread, as JSON.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn begin(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_max_level(level)
+            .with_writer(log.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// The lines with this message.
+    fn lines(&self, message: &str) -> Vec<Value> {
+        let octets = self.0.lock().unwrap().clone();
+        let lines = octets.split(|octet| *octet == b'\n');
+        lines
+            .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+            .filter(|line| line["message"] == message)
+            .collect()
+    }
+
+    fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+fn translator(batch_max_spans: usize) -> Translator<fn() -> UnixNanos> {
+    let config = Translate {
+        template_lifetime: Duration::from_secs(3600),
+        max_exporters: 100,
+        max_templates_per_exporter: 100,
+        span_time: SpanTime::Flow,
+        span_max_age: Duration::from_secs(25),
+        attributes: AttributeLevel::Minimal,
+        sampler: TraceSampler::AlwaysOn,
+        resource: vec![("service.name".to_owned(), "flows".to_owned())],
+        batch_delay: Duration::from_secs(1),
+        batch_max_spans,
+        batch_max_octets: 2 << 20,
+        sampling_override: Vec::new(),
+        scale_sampled: false,
+    };
+    Translator::new(&config, received_at, Ids::new([7; 32]))
+}
+
+fn received_at() -> UnixNanos {
+    UnixNanos(u64::from(EXPORTED) * 1_000_000_000)
+}
+
+fn give(translator: &mut Translator<fn() -> UnixNanos>, octets: &[u8], now: Instant) {
+    let datagram = Datagram {
+        octets,
+        source: "192.0.2.1:50000".parse().unwrap(),
+        received_at: received_at(),
+    };
+    translator.on_datagram(&datagram, now);
+    while translator.poll_batch(now).is_some() {}
+}
+
+fn thirty_flows() -> Vec<u8> {
+    let header = V5Header {
+        sys_uptime_ms: 60_000,
+        unix_secs: EXPORTED,
+        ..V5Header::default()
+    };
+    let records: Vec<_> = (0..30)
+        .map(|flow| V5Record {
+            source: Ipv4Addr::new(10, 1, 2, 3),
+            destination: Ipv4Addr::new(192, 0, 2, 80),
+            source_port: 2000 + flow,
+            destination_port: 443,
+            protocol: 6,
+            octets: 3456,
+            packets: 12,
+            first_ms: 50_000,
+            last_ms: 59_500,
+            ..V5Record::default()
+        })
+        .collect();
+    v5(&header, &records).unwrap()
+}
+
+#[test]
+fn a_flow_is_shown_as_its_span_says() {
+    for batch_max_spans in [usize::MAX, 7, 1] {
+        let (log, _guard) = Log::begin(Level::DEBUG);
+        give(
+            &mut translator(batch_max_spans),
+            &thirty_flows(),
+            Instant::now(),
+        );
+        let flows = log.lines("flow understood");
+        assert_eq!(flows.len(), 30);
+        for (number, line) in flows.iter().enumerate() {
+            assert_eq!(line["level"], "DEBUG");
+            assert_eq!(line["exporter"], "192.0.2.1");
+            assert_eq!(line["start"], "2023-11-14T22:13:10.000000000Z");
+            assert_eq!(line["end"], "2023-11-14T22:13:19.500000000Z");
+            let attributes = format!(
+                "netflow.version=5 source.address=10.1.2.3 source.port={} \
+                 destination.address=192.0.2.80 destination.port=443 network.transport=tcp \
+                 network.protocol.number=6 netflow.flow.bytes=3456 netflow.flow.packets=12 ",
+                2000 + number
+            );
+            let shown = line["attributes"].as_str().unwrap();
+            assert!(shown.starts_with(&attributes), "{shown}");
+        }
+        let datagrams = log.lines("datagram understood");
+        assert_eq!(datagrams.len(), 1);
+        assert_eq!(datagrams[0]["exporter"], "192.0.2.1");
+        assert_eq!(datagrams[0]["port"], 50_000);
+        assert_eq!(datagrams[0]["version"], 5);
+        assert_eq!(datagrams[0]["flows"], 30);
+    }
+}
+
+#[test]
+fn a_second_has_a_bounded_number_of_lines() {
+    let (log, _guard) = Log::begin(Level::DEBUG);
+    let mut translator = translator(usize::MAX);
+    let start = Instant::now();
+    for _ in 0..100 {
+        give(&mut translator, &thirty_flows(), start);
+        give(&mut translator, b"garbage", start);
+    }
+    assert_eq!(log.lines("flow understood").len(), 30);
+    assert_eq!(log.lines("datagram understood").len(), 10);
+    assert_eq!(log.lines("datagram rejected").len(), 10);
+    log.clear();
+    let later = start + Duration::from_secs(1);
+    give(&mut translator, &thirty_flows(), later);
+    give(&mut translator, b"garbage", later);
+    let flows = log.lines("flow understood");
+    assert_eq!(flows.len(), 30);
+    assert_eq!(flows[0]["suppressed"], 99 * 30);
+    assert!(flows[1]["suppressed"].is_null());
+    assert_eq!(log.lines("datagram understood")[0]["suppressed"], 90);
+    assert_eq!(log.lines("datagram rejected")[0]["suppressed"], 90);
+}
+
+#[test]
+fn info_has_no_line_for_each() {
+    let (log, _guard) = Log::begin(Level::INFO);
+    let mut translator = translator(usize::MAX);
+    give(&mut translator, &thirty_flows(), Instant::now());
+    give(&mut translator, b"garbage", Instant::now());
+    let all = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(all.lines().count(), 1, "{all}");
+    assert!(all.contains("exporter appeared"), "{all}");
+}

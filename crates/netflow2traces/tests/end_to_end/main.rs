@@ -1,0 +1,19 @@
+//! The built binary between real UDP and a backend: what an exporter sends arrives, and nothing goes
+//! uncounted.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+
+#[expect(dead_code, reason = "the backend's scripts serve other tests too")]
+#[path = "../support/backend.rs"]
+mod backend;
+mod daemon;
+mod exporter;
+mod spans;
+
+mod console;
+mod garbage;
+mod listening;
+mod outage;
+mod shutdown;
+mod span_time;
+mod templates;
+mod versions;
