@@ -336,6 +336,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .sum();
         counters.exporters.set(self.exporters.len() as u64);
         counters.exporters_evicted.set(self.exporters.evicted());
+        counters.exporters_evicted.set(self.exporters.evicted());
     }
 
     /// Lowers or raises the octets of a request, at most to the configured size: the backend's limit is learnt
