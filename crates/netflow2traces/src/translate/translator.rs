@@ -403,6 +403,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
         counters.exporters_evicted.set(self.exporters.evicted());
+        counters.exporters_evicted.set(self.exporters.evicted());
     }
 
     /// Lowers or raises the octets of a request, at most to the configured size: the backend's limit is learnt
