@@ -33,7 +33,7 @@ use otlp_wire::UnixNanos;
 
 pub use counters::{Counter, TranslateCounters};
 pub use ids::Ids;
-pub use translator::Translator;
+pub use translator::{Translator, WaitingSet};
 
 /// A UDP datagram as it was received.
 #[derive(Clone, Copy, Debug)]

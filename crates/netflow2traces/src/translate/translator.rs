@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{self, DatagramError};
-use netflow_wire::{Decoder, Event, Header, Limits, Message, MessageError, Template, Version};
+use netflow_wire::{
+    Decoder, Event, Header, Limits, Message, MessageError, Template, TemplateKey, Version,
+};
 use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
 use tracing::info;
 
@@ -34,6 +36,10 @@ const MAX_HELD_OCTETS: usize = 64 << 20;
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
 /// And the one that tells the sFlow agents behind one address apart.
 const EXPORTER_AGENT: &str = "netflow.exporter.agent";
+/// Sets of one exporter that may wait when a capture is read.
+const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
+/// Their octets.
+const MAX_HELD_OCTETS_OF_CAPTURE: usize = 4 * 1024 * 1024;
 /// The longest text of an address.
 const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 
@@ -75,6 +81,17 @@ impl Unusable {
             _ => &counters.datagrams_truncated,
         }
     }
+}
+
+/// A Set whose template has not come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WaitingSet<'a> {
+    /// The exporter's address.
+    pub exporter: &'a str,
+    /// The template it waits for.
+    pub key: TemplateKey,
+    /// Of its records.
+    pub octets: usize,
 }
 
 /// v1, v5 or v7.
@@ -154,11 +171,25 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters,
                 batches,
                 ids,
+                tells_times: false,
                 debug_log: DebugLog::default(),
                 locations: Vec::new(),
                 value: Vec::new(),
             },
         }
+    }
+
+    /// Fits it to captures, where no time passes but the capture's: templates are never too old, more Sets wait
+    /// for theirs, and every span has the times that its exporter told as `netflow.flow.start_unix_nano` and
+    /// `end_unix_nano`, or lacks them where none was told.
+    #[must_use]
+    pub fn for_captures(mut self) -> Self {
+        self.limits.template_lifetime = Duration::MAX;
+        self.limits.max_held_sets = MAX_HELD_SETS_OF_CAPTURE;
+        self.limits.max_held_octets = MAX_HELD_OCTETS_OF_CAPTURE;
+        self.limits.max_held_age = Duration::MAX;
+        self.writing.tells_times = true;
+        self
     }
 
     /// What it counts; to be read from any thread.
@@ -420,6 +451,17 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .iter()
             .map(|exporter| exporter.decoder.waiting().0)
             .sum()
+    }
+
+    /// The Sets that wait for their template now: by exporter, oldest first.
+    pub fn waiting_sets(&self) -> impl Iterator<Item = WaitingSet<'_>> {
+        self.exporters.iter().flat_map(|exporter| {
+            exporter.decoder.held().map(|set| WaitingSet {
+                exporter: &exporter.address,
+                key: set.key,
+                octets: set.body.len(),
+            })
+        })
     }
 
     /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it.
