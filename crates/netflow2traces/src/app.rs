@@ -294,8 +294,8 @@ fn say_totals(
     };
     let kernel_drops = receive(|all| all.kernel_drops.value());
     let truncated = receive(|all| all.truncated.value());
-    let too_large = translate(|all| all.records_too_large.get());
-    let sets_expired = translate(|all| all.sets_expired.get());
+    let too_large = translate(|all| all.records_too_large.value());
+    let sets_expired = translate(|all| all.sets_expired.value());
     let delivered = totals.lost();
     let lost =
         delivered.flow + delivered.work + kernel_drops + truncated + too_large + sets_expired > 0
@@ -304,16 +304,16 @@ fn say_totals(
         ($level:ident) => {
             $level!(
                 datagrams = receive(|all| all.datagrams.value()),
-                datagrams_decoded = translate(|all| all.datagrams_decoded.get()),
+                datagrams_decoded = translate(|all| all.datagrams_decoded.value()),
                 datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
                 kernel_drops,
                 truncated,
-                flow_spans = translate(|all| all.flow_spans.get()),
-                work_spans = translate(|all| all.work_spans.get()),
-                records_sampled_out = translate(|all| all.records_sampled_out.get()),
+                flow_spans = translate(|all| all.flow_spans.value()),
+                work_spans = translate(|all| all.work_spans.value()),
+                records_sampled_out = translate(|all| all.records_sampled_out.value()),
                 records_too_large = too_large,
-                options_records = translate(|all| all.options_records.get()),
-                sets_bad = translate(|all| all.sets_bad.get()),
+                options_records = translate(|all| all.options_records.value()),
+                sets_bad = translate(|all| all.sets_bad.value()),
                 sets_waiting,
                 sets_expired,
                 flow_spans_accepted = totals.accepted.flow,

@@ -1,31 +1,6 @@
 //! What stage 2 counts. Each worker has its own; only its thread writes, anyone reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A counter with one writer.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds without a locked instruction: there is one writer.
-    #[inline]
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(n),
-            Ordering::Relaxed,
-        );
-    }
-
-    pub(crate) fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
-    /// The value now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::observe::counter::Counter;
 
 macro_rules! counters {
     ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
@@ -39,7 +14,7 @@ macro_rules! counters {
         impl $name {
             /// Every counter by its name.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($field), self.$field.get()),)*].into_iter()
+                [$((stringify!($field), self.$field.value()),)*].into_iter()
             }
         }
     };
@@ -151,9 +126,9 @@ impl TranslateCounters {
     /// Datagrams that could not be used, by any reason.
     #[must_use]
     pub fn datagrams_rejected(&self) -> u64 {
-        self.datagrams_truncated.get()
-            + self.datagrams_unknown_version.get()
-            + self.datagrams_bad_length.get()
-            + self.datagrams_bad_agent.get()
+        self.datagrams_truncated.value()
+            + self.datagrams_unknown_version.value()
+            + self.datagrams_bad_length.value()
+            + self.datagrams_bad_agent.value()
     }
 }

@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 
 use otlp_wire::UnixNanos;
 
-pub use counters::{Counter, TranslateCounters};
+pub use counters::TranslateCounters;
 pub use ids::Ids;
 pub use translator::{Translator, WaitingSet};
 

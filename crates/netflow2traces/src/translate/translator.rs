@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::Datagram;
 use super::batch::{Batches, Membership};
-use super::counters::{Counter, TranslateCounters};
+use super::counters::TranslateCounters;
 use super::debug_log::{self, DebugLog};
 use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
@@ -24,6 +24,7 @@ use super::sflow::{Sender, Sflow};
 use super::trace::{Said, Trace, WORK_SPANS, Work, WorkSpans};
 use super::visit::{Outcome, Visit, Writing};
 use crate::config;
+use crate::observe::counter::Counter;
 
 /// How often templates, waiting Sets and exporters are looked through for what is too old.
 const SWEEP: Duration = Duration::from_secs(10);
