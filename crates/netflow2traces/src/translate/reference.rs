@@ -15,7 +15,8 @@ const OPENING: &str = "\
 <!-- Made from the table in crates/netflow2traces/src/translate/attributes.rs. To change it, change the
 table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test attributes_reference -->
 
-Every flow record is a span `netflow.flow`; sFlow's samples have a section of their own below. An attribute is there when the record has the field, whatever
+Every flow record is a span `netflow.flow`; so is every packet that sFlow samples. An
+attribute is there when the record has the field, whatever
 its value: 0 is a value. What the record lacks is not made up.
 
 `NETFLOW_ATTRIBUTES` says how much a span tells: `minimal`, `standard` (the default) or `all`; each level has
@@ -243,31 +244,9 @@ With `standard` and `all`, of a tunnel in the packet:
 ## sFlow
 
 Each flow sample, expanded or not, and each discarded packet is a span `netflow.flow` of one packet. Counter samples are
-counted, not shown. A sample tells no time: the span starts and ends when the datagram came. Beside what the packet's
-headers give:
+counted, not shown. [sflow.md](sflow.md) says where each attribute comes from, and which there are besides: those that
+begin with `sflow.`, and `netflow.tunnel.` for tunnels.
 
-| attribute | level | type | value |
-|---|---|---|---|
-| `sflow.version` | minimal | int | 5; in the place of `netflow.version` in all spans |
-| `netflow.flow.bytes` | minimal | int | octets of the frame, else of the IP packet |
-| `netflow.flow.packets` | minimal | int | 1 |
-| `netflow.interface.input`, `netflow.interface.output` | minimal | int | where sFlow gives an index |
-| `netflow.nexthop`, `netflow.src_as`, `netflow.dst_as` | minimal | as above | of the router and gateway records; the router's own AS for what is local |
-| `network.io.direction` | standard | string | when the source of the sample is one of the two interfaces |
-| `netflow.src_mask`, `netflow.dst_mask`, `netflow.bgp_nexthop`, `netflow.user` | standard | as above | of the router, gateway and user records |
-| `netflow.vlan.input`, `netflow.vlan.output` | standard | int | of the switch record, else the frame's tag |
-| `netflow.nat.source.address`, … | standard | as above | of the NAT records |
-| `netflow.tunnel.source.address`, `netflow.tunnel.source.port`, `netflow.tunnel.destination.address`, `netflow.tunnel.destination.port`, `netflow.tunnel.protocol` | standard | string, int | of the tunnel records: the packet outside |
-| `sflow.discard.reason` | standard | string | why the packet was discarded, else the number |
-| `sflow.output.interfaces` | standard | int | how many interfaces it left by, where that is all that is told |
-| `netflow.sampling.interval`, `.origin`, `.scaled` | | as above | the sample's own rate is `record` |
-| `ipfix.ip_ttl`, `ipfix.flow_label_ipv6`, `ipfix.fragment_offset`, `ipfix.ip_total_length`, `ipfix.ethernet_type`, `ipfix.dot1q_customer_vlan_id` | all | int | of the packet's headers |
-| `sflow.sample.sequence`, `sflow.sample.pool`, `sflow.sample.drops` | all | int | of the sample |
-| `sflow.source.type`, `sflow.source.index` | all | int | what took the sample |
-| `sflow.header.protocol`, `sflow.header.stripped` | all | int | of the raw header |
-| `sflow.vlan.input.priority`, `sflow.vlan.output.priority` | all | int | of the switch record |
-| `sflow.router_as`, `sflow.src_peer_as`, `sflow.dst_peer_as` | all | int | of the gateway record |
-| `sflow.dst_user`, `sflow.url`, `sflow.url.host` | all | string | of the user and URL records |
 ";
 
 /// The text of `docs/attributes.md`.

@@ -234,6 +234,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             &self.limits_without_holding
         };
         let (_, held_before) = exporter.decoder.waiting();
+        let evicted_before = exporter.decoder.templates().evicted();
+        let refused_before = exporter.knowledge.refused();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
         let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
         match self
@@ -312,6 +314,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             };
             write_work(&mut self.writing, &self.work_spans, exporter, &late, now);
         }
+        let counters = &self.writing.counters;
+        let evicted = exporter.decoder.templates().evicted() - evicted_before;
+        counters.templates_evicted.add(evicted);
+        let refused = exporter.knowledge.refused() - refused_before;
+        counters.options_refused.add(refused);
         let (_, held_after) = exporter.decoder.waiting();
         self.held_octets = (self.held_octets + held_after).saturating_sub(held_before);
         if outcome.is_decodable() && !exporter.is_proven() {
@@ -434,7 +441,6 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .sum();
         self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
-        counters.exporters_evicted.set(self.exporters.evicted());
         counters.exporters_evicted.set(self.exporters.evicted());
     }
 
