@@ -24,7 +24,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Demo(options, loaded) => (Some(options), loaded),
     };
     logging::start(&loaded.config.log).map_err(Failure::Running)?;
-    logging::announce(&loaded);
+    logging::announce(&loaded, demo.is_some());
     let ended = match demo {
         None => app::run(&loaded.config),
         Some(options) => app::demo(&options, &loaded.config),

@@ -54,6 +54,30 @@ fn every_attribute_of_a_span_is_in_the_reference() {
     }
 }
 
+#[test]
+fn every_key_in_the_source_is_in_the_reference() {
+    let reference = attributes_reference();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate")];
+    let mut keys = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            for rest in source.split("Key::literal(\"").skip(1) {
+                let key = rest.split('"').next().unwrap();
+                let told = reference.contains(&format!("`{key}`"));
+                assert!(told, "{}: {key} is missing", path.display());
+                keys += 1;
+            }
+        }
+    }
+    assert!(keys > 50);
+}
+
 /// Keys of the resources and spans of datagrams with as many kinds of them as possible.
 fn attributes_of_spans() -> BTreeSet<String> {
     let mut translator = Translator::new(&config(), || UnixNanos(NOW_NANOS), Ids::new([7; 32]));
@@ -69,7 +93,7 @@ fn attributes_of_spans() -> BTreeSet<String> {
     translator.flush();
     let mut keys = BTreeSet::new();
     while let Some(batch) = translator.poll_batch(start) {
-        let request = ExportTraceServiceRequest::decode(batch.octets).unwrap();
+        let request = ExportTraceServiceRequest::decode(batch.octets).expect("well-formed");
         for resource in request.resource_spans {
             let attributes = resource.resource.into_iter().flat_map(|r| r.attributes);
             keys.extend(attributes.map(|attribute| attribute.key));
@@ -94,7 +118,7 @@ fn config() -> config::Translate {
         instance_id: "an id".to_owned(),
     };
     let sources = Sources::collect(vec![], &environment);
-    let loaded = config::load(Purpose::Run, &sources, &machine).unwrap();
+    let loaded = config::load(Purpose::Run, &sources, &machine).expect("defaults are sound");
     loaded.config.translate
 }
 
@@ -117,7 +141,7 @@ fn datagrams() -> Vec<Vec<u8>> {
             sampling_interval: 100,
             ..V5Header::default()
         };
-        v5(&header, &[record]).unwrap()
+        v5(&header, &[record]).expect("fits")
     };
     let template = [Field::new(4, 1), Field::new(152, 8), Field::new(153, 8)];
     let header = IpfixHeader {
@@ -136,7 +160,7 @@ fn datagrams() -> Vec<Vec<u8>> {
                 });
             })
             .finish()
-            .unwrap()
+            .expect("fits")
     };
     vec![
         v5(0),

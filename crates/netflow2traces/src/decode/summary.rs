@@ -1,7 +1,8 @@
 //! What was read, what was understood, and what was not: where, how often, and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use otlp_wire::json::JsonError;
 
@@ -14,6 +15,8 @@ use crate::translate::{TranslateCounters, WaitingSet};
 const MAX_EXAMPLES: usize = 3;
 /// Octets of a datagram that an example shows.
 const HEAD: usize = 24;
+/// Exporters that are told apart.
+const MAX_EXPORTERS: usize = 65_536;
 /// Templates waited for that are listed.
 const MAX_LISTED: usize = 20;
 
@@ -24,10 +27,38 @@ const TROUBLES: &[(&str, &str)] = &[
         "datagrams_unknown_version",
         "datagrams that are no flow messages (--port leaves other traffic out)",
     ),
-    ("datagrams_sflow", "sFlow datagrams, which are not decoded"),
     (
         "datagrams_bad_length",
         "IPFIX messages with a length that is less than their header's",
+    ),
+    (
+        "datagrams_bad_agent",
+        "sFlow datagrams whose agent has an address of an unknown type",
+    ),
+    ("samples_unknown", "sFlow samples of unknown types"),
+    (
+        "samples_truncated",
+        "sFlow samples that go past their datagram",
+    ),
+    (
+        "samples_malformed",
+        "sFlow samples whose fields go past their length",
+    ),
+    (
+        "sample_records_truncated",
+        "records of sFlow samples that go past their sample",
+    ),
+    (
+        "sample_records_malformed",
+        "records of sFlow samples whose fields go past their length",
+    ),
+    (
+        "templates_evicted",
+        "templates forgotten to make room for others of their exporter",
+    ),
+    (
+        "options_refused",
+        "names and samplers of options data for which there is no room",
     ),
     ("records_too_large", "records that are too large for a span"),
     (
@@ -56,6 +87,9 @@ const TROUBLES: &[(&str, &str)] = &[
 /// Counters that tell of nothing that was not understood.
 const UNDERSTOOD: &[&str] = &[
     "datagrams_decoded",
+    "datagrams_sflow",
+    "flow_samples",
+    "counter_samples",
     "flow_spans",
     "work_spans",
     "records_sampled_out",
@@ -73,6 +107,8 @@ const UNDERSTOOD: &[&str] = &[
     "lost_flows",
     "lost_messages",
     "lost_records",
+    "lost_datagrams",
+    "late_datagrams",
     "late_flows",
     "late_messages",
     "late_records",
@@ -121,6 +157,8 @@ pub(super) struct Summary {
     /// Payloads that `--port` leaves out.
     pub(super) not_chosen: u64,
     datagrams: u64,
+    /// Who sent something that was decoded.
+    exporters: BTreeSet<Option<IpAddr>>,
     /// Flow records by protocol and version.
     records: BTreeMap<(&'static str, i64), u64>,
     troubles: BTreeMap<&'static str, Trouble>,
@@ -173,6 +211,11 @@ impl Summary {
         records: &Records,
     ) {
         self.datagrams += 1;
+        let is_decoded = since(counters, before).any(|(name, _)| name == "datagrams_decoded");
+        if is_decoded && self.exporters.len() < MAX_EXPORTERS {
+            let address = origin.source.map(|source| source.ip());
+            self.exporters.insert(address);
+        }
         for span in records.flows() {
             let (name, version) = protocol(&span.attributes);
             *self
@@ -316,8 +359,12 @@ impl Summary {
             counted(total("options_records"), "options record"),
             counted(templates, "template"),
             counted(self.datagrams, "datagram"),
-            counted(total("exporters"), "exporter"),
+            counted(self.exporters.len() as u64, "exporter"),
         );
+        if total("counter_samples") > 0 {
+            let samples = counted(total("counter_samples"), "counter sample");
+            let _ = writeln!(text, "note: {samples} of sFlow, which are no flows");
+        }
         if self.not_chosen > 0 {
             let _ = writeln!(
                 text,
@@ -350,6 +397,11 @@ impl Summary {
             (
                 "lost_records",
                 "data record",
+                "missing by the sequence numbers",
+            ),
+            (
+                "lost_datagrams",
+                "sFlow datagram",
                 "missing by the sequence numbers",
             ),
         ];

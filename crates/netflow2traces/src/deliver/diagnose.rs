@@ -15,6 +15,8 @@ const NO_HTTP2: &str = "the endpoint doesn't begin to speak HTTP/2, as gRPC does
      OTEL_EXPORTER_OTLP_ENDPOINT with https://";
 const GRPC_FOR_HTTP: &str = "the endpoint speaks HTTP/2 alone, as gRPC does; set \
      OTEL_EXPORTER_OTLP_PROTOCOL=grpc or the backend's HTTP port (usually 4318)";
+const CLOSED_UNASKED: &str = "the endpoint closed the connection without an answer; if it expects \
+     TLS begin OTEL_EXPORTER_OTLP_ENDPOINT with https://";
 const TLS_FOR_PLAIN: &str =
     "the endpoint expects TLS; begin OTEL_EXPORTER_OTLP_ENDPOINT with https://";
 const PLAIN_FOR_TLS: &str =
@@ -80,7 +82,22 @@ fn remedy(
             return Some(NO_NAME);
         }
     }
-    mismatch(spoken, versions, tls)
+    mismatch(spoken, versions, tls).or_else(|| {
+        (spoken == Spoken::Nothing && !tls && is_closed(error)).then_some(CLOSED_UNASKED)
+    })
+}
+
+/// Whether the other side ended the connection. Many a TLS server does so when it gets plain text.
+fn is_closed(error: &(dyn StdError + 'static)) -> bool {
+    sources(error).any(|source| {
+        let reset = source
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset);
+        let ended = source
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_incomplete_message);
+        reset || ended
+    })
 }
 
 /// What the server's first octets say when no error of TLS is at hand: a TLS record is then an

@@ -69,8 +69,11 @@ impl Report {
         }
         outage.said = Some(cause.text.clone());
         self.last_outage = Some(now);
-        let remedy = cause.remedy.unwrap_or_default();
-        warn!(cause = %cause.text, remedy, "backend doesn't take spans: they wait in the queue");
+        warn!(
+            cause = %cause.text,
+            remedy = cause.remedy,
+            "backend doesn't take spans: they wait in the queue"
+        );
     }
 
     /// The backend answered while `waiting` spans were queued or in flight.
@@ -90,9 +93,14 @@ impl Report {
 
     pub(super) fn refused(&mut self, cause: &Cause, spans: Count, now: Instant) {
         if let Some(suppressed) = self.refused.pass(now) {
-            let remedy = cause.remedy.unwrap_or_default();
             let spans = spans.all();
-            warn!(cause = %cause.text, remedy, spans, suppressed, "backend refused spans for good");
+            warn!(
+                cause = %cause.text,
+                remedy = cause.remedy,
+                spans,
+                suppressed,
+                "backend refused spans for good"
+            );
         }
     }
 

@@ -56,8 +56,11 @@ impl Default for BackendOptions {
 pub enum BackendError {
     /// Another program listens where the API should.
     #[error(
-        "{address}, the address of the demo's trace API, is in use by another program (it is also \
-         Tempo's); see which with `ss -ltnp`, or choose another port with --http-port"
+        "the demo can't show traces on {address}: another program already uses TCP port {}, maybe \
+         {}another demo; `ss -ltnp 'sport = :{}'` shows which, or choose another port with --http-port",
+        .address.port(),
+        if .address.port() == TEMPO_PORT { "Tempo, whose port it is, or " } else { "" },
+        .address.port()
     )]
     ApiInUse {
         /// The address.

@@ -28,10 +28,12 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("logging can't be started: {error}"))
 }
 
-/// Says what is about to start, and what is odd about the configuration.
-pub fn announce(loaded: &Loaded) {
+/// Says what is about to start, and what is odd about the configuration. The demo brings its own
+/// backend.
+pub fn announce(loaded: &Loaded, is_demo: bool) {
     let config = &loaded.config;
     let (exporter, otlp) = match &config.deliver.exporter {
+        _ if is_demo => ("embedded backend", None),
         Exporter::Otlp(otlp) => ("otlp", Some(otlp)),
         Exporter::Console => ("console", None),
         Exporter::None => ("none", None),

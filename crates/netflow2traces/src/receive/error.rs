@@ -14,14 +14,16 @@ pub enum BindError {
     #[error(
         "cannot listen on UDP {address}: another program already uses port {}; `ss -ulpn 'sport = \
          :{}'` shows which (its process is listed when run as root), or choose another port with \
-         NETFLOW_LISTEN_PORT",
+         --listen-port (NETFLOW_LISTEN_PORT)",
         .address.port(), .address.port()
     )]
     InUse { address: SocketAddr },
     /// The port is a privileged one.
     #[error(
         "cannot listen on UDP {address}: ports below 1024 need the capability \
-         CAP_NET_BIND_SERVICE; grant it, or choose a port from 1024 up with NETFLOW_LISTEN_PORT"
+         CAP_NET_BIND_SERVICE; grant it (`setcap cap_net_bind_service+ep` on the program's file, \
+         AmbientCapabilities= in a systemd unit), or choose a port from 1024 up with --listen-port \
+         (NETFLOW_LISTEN_PORT)"
     )]
     PrivilegedPort { address: SocketAddr },
     /// A security policy forbids it.

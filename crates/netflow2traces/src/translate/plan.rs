@@ -10,6 +10,8 @@ use otlp_wire::{Key, SpanFront, SpanKind};
 
 use super::attributes::{ATTRIBUTES, Attribute, Form, Pick, Source};
 use super::elements::{self, ElementStep, ElementTypes};
+use super::frame::FramePlan;
+use super::options::OptionsPlan;
 use super::sampling::RecordSampling;
 use super::times::TimePlan;
 use crate::config::AttributeLevel;
@@ -102,10 +104,14 @@ pub(crate) struct SpanPlan {
     pub(crate) ops: Box<[Op]>,
     /// Level `all`: what no op shows.
     pub(crate) elements: Box<[ElementStep]>,
+    /// What a section of a packet in the record adds.
+    pub(crate) frame: Option<FramePlan>,
     pub(crate) choices: Box<[Choice]>,
     pub(crate) times: TimePlan,
     pub(crate) family: FamilyPlan,
     pub(crate) sampling: RecordSampling,
+    /// Of an Options Template.
+    pub(crate) options: Option<Box<OptionsPlan>>,
     /// The protocol, for ICMP in the destination port.
     pub(crate) protocol: Option<u16>,
     /// Where the fields lie, if that is the same in every record.
@@ -178,11 +184,15 @@ impl SpanPlan {
             .expect("fits the front's room");
         Self {
             front,
+            frame: FramePlan::new(template, level, &ops),
             ops: ops.into(),
             elements,
             times,
             family,
             sampling: RecordSampling::new(template),
+            options: template
+                .scope_fields
+                .map(|_| Box::new(OptionsPlan::new(template))),
             protocol: compiler.field((0, 4)),
             locations: locations(template),
             record_octets: template.min_record_octets(),

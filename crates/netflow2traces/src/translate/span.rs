@@ -117,6 +117,9 @@ pub(crate) fn write_flow(
     for op in &plan.ops {
         record.write(op, family, factor, writer);
     }
+    if let Some(frame) = &plan.frame {
+        frame.write(|field| record.field(field), factor, writer);
+    }
     if !plan.elements.is_empty() {
         let is_told = |choices: Choices, field: u16| {
             let told = record.by_family(choices, family);
@@ -461,7 +464,7 @@ impl<'a> Record<'a> {
 }
 
 /// Text as an exporter sent it: without the zeros that fill it up, invalid UTF-8 replaced.
-fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
+pub(crate) fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
     let end = octets
         .iter()
         .position(|octet| *octet == 0)

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use netflow_wire::sflow::{self, DatagramError};
 use netflow_wire::{
     Decoder, Event, Header, Limits, Message, MessageError, Template, TemplateKey, Version,
 };
@@ -19,16 +20,23 @@ use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKe
 use super::ids::Ids;
 use super::plan::SpanPlan;
 use super::sequence::{Verdict, units};
-use super::trace::{Trace, WORK_SPANS, Work, WorkSpans};
+use super::sflow::{Sender, Sflow};
+use super::trace::{Said, Trace, WORK_SPANS, Work, WorkSpans};
 use super::visit::{Outcome, Visit, Writing};
 use crate::config;
+use crate::observe::counter::Counter;
 
 /// How often templates, waiting Sets and exporters are looked through for what is too old.
 const SWEEP: Duration = Duration::from_secs(10);
 /// A malformed datagram is shown as a span at most once in this time and exporter; all are counted.
 const ERROR_SPAN_INTERVAL: Duration = Duration::from_secs(1);
+/// Octets of Sets that wait, over all exporters of a worker: sources can be forged, so that the bound of one
+/// exporter bounds nothing. Past it, Sets without a template are dropped and counted.
+const MAX_HELD_OCTETS: usize = 64 << 20;
 /// The resource attribute that tells exporters apart.
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
+/// And the one that tells the sFlow agents behind one address apart.
+const EXPORTER_AGENT: &str = "netflow.exporter.agent";
 /// Sets of one exporter that may wait when a capture is read.
 const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
 /// Their octets.
@@ -41,12 +49,39 @@ const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 pub struct Translator<C> {
     writing: Writing<C>,
     limits: Limits,
+    /// Those that hold while there is no room for waiting Sets.
+    limits_without_holding: Limits,
+    /// Octets of Sets that wait; what evicted exporters held is taken off at the next sweep.
+    held_octets: usize,
     exporters: ExporterTable,
+    sflow: Sflow,
     work_spans: WorkSpans,
     fixed: [FixedVersion; 3],
     next_sweep: Option<Instant>,
     /// When a malformed datagram of a source not known was last shown as a span.
     stranger_shown: Option<Instant>,
+}
+
+/// Why nothing of a datagram can be used.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(transparent)]
+enum Unusable {
+    Message(#[from] MessageError),
+    Sflow(#[from] DatagramError),
+}
+
+impl Unusable {
+    fn counter(self, counters: &TranslateCounters) -> &Counter {
+        match self {
+            Self::Message(MessageError::UnknownVersion { .. })
+            | Self::Sflow(DatagramError::UnknownVersion { .. }) => {
+                &counters.datagrams_unknown_version
+            }
+            Self::Message(MessageError::BadLength { .. }) => &counters.datagrams_bad_length,
+            Self::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
+            _ => &counters.datagrams_truncated,
+        }
+    }
 }
 
 /// A Set whose template has not come.
@@ -69,14 +104,15 @@ struct FixedVersion {
 }
 
 impl NewExporter for config::Translate {
-    fn front(&self, address: &str) -> ResourceFront {
+    fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront {
         let attributes = self
             .resource
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()));
         let attributes = attributes
-            .filter(|(key, _)| *key != EXPORTER_ADDRESS)
+            .filter(|(key, _)| *key != EXPORTER_ADDRESS && *key != EXPORTER_AGENT)
             .chain([(EXPORTER_ADDRESS, address)])
+            .chain(agent.map(|agent| (EXPORTER_AGENT, agent)))
             .map(|(key, value)| (key, Value::Text(value)));
         ResourceFront::new(attributes, "netflow2traces", env!("CARGO_PKG_VERSION"))
     }
@@ -109,16 +145,23 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             config.batch_max_octets,
             config.batch_max_spans,
             config.batch_delay,
-            config.front(MAX_ADDRESS).max_len(),
+            config.front(MAX_ADDRESS, Some(MAX_ADDRESS)).max_len(),
             Arc::clone(&counters),
         );
+        let limits = Limits {
+            max_templates: config.max_templates_per_exporter,
+            template_lifetime: config.template_lifetime,
+            ..Limits::default()
+        };
         Self {
-            limits: Limits {
-                max_templates: config.max_templates_per_exporter,
-                template_lifetime: config.template_lifetime,
-                ..Limits::default()
+            limits_without_holding: Limits {
+                max_held_sets: 0,
+                ..limits.clone()
             },
+            limits,
+            held_octets: 0,
             exporters: ExporterTable::new(config.max_exporters),
+            sflow: Sflow::new(),
             work_spans: WorkSpans::new(),
             fixed,
             next_sweep: None,
@@ -168,7 +211,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let address = datagram.source.ip();
         let message = match Message::parse(datagram.octets) {
             Ok(message) => message,
-            Err(error) => return self.malformed(address, arrival, error, now),
+            Err(MessageError::Sflow) => {
+                return self.on_sflow(datagram.octets, address, arrival, began, now);
+            }
+            Err(error) => return self.malformed(address, arrival, error.into(), now),
         };
         let header = &message.header;
         self.writing.counters.datagrams_decoded.add(1);
@@ -182,6 +228,14 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .sequence(key)
             .map_or(Verdict::Fine, |count| count.judge(header));
 
+        let limits = if self.held_octets < MAX_HELD_OCTETS {
+            &self.limits
+        } else {
+            &self.limits_without_holding
+        };
+        let (_, held_before) = exporter.decoder.waiting();
+        let evicted_before = exporter.decoder.templates().evicted();
+        let refused_before = exporter.knowledge.refused();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
         let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
         match self
@@ -200,14 +254,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                     &NoTemplates,
                 );
             }
-            None => decoder.read(
-                arrival.port,
-                &message,
-                &arrival,
-                now,
-                &self.limits,
-                &mut visit,
-            ),
+            None => decoder.read(arrival.port, &message, &arrival, now, limits, &mut visit),
         }
         let outcome = visit.outcome;
         let units = units(header, outcome.records());
@@ -240,9 +287,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 now,
             );
         }
-        if outcome.waiting > 0 && !exporter.waiting_said {
-            exporter.waiting_said = true;
-            info!(exporter = %address, "data came before its template and waits for it");
+        let concerns = &mut exporter.concerns;
+        if outcome.waiting > 0 {
+            concerns.waiting(&exporter.address);
+        }
+        concerns.clock(&exporter.address, header.export_time, arrival.received_at);
+        if let Some(units) = lost {
+            concerns.lost(header.version, units);
         }
 
         exporter.recompile(self.writing.config.attributes, now);
@@ -263,26 +314,62 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             };
             write_work(&mut self.writing, &self.work_spans, exporter, &late, now);
         }
+        let counters = &self.writing.counters;
+        let evicted = exporter.decoder.templates().evicted() - evicted_before;
+        counters.templates_evicted.add(evicted);
+        let refused = exporter.knowledge.refused() - refused_before;
+        counters.options_refused.add(refused);
+        let (_, held_after) = exporter.decoder.waiting();
+        self.held_octets = (self.held_octets + held_after).saturating_sub(held_before);
         if outcome.is_decodable() && !exporter.is_proven() {
-            self.exporters.prove(address);
-            let counters = &self.writing.counters;
-            counters.exporters_evicted.set(self.exporters.evicted());
-            counters.exporters.set(self.exporters.len() as u64);
+            self.prove(address);
             info!(exporter = %address, version = header.version.number(), "exporter appeared");
         }
     }
 
+    /// Takes a datagram of sFlow.
+    fn on_sflow(
+        &mut self,
+        octets: &[u8],
+        address: IpAddr,
+        arrival: Arrival,
+        began: UnixNanos,
+        now: Instant,
+    ) {
+        let datagram = match sflow::Datagram::parse(octets) {
+            Ok(datagram) => datagram,
+            Err(error) => return self.malformed(address, arrival, error.into(), now),
+        };
+        let exporter = self.exporters.entry(address, now, &self.writing.config);
+        let sender = Sender {
+            address,
+            text: &exporter.address,
+            sampling: exporter.sampling,
+            arrival,
+            began,
+            now,
+        };
+        let is_decodable = self
+            .sflow
+            .read(&datagram, &sender, &self.work_spans, &mut self.writing);
+        if is_decodable && !exporter.is_proven() {
+            self.prove(address);
+            info!(exporter = %address, version = "sflow5", "exporter appeared");
+        }
+    }
+
+    fn prove(&mut self, address: IpAddr) {
+        self.exporters.prove(address);
+        let counters = &self.writing.counters;
+        counters.exporters_evicted.set(self.exporters.evicted());
+        counters.exporters.set(self.exporters.len() as u64);
+    }
+
     /// Counts a datagram that can't be used, and shows it as a span, but not too often.
     #[cold]
-    fn malformed(&mut self, address: IpAddr, arrival: Arrival, error: MessageError, now: Instant) {
+    fn malformed(&mut self, address: IpAddr, arrival: Arrival, error: Unusable, now: Instant) {
         let counters = &self.writing.counters;
-        match error {
-            MessageError::UnknownVersion { .. } => &counters.datagrams_unknown_version,
-            MessageError::Sflow => &counters.datagrams_sflow,
-            MessageError::BadLength { .. } => &counters.datagrams_bad_length,
-            _ => &counters.datagrams_truncated,
-        }
-        .add(1);
+        error.counter(counters).add(1);
         if debug_log::is_on() {
             let log = &mut self.writing.debug_log;
             log.rejected(address, &arrival, &error, now);
@@ -303,7 +390,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             return;
         }
         let text = address.to_string();
-        let (mut member, front) = (Membership::default(), writing.config.front(&text));
+        let (mut member, front) = (Membership::default(), writing.config.front(&text, None));
         let front = Arc::new(front);
         let done = (writing.clock)();
         let problem = error.to_string();
@@ -344,9 +431,17 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 }
             });
             counters.templates_expired.add(templates as u64);
+            exporter.concerns.say_loss(&exporter.address, now);
         }
         self.exporters.expire(now, self.limits.template_lifetime);
+        self.held_octets = self
+            .exporters
+            .iter()
+            .map(|exporter| exporter.decoder.waiting().1)
+            .sum();
+        self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
+        counters.exporters_evicted.set(self.exporters.evicted());
     }
 
     /// Lowers or raises the octets of a request, at most to the configured size: the backend's limit is learnt
@@ -428,7 +523,7 @@ fn write_work<C: Fn() -> UnixNanos>(
         trace: message.trace,
         exporter: &exporter.address,
         arrival: message.arrival,
-        header: message.header,
+        said: Said::from(message.header),
         times: [message.began, outcome.flows_began.unwrap_or(done), done],
         flows: outcome.flows,
         templates: outcome.templates,
@@ -469,19 +564,5 @@ fn count_loss(
         Version::Ipfix => (&counters.lost_records, &counters.late_records),
         _ => (&counters.lost_flows, &counters.late_flows),
     };
-    match verdict {
-        Verdict::Fine => None,
-        Verdict::Lost(units) => {
-            lost.add(units);
-            Some(units)
-        }
-        Verdict::Late => {
-            late.add(u64::from(units.unwrap_or(0)));
-            None
-        }
-        Verdict::Restarted => {
-            counters.exporter_restarts.add(1);
-            None
-        }
-    }
+    verdict.count(counters, lost, late, units)
 }
