@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use netflow2traces::app;
 use netflow2traces::cli::{self, Command, Failure};
 use netflow2traces::config::sources::Process;
+use netflow2traces::decode;
 use netflow2traces::observe::logging;
 
 fn main() -> ExitCode {
@@ -24,6 +25,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
             return app::try_backend(&loaded.config.deliver.exporter);
         }
         Command::Healthcheck(admin) => return cli::show_health(admin),
+        Command::Decode(options) => return decode::run(&options).map_err(Failure::Running),
         Command::ConfigPrint(table, loaded) => return cli::show_settings(&table, loaded),
         Command::Run(loaded) => (None, loaded),
         Command::Demo(options, loaded) => (Some(options), loaded),

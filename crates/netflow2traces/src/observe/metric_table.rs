@@ -193,6 +193,8 @@ pub static METRICS: &[Metric] = metrics! {
             "Flow spans whose time was implausible or could not be derived";
         netflow_options_records_total: Series::Counters(&[(&[], translated!(options_records))]),
             "Records that tell of the exporter, not of a flow";
+        netflow_options_refused_total: Series::Counters(&[(&[], translated!(options_refused))]),
+            "Of what they tell, names and intervals that found no room";
         netflow_set_errors_total: Series::Counters(translated_by!("reason":
             "bad_set_length" sets_bad_length,
             "truncated_set" sets_truncated,
@@ -216,6 +218,7 @@ pub static METRICS: &[Metric] = metrics! {
             "refreshed" templates_refreshed,
             "replaced" templates_replaced,
             "expired" templates_expired,
+            "evicted" templates_evicted,
             "withdrawal_ignored" withdrawals_ignored,
         )),
             "What happened to templates";

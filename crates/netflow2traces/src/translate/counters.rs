@@ -96,6 +96,10 @@ counters! {
         templates_replaced,
         /// Templates forgotten for their age.
         templates_expired,
+        /// Templates that made room for others of their exporter.
+        templates_evicted,
+        /// Names, samplers and domains of options data that were not taken in because there is no room.
+        options_refused,
         /// Withdrawals, which are ignored on UDP.
         withdrawals_ignored,
         /// Flows missing by the sequence numbers of v5 and v7.

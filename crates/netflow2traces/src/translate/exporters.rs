@@ -178,7 +178,11 @@ impl ExporterTable {
     /// The exporter has sent something decodable.
     pub(crate) fn prove(&mut self, address: IpAddr) {
         match self.by_address.get_mut(&address) {
-            Some(exporter) if !exporter.proven => exporter.proven = true,
+            Some(exporter) if !exporter.proven => {
+                exporter.proven = true;
+                // A second chance is for those that are seen again.
+                exporter.referenced = false;
+            }
             _ => return,
         }
         self.probation.retain(|other| *other != address);
@@ -240,5 +244,168 @@ impl ExporterTable {
     /// Sets that waited at exporters that went since this was last called.
     pub(crate) fn take_sets_gone(&mut self) -> u64 {
         std::mem::take(&mut self.sets_gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    struct Plain;
+
+    impl NewExporter for Plain {
+        fn front(&self, _: &str, _: Option<&str>) -> ResourceFront {
+            ResourceFront::new([], "scope", "1")
+        }
+
+        fn sampling(&self, _: IpAddr) -> Option<u64> {
+            None
+        }
+    }
+
+    fn address(n: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from(n))
+    }
+
+    struct Test {
+        table: ExporterTable,
+        now: Instant,
+    }
+
+    fn test(max_exporters: usize) -> Test {
+        Test {
+            table: ExporterTable::new(max_exporters),
+            now: Instant::now(),
+        }
+    }
+
+    impl Test {
+        /// Something comes that isn't decodable.
+        fn garbage(&mut self, n: u32) {
+            self.table.entry(address(n), self.now, &Plain);
+        }
+
+        fn records(&mut self, n: u32) {
+            self.garbage(n);
+            self.table.prove(address(n));
+        }
+
+        fn knows(&mut self, n: u32) -> bool {
+            self.table.find(address(n)).is_some()
+        }
+    }
+
+    #[test]
+    fn a_flood_of_garbage_evicts_no_proven_exporter() {
+        let mut t = test(3);
+        for n in 1..=3 {
+            t.records(n);
+        }
+        for n in 100..5000 {
+            t.garbage(n);
+            assert!(t.table.len() <= 6);
+        }
+        assert!((1..=3).all(|n| t.knows(n)));
+        assert_eq!(t.table.evicted(), 4900 - 3);
+    }
+
+    #[test]
+    fn sources_on_probation_make_room_oldest_first() {
+        let mut t = test(3);
+        for n in 1..=5 {
+            t.garbage(n);
+        }
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(|n| t.knows(n)),
+            [false, false, true, true, true]
+        );
+        // What was proven meanwhile is out of their row.
+        t.records(3);
+        for n in 6..=8 {
+            t.garbage(n);
+        }
+        assert!(t.knows(3) && !t.knows(4));
+    }
+
+    #[test]
+    fn probation_is_bounded_however_many_exporters_are_allowed() {
+        let mut t = test(1_000_000);
+        for n in 0..3000 {
+            t.garbage(n);
+        }
+        assert_eq!(t.table.len(), MAX_ON_PROBATION);
+    }
+
+    #[test]
+    fn an_exporter_seen_again_has_a_second_chance() {
+        let mut t = test(3);
+        for n in 1..=3 {
+            t.records(n);
+        }
+        t.records(1);
+        t.records(3);
+        t.records(4);
+        assert_eq!([1, 2, 3, 4].map(|n| t.knows(n)), [true, false, true, true]);
+    }
+
+    /// Invented sources that each send one good datagram.
+    #[test]
+    fn an_exporter_that_keeps_sending_outlives_a_flood_of_others() {
+        let mut t = test(8);
+        t.records(1);
+        for n in 100..10_000 {
+            t.records(n);
+            if n % 4 == 0 {
+                t.records(1);
+            }
+            assert!(t.knows(1), "after {n}");
+            assert!(t.table.len() <= 8);
+        }
+    }
+
+    #[test]
+    fn the_last_to_come_always_has_a_place() {
+        let mut t = test(1);
+        for n in 1..=4 {
+            t.records(n);
+            t.records(n);
+            assert!(t.knows(n));
+            assert_eq!(t.table.len(), 1);
+        }
+        assert_eq!(t.table.evicted(), 3);
+    }
+
+    #[test]
+    fn who_was_not_seen_for_long_is_forgotten() {
+        let mut t = test(8);
+        let idle = Duration::from_secs(60);
+        t.records(1);
+        t.garbage(2);
+        t.now += idle;
+        t.garbage(3);
+        t.table.expire(t.now, idle);
+        assert_eq!(t.table.len(), 3);
+        t.now += Duration::from_secs(1);
+        t.table.expire(t.now, idle);
+        assert_eq!([1, 2, 3].map(|n| t.knows(n)), [false, false, true]);
+        assert_eq!((t.table.probation.len(), t.table.proven.len()), (1, 0));
+    }
+
+    #[test]
+    fn sequence_counts_of_an_exporter_are_bounded() {
+        let mut t = test(1);
+        let exporter = t.table.entry(address(1), t.now, &Plain);
+        let key = |domain| SequenceKey {
+            port: 1,
+            version: Version::V9,
+            domain,
+        };
+        for domain in 0..MAX_SEQUENCES as u32 {
+            assert!(exporter.sequence(key(domain)).is_some());
+        }
+        assert!(exporter.sequence(key(1 << 20)).is_none());
+        assert!(exporter.sequence(key(7)).is_some());
     }
 }

@@ -40,7 +40,7 @@ pub use ids::Ids;
 pub use rejected::{MAX_REJECTED, RejectedDatagram};
 pub use report::{ExporterReport, FieldReport, Rows, TemplateReport};
 pub use traffic::{Protocol, ProtocolCounters, Traffic};
-pub use translator::Translator;
+pub use translator::{Translator, WaitingSet};
 
 /// A UDP datagram as it was received.
 #[derive(Clone, Copy, Debug)]

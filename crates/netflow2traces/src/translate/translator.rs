@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{self, DatagramError};
-use netflow_wire::{Decoder, Event, Header, Limits, Message, MessageError, Template, Version};
+use netflow_wire::{
+    Decoder, Event, Header, Limits, Message, MessageError, Template, TemplateKey, Version,
+};
 use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
 use tracing::info;
 
@@ -38,6 +40,10 @@ const MAX_HELD_OCTETS: usize = 64 << 20;
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
 /// And the one that tells the sFlow agents behind one address apart.
 const EXPORTER_AGENT: &str = "netflow.exporter.agent";
+/// Sets of one exporter that may wait when a capture is read.
+const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
+/// Their octets.
+const MAX_HELD_OCTETS_OF_CAPTURE: usize = 4 * 1024 * 1024;
 /// The longest text of an address.
 const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 
@@ -73,6 +79,17 @@ fn refusals(problem: Problem, counters: &TranslateCounters) -> &Counter {
         Problem::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
         _ => &counters.datagrams_truncated,
     }
+}
+
+/// A Set whose template has not come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WaitingSet<'a> {
+    /// The exporter's address.
+    pub exporter: &'a str,
+    /// The template it waits for.
+    pub key: TemplateKey,
+    /// Of its records.
+    pub octets: usize,
 }
 
 /// v1, v5 or v7.
@@ -154,11 +171,25 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters,
                 batches,
                 ids,
+                tells_times: false,
                 debug_log: DebugLog::default(),
                 locations: Vec::new(),
                 value: Vec::new(),
             },
         }
+    }
+
+    /// Fits it to captures, where no time passes but the capture's: templates are never too old, more Sets wait
+    /// for theirs, and every span has the times that its exporter told as `netflow.flow.start_unix_nano` and
+    /// `end_unix_nano`, or lacks them where none was told.
+    #[must_use]
+    pub fn for_captures(mut self) -> Self {
+        self.limits.template_lifetime = Duration::MAX;
+        self.limits.max_held_sets = MAX_HELD_SETS_OF_CAPTURE;
+        self.limits.max_held_octets = MAX_HELD_OCTETS_OF_CAPTURE;
+        self.limits.max_held_age = Duration::MAX;
+        self.writing.tells_times = true;
+        self
     }
 
     /// What it counts; to be read from any thread.
@@ -202,6 +233,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             &self.limits_without_holding
         };
         let held_before = exporter.decoder.waiting();
+        let evicted_before = exporter.decoder.templates().evicted();
+        let refused_before = exporter.knowledge.refused();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
         let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
         match self
@@ -287,7 +320,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             let outcome = visit.outcome;
             self.writing.counters.sets_decoded_late.add(1);
             let traffic = &self.writing.counters.traffic;
-            traffic.read_late(protocol, outcome.flows);
+            traffic.read_late(Protocol::from(set.header.version), outcome.flows);
             exporter.activity.flows += u64::from(outcome.flows);
             let late = Understood {
                 trace: &trace,
@@ -308,6 +341,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 .sets_waiting
                 .set(self.held_sets as u64);
         }
+        let counters = &self.writing.counters;
+        let evicted = exporter.decoder.templates().evicted() - evicted_before;
+        counters.templates_evicted.add(evicted);
+        let refused = exporter.knowledge.refused() - refused_before;
+        counters.options_refused.add(refused);
         if outcome.is_decodable() && !exporter.is_proven() {
             self.prove(address);
             info!(exporter = %address, version = header.version.number(), "exporter appeared");
@@ -476,6 +514,17 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .iter()
             .map(|exporter| exporter.decoder.waiting().0)
             .sum()
+    }
+
+    /// The Sets that wait for their template now: by exporter, oldest first.
+    pub fn waiting_sets(&self) -> impl Iterator<Item = WaitingSet<'_>> {
+        self.exporters.iter().flat_map(|exporter| {
+            exporter.decoder.held().map(|set| WaitingSet {
+                exporter: &exporter.address,
+                key: set.key,
+                octets: set.body.len(),
+            })
+        })
     }
 
     /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it, and

@@ -15,6 +15,7 @@ use self::agents::{Agent, Agents};
 use self::seen::Seen;
 use self::span::{FlowContext, FlowSpans};
 use super::counters::TranslateCounters;
+use super::debug_log;
 use super::exporters::{Arrival, NewExporter};
 use super::sequence::Verdict;
 use super::trace::{Said, Trace, WORK_SPANS, Work, WorkSpans};
@@ -93,14 +94,25 @@ impl Sflow {
         let lost = count_loss(datagram, agent, &writing.counters);
         let trace = Trace::new(&mut writing.ids, writing.config.sampler);
         let outcome = write_flows(datagram, sender, &trace, &self.spans, agent, writing);
-        debug!(
-            exporter = %sender.address,
-            agent = ?header.agent,
-            flows = outcome.flows,
-            counters = outcome.counters,
-            lost,
-            "sFlow datagram understood"
-        );
+        if debug_log::is_on()
+            && let Some(suppressed) = writing.debug_log.admit_understood(sender.now)
+        {
+            debug!(
+                exporter = sender.text,
+                port = sender.arrival.port,
+                version = "sflow5",
+                octets = sender.arrival.octets,
+                agent = header.agent.map(tracing::field::display),
+                sequence = header.sequence,
+                flows = outcome.flows,
+                counters = outcome.counters,
+                others = outcome.others,
+                lost,
+                problem = outcome.problem.map(tracing::field::display),
+                suppressed,
+                "datagram understood"
+            );
+        }
         if trace.kept {
             let done = (writing.clock)();
             let problem = outcome.problem.map(|problem| problem.to_string());
@@ -212,15 +224,22 @@ fn write_flow<C>(
     let counters = &writing.counters;
     let seen = Seen::new(flow, |error| outcome.bad(error, counters));
     let span_id = writing.ids.span_id();
-    let is_written = writing.batches.append_flow(
+    let Writing {
+        batches, debug_log, ..
+    } = writing;
+    let written = batches.append_flow(
         &mut agent.member,
         &agent.front,
         sender.now,
         sender.arrival.received_at,
         |writer| spans.write(flow, &seen, context, span_id, writer),
     );
-    if !is_written {
-        writing.counters.records_too_large.add(1);
+    match written {
+        Some(octets) if debug_log::is_on() => {
+            debug_log.flows(&agent.front, octets, 1, sender.now);
+        }
+        Some(_) => {}
+        None => counters.records_too_large.add(1),
     }
 }
 
