@@ -163,14 +163,14 @@ pub fn run(input: &[u8]) {
     while let Some(batch) = translator.poll_batch(now) {
         output.take(&batch, most);
     }
-    assert_eq!(output.flow_spans, counters.flow_spans.get());
-    assert_eq!(output.work_spans, counters.work_spans.get());
-    let understood = counters.datagrams_decoded.get() + counters.datagrams_rejected();
+    assert_eq!(output.flow_spans, counters.flow_spans.value());
+    assert_eq!(output.work_spans, counters.work_spans.value());
+    let understood = counters.datagrams_decoded.value() + counters.datagrams_rejected();
     assert_eq!(understood, datagrams as u64);
     let waiting = translator.sets_waiting() as u64;
-    let ended = counters.sets_decoded_late.get() + counters.sets_expired.get();
+    let ended = counters.sets_decoded_late.value() + counters.sets_expired.value();
     // Sets of exporters that were forgotten went with them.
-    assert!(waiting + ended <= counters.sets_waited.get());
+    assert!(waiting + ended <= counters.sets_waited.value());
     let bound = octets * MOST_PER_OCTET + datagrams * MOST_PER_DATAGRAM;
     assert!(
         output.octets <= bound,

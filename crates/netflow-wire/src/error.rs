@@ -20,8 +20,8 @@ pub enum MessageError {
         /// The first two octets.
         version: u16,
     },
-    /// sFlow: its first four octets are the version, 5.
-    #[error("sFlow is not decoded")]
+    /// sFlow: its first four octets are the version, 5. [`sflow::Datagram`](crate::sflow::Datagram) reads it.
+    #[error("an sFlow datagram is no NetFlow message")]
     Sflow,
     /// The length in an IPFIX header is smaller than the header (RFC 7011, section 3.1).
     #[error("message length {length} is less than 16")]

@@ -1,8 +1,9 @@
-//! Decodes NetFlow v1, v5, v7, v9 and IPFIX: octets in, records out, without I/O, clock or unsafe code.
+//! Decodes NetFlow v1, v5, v7, v9, IPFIX and sFlow: octets in, records out, without I/O, clock or unsafe code.
 //!
 //! [`Message::parse`] reads a header; a [`Decoder`] per exporter turns the Sets behind it into Data Records
 //! by the Templates it has learnt. The fixed versions have built-in Templates, so that behind the header
-//! there is one shape of record. Nothing panics on any input, every loop advances, and what is held is
+//! there is one shape of record. [`sflow`] has its own datagrams and samples, and [`frame`] dissects the headers
+//! that samples of either kind carry. Nothing panics on any input, every loop advances, and what is held is
 //! bounded by [`Limits`].
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -10,12 +11,14 @@
 mod decoder;
 mod error;
 mod fixed;
+pub mod frame;
 mod held;
 mod limits;
 mod message;
 mod octets;
 mod record;
 mod set;
+pub mod sflow;
 mod template;
 mod template_cache;
 

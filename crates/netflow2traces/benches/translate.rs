@@ -1,13 +1,18 @@
 //! Stage 2 without sockets: datagrams in, batches out and dropped. Flows a second of one core.
 //!
-//! 30-record v5 datagrams, 28-record v9 and IPFIX IPv4, 14-record IPFIX IPv6, with the attributes of a level.
+//! 30-record v5 datagrams, 28-record v9 and IPFIX IPv4, 14-record IPFIX IPv6, 7-sample sFlow, with the attributes of
+//! a level.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use netflow_wire::write::{Field, IpfixHeader, MessageWriter, V5Header, V5Record, V9Header, v5};
+use netflow_wire::sflow::{DataSource, FlowRecord, Interface, RawHeader, Router, Switch};
+use netflow_wire::write::{
+    Field, IpfixHeader, MessageWriter, SflowHeader, SflowSample, SflowWriter, V5Header, V5Record,
+    V9Header, v5,
+};
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
@@ -185,6 +190,50 @@ fn ipfix_datagrams(v6: bool) -> [Vec<u8>; 2] {
     ]
 }
 
+/// What a switch sends of TCP in a VLAN: 128 octets of each packet, and what it knows of VLANs and routes.
+fn sflow_datagram() -> Vec<u8> {
+    let mut writer = SflowWriter::new(&SflowHeader::default());
+    for index in 0..7 {
+        let x = spread(index);
+        let mut header = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x81, 0, 0, 30, 8, 0];
+        header.extend_from_slice(&[0x45, 0, 5, 0xdc, 0, 1, 0x40, 0, 61, 6, 0, 0]);
+        header.extend_from_slice(&(0x0a00_0000 | x >> 8).to_be_bytes());
+        header.extend_from_slice(&(0xc0a8_0000 | x & 0xffff).to_be_bytes());
+        header.extend_from_slice(&((x >> 3) as u16).to_be_bytes());
+        header.extend_from_slice(&[1, 0xbb, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18]);
+        header.resize(128, 0);
+        let sample = SflowSample {
+            sequence: index,
+            sampling_rate: 1000,
+            source: DataSource { kind: 0, index: 3 },
+            input: Interface::Index(3),
+            output: Interface::Index(1 + (x & 0x3f)),
+            ..SflowSample::default()
+        };
+        writer.flow(&sample, |records| {
+            records
+                .record(&FlowRecord::RawHeader(RawHeader {
+                    protocol: 1,
+                    frame_length: 1522,
+                    stripped: 4,
+                    octets: &header,
+                }))
+                .record(&FlowRecord::Switch(Switch {
+                    source_vlan: Some(30),
+                    source_priority: Some(0),
+                    destination_vlan: Some(31),
+                    destination_priority: Some(0),
+                }))
+                .record(&FlowRecord::Router(Router {
+                    next_hop: Some(Ipv4Addr::new(10, 255, 0, 1).into()),
+                    source_mask: 24,
+                    destination_mask: 16,
+                }));
+        });
+    }
+    writer.finish().expect("fits")
+}
+
 fn wall() -> UnixNanos {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     UnixNanos(since.map_or(0, |since| since.as_nanos() as u64))
@@ -253,4 +302,9 @@ fn ipfix_ipv4(bencher: Bencher<'_, '_>, level: AttributeLevel) {
 #[divan::bench(args = LEVELS)]
 fn ipfix_ipv6(bencher: Bencher<'_, '_>, level: AttributeLevel) {
     run(bencher, level, &ipfix_datagrams(true), 14);
+}
+
+#[divan::bench(args = LEVELS)]
+fn sflow(bencher: Bencher<'_, '_>, level: AttributeLevel) {
+    run(bencher, level, &[sflow_datagram()], 7);
 }

@@ -24,6 +24,9 @@ use crate::translate::{Datagram, Ids, TranslateCounters, Translator};
 const WATCH: Duration = Duration::from_secs(1);
 /// How long the demo waits for its first traces before it says what there is.
 const DEMO_PATIENCE: Duration = Duration::from_secs(15);
+/// A second signal so soon after the first is its echo, not a second wish: `timeout` signals its child and
+/// then its group, and some wrappers pass on what a terminal sends to all.
+const ECHO: Duration = Duration::from_millis(250);
 /// The embedded backend is near: the demo needn't wait long to show something.
 const DEMO_BATCH_DELAY: Duration = Duration::from_millis(200);
 
@@ -228,7 +231,8 @@ impl Daemon {
         signals: &mut Signals,
         timeout: Duration,
     ) -> anyhow::Result<ExitCode> {
-        let deadline = Instant::now() + timeout;
+        let asked = Instant::now();
+        let deadline = asked + timeout;
         match &why {
             Ok(signal) => info!(signal, timeout_ms = timeout.as_millis() as u64, "stopping"),
             Err(failure) => error!(%failure, "stopping"),
@@ -258,6 +262,9 @@ impl Daemon {
                 tokio::select! {
                     totals = &mut drain => break totals,
                     signal = signals.next() => {
+                        if asked.elapsed() < ECHO {
+                            continue;
+                        }
                         warn!(signal, "stopping at once");
                         abort.abort();
                     }
@@ -287,8 +294,8 @@ fn say_totals(
     };
     let kernel_drops = receive(|all| all.kernel_drops.value());
     let truncated = receive(|all| all.truncated.value());
-    let too_large = translate(|all| all.records_too_large.get());
-    let sets_expired = translate(|all| all.sets_expired.get());
+    let too_large = translate(|all| all.records_too_large.value());
+    let sets_expired = translate(|all| all.sets_expired.value());
     let delivered = totals.lost();
     let lost =
         delivered.flow + delivered.work + kernel_drops + truncated + too_large + sets_expired > 0
@@ -297,16 +304,16 @@ fn say_totals(
         ($level:ident) => {
             $level!(
                 datagrams = receive(|all| all.datagrams.value()),
-                datagrams_decoded = translate(|all| all.datagrams_decoded.get()),
+                datagrams_decoded = translate(|all| all.datagrams_decoded.value()),
                 datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
                 kernel_drops,
                 truncated,
-                flow_spans = translate(|all| all.flow_spans.get()),
-                work_spans = translate(|all| all.work_spans.get()),
-                records_sampled_out = translate(|all| all.records_sampled_out.get()),
+                flow_spans = translate(|all| all.flow_spans.value()),
+                work_spans = translate(|all| all.work_spans.value()),
+                records_sampled_out = translate(|all| all.records_sampled_out.value()),
                 records_too_large = too_large,
-                options_records = translate(|all| all.options_records.get()),
-                sets_bad = translate(|all| all.sets_bad.get()),
+                options_records = translate(|all| all.options_records.value()),
+                sets_bad = translate(|all| all.sets_bad.value()),
                 sets_waiting,
                 sets_expired,
                 flow_spans_accepted = totals.accepted.flow,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::ValueParser;
@@ -11,14 +12,17 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::config::setting::{About, Preset, Section};
 use crate::config::{
-    Environment, Flags, Loaded, Machine, Mistakes, Purpose, Sources, load, print, settings,
+    AttributeLevel, Environment, Flags, Loaded, Machine, Mistakes, Purpose, Sources, load, print,
+    settings,
 };
+use crate::decode;
 
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
     Run(Loaded),
     Demo(DemoOptions, Loaded),
+    Decode(decode::Options),
     ConfigCheck(Loaded),
     /// The table of settings, and what they amount to. The table is shown in any case.
     ConfigPrint(String, Result<Loaded, Mistakes>),
@@ -75,6 +79,7 @@ pub fn parse(
             };
             Ok(Command::Demo(options, loaded))
         }
+        Some(("decode", matches)) => Ok(Command::Decode(decode_options(matches))),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => {
                 let (sources, loaded) = load_for(Purpose::Run, matches);
@@ -205,6 +210,9 @@ How to start:
       Runs the daemon. Then let your routers send NetFlow or IPFIX to UDP port 2055 of this
       machine, and look in the backend for spans named netflow.flow.
 
+  netflow2traces decode FILE.pcap
+      Prints the flow records of a capture, and what in it can't be understood.
+
   netflow2traces config print
       Shows every setting, its value, and where the value came from.
 
@@ -223,6 +231,43 @@ last traces in memory, and a traffic source that sends NetFlow v5, v9 and IPFIX 
 loopback. Prints how to fetch the traces.
 
 Settings of the daemon apply, but for those of the backend: the demo brings its own.";
+
+const DECODE: &str = "\
+Prints every flow record of a capture as a line of JSON, by the same code as the daemon, and then
+says on stderr what was read and what could not be understood. Nothing is sent anywhere.
+
+Reads classic pcap and pcapng (both also gzipped; VLAN tags, Linux cooked, raw IP and the other
+common link types; IP fragments are put together), IPFIX Files (RFC 5655), and text with the octets
+of a datagram in hexadecimal on each line. Every UDP datagram is looked at; --port narrows that.
+
+A record has the frame that it came in, who exported it, by which protocol, its start and end as
+the exporter told them (left out where it told none), and the attributes of the span that the
+daemon would make of it. Octets without a known meaning are in hexadecimal.
+
+Files are read in the order given, and templates learnt in one hold in the next: rotated captures
+belong into one command.";
+
+const DECODE_EXAMPLES: &str = "\
+Examples:
+  netflow2traces decode flows.pcap
+      Everything in the file.
+
+  netflow2traces decode flows.pcap | jq -r '[.start, .attributes[\"source.address\"]] | @tsv'
+      A table of some of it.
+
+  netflow2traces decode flows.pcap 2>&1 >/dev/null
+      Only the summary: is anything not understood?
+
+  sudo tcpdump -i any -U -w - udp port 2055 | netflow2traces decode -
+      What a router sends, as it comes.
+
+  netflow2traces decode --format otlp flows.pcap | while read -r request; do
+    curl -s -H 'Content-Type: application/json' -d \"$request\" http://localhost:4318/v1/traces
+  done
+      Sends a capture to a backend.
+
+Exit codes: 0 all was understood; 1 something was not: stderr says what and why; 2 a file can't be
+read, or the arguments can't be used.";
 
 const MORE: &str = "--help explains every setting and its flag.";
 
@@ -257,6 +302,16 @@ fn command() -> clap::Command {
         )
         .subcommand(
             subcommand(
+                "decode",
+                "Prints the flow records of a capture as JSON, and what can't be understood",
+            )
+            .long_about(DECODE)
+            .after_long_help(DECODE_EXAMPLES)
+            .after_help("--help has examples.")
+            .args(decode_flags()),
+        )
+        .subcommand(
+            subcommand(
                 "config",
                 "Checks or shows the configuration, without starting anything",
             )
@@ -288,6 +343,57 @@ fn demo_flags() -> [Arg; 2] {
             "TCP port on loopback to fetch traces from [default: {DEMO_HTTP_PORT}]"
         ));
     [no_traffic, http_port]
+}
+
+fn decode_flags() -> [Arg; 4] {
+    let files = Arg::new("FILE")
+        .required(true)
+        .num_args(1..)
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("pcap, pcapng, gzip of them, IPFIX File, or hexadecimal text; - for stdin");
+    let format = Arg::new("format")
+        .long("format")
+        .value_name("FORMAT")
+        .value_parser(clap::value_parser!(decode::Format))
+        .default_value("json")
+        .help("What a line is");
+    let attributes = Arg::new("attributes")
+        .long("attributes")
+        .value_name("LEVEL")
+        .value_parser(["minimal", "standard", "all"])
+        .default_value("all")
+        .help("How many attributes a record has, as NETFLOW_ATTRIBUTES of the daemon");
+    let port = Arg::new("port")
+        .long("port")
+        .value_name("PORT")
+        .value_parser(clap::value_parser!(u16))
+        .value_delimiter(',')
+        .action(ArgAction::Append)
+        .help("Look only at UDP datagrams to these ports [default: at all]");
+    [files, format, attributes, port]
+}
+
+fn decode_options(matches: &ArgMatches) -> decode::Options {
+    let level = matches.get_one::<String>("attributes").map(String::as_str);
+    let level = [AttributeLevel::Minimal, AttributeLevel::Standard]
+        .into_iter()
+        .find(|known| Some(known.as_str()) == level);
+    decode::Options {
+        files: matches
+            .get_many("FILE")
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
+        format: matches.get_one("format").copied().unwrap_or_default(),
+        attributes: level.unwrap_or(AttributeLevel::All),
+        ports: matches
+            .get_many("port")
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect(),
+    }
 }
 
 fn subcommand(name: &'static str, about: &'static str) -> clap::Command {

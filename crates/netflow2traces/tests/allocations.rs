@@ -95,13 +95,13 @@ fn warm_allocations(level: AttributeLevel, datagrams: &[Vec<u8>]) -> usize {
         }
     }
     let last = datagrams.last().expect("one");
-    let flows = translator.counters().flow_spans.get();
+    let flows = translator.counters().flow_spans.value();
     let allocations = allocations(|| {
         for _ in 0..200 {
             send(&mut translator, last, 1, now);
         }
     });
-    assert!(translator.counters().flow_spans.get() >= flows + 200);
+    assert!(translator.counters().flow_spans.value() >= flows + 200);
     allocations
 }
 

@@ -40,37 +40,15 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    let all = cases.len();
     let trials: Vec<Trial> = cases
         .into_iter()
-        .filter(|case| !expects_sflow(case))
         .map(|case| {
             Trial::test(case.name.clone(), move || {
                 flows::judge(&case).map_err(Into::into)
             })
         })
         .collect();
-    if trials.len() < all && !arguments.list {
-        println!(
-            "{} of {all} cases left out: they expect sFlow records, which are not decoded yet",
-            all - trials.len()
-        );
-    }
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Whether the records of a case are of sFlow.
-fn expects_sflow(case: &Case) -> bool {
-    let mut records = case
-        .expected
-        .records
-        .iter()
-        .chain(&case.expected.optional_records);
-    records.any(|record| {
-        record
-            .get("version")
-            .is_some_and(|version| version == "sflow5")
-    })
 }
 
 /// Where the captures lie; a relative path starts at the workspace.

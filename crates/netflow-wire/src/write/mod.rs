@@ -1,4 +1,4 @@
-//! Builds NetFlow v1, v5, v7, v9 and IPFIX messages: values in, the octets of one datagram out.
+//! Builds NetFlow v1, v5, v7, v9, IPFIX and sFlow messages: values in, the octets of one datagram out.
 //!
 //! Nothing here reads a clock, keeps a sequence number or knows the decoder: times and numbers are
 //! the caller's, so that a test can say anything. What is built is well-formed unless the caller
@@ -25,6 +25,7 @@
 mod fixed;
 mod message;
 mod record;
+mod sflow;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ pub use fixed::{
 };
 pub use message::{Field, IpfixHeader, MessageWriter, SetWriter, V9Header, VARIABLE_LENGTH};
 pub use record::{ListSemantic, MultiList, Record};
+pub use sflow::{SflowHeader, SflowRecords, SflowSample, SflowWriter};
 
 /// Why a message can't be built. The first mistake is the one reported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

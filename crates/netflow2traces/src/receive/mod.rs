@@ -32,7 +32,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use otlp_wire::UnixNanos;
 use socket2::Socket;
 
-pub use self::counters::{Counter, WorkerCounters};
+pub use self::counters::WorkerCounters;
 pub use self::error::BindError;
 pub use self::opening::Opening;
 use self::socket::BoundSocket;

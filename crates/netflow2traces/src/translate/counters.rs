@@ -1,31 +1,6 @@
 //! What stage 2 counts. Each worker has its own; only its thread writes, anyone reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A counter with one writer.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds without a locked instruction: there is one writer.
-    #[inline]
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(n),
-            Ordering::Relaxed,
-        );
-    }
-
-    pub(crate) fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
-    /// The value now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::observe::counter::Counter;
 
 macro_rules! counters {
     ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
@@ -39,7 +14,7 @@ macro_rules! counters {
         impl $name {
             /// Every counter by its name.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($field), self.$field.get()),)*].into_iter()
+                [$((stringify!($field), self.$field.value()),)*].into_iter()
             }
         }
     };
@@ -50,14 +25,16 @@ counters! {
     TranslateCounters {
         /// Datagrams whose header was understood.
         datagrams_decoded,
+        /// Of these, those of sFlow.
+        datagrams_sflow,
         /// Datagrams shorter than their header.
         datagrams_truncated,
         /// Datagrams of a version that nobody knows.
         datagrams_unknown_version,
-        /// sFlow datagrams.
-        datagrams_sflow,
         /// IPFIX messages whose length is less than their header's.
         datagrams_bad_length,
+        /// sFlow datagrams whose agent has an address of an unknown type.
+        datagrams_bad_agent,
         /// Flow spans written.
         flow_spans,
         /// Work spans written: `netflow.export`, `netflow.parse_packet`, `netflow.process_flows`.
@@ -92,6 +69,20 @@ counters! {
         sets_empty_record,
         /// A record that goes past its Set.
         sets_truncated_record,
+        /// Flow samples of sFlow, each a flow record; expanded ones and discarded packets are among them.
+        flow_samples,
+        /// Counter samples of sFlow.
+        counter_samples,
+        /// Samples of sFlow that nobody or only a vendor knows.
+        samples_unknown,
+        /// Samples of sFlow that go past their datagram; none can follow.
+        samples_truncated,
+        /// Samples of sFlow whose fields go past their own length.
+        samples_malformed,
+        /// Records of flow samples that go past their sample; none can follow. What was read before is shown.
+        sample_records_truncated,
+        /// Records of flow samples whose fields go past their own length; the others are shown.
+        sample_records_malformed,
         /// Templates not known before.
         templates_learnt,
         /// Templates sent again.
@@ -100,6 +91,10 @@ counters! {
         templates_replaced,
         /// Templates forgotten for their age.
         templates_expired,
+        /// Templates that made room for others of their exporter.
+        templates_evicted,
+        /// Names, samplers and domains of options data that were not taken in because there is no room.
+        options_refused,
         /// Withdrawals, which are ignored on UDP.
         withdrawals_ignored,
         /// Flows missing by the sequence numbers of v5 and v7.
@@ -108,12 +103,16 @@ counters! {
         lost_messages,
         /// Data Records missing by the sequence numbers of IPFIX.
         lost_records,
+        /// Datagrams missing by the sequence numbers of sFlow.
+        lost_datagrams,
         /// Flows of overtaken v5 and v7 datagrams: counted as lost before they came.
         late_flows,
         /// Overtaken v9 messages.
         late_messages,
         /// Data Records of overtaken IPFIX messages.
         late_records,
+        /// Overtaken sFlow datagrams.
+        late_datagrams,
         /// Exporters that began their sequence anew.
         exporter_restarts,
         /// Exporters known, a gauge.
@@ -131,9 +130,9 @@ impl TranslateCounters {
     /// Datagrams that could not be used, by any reason.
     #[must_use]
     pub fn datagrams_rejected(&self) -> u64 {
-        self.datagrams_truncated.get()
-            + self.datagrams_unknown_version.get()
-            + self.datagrams_sflow.get()
-            + self.datagrams_bad_length.get()
+        self.datagrams_truncated.value()
+            + self.datagrams_unknown_version.value()
+            + self.datagrams_bad_length.value()
+            + self.datagrams_bad_agent.value()
     }
 }

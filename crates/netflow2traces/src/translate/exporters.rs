@@ -12,6 +12,7 @@ use netflow_wire::{Decoder, Version};
 use otlp_wire::{ResourceFront, UnixNanos};
 
 use super::batch::Membership;
+use super::concerns::Concerns;
 use super::knowledge::ExporterKnowledge;
 use super::plan::SpanPlan;
 use super::sequence::Sequence;
@@ -54,8 +55,7 @@ pub(crate) struct Exporter {
     pub(crate) sampling: Option<u64>,
     /// When its last malformed datagram was shown as a span.
     pub(crate) error_shown: Option<Instant>,
-    /// It was said in the log that it is waited for.
-    pub(crate) waiting_said: bool,
+    pub(crate) concerns: Concerns,
     recompiled: Option<Instant>,
     last_seen: Instant,
     /// Something it sent was decodable.
@@ -96,7 +96,8 @@ impl Exporter {
 
 /// What makes a new exporter's state.
 pub(crate) trait NewExporter {
-    fn front(&self, address: &str) -> ResourceFront;
+    /// `agent` is the device that sampled, where its exporter is another.
+    fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront;
     fn sampling(&self, address: IpAddr) -> Option<u64>;
 }
 
@@ -147,12 +148,12 @@ impl ExporterTable {
                 decoder: Decoder::default(),
                 knowledge: ExporterKnowledge::default(),
                 sequences: HashMap::default(),
-                front: Arc::new(new.front(&text)),
+                front: Arc::new(new.front(&text, None)),
                 address: text,
                 member: Membership::default(),
                 sampling: new.sampling(address),
                 error_shown: None,
-                waiting_said: false,
+                concerns: Concerns::default(),
                 recompiled: None,
                 last_seen: now,
                 proven: false,
@@ -235,7 +236,7 @@ mod tests {
     struct Plain;
 
     impl NewExporter for Plain {
-        fn front(&self, _: &str) -> ResourceFront {
+        fn front(&self, _: &str, _: Option<&str>) -> ResourceFront {
             ResourceFront::new([], "scope", "1")
         }
 

@@ -184,6 +184,11 @@ impl ExporterKnowledge {
         }
     }
 
+    /// Entries that found no room, since the start.
+    pub(crate) fn refused(&self) -> u64 {
+        self.any.room.refused
+    }
+
     /// Lets `learn` write down what was told in `domain`.
     pub(crate) fn learn(&mut self, domain: u32, learn: impl Fn(&mut Knowledge)) {
         let mut tell = |known: &mut Knowledge| {

@@ -6,10 +6,12 @@
 
 mod attributes;
 mod batch;
+mod concerns;
 mod counters;
 mod debug_log;
 mod elements;
 mod exporters;
+mod frame;
 mod ids;
 mod knowledge;
 mod options;
@@ -18,6 +20,7 @@ mod protocols;
 pub mod reference;
 mod sampling;
 mod sequence;
+mod sflow;
 mod span;
 mod times;
 mod trace;
@@ -28,9 +31,9 @@ use std::net::SocketAddr;
 
 use otlp_wire::UnixNanos;
 
-pub use counters::{Counter, TranslateCounters};
+pub use counters::TranslateCounters;
 pub use ids::Ids;
-pub use translator::Translator;
+pub use translator::{Translator, WaitingSet};
 
 /// A UDP datagram as it was received.
 #[derive(Clone, Copy, Debug)]

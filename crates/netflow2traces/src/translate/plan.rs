@@ -10,6 +10,7 @@ use otlp_wire::{Key, SpanFront, SpanKind};
 
 use super::attributes::{ATTRIBUTES, Attribute, Form, Pick, Source};
 use super::elements::{self, ElementStep, ElementTypes};
+use super::frame::FramePlan;
 use super::options::OptionsPlan;
 use super::sampling::RecordSampling;
 use super::times::TimePlan;
@@ -103,6 +104,8 @@ pub(crate) struct SpanPlan {
     pub(crate) ops: Box<[Op]>,
     /// Level `all`: what no op shows.
     pub(crate) elements: Box<[ElementStep]>,
+    /// What a section of a packet in the record adds.
+    pub(crate) frame: Option<FramePlan>,
     pub(crate) choices: Box<[Choice]>,
     pub(crate) times: TimePlan,
     pub(crate) family: FamilyPlan,
@@ -181,6 +184,7 @@ impl SpanPlan {
             .expect("fits the front's room");
         Self {
             front,
+            frame: FramePlan::new(template, level, &ops),
             ops: ops.into(),
             elements,
             times,

@@ -1,8 +1,12 @@
 //! Loss by sequence numbers, each version in its own unit, tolerant of reordering, aware of restarts.
 //!
-//! v5 and v7 count flows, v9 export packets (RFC 3954, section 5.1), IPFIX Data Records (RFC 7011, section 3.1).
+//! v5 and v7 count flows, v9 export packets (RFC 3954, section 5.1), IPFIX Data Records (RFC 7011, section 3.1),
+//! sFlow datagrams of a sub-agent.
 
 use netflow_wire::{Header, Version};
+
+use super::counters::TranslateCounters;
+use crate::observe::counter::Counter;
 
 /// A jump further than this isn't loss but another count: a restart, or a forged datagram.
 const MAX_GAP: u32 = 1 << 20;
@@ -22,6 +26,33 @@ pub(crate) enum Verdict {
     Restarted,
 }
 
+impl Verdict {
+    /// Counts what is missing, or has come late, in units of the version's own.
+    pub(crate) fn count(
+        self,
+        counters: &TranslateCounters,
+        lost: &Counter,
+        late: &Counter,
+        units: Option<u32>,
+    ) -> Option<u64> {
+        match self {
+            Self::Fine => None,
+            Self::Lost(units) => {
+                lost.add(units);
+                Some(units)
+            }
+            Self::Late => {
+                late.add(u64::from(units.unwrap_or(0)));
+                None
+            }
+            Self::Restarted => {
+                counters.exporter_restarts.add(1);
+                None
+            }
+        }
+    }
+}
+
 /// The count of one Transport Session and Observation Domain.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sequence {
@@ -33,18 +64,23 @@ pub(crate) struct Sequence {
 impl Sequence {
     /// Judges a message before its records are read.
     pub(crate) fn judge(&mut self, header: &Header) -> Verdict {
-        let Some(sequence) = header.sequence else {
-            return Verdict::Fine;
-        };
+        match header.sequence {
+            Some(sequence) => self.judge_number(sequence, header.sys_uptime_ms),
+            None => Verdict::Fine,
+        }
+    }
+
+    /// Judges a sequence number and the uptime told with it.
+    pub(crate) fn judge_number(&mut self, sequence: u32, uptime_ms: Option<u32>) -> Verdict {
         // A wrap of sysUptime (49.7 days) goes from the top to the bottom; a restart from anywhere.
-        let restarted = match (self.uptime_ms, header.sys_uptime_ms) {
+        let restarted = match (self.uptime_ms, uptime_ms) {
             (Some(before), Some(uptime)) => {
                 let back = before.wrapping_sub(uptime);
                 (60_000..=u32::MAX / 2).contains(&back)
             }
             _ => false,
         };
-        self.uptime_ms = header.sys_uptime_ms;
+        self.uptime_ms = uptime_ms;
         let Some(expected) = self.expected else {
             return Verdict::Fine;
         };
@@ -73,8 +109,13 @@ impl Sequence {
             return;
         };
         if verdict != Verdict::Late {
-            self.expected = units.map(|units| sequence.wrapping_add(units));
+            self.expect(units.map(|units| sequence.wrapping_add(units)));
         }
+    }
+
+    /// The number of the next message; `None`: unknown.
+    pub(crate) fn expect(&mut self, sequence: Option<u32>) {
+        self.expected = sequence;
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct SetContext<'a> {
     pub(crate) lists: Lists<'a>,
     /// Counts are multiplied by the sampling interval.
     pub(crate) scale: bool,
+    /// The times that were told are attributes, even if the span has the same.
+    pub(crate) tells_times: bool,
 }
 
 /// Keys of attributes that aren't of one element.
@@ -115,6 +117,9 @@ pub(crate) fn write_flow(
     for op in &plan.ops {
         record.write(op, family, factor, writer);
     }
+    if let Some(frame) = &plan.frame {
+        frame.write(|field| record.field(field), factor, writer);
+    }
     if !plan.elements.is_empty() {
         let is_told = |choices: Choices, field: u16| {
             let told = record.by_family(choices, family);
@@ -137,7 +142,9 @@ pub(crate) fn write_flow(
     if factor.is_some() {
         writer.boolean(&KEYS.sampling_scaled, true);
     }
-    if times.suspect || start != times.start || end != times.end {
+    if context.tells_times {
+        write_only_told_times(&times, writer);
+    } else if times.suspect || start != times.start || end != times.end {
         write_told_times(&times, writer);
     }
     match writer.end(Status::Ok) {
@@ -178,6 +185,20 @@ fn write_told_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
         writer.unsigned(&KEYS.start, start.0);
     }
     if let Some(end) = own(times.told_end, times.end) {
+        writer.unsigned(&KEYS.end, end.0);
+    }
+    if times.suspect {
+        writer.boolean(&KEYS.suspect, true);
+    }
+}
+
+/// For whoever must not take a usable time for one that was told.
+#[cold]
+fn write_only_told_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
+    if let Some(start) = times.told_start {
+        writer.unsigned(&KEYS.start, start.0);
+    }
+    if let Some(end) = times.told_end {
         writer.unsigned(&KEYS.end, end.0);
     }
     if times.suspect {
@@ -443,7 +464,7 @@ impl<'a> Record<'a> {
 }
 
 /// Text as an exporter sent it: without the zeros that fill it up, invalid UTF-8 replaced.
-fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
+pub(crate) fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
     let end = octets
         .iter()
         .position(|octet| *octet == 0)

@@ -183,7 +183,7 @@ impl TimePlan {
                 }
                 (Some(start), None, None) => {
                     let end = event.unwrap_or(start);
-                    return judged(Some(start), None, start, end, export, false);
+                    return judged(Some(start), event, start, end, export, false);
                 }
                 (None, Some(end), None) => {
                     return judged(None, Some(end), end, end, export, false);
@@ -192,7 +192,7 @@ impl TimePlan {
                     // Without any time it is the message's; 21 or 22 without a base can't be told.
                     let underivable = start.is_some() || end.is_some();
                     let at = event.unwrap_or(export);
-                    return judged(None, None, at, at, export, underivable && event.is_none());
+                    return judged(event, event, at, at, export, underivable && event.is_none());
                 }
                 _ => {}
             }

@@ -1,6 +1,6 @@
 //! The trace of a datagram: its identifiers, and the three spans of the work around the flows.
 
-use netflow_wire::Header;
+use netflow_wire::{Header, sflow};
 use otlp_wire::{
     Key, SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId, UnixNanos,
 };
@@ -46,12 +46,43 @@ fn keeps(sampler: TraceSampler, id: TraceId) -> bool {
     }
 }
 
+/// What a datagram says of itself, of whichever protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    version: (&'static Key, u32),
+    sequence: Option<u32>,
+    domain: u32,
+    uptime_ms: Option<u32>,
+}
+
+impl From<&Header> for Said {
+    fn from(header: &Header) -> Self {
+        Self {
+            version: (&VERSION, u32::from(header.version.number())),
+            sequence: header.sequence,
+            domain: header.observation_domain,
+            uptime_ms: header.sys_uptime_ms,
+        }
+    }
+}
+
+impl From<&sflow::Header> for Said {
+    fn from(header: &sflow::Header) -> Self {
+        Self {
+            version: (&SFLOW_VERSION, sflow::VERSION),
+            sequence: Some(header.sequence),
+            domain: header.sub_agent,
+            uptime_ms: Some(header.uptime_ms),
+        }
+    }
+}
+
 /// What the work spans say.
 pub(crate) struct Work<'a> {
     pub(crate) trace: &'a Trace,
     pub(crate) exporter: &'a str,
     pub(crate) arrival: &'a Arrival,
-    pub(crate) header: &'a Header,
+    pub(crate) said: Said,
     /// Processing began, flows began, all was done.
     pub(crate) times: [UnixNanos; 3],
     pub(crate) flows: u32,
@@ -76,6 +107,7 @@ pub(crate) const WORK_SPANS: u32 = 3;
 static ADDRESS: Key = Key::literal("netflow.exporter.address");
 static PORT: Key = Key::literal("netflow.exporter.port");
 static VERSION: Key = Key::literal("netflow.version");
+static SFLOW_VERSION: Key = Key::literal("sflow.version");
 static SIZE: Key = Key::literal("netflow.packet.size_bytes");
 static FLOWS: Key = Key::literal("netflow.flow.count");
 static SEQUENCE: Key = Key::literal("netflow.sequence");
@@ -115,11 +147,11 @@ impl WorkSpans {
         writer.unsigned(&PORT, u64::from(work.arrival.port));
         self.describe(work, writer);
         writer.unsigned(&FLOWS, u64::from(work.flows));
-        if let Some(sequence) = work.header.sequence {
+        if let Some(sequence) = work.said.sequence {
             writer.unsigned(&SEQUENCE, u64::from(sequence));
         }
-        writer.unsigned(&DOMAIN, u64::from(work.header.observation_domain));
-        if let Some(uptime) = work.header.sys_uptime_ms {
+        writer.unsigned(&DOMAIN, u64::from(work.said.domain));
+        if let Some(uptime) = work.said.uptime_ms {
             writer.unsigned(&UPTIME, u64::from(uptime));
         }
         if let Some(lost) = work.lost {
@@ -145,7 +177,8 @@ impl WorkSpans {
     }
 
     fn describe(&self, work: &Work<'_>, writer: &mut SpanWriter<'_>) {
-        writer.unsigned(&VERSION, u64::from(work.header.version.number()));
+        let (key, version) = work.said.version;
+        writer.unsigned(key, u64::from(version));
         writer.unsigned(&SIZE, work.arrival.octets as u64);
     }
 

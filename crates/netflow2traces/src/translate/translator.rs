@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netflow_wire::{Decoder, Event, Header, Limits, Message, MessageError, Template, Version};
+use netflow_wire::sflow::{self, DatagramError};
+use netflow_wire::{
+    Decoder, Event, Header, Limits, Message, MessageError, Template, TemplateKey, Version,
+};
 use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
 use tracing::info;
 
@@ -17,9 +20,11 @@ use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKe
 use super::ids::Ids;
 use super::plan::SpanPlan;
 use super::sequence::{Verdict, units};
-use super::trace::{Trace, WORK_SPANS, Work, WorkSpans};
+use super::sflow::{Sender, Sflow};
+use super::trace::{Said, Trace, WORK_SPANS, Work, WorkSpans};
 use super::visit::{Outcome, Visit, Writing};
 use crate::config;
+use crate::observe::counter::Counter;
 
 /// How often templates, waiting Sets and exporters are looked through for what is too old.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -30,6 +35,12 @@ const ERROR_SPAN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_HELD_OCTETS: usize = 64 << 20;
 /// The resource attribute that tells exporters apart.
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
+/// And the one that tells the sFlow agents behind one address apart.
+const EXPORTER_AGENT: &str = "netflow.exporter.agent";
+/// Sets of one exporter that may wait when a capture is read.
+const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
+/// Their octets.
+const MAX_HELD_OCTETS_OF_CAPTURE: usize = 4 * 1024 * 1024;
 /// The longest text of an address.
 const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 
@@ -43,11 +54,45 @@ pub struct Translator<C> {
     /// Octets of Sets that wait; what evicted exporters held is taken off at the next sweep.
     held_octets: usize,
     exporters: ExporterTable,
+    sflow: Sflow,
     work_spans: WorkSpans,
     fixed: [FixedVersion; 3],
     next_sweep: Option<Instant>,
     /// When a malformed datagram of a source not known was last shown as a span.
     stranger_shown: Option<Instant>,
+}
+
+/// Why nothing of a datagram can be used.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(transparent)]
+enum Unusable {
+    Message(#[from] MessageError),
+    Sflow(#[from] DatagramError),
+}
+
+impl Unusable {
+    fn counter(self, counters: &TranslateCounters) -> &Counter {
+        match self {
+            Self::Message(MessageError::UnknownVersion { .. })
+            | Self::Sflow(DatagramError::UnknownVersion { .. }) => {
+                &counters.datagrams_unknown_version
+            }
+            Self::Message(MessageError::BadLength { .. }) => &counters.datagrams_bad_length,
+            Self::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
+            _ => &counters.datagrams_truncated,
+        }
+    }
+}
+
+/// A Set whose template has not come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WaitingSet<'a> {
+    /// The exporter's address.
+    pub exporter: &'a str,
+    /// The template it waits for.
+    pub key: TemplateKey,
+    /// Of its records.
+    pub octets: usize,
 }
 
 /// v1, v5 or v7.
@@ -59,14 +104,15 @@ struct FixedVersion {
 }
 
 impl NewExporter for config::Translate {
-    fn front(&self, address: &str) -> ResourceFront {
+    fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront {
         let attributes = self
             .resource
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()));
         let attributes = attributes
-            .filter(|(key, _)| *key != EXPORTER_ADDRESS)
+            .filter(|(key, _)| *key != EXPORTER_ADDRESS && *key != EXPORTER_AGENT)
             .chain([(EXPORTER_ADDRESS, address)])
+            .chain(agent.map(|agent| (EXPORTER_AGENT, agent)))
             .map(|(key, value)| (key, Value::Text(value)));
         ResourceFront::new(attributes, "netflow2traces", env!("CARGO_PKG_VERSION"))
     }
@@ -99,7 +145,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             config.batch_max_octets,
             config.batch_max_spans,
             config.batch_delay,
-            config.front(MAX_ADDRESS).max_len(),
+            config.front(MAX_ADDRESS, Some(MAX_ADDRESS)).max_len(),
             Arc::clone(&counters),
         );
         let limits = Limits {
@@ -115,6 +161,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             limits,
             held_octets: 0,
             exporters: ExporterTable::new(config.max_exporters),
+            sflow: Sflow::new(),
             work_spans: WorkSpans::new(),
             fixed,
             next_sweep: None,
@@ -125,11 +172,25 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters,
                 batches,
                 ids,
+                tells_times: false,
                 debug_log: DebugLog::default(),
                 locations: Vec::new(),
                 value: Vec::new(),
             },
         }
+    }
+
+    /// Fits it to captures, where no time passes but the capture's: templates are never too old, more Sets wait
+    /// for theirs, and every span has the times that its exporter told as `netflow.flow.start_unix_nano` and
+    /// `end_unix_nano`, or lacks them where none was told.
+    #[must_use]
+    pub fn for_captures(mut self) -> Self {
+        self.limits.template_lifetime = Duration::MAX;
+        self.limits.max_held_sets = MAX_HELD_SETS_OF_CAPTURE;
+        self.limits.max_held_octets = MAX_HELD_OCTETS_OF_CAPTURE;
+        self.limits.max_held_age = Duration::MAX;
+        self.writing.tells_times = true;
+        self
     }
 
     /// What it counts; to be read from any thread.
@@ -150,7 +211,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let address = datagram.source.ip();
         let message = match Message::parse(datagram.octets) {
             Ok(message) => message,
-            Err(error) => return self.malformed(address, arrival, error, now),
+            Err(MessageError::Sflow) => {
+                return self.on_sflow(datagram.octets, address, arrival, began, now);
+            }
+            Err(error) => return self.malformed(address, arrival, error.into(), now),
         };
         let header = &message.header;
         self.writing.counters.datagrams_decoded.add(1);
@@ -170,6 +234,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             &self.limits_without_holding
         };
         let (_, held_before) = exporter.decoder.waiting();
+        let evicted_before = exporter.decoder.templates().evicted();
+        let refused_before = exporter.knowledge.refused();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
         let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
         match self
@@ -221,9 +287,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 now,
             );
         }
-        if outcome.waiting > 0 && !exporter.waiting_said {
-            exporter.waiting_said = true;
-            info!(exporter = %address, "data came before its template and waits for it");
+        let concerns = &mut exporter.concerns;
+        if outcome.waiting > 0 {
+            concerns.waiting(&exporter.address);
+        }
+        concerns.clock(&exporter.address, header.export_time, arrival.received_at);
+        if let Some(units) = lost {
+            concerns.lost(header.version, units);
         }
 
         exporter.recompile(self.writing.config.attributes, now);
@@ -244,28 +314,62 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             };
             write_work(&mut self.writing, &self.work_spans, exporter, &late, now);
         }
+        let counters = &self.writing.counters;
+        let evicted = exporter.decoder.templates().evicted() - evicted_before;
+        counters.templates_evicted.add(evicted);
+        let refused = exporter.knowledge.refused() - refused_before;
+        counters.options_refused.add(refused);
         let (_, held_after) = exporter.decoder.waiting();
         self.held_octets = (self.held_octets + held_after).saturating_sub(held_before);
         if outcome.is_decodable() && !exporter.is_proven() {
-            self.exporters.prove(address);
-            let counters = &self.writing.counters;
-            counters.exporters_evicted.set(self.exporters.evicted());
-            counters.exporters.set(self.exporters.len() as u64);
+            self.prove(address);
             info!(exporter = %address, version = header.version.number(), "exporter appeared");
         }
     }
 
+    /// Takes a datagram of sFlow.
+    fn on_sflow(
+        &mut self,
+        octets: &[u8],
+        address: IpAddr,
+        arrival: Arrival,
+        began: UnixNanos,
+        now: Instant,
+    ) {
+        let datagram = match sflow::Datagram::parse(octets) {
+            Ok(datagram) => datagram,
+            Err(error) => return self.malformed(address, arrival, error.into(), now),
+        };
+        let exporter = self.exporters.entry(address, now, &self.writing.config);
+        let sender = Sender {
+            address,
+            text: &exporter.address,
+            sampling: exporter.sampling,
+            arrival,
+            began,
+            now,
+        };
+        let is_decodable = self
+            .sflow
+            .read(&datagram, &sender, &self.work_spans, &mut self.writing);
+        if is_decodable && !exporter.is_proven() {
+            self.prove(address);
+            info!(exporter = %address, version = "sflow5", "exporter appeared");
+        }
+    }
+
+    fn prove(&mut self, address: IpAddr) {
+        self.exporters.prove(address);
+        let counters = &self.writing.counters;
+        counters.exporters_evicted.set(self.exporters.evicted());
+        counters.exporters.set(self.exporters.len() as u64);
+    }
+
     /// Counts a datagram that can't be used, and shows it as a span, but not too often.
     #[cold]
-    fn malformed(&mut self, address: IpAddr, arrival: Arrival, error: MessageError, now: Instant) {
+    fn malformed(&mut self, address: IpAddr, arrival: Arrival, error: Unusable, now: Instant) {
         let counters = &self.writing.counters;
-        match error {
-            MessageError::UnknownVersion { .. } => &counters.datagrams_unknown_version,
-            MessageError::Sflow => &counters.datagrams_sflow,
-            MessageError::BadLength { .. } => &counters.datagrams_bad_length,
-            _ => &counters.datagrams_truncated,
-        }
-        .add(1);
+        error.counter(counters).add(1);
         if debug_log::is_on() {
             let log = &mut self.writing.debug_log;
             log.rejected(address, &arrival, &error, now);
@@ -291,7 +395,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             Some(exporter) => (&mut exporter.member, &exporter.front),
             None => {
                 passing = Membership::default();
-                strange = Arc::new(writing.config.front(&text));
+                strange = Arc::new(writing.config.front(&text, None));
                 (&mut passing, &strange)
             }
         };
@@ -334,6 +438,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 }
             });
             counters.templates_expired.add(templates as u64);
+            exporter.concerns.say_loss(&exporter.address, now);
         }
         self.exporters.expire(now, self.limits.template_lifetime);
         self.held_octets = self
@@ -341,8 +446,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .iter()
             .map(|exporter| exporter.decoder.waiting().1)
             .sum();
+        self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
-        counters.exporters_evicted.set(self.exporters.evicted());
         counters.exporters_evicted.set(self.exporters.evicted());
     }
 
@@ -360,6 +465,17 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .iter()
             .map(|exporter| exporter.decoder.waiting().0)
             .sum()
+    }
+
+    /// The Sets that wait for their template now: by exporter, oldest first.
+    pub fn waiting_sets(&self) -> impl Iterator<Item = WaitingSet<'_>> {
+        self.exporters.iter().flat_map(|exporter| {
+            exporter.decoder.held().map(|set| WaitingSet {
+                exporter: &exporter.address,
+                key: set.key,
+                octets: set.body.len(),
+            })
+        })
     }
 
     /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it.
@@ -414,7 +530,7 @@ fn write_work<C: Fn() -> UnixNanos>(
         trace: message.trace,
         exporter: &exporter.address,
         arrival: message.arrival,
-        header: message.header,
+        said: Said::from(message.header),
         times: [message.began, outcome.flows_began.unwrap_or(done), done],
         flows: outcome.flows,
         templates: outcome.templates,
@@ -455,19 +571,5 @@ fn count_loss(
         Version::Ipfix => (&counters.lost_records, &counters.late_records),
         _ => (&counters.lost_flows, &counters.late_flows),
     };
-    match verdict {
-        Verdict::Fine => None,
-        Verdict::Lost(units) => {
-            lost.add(units);
-            Some(units)
-        }
-        Verdict::Late => {
-            late.add(u64::from(units.unwrap_or(0)));
-            None
-        }
-        Verdict::Restarted => {
-            counters.exporter_restarts.add(1);
-            None
-        }
-    }
+    verdict.count(counters, lost, late, units)
 }

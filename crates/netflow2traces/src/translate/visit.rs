@@ -31,6 +31,8 @@ pub(crate) struct Writing<C> {
     pub(crate) counters: Arc<TranslateCounters>,
     pub(crate) batches: Batches,
     pub(crate) ids: Ids,
+    /// Each span says which times its exporter told, and no others.
+    pub(crate) tells_times: bool,
     pub(crate) debug_log: DebugLog,
     /// Scratch: fields of a record of variable length.
     pub(crate) locations: Vec<Location>,
@@ -171,6 +173,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                 types: &self.knowledge.types,
             },
             scale: self.writing.config.scale_sampled,
+            tells_times: self.writing.tells_times,
         };
         let mut suspect = 0;
         loop {

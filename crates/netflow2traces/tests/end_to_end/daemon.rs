@@ -147,9 +147,11 @@ impl Daemon {
         assert!(said, "{message}: {:#?}", self.log());
     }
 
-    /// Sends a signal by its name without `SIG`. The shell's own `kill` is everywhere.
-    pub(crate) fn signal(&self, name: &str) {
-        let command = format!("kill -s {name} {}", self.child.id());
+    /// Sends signals by their names without `SIG`, right after one another. The shell's own `kill` is
+    /// everywhere.
+    pub(crate) fn signal(&self, names: &str) {
+        let id = self.child.id();
+        let command = format!("for name in {names}; do kill -s $name {id} || exit; done");
         let status = Command::new("sh").args(["-c", &command]).status().unwrap();
         assert!(status.success(), "{command}");
     }
@@ -158,6 +160,22 @@ impl Daemon {
     pub(crate) async fn stop(self) -> Ended {
         self.signal("TERM");
         self.end().await
+    }
+
+    /// Sends a signal again and again until it has ended: one that comes right after another may be
+    /// taken for its echo.
+    pub(crate) async fn end_by(self, name: &str) -> Ended {
+        let mut changed = self.log.changed.subscribe();
+        let mut again = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tokio::select! {
+                ended = changed.wait_for(|ended| *ended) => {
+                    drop(ended.unwrap());
+                    return self.end().await;
+                }
+                _ = again.tick() => self.signal(name),
+            }
+        }
     }
 
     /// Waits until it has ended by itself, or by a signal that was sent.

@@ -90,14 +90,24 @@ async fn a_second_signal_ends_it_at_once() {
     send(daemon.address(), 1);
     daemon.signal("TERM");
     backend.wait_for_arrivals(1).await;
-    daemon.signal("TERM");
-    let ended = daemon.end().await;
+    let ended = daemon.end_by("TERM").await;
     assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
     ended.assert_totals(&[
         ("flow_spans", 90),
         ("flow_spans_accepted", 0),
         ("flow_spans_dropped", 90),
     ]);
+}
+
+#[tokio::test]
+async fn an_echo_of_the_signal_is_no_second_one() {
+    let backend = FakeBackend::grpc().start().await;
+    let daemon = held(Setup::to_grpc(&backend)).start().await;
+    send(daemon.address(), 20);
+    daemon.signal("TERM INT");
+    let ended = daemon.end().await;
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    ended.assert_totals(&[("flow_spans_accepted", 1800)]);
 }
 
 #[tokio::test]

@@ -172,6 +172,13 @@ pub(crate) fn acceptance(record: &Record) -> Acceptance {
                 .or_insert_with(|| Accepted::these(vec![canonical(field, value)]));
         }
     }
+    if record
+        .get("version")
+        .is_some_and(|version| version == "sflow5")
+    {
+        accept_sflow(record, &mut accepted);
+        return accepted;
+    }
     for (field, others) in INSTEAD {
         let values: Vec<Value> = others
             .iter()
@@ -208,6 +215,56 @@ pub(crate) fn acceptance(record: &Record) -> Acceptance {
         accepted.remove("ip_version");
     }
     accepted
+}
+
+/// The interface number that stands for the device itself.
+const INTERNAL_INTERFACE: u64 = 0x3fff_ffff;
+
+/// What an sFlow sample may be shown as: its length by any of its records, with or without the frame's
+/// check sequence; an interface only where its format is an index; the AS of a source that has none as that of
+/// its router or peer.
+fn accept_sflow(record: &Record, accepted: &mut Acceptance) {
+    let number = |field: &str| record.get(field).and_then(Value::as_u64);
+    accepted.insert("version".to_owned(), Accepted::these(vec![5.into()]));
+    let lengths: Vec<u64> = ["bytes", "bytes_ip", "ethernet_length"]
+        .into_iter()
+        .filter_map(number)
+        .collect();
+    if !lengths.is_empty() {
+        let without_check = lengths.iter().map(|length| length.saturating_sub(4));
+        let values = lengths.iter().copied().chain(without_check);
+        let values = values.map(Value::from).collect();
+        accepted.insert("bytes".to_owned(), Accepted::these(values));
+    }
+    for (field, format) in [
+        ("input_if", "input_if_format"),
+        ("output_if", "output_if_format"),
+    ] {
+        let (format, value) = (number(format).unwrap_or(0), number(field).unwrap_or(0));
+        if format != 0 || value == INTERNAL_INTERFACE {
+            let accepted_interface = Accepted {
+                values: vec![value.into(), (format << 30 | value).into(), 0.into()],
+                absent: true,
+            };
+            accepted.insert(field.to_owned(), accepted_interface);
+        }
+    }
+    let sources = ["src_as", "router_as", "src_peer_as"];
+    let values: Vec<Value> = sources
+        .into_iter()
+        .filter_map(number)
+        .map(Value::from)
+        .collect();
+    if !values.is_empty() {
+        let absent = values.len() < sources.len();
+        accepted.insert("src_as".to_owned(), Accepted { values, absent });
+    }
+    if let Some(vlan) = record.get("ext_src_vlan") {
+        let entry = accepted
+            .entry("vlan".to_owned())
+            .or_insert_with(|| Accepted::these(Vec::new()));
+        entry.values.push(vlan.clone());
+    }
 }
 
 /// Addresses in one spelling, without the unspecified ones where another is there: of two families

@@ -13,13 +13,14 @@ use serde_json::Value;
 use super::expected::canonical;
 
 /// Attributes and the fields of records that they show.
-const ATTRIBUTES: [(&str, &str); 40] = [
+const ATTRIBUTES: [(&str, &str); 41] = [
     ("source.address", "src_addr"),
     ("destination.address", "dst_addr"),
     ("source.port", "src_port"),
     ("destination.port", "dst_port"),
     ("network.protocol.number", "protocol"),
     ("netflow.version", "version"),
+    ("sflow.version", "version"),
     ("netflow.flow.bytes", "bytes"),
     ("netflow.flow.packets", "packets"),
     ("netflow.nexthop", "next_hop"),

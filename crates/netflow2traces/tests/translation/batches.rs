@@ -53,10 +53,10 @@ fn no_request_is_larger_than_asked_and_every_span_is_in_one() {
         assert_eq!(flows, (0..120).map(|round| 1 + round % 30).sum::<usize>());
         assert_eq!(ids.len(), flows + 3 * 120);
         let counters = rig.counters();
-        assert_eq!(counters.flow_spans.get(), flows as u64);
-        assert_eq!(counters.batches.get(), batches.len() as u64);
+        assert_eq!(counters.flow_spans.value(), flows as u64);
+        assert_eq!(counters.batches.value(), batches.len() as u64);
         let octets: usize = batches.iter().map(|batch| batch.octets.len()).sum();
-        assert_eq!(counters.batch_octets.get(), octets as u64);
+        assert_eq!(counters.batch_octets.value(), octets as u64);
     }
 }
 
@@ -111,14 +111,14 @@ fn a_record_too_large_for_any_request_is_counted_and_costs_no_other() {
         .map(|span| span.get("source.address"))
         .collect();
     assert_eq!(sources, ["192.0.2.1", "192.0.2.3"]);
-    assert_eq!(rig.counters().records_too_large.get(), 1);
+    assert_eq!(rig.counters().records_too_large.value(), 1);
 }
 
 #[test]
 fn records_of_traces_left_out_are_counted() {
     let mut rig = rig_with(|config| config.sampler = TraceSampler::AlwaysOff);
     assert!(rig.spans(&v5_flows(&v5_header(), 7)).is_empty());
-    assert_eq!(rig.counters().records_sampled_out.get(), 7);
+    assert_eq!(rig.counters().records_sampled_out.value(), 7);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn data_that_waited_makes_the_flows_it_would_have_made() {
     assert_eq!(late.get("source.port"), 80);
     let counters = rig.counters();
     assert_eq!(
-        (counters.sets_waited.get(), counters.sets_decoded_late.get()),
+        (counters.sets_waited.value(), counters.sets_decoded_late.value()),
         (1, 1)
     );
 }
@@ -198,7 +198,7 @@ fn malformed_datagrams_are_shown_once_a_second_and_all_counted() {
         assert_eq!(shown, 1, "round {round}");
         rig.pass(Duration::from_secs(1));
     }
-    assert_eq!(rig.counters().datagrams_truncated.get(), 1000);
+    assert_eq!(rig.counters().datagrams_truncated.value(), 1000);
     // Invented sources share one limit.
     for source in 10..200 {
         rig.take(&format!("192.0.2.{source}:1"), &[0, 99]);

@@ -56,7 +56,7 @@ fn v5_counts_flows() {
     assert_eq!(v5(&mut rig, 105, 5), Value::Null);
     assert_eq!(v5(&mut rig, 130, 5), 20);
     assert_eq!(v5(&mut rig, 135, 5), Value::Null);
-    assert_eq!(rig.counters().lost_flows.get(), 20);
+    assert_eq!(rig.counters().lost_flows.value(), 20);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn v9_counts_messages() {
     assert_eq!(v9(&mut rig, 7, 5), Value::Null);
     assert_eq!(v9(&mut rig, 8, 5), Value::Null);
     assert_eq!(v9(&mut rig, 12, 5), 3);
-    assert_eq!(rig.counters().lost_messages.get(), 3);
+    assert_eq!(rig.counters().lost_messages.value(), 3);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn ipfix_counts_records() {
     assert_eq!(ipfix(&mut rig, 1, 0, 5, 256), Value::Null);
     assert_eq!(ipfix(&mut rig, 1, 5, 2, 256), Value::Null);
     assert_eq!(ipfix(&mut rig, 1, 17, 2, 256), 10);
-    assert_eq!(rig.counters().lost_records.get(), 10);
+    assert_eq!(rig.counters().lost_records.value(), 10);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn domains_and_ports_count_apart() {
         256,
     );
     rig.take("192.0.2.1:9999", &octets);
-    assert_eq!(rig.counters().lost_records.get(), 0);
+    assert_eq!(rig.counters().lost_records.value(), 0);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn an_overtaken_message_is_late_not_lost() {
     }
     let counters = rig.counters();
     assert_eq!(
-        (counters.lost_messages.get(), counters.late_messages.get()),
+        (counters.lost_messages.value(), counters.late_messages.value()),
         (1, 1)
     );
 }
@@ -125,8 +125,8 @@ fn a_restart_is_no_loss() {
     let counters = rig.counters();
     assert_eq!(
         (
-            counters.lost_messages.get(),
-            counters.exporter_restarts.get()
+            counters.lost_messages.value(),
+            counters.exporter_restarts.value()
         ),
         (0, 1)
     );
@@ -147,5 +147,5 @@ fn numbers_wrap() {
     let mut rig = rig();
     assert_eq!(v5(&mut rig, u32::MAX - 4, 5), Value::Null);
     assert_eq!(v5(&mut rig, 0, 5), Value::Null);
-    assert_eq!(rig.counters().exporter_restarts.get(), 0);
+    assert_eq!(rig.counters().exporter_restarts.value(), 0);
 }

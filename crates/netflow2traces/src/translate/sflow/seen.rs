@@ -1,0 +1,74 @@
+//! The records of one flow sample, brought together: what the headers say goes before what the agent read.
+
+use netflow_wire::frame::Frame;
+use netflow_wire::sflow::{
+    Ethernet, FlowRecord, FlowSample, Gateway, Mpls, Nat, NatPorts, RawHeader, Router, SampleError,
+    SampledIp, Switch, TunnelHeader, TunnelVni, Url, User,
+};
+
+/// What is known of a sampled packet; of several records of one kind the first.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Seen<'a> {
+    pub(super) frame: Frame,
+    /// Octets of the frame, else of the IP packet.
+    pub(super) octets: Option<u32>,
+    pub(super) raw: Option<RawHeader<'a>>,
+    pub(super) switch: Option<Switch>,
+    pub(super) router: Option<Router>,
+    pub(super) gateway: Option<Gateway>,
+    pub(super) user: Option<User<'a>>,
+    pub(super) url: Option<Url<'a>>,
+    pub(super) mpls: Option<Mpls>,
+    pub(super) nat: Option<Nat>,
+    pub(super) nat_ports: Option<NatPorts>,
+    pub(super) tunnel: Option<TunnelHeader>,
+    pub(super) vni: Option<TunnelVni>,
+}
+
+impl<'a> Seen<'a> {
+    /// Reads a sample's records; each that can't be used is told to `bad`.
+    pub(super) fn new(flow: &FlowSample<'a>, mut bad: impl FnMut(SampleError)) -> Self {
+        let mut seen = Self::default();
+        let (mut ethernet, mut ip) = (None::<Ethernet>, None::<SampledIp>);
+        for record in flow.records() {
+            match record {
+                Ok(FlowRecord::RawHeader(record)) => _ = seen.raw.get_or_insert(record),
+                Ok(FlowRecord::Ethernet(record)) => _ = ethernet.get_or_insert(record),
+                Ok(FlowRecord::Ip(record)) => _ = ip.get_or_insert(record),
+                Ok(FlowRecord::Switch(record)) => _ = seen.switch.get_or_insert(record),
+                Ok(FlowRecord::Router(record)) => _ = seen.router.get_or_insert(record),
+                Ok(FlowRecord::Gateway(record)) => _ = seen.gateway.get_or_insert(record),
+                Ok(FlowRecord::User(record)) => _ = seen.user.get_or_insert(record),
+                Ok(FlowRecord::Url(record)) => _ = seen.url.get_or_insert(record),
+                Ok(FlowRecord::Mpls(record)) => _ = seen.mpls.get_or_insert(record),
+                Ok(FlowRecord::Nat(record)) => _ = seen.nat.get_or_insert(record),
+                Ok(FlowRecord::NatPorts(record)) => _ = seen.nat_ports.get_or_insert(record),
+                Ok(FlowRecord::Tunnel(record)) => _ = seen.tunnel.get_or_insert(record),
+                Ok(FlowRecord::Vni(record)) => _ = seen.vni.get_or_insert(record),
+                Ok(_) => {}
+                Err(error) => bad(error),
+            }
+        }
+        if let Some(raw) = &seen.raw {
+            seen.frame = raw.frame();
+        }
+        if let Some(ethernet) = &ethernet {
+            seen.frame.macs.get_or_insert(ethernet.macs);
+            if seen.frame.ethertype.is_none() {
+                seen.frame.ethertype = u16::try_from(ethernet.ethertype).ok();
+            }
+        }
+        if let Some(ip) = &ip {
+            let told = ip.packet();
+            let packet = seen.frame.packet.get_or_insert(told);
+            let transport = &mut packet.transport;
+            transport.ports = transport.ports.or(told.transport.ports);
+            transport.tcp_flags = transport.tcp_flags.or(told.transport.tcp_flags);
+        }
+        let frame = seen.raw.map(|raw| raw.frame_length);
+        seen.octets = frame
+            .or(ethernet.map(|ethernet| ethernet.length))
+            .or(ip.map(|ip| ip.length));
+        seen
+    }
+}

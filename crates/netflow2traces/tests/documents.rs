@@ -1,0 +1,91 @@
+//! What the documents name exists: settings, and files that they link to.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use netflow2traces::config::{self, Machine, Purpose, Sources, settings};
+
+/// Variables of others, and names in the text about what isn't a setting.
+const OTHERS: &[&str] = &["NETFLOW_CAPTURES", "NETFLOW_CAPTURES_REQUIRED"];
+
+#[test]
+fn settings_in_the_documents_are_settings() {
+    for (path, text) in documents() {
+        for name in variables(&text) {
+            assert!(is_known(&name), "{}: {name}", path.display());
+        }
+    }
+}
+
+#[test]
+fn links_lead_to_files() {
+    for (path, text) in documents() {
+        for link in links(&text) {
+            let file = link.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let target = path.parent().unwrap().join(file);
+            assert!(target.exists(), "{}: {link}", path.display());
+        }
+    }
+}
+
+/// Markdown at the root and below `docs`.
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut documents = Vec::new();
+    for folder in [root.clone(), root.join("docs"), root.join("docs/decisions")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                documents.push((path, text));
+            }
+        }
+    }
+    assert!(documents.len() > 5);
+    documents
+}
+
+/// Words that look like one of our variables; one that ends in `_` stands for all that begin so.
+fn variables(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
+        .filter(|word| word.starts_with("NETFLOW_") || word.starts_with("OTEL_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_known(name: &str) -> bool {
+    let mut variables = settings::ALL.iter().flat_map(|about| about.variables);
+    if OTHERS.contains(&name) {
+        return true;
+    }
+    if name.ends_with('_') {
+        return variables.any(|variable| variable.starts_with(name)) || is_refused(name);
+    }
+    variables.any(|variable| *variable == name) || is_refused(name)
+}
+
+/// Settings of later versions are refused.
+fn is_refused(name: &str) -> bool {
+    let machine = Machine {
+        cores: 1,
+        host_name: None,
+        instance_id: "an id".to_owned(),
+    };
+    let environment = [("OTEL_TRACES_EXPORTER", "none"), (name, "1")];
+    let sources = Sources::collect(vec![], &environment);
+    let refused = config::load(Purpose::Run, &sources, &machine);
+    refused.is_err_and(|mistakes| mistakes.to_string().contains(name))
+}
+
+/// Targets of `[text](target)`.
+fn links(text: &str) -> Vec<&str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .collect()
+}
