@@ -13,12 +13,14 @@ use crate::config::setting::{About, Preset, Section};
 use crate::config::{
     Environment, Flags, Loaded, Machine, Mistakes, Purpose, Sources, load, print, settings,
 };
+use crate::send;
 
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
     Run(Loaded),
     Demo(DemoOptions, Loaded),
+    Send(send::Options),
     ConfigCheck(Loaded),
     /// The table of settings, and what they amount to. The table is shown in any case.
     ConfigPrint(String, Result<Loaded, Mistakes>),
@@ -75,6 +77,9 @@ pub fn parse(
             };
             Ok(Command::Demo(options, loaded))
         }
+        Some(("send", matches)) => send::options(matches)
+            .map(Command::Send)
+            .map_err(Failure::CommandLine),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => {
                 let (sources, loaded) = load_for(Purpose::Run, matches);
@@ -205,6 +210,9 @@ How to start:
       Runs the daemon. Then let your routers send NetFlow or IPFIX to UDP port 2055 of this
       machine, and look in the backend for spans named netflow.flow.
 
+  netflow2traces send
+      Sends flow records to it, as a router does.
+
   netflow2traces config print
       Shows every setting, its value, and where the value came from.
 
@@ -255,6 +263,7 @@ fn command() -> clap::Command {
                 section != Section::Backend
             }))),
         )
+        .subcommand(send::command())
         .subcommand(
             subcommand(
                 "config",

@@ -1,10 +1,12 @@
 //! A daemon that turns flow records into OpenTelemetry spans. In the order of the data:
 
 pub mod app;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod deliver;
 pub mod demo;
 pub mod observe;
 pub mod receive;
+pub mod send;
 pub mod translate;

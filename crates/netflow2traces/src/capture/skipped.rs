@@ -1,0 +1,98 @@
+//! Counts of packets, and of those that gave no whole payload, by reason.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Why a packet gave no payload, or not a whole one.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Skipped {
+    /// Something else than UDP over IP.
+    NotUdp,
+    /// A fragment that others were waited for, and which came: no loss.
+    PartOfDatagram,
+    /// Its link type is not read.
+    UnknownLink(u16),
+    /// A header of IP or UDP doesn't hold together.
+    Malformed,
+    /// The capture stopped before the UDP payload.
+    CutHeader,
+    /// The capture holds only the beginning of the payload, which was given out.
+    Cut,
+    /// The other fragments of its datagram are not in the capture, or come too late.
+    FragmentMissing,
+    /// Fragments that contradict each other.
+    FragmentOverlap,
+    /// A fragment that is itself cut by the capture.
+    FragmentCut,
+}
+
+impl Skipped {
+    /// Something was in the packet that could not be got out.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        !matches!(self, Self::NotUdp | Self::PartOfDatagram)
+    }
+}
+
+impl fmt::Display for Skipped {
+    /// To stand behind a number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownLink(link) => {
+                return write!(f, "packets of link type {link}, which is not read");
+            }
+            Self::NotUdp => "packets of something else than UDP",
+            Self::PartOfDatagram => "fragments put together",
+            Self::Malformed => "packets with a damaged IP or UDP header",
+            Self::CutHeader => {
+                "packets that the capture cut before their payload (capture with a larger snapshot length)"
+            }
+            Self::Cut => {
+                "datagrams that the capture cut, decoded as far as they go (capture with a larger snapshot length)"
+            }
+            Self::FragmentMissing => "fragmented datagrams of which fragments are missing",
+            Self::FragmentOverlap => "fragmented datagrams whose fragments overlap",
+            Self::FragmentCut => {
+                "fragments that the capture cut (capture with a larger snapshot length)"
+            }
+        })
+    }
+}
+
+/// How often something was seen, and first where.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// Packets.
+    pub count: u64,
+    /// The frame of the first.
+    pub first_frame: u64,
+}
+
+/// What was read of a capture.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Packets, messages or lines.
+    pub packets: u64,
+    /// Payloads given out.
+    pub payloads: u64,
+    /// IP fragments among the packets.
+    pub fragments: u64,
+    skipped: BTreeMap<Skipped, Seen>,
+}
+
+impl Tally {
+    /// Packets that gave no whole payload, by reason.
+    pub fn skipped(&self) -> impl Iterator<Item = (Skipped, Seen)> {
+        self.skipped.iter().map(|(skipped, seen)| (*skipped, *seen))
+    }
+
+    pub(super) fn skip(&mut self, skipped: Skipped, frame: u64) {
+        let seen = self.skipped.entry(skipped).or_insert(Seen {
+            count: 0,
+            first_frame: frame,
+        });
+        seen.count += 1;
+        seen.first_frame = seen.first_frame.min(frame);
+    }
+}
