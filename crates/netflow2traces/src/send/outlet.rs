@@ -231,7 +231,8 @@ mod tests {
     #[test]
     fn answers_that_nobody_listens_are_counted_and_nothing_is_left_out() {
         let (receiver, address) = receiver();
-        drop(receiver);
+        // The port is taken, but only for datagrams from another.
+        receiver.connect("127.0.0.1:9").unwrap();
         let mut outlet = Outlet::open(address, None, false).unwrap();
         outlet.send(b"abc", 1, None).unwrap();
         assert_eq!(outlet.refused(), 3);
