@@ -16,6 +16,7 @@ use crate::config::{
     settings,
 };
 use crate::decode;
+use crate::send;
 
 /// What to do.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub enum Command {
     Run(Loaded),
     Demo(DemoOptions, Loaded),
     Decode(decode::Options),
+    Send(send::Options),
     ConfigCheck(Loaded),
     /// The table of settings, and what they amount to. The table is shown in any case.
     ConfigPrint(String, Result<Loaded, Mistakes>),
@@ -80,6 +82,9 @@ pub fn parse(
             Ok(Command::Demo(options, loaded))
         }
         Some(("decode", matches)) => Ok(Command::Decode(decode_options(matches))),
+        Some(("send", matches)) => send::options(matches)
+            .map(Command::Send)
+            .map_err(Failure::CommandLine),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => {
                 let (sources, loaded) = load_for(Purpose::Run, matches);
@@ -213,6 +218,9 @@ How to start:
   netflow2traces decode FILE.pcap
       Prints the flow records of a capture, and what in it can't be understood.
 
+  netflow2traces send
+      Sends flow records to it, as a router does.
+
   netflow2traces config print
       Shows every setting, its value, and where the value came from.
 
@@ -300,6 +308,7 @@ fn command() -> clap::Command {
                 section != Section::Backend
             }))),
         )
+        .subcommand(send::command())
         .subcommand(
             subcommand(
                 "decode",
