@@ -18,7 +18,14 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     let (demo, loaded) = match command {
-        Command::ConfigCheck(loaded) => return Ok(cli::show_check(&loaded)),
+        Command::ConfigCheck(loaded, connect) => {
+            let sound = cli::show_check(&loaded);
+            if !connect {
+                return Ok(sound);
+            }
+            return app::try_backend(&loaded.config.deliver.exporter);
+        }
+        Command::Healthcheck(admin) => return cli::show_health(admin),
         Command::Decode(options) => return decode::run(&options).map_err(Failure::Running),
         Command::Send(options) => return send::run(&options).map_err(Failure::Running),
         Command::ConfigPrint(table, loaded) => return cli::show_settings(&table, loaded),
