@@ -19,6 +19,7 @@ use crate::config::{
 use crate::decode;
 use crate::deliver::{Outcome, try_backend};
 use crate::observe::healthcheck;
+use crate::send;
 
 /// What to do.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub enum Command {
     Run(Loaded),
     Demo(DemoOptions, Loaded),
     Decode(decode::Options),
+    Send(send::Options),
     /// Whether the backend is to be tried too.
     ConfigCheck(Loaded, bool),
     /// Where the daemon serves its health, if it does.
@@ -86,6 +88,9 @@ pub fn parse(
             Ok(Command::Demo(options, loaded))
         }
         Some(("decode", matches)) => Ok(Command::Decode(decode_options(matches))),
+        Some(("send", matches)) => send::options(matches)
+            .map(Command::Send)
+            .map_err(Failure::CommandLine),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => {
                 let (sources, loaded) = load_for(Purpose::Run, matches);
@@ -271,6 +276,9 @@ How to start:
   netflow2traces decode FILE.pcap
       Prints the flow records of a capture, and what in it can't be understood.
 
+  netflow2traces send
+      Sends flow records to it, as a router does.
+
   netflow2traces config print
       Shows every setting, its value, and where the value came from.
 
@@ -361,6 +369,7 @@ fn command() -> clap::Command {
                 section != Section::Backend
             }))),
         )
+        .subcommand(send::command())
         .subcommand(
             subcommand("healthcheck", HEALTHCHECK)
                 .args(setting_flags(|section| section == Section::Watching)),

@@ -418,8 +418,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             log.rejected(address, &arrival, &error, now);
         }
         // Garbage must not make state: all sources not known share one limit.
-        let known = self.exporters.find(address);
-        let shown = match known {
+        let mut known = self.exporters.find(address);
+        let shown = match &mut known {
             Some(exporter) => {
                 exporter.activity.rejected += 1;
                 &mut exporter.error_shown
@@ -436,13 +436,20 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             return;
         }
         let text = address.to_string();
-        let (mut member, front) = (Membership::default(), writing.config.front(&text, None));
-        let front = Arc::new(front);
+        let (mut passing, strange);
+        let (member, front) = match known {
+            Some(exporter) => (&mut exporter.member, &exporter.front),
+            None => {
+                passing = Membership::default();
+                strange = Arc::new(writing.config.front(&text, None));
+                (&mut passing, &strange)
+            }
+        };
         let done = (writing.clock)();
         let problem = error.to_string();
         writing
             .batches
-            .append(&mut member, &front, now, arrival.received_at, 1, |writer| {
+            .append(member, front, now, arrival.received_at, 1, |writer| {
                 self.work_spans
                     .write_malformed(&trace, &text, &arrival, done, &problem, writer)
             });

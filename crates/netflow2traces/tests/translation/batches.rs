@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use netflow2traces::config::TraceSampler;
 
-use super::rig::{f, record, rig, rig_with, spans, v5_flows, v5_header, v9};
+use super::rig::{f, record, resources, rig, rig_with, spans, v5_flows, v5_header, v9};
 
 #[test]
 fn an_exporter_stands_once_in_a_request_with_all_its_spans() {
@@ -166,7 +166,46 @@ fn data_that_waited_makes_the_flows_it_would_have_made() {
     assert_eq!(late.get("source.port"), 80);
     let counters = rig.counters();
     assert_eq!(
-        (counters.sets_waited.value(), counters.sets_decoded_late.value()),
+        (
+            counters.sets_waited.value(),
+            counters.sets_decoded_late.value()
+        ),
         (1, 1)
     );
+}
+
+#[test]
+fn a_malformed_datagram_stands_under_its_exporters_resource() {
+    let mut rig = rig();
+    rig.take("192.0.2.1:2055", &v5_flows(&v5_header(), 1));
+    rig.take("192.0.2.1:2055", &[0, 5, 0]);
+    rig.take("192.0.2.9:2055", &[0, 99, 0]);
+    let [batch] = &rig.flush()[..] else {
+        panic!("one batch")
+    };
+    assert_eq!(resources(batch), ["192.0.2.1", "192.0.2.9"]);
+    assert_eq!((batch.flow_spans, batch.work_spans), (1, 5));
+    assert_eq!(rig.counters().datagrams_rejected(), 2);
+}
+
+#[test]
+fn malformed_datagrams_are_shown_once_a_second_and_all_counted() {
+    let mut rig = rig();
+    rig.take("192.0.2.1:2055", &v5_flows(&v5_header(), 1));
+    rig.flush();
+    for round in 0..10 {
+        for _ in 0..100 {
+            rig.take("192.0.2.1:2055", &[0, 5, 0]);
+        }
+        let shown: u32 = rig.flush().iter().map(|batch| batch.work_spans).sum();
+        assert_eq!(shown, 1, "round {round}");
+        rig.pass(Duration::from_secs(1));
+    }
+    assert_eq!(rig.counters().datagrams_truncated.value(), 1000);
+    // Invented sources share one limit.
+    for source in 10..200 {
+        rig.take(&format!("192.0.2.{source}:1"), &[0, 99]);
+    }
+    let shown: u32 = rig.flush().iter().map(|batch| batch.work_spans).sum();
+    assert_eq!(shown, 1);
 }

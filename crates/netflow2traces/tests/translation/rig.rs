@@ -142,6 +142,18 @@ pub(crate) fn spans(batch: &EncodedBatch) -> Vec<Span> {
     found
 }
 
+/// The exporter of each `ResourceSpans`.
+pub(crate) fn resources(batch: &EncodedBatch) -> Vec<String> {
+    let request = ExportTraceServiceRequest::decode(&batch.octets[..]).expect("a request");
+    let resources = request.resource_spans.into_iter();
+    let exporters = resources.map(|resource| {
+        let attributes = values(&resource.resource.expect("a resource").attributes);
+        let address = attributes["netflow.exporter.address"].as_str();
+        address.expect("text").to_owned()
+    });
+    exporters.collect()
+}
+
 fn values(attributes: &[KeyValue]) -> Value {
     let mut values = Map::new();
     for attribute in attributes {
@@ -153,7 +165,7 @@ fn values(attributes: &[KeyValue]) -> Value {
             any_value::Value::StringValue(text) => text.as_str().into(),
             any_value::Value::BoolValue(flag) => (*flag).into(),
             any_value::Value::IntValue(number) => (*number).into(),
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         };
         let before = values.insert(attribute.key.clone(), value);
         assert!(before.is_none(), "{} twice", attribute.key);
