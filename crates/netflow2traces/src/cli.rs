@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,10 +13,13 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::config::setting::{About, Preset, Section};
 use crate::config::{
-    AttributeLevel, Environment, Flags, Loaded, Machine, Mistakes, Purpose, Sources, load, print,
-    settings,
+    AttributeLevel, Environment, Exporter, Flags, Loaded, Machine, Mistakes, Purpose, Sources,
+    load, load_admin, print, settings,
 };
 use crate::decode;
+use crate::deliver::{Outcome, try_backend};
+use crate::observe::healthcheck;
+use crate::send;
 
 /// What to do.
 #[derive(Debug)]
@@ -23,7 +27,11 @@ pub enum Command {
     Run(Loaded),
     Demo(DemoOptions, Loaded),
     Decode(decode::Options),
-    ConfigCheck(Loaded),
+    Send(send::Options),
+    /// Whether the backend is to be tried too.
+    ConfigCheck(Loaded, bool),
+    /// Where the daemon serves its health, if it does.
+    Healthcheck(Option<SocketAddr>),
     /// The table of settings, and what they amount to. The table is shown in any case.
     ConfigPrint(String, Result<Loaded, Mistakes>),
 }
@@ -80,6 +88,9 @@ pub fn parse(
             Ok(Command::Demo(options, loaded))
         }
         Some(("decode", matches)) => Ok(Command::Decode(decode_options(matches))),
+        Some(("send", matches)) => send::options(matches)
+            .map(Command::Send)
+            .map_err(Failure::CommandLine),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("print", matches)) => {
                 let (sources, loaded) = load_for(Purpose::Run, matches);
@@ -92,10 +103,15 @@ pub fn parse(
                 let loaded = load_for(Purpose::Run, matches)
                     .1
                     .map_err(Failure::Configuration)?;
-                Ok(Command::ConfigCheck(loaded))
+                Ok(Command::ConfigCheck(loaded, matches.get_flag(CONNECT)))
             }
             None => unreachable!("clap requires a subcommand of config"),
         },
+        Some(("healthcheck", matches)) => {
+            let sources = Sources::collect(flags(matches), environment);
+            let admin = load_admin(&sources).map_err(Failure::Configuration)?;
+            Ok(Command::Healthcheck(admin))
+        }
         Some((_, matches)) => Ok(Command::Run(
             load_for(Purpose::Run, matches)
                 .1
@@ -167,6 +183,51 @@ pub fn show_settings(table: &str, loaded: Result<Loaded, Mistakes>) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
+/// Sends a request without spans, and shows what the backend said: exit code 0 when it takes spans, else 1.
+///
+/// # Errors
+/// When a setting of the connection can't be used.
+pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
+    let Exporter::Otlp(otlp) = exporter else {
+        say("No connection was tried: OTEL_TRACES_EXPORTER is not otlp.\n");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (endpoint, protocol) = (print::endpoint(otlp), otlp.protocol.as_str());
+    let outcome = try_backend(exporter)
+        .await
+        .map_err(|error| Failure::Running(error.into()))?;
+    let cause = match outcome {
+        Outcome::Accepted => {
+            say(&format!(
+                "The backend at {endpoint} takes spans by {protocol}.\n"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Outcome::Partial { message, .. } => {
+            say(&format!(
+                "The backend at {endpoint} takes spans by {protocol}, and says: {message}\n"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Outcome::Retry { cause, .. }
+        | Outcome::TooLarge { cause }
+        | Outcome::Rejected { cause } => cause,
+    };
+    Err(Failure::Running(anyhow::anyhow!(
+        "the backend at {endpoint} doesn't take spans by {protocol}: {cause}"
+    )))
+}
+
+/// Asks the daemon whether it is ready.
+///
+/// # Errors
+/// When it isn't, or doesn't answer.
+pub fn show_health(admin: Option<SocketAddr>) -> Result<ExitCode, Failure> {
+    healthcheck::check(admin).map_err(|error| Failure::Running(error.into()))?;
+    say("ready\n");
+    Ok(ExitCode::SUCCESS)
+}
+
 fn warnings(loaded: &Loaded) -> String {
     loaded
         .warnings
@@ -198,6 +259,8 @@ fn explained(mut error: clap::Error) -> Failure {
 
 const DEMO_HTTP_PORT: u16 = 3200;
 
+const CONNECT: &str = "connect";
+
 const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9 and IPFIX by UDP and sends every flow record \
      as an OpenTelemetry span by OTLP";
 
@@ -212,6 +275,9 @@ How to start:
 
   netflow2traces decode FILE.pcap
       Prints the flow records of a capture, and what in it can't be understood.
+
+  netflow2traces send
+      Sends flow records to it, as a router does.
 
   netflow2traces config print
       Shows every setting, its value, and where the value came from.
@@ -231,6 +297,9 @@ last traces in memory, and a traffic source that sends NetFlow v5, v9 and IPFIX 
 loopback. Prints how to fetch the traces.
 
 Settings of the daemon apply, but for those of the backend: the demo brings its own.";
+
+const HEALTHCHECK: &str =
+    "Says whether the daemon of this machine is ready (exit code 0 or 1), for containers";
 
 const DECODE: &str = "\
 Prints every flow record of a capture as a line of JSON, by the same code as the daemon, and then
@@ -300,6 +369,11 @@ fn command() -> clap::Command {
                 section != Section::Backend
             }))),
         )
+        .subcommand(send::command())
+        .subcommand(
+            subcommand("healthcheck", HEALTHCHECK)
+                .args(setting_flags(|section| section == Section::Watching)),
+        )
         .subcommand(
             subcommand(
                 "decode",
@@ -320,6 +394,7 @@ fn command() -> clap::Command {
             .subcommand(
                 subcommand("check", check)
                     .after_help(MORE)
+                    .arg(connect_flag())
                     .args(only_in_long_help(setting_flags(|_| true))),
             )
             .subcommand(
@@ -328,6 +403,13 @@ fn command() -> clap::Command {
                     .args(only_in_long_help(setting_flags(|_| true))),
             ),
         )
+}
+
+fn connect_flag() -> Arg {
+    Arg::new(CONNECT)
+        .long(CONNECT)
+        .action(ArgAction::SetTrue)
+        .help("Also send the backend a request without spans, and say what it answers (exit code 1 if it takes none)")
 }
 
 fn demo_flags() -> [Arg; 2] {

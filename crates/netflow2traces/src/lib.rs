@@ -9,4 +9,5 @@ pub mod deliver;
 pub mod demo;
 pub mod observe;
 pub mod receive;
+pub mod send;
 pub mod translate;

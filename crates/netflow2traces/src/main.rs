@@ -8,6 +8,7 @@ use netflow2traces::cli::{self, Command, Failure};
 use netflow2traces::config::sources::Process;
 use netflow2traces::decode;
 use netflow2traces::observe::logging;
+use netflow2traces::send;
 
 fn main() -> ExitCode {
     cli::parse(std::env::args_os(), &Process)
@@ -17,8 +18,16 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     let (demo, loaded) = match command {
-        Command::ConfigCheck(loaded) => return Ok(cli::show_check(&loaded)),
+        Command::ConfigCheck(loaded, connect) => {
+            let sound = cli::show_check(&loaded);
+            if !connect {
+                return Ok(sound);
+            }
+            return app::try_backend(&loaded.config.deliver.exporter);
+        }
+        Command::Healthcheck(admin) => return cli::show_health(admin),
         Command::Decode(options) => return decode::run(&options).map_err(Failure::Running),
+        Command::Send(options) => return send::run(&options).map_err(Failure::Running),
         Command::ConfigPrint(table, loaded) => return cli::show_settings(&table, loaded),
         Command::Run(loaded) => (None, loaded),
         Command::Demo(options, loaded) => (Some(options), loaded),

@@ -60,6 +60,22 @@ const TROUBLES: &[(&str, &str)] = &[
         "options_refused",
         "names and samplers of options data for which there is no room",
     ),
+    ("samples_unknown", "sFlow samples of unknown formats"),
+    ("samples_truncated", "sFlow samples that go past their end"),
+    (
+        "samples_malformed",
+        "sFlow samples that contradict themselves",
+    ),
+    (
+        "sample_records_truncated",
+        "records of sFlow samples that go past their end",
+    ),
+    (
+        "sample_records_malformed",
+        "records of sFlow samples that contradict themselves",
+    ),
+    ("templates_evicted", "templates that made room for others"),
+    ("options_refused", "options data that found no room"),
     ("records_too_large", "records that are too large for a span"),
     (
         "sets_expired",

@@ -169,6 +169,7 @@ impl Batches {
         self.work_spans += work_spans;
         self.counters.flow_spans.add(u64::from(flow_spans));
         self.counters.work_spans.add(u64::from(work_spans));
+        self.tell_open();
         if let Some(group) = self.groups.get_mut(member.group) {
             group.octets += to - from;
         }
@@ -277,7 +278,18 @@ impl Batches {
         self.fronts = 0;
         self.flow_spans = 0;
         self.work_spans = 0;
+        self.tell_open();
         self.opened = None;
+    }
+
+    #[inline]
+    fn tell_open(&self) {
+        self.counters
+            .open_flow_spans
+            .set(u64::from(self.flow_spans));
+        self.counters
+            .open_work_spans
+            .set(u64::from(self.work_spans));
     }
 
     /// One exporter: its resource goes into the gap.

@@ -1,5 +1,6 @@
 //! What stage 2 counts. Each worker has its own; only its thread writes, anyone reads.
 
+use super::traffic::Traffic;
 use crate::observe::counter::Counter;
 
 macro_rules! counters {
@@ -8,11 +9,13 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         #[repr(align(64))]
         pub struct $name {
+            /// What comes in, by protocol.
+            pub traffic: Traffic,
             $($(#[$doc])* pub $field: Counter,)*
         }
 
         impl $name {
-            /// Every counter by its name.
+            /// Every counter by its name, without those of [`Traffic`].
             pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field.value()),)*].into_iter()
             }
@@ -53,6 +56,8 @@ counters! {
         sets_decoded_late,
         /// Of these, dropped for their age or to make room.
         sets_expired,
+        /// Of these, still waiting, a gauge.
+        sets_waiting,
         /// Sets, or rests of Sets, that could not be used; the reasons follow.
         sets_bad,
         /// A length below 4.
@@ -119,6 +124,10 @@ counters! {
         exporters,
         /// Exporters forgotten to make room for others.
         exporters_evicted,
+        /// Flow spans in the batch that is being filled, a gauge.
+        open_flow_spans,
+        /// Work spans in it, a gauge.
+        open_work_spans,
         /// Batches finished.
         batches,
         /// Their octets.

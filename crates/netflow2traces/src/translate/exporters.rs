@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use netflow_wire::{Decoder, Version};
 use otlp_wire::{ResourceFront, UnixNanos};
 
+use super::activity::Activity;
 use super::batch::Membership;
 use super::concerns::Concerns;
 use super::knowledge::ExporterKnowledge;
@@ -56,6 +57,7 @@ pub(crate) struct Exporter {
     /// When its last malformed datagram was shown as a span.
     pub(crate) error_shown: Option<Instant>,
     pub(crate) concerns: Concerns,
+    pub(crate) activity: Activity,
     recompiled: Option<Instant>,
     last_seen: Instant,
     /// Something it sent was decodable.
@@ -111,6 +113,8 @@ pub(crate) struct ExporterTable {
     max_proven: usize,
     max_on_probation: usize,
     evicted: u64,
+    /// Sets that waited at exporters that went, since they were last asked for.
+    sets_gone: u64,
 }
 
 impl ExporterTable {
@@ -123,6 +127,7 @@ impl ExporterTable {
             max_proven,
             max_on_probation: MAX_ON_PROBATION.min(max_proven),
             evicted: 0,
+            sets_gone: 0,
         }
     }
 
@@ -136,8 +141,7 @@ impl ExporterTable {
         if !self.by_address.contains_key(&address) {
             while self.probation.len() >= self.max_on_probation {
                 if let Some(oldest) = self.probation.pop_front() {
-                    self.by_address.remove(&oldest);
-                    self.evicted += 1;
+                    self.evict(oldest);
                 }
             }
             self.probation.push_back(address);
@@ -154,6 +158,7 @@ impl ExporterTable {
                 sampling: new.sampling(address),
                 error_shown: None,
                 concerns: Concerns::default(),
+                activity: Activity::default(),
                 recompiled: None,
                 last_seen: now,
                 proven: false,
@@ -191,19 +196,29 @@ impl ExporterTable {
                     exporter.referenced = false;
                     self.proven.push_back(candidate);
                 }
-                _ => {
-                    self.by_address.remove(&candidate);
-                    self.evicted += 1;
-                }
+                _ => self.evict(candidate),
             }
         }
         self.proven.push_back(address);
     }
 
+    fn evict(&mut self, address: IpAddr) {
+        if let Some(gone) = self.by_address.remove(&address) {
+            self.sets_gone += gone.decoder.waiting().0 as u64;
+        }
+        self.evicted += 1;
+    }
+
     /// Forgets who was not seen for `idle`.
     pub(crate) fn expire(&mut self, now: Instant, idle: Duration) {
-        self.by_address
-            .retain(|_, exporter| now.saturating_duration_since(exporter.last_seen) <= idle);
+        let sets_gone = &mut self.sets_gone;
+        self.by_address.retain(|_, exporter| {
+            let keep = now.saturating_duration_since(exporter.last_seen) <= idle;
+            if !keep {
+                *sets_gone += exporter.decoder.waiting().0 as u64;
+            }
+            keep
+        });
         self.probation
             .retain(|address| self.by_address.contains_key(address));
         self.proven
@@ -224,6 +239,11 @@ impl ExporterTable {
 
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// Sets that waited at exporters that went since this was last called.
+    pub(crate) fn take_sets_gone(&mut self) -> u64 {
+        std::mem::take(&mut self.sets_gone)
     }
 }
 

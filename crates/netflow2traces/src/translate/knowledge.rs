@@ -176,6 +176,14 @@ pub(crate) struct DomainKnowledge<'a> {
 }
 
 impl ExporterKnowledge {
+    /// The interval of all samplers, or of any of them: for people, not for records.
+    pub(crate) fn some_sampler(&self) -> Option<u64> {
+        let samplers = self.any.samplers.values();
+        let any = samplers.chain(self.any.interface_samplers.values()).next();
+        let sampler = self.any.sampler.as_ref().or(any)?;
+        Some(sampler.interval)
+    }
+
     /// What holds in `domain`.
     pub(crate) fn of(&self, domain: u32) -> DomainKnowledge<'_> {
         DomainKnowledge {

@@ -369,8 +369,8 @@ mod tests {
     #[test]
     fn every_element_is_read_in_its_unit() {
         let ms = EXPORT * 1000;
-        type Case = ([(u16, u16, u64); 2], (i64, i64));
-        let cases: [Case; 7] = [
+        type Fields = [(u16, u16, u64); 2];
+        let cases: [(Fields, (i64, i64)); 7] = [
             ([(150, 4, EXPORT - 9), (151, 4, EXPORT - 2)], (9 * S, 2 * S)),
             (
                 [(152, 8, ms - 900), (153, 8, ms - 100)],

@@ -19,9 +19,12 @@ use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
 use super::ids::Ids;
 use super::plan::SpanPlan;
+use super::rejected::{Problem, RejectedDatagram, RejectedDatagrams};
+use super::report::{self, ExporterReport, Rows, TemplateReport};
 use super::sequence::{Verdict, units};
 use super::sflow::{Sender, Sflow};
 use super::trace::{Said, Trace, WORK_SPANS, Work, WorkSpans};
+use super::traffic::Protocol;
 use super::visit::{Outcome, Visit, Writing};
 use crate::config;
 use crate::observe::counter::Counter;
@@ -53,6 +56,9 @@ pub struct Translator<C> {
     limits_without_holding: Limits,
     /// Octets of Sets that wait; what evicted exporters held is taken off at the next sweep.
     held_octets: usize,
+    /// And how many these are, likewise.
+    held_sets: usize,
+    rejected: RejectedDatagrams,
     exporters: ExporterTable,
     sflow: Sflow,
     work_spans: WorkSpans,
@@ -62,25 +68,16 @@ pub struct Translator<C> {
     stranger_shown: Option<Instant>,
 }
 
-/// Why nothing of a datagram can be used.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error(transparent)]
-enum Unusable {
-    Message(#[from] MessageError),
-    Sflow(#[from] DatagramError),
-}
-
-impl Unusable {
-    fn counter(self, counters: &TranslateCounters) -> &Counter {
-        match self {
-            Self::Message(MessageError::UnknownVersion { .. })
-            | Self::Sflow(DatagramError::UnknownVersion { .. }) => {
-                &counters.datagrams_unknown_version
-            }
-            Self::Message(MessageError::BadLength { .. }) => &counters.datagrams_bad_length,
-            Self::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
-            _ => &counters.datagrams_truncated,
+/// The counter of datagrams refused for this.
+fn refusals(problem: Problem, counters: &TranslateCounters) -> &Counter {
+    match problem {
+        Problem::Message(MessageError::UnknownVersion { .. })
+        | Problem::Sflow(DatagramError::UnknownVersion { .. }) => {
+            &counters.datagrams_unknown_version
         }
+        Problem::Message(MessageError::BadLength { .. }) => &counters.datagrams_bad_length,
+        Problem::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
+        _ => &counters.datagrams_truncated,
     }
 }
 
@@ -160,6 +157,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             },
             limits,
             held_octets: 0,
+            held_sets: 0,
+            rejected: RejectedDatagrams::default(),
             exporters: ExporterTable::new(config.max_exporters),
             sflow: Sflow::new(),
             work_spans: WorkSpans::new(),
@@ -212,9 +211,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let message = match Message::parse(datagram.octets) {
             Ok(message) => message,
             Err(MessageError::Sflow) => {
-                return self.on_sflow(datagram.octets, address, arrival, began, now);
+                return self.on_sflow(datagram, arrival, began, now);
             }
-            Err(error) => return self.malformed(address, arrival, error.into(), now),
+            Err(error) => return self.malformed(datagram, arrival, error.into(), now),
         };
         let header = &message.header;
         self.writing.counters.datagrams_decoded.add(1);
@@ -233,7 +232,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         } else {
             &self.limits_without_holding
         };
-        let (_, held_before) = exporter.decoder.waiting();
+        let held_before = exporter.decoder.waiting();
         let evicted_before = exporter.decoder.templates().evicted();
         let refused_before = exporter.knowledge.refused();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
@@ -262,6 +261,22 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             count.advance(header, units, verdict);
         }
         let lost = count_loss(&self.writing.counters, header.version, verdict, units);
+        let protocol = Protocol::from(header.version);
+        let traffic = &self.writing.counters.traffic;
+        traffic.read(protocol, arrival.octets, outcome.flows);
+        let activity = &mut exporter.activity;
+        activity.read(
+            protocol,
+            arrival.octets,
+            outcome.flows,
+            lost,
+            arrival.received_at,
+        );
+        activity.told(header, arrival.received_at);
+        if let Some(problem) = outcome.problem {
+            activity.rejected += 1;
+            self.rejected.keep(datagram, problem.into());
+        }
         let understood = Understood {
             trace: &trace,
             arrival: &arrival,
@@ -304,6 +319,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             decoder.read_held(&set, now, &self.limits, &mut visit);
             let outcome = visit.outcome;
             self.writing.counters.sets_decoded_late.add(1);
+            let traffic = &self.writing.counters.traffic;
+            traffic.read_late(Protocol::from(set.header.version), outcome.flows);
+            exporter.activity.flows += u64::from(outcome.flows);
             let late = Understood {
                 trace: &trace,
                 arrival: &set.context,
@@ -314,13 +332,20 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             };
             write_work(&mut self.writing, &self.work_spans, exporter, &late, now);
         }
+        let held_after = exporter.decoder.waiting();
+        if held_after != held_before {
+            self.held_sets = (self.held_sets + held_after.0).saturating_sub(held_before.0);
+            self.held_octets = (self.held_octets + held_after.1).saturating_sub(held_before.1);
+            self.writing
+                .counters
+                .sets_waiting
+                .set(self.held_sets as u64);
+        }
         let counters = &self.writing.counters;
         let evicted = exporter.decoder.templates().evicted() - evicted_before;
         counters.templates_evicted.add(evicted);
         let refused = exporter.knowledge.refused() - refused_before;
         counters.options_refused.add(refused);
-        let (_, held_after) = exporter.decoder.waiting();
-        self.held_octets = (self.held_octets + held_after).saturating_sub(held_before);
         if outcome.is_decodable() && !exporter.is_proven() {
             self.prove(address);
             info!(exporter = %address, version = header.version.number(), "exporter appeared");
@@ -330,15 +355,15 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     /// Takes a datagram of sFlow.
     fn on_sflow(
         &mut self,
-        octets: &[u8],
-        address: IpAddr,
+        datagram: &Datagram<'_>,
         arrival: Arrival,
         began: UnixNanos,
         now: Instant,
     ) {
-        let datagram = match sflow::Datagram::parse(octets) {
-            Ok(datagram) => datagram,
-            Err(error) => return self.malformed(address, arrival, error.into(), now),
+        let address = datagram.source.ip();
+        let message = match sflow::Datagram::parse(datagram.octets) {
+            Ok(message) => message,
+            Err(error) => return self.malformed(datagram, arrival, error.into(), now),
         };
         let exporter = self.exporters.entry(address, now, &self.writing.config);
         let sender = Sender {
@@ -349,10 +374,19 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             began,
             now,
         };
-        let is_decodable = self
+        let read = self
             .sflow
-            .read(&datagram, &sender, &self.work_spans, &mut self.writing);
-        if is_decodable && !exporter.is_proven() {
+            .read(&message, &sender, &self.work_spans, &mut self.writing);
+        let traffic = &self.writing.counters.traffic;
+        traffic.read(Protocol::Sflow, arrival.octets, read.flows);
+        exporter.activity.read(
+            Protocol::Sflow,
+            arrival.octets,
+            read.flows,
+            read.lost,
+            arrival.received_at,
+        );
+        if read.is_decodable && !exporter.is_proven() {
             self.prove(address);
             info!(exporter = %address, version = "sflow5", "exporter appeared");
         }
@@ -367,9 +401,18 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
 
     /// Counts a datagram that can't be used, and shows it as a span, but not too often.
     #[cold]
-    fn malformed(&mut self, address: IpAddr, arrival: Arrival, error: Unusable, now: Instant) {
+    fn malformed(
+        &mut self,
+        datagram: &Datagram<'_>,
+        arrival: Arrival,
+        error: Problem,
+        now: Instant,
+    ) {
+        let address = datagram.source.ip();
         let counters = &self.writing.counters;
-        error.counter(counters).add(1);
+        refusals(error, counters).add(1);
+        counters.traffic.refused(arrival.octets);
+        self.rejected.keep(datagram, error);
         if debug_log::is_on() {
             let log = &mut self.writing.debug_log;
             log.rejected(address, &arrival, &error, now);
@@ -377,7 +420,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         // Garbage must not make state: all sources not known share one limit.
         let mut known = self.exporters.find(address);
         let shown = match &mut known {
-            Some(exporter) => &mut exporter.error_shown,
+            Some(exporter) => {
+                exporter.activity.rejected += 1;
+                &mut exporter.error_shown
+            }
             None => &mut self.stranger_shown,
         };
         if shown.is_some_and(|shown| now.saturating_duration_since(shown) < ERROR_SPAN_INTERVAL) {
@@ -441,14 +487,24 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             exporter.concerns.say_loss(&exporter.address, now);
         }
         self.exporters.expire(now, self.limits.template_lifetime);
-        self.held_octets = self
-            .exporters
-            .iter()
-            .map(|exporter| exporter.decoder.waiting().1)
-            .sum();
         self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
         counters.exporters_evicted.set(self.exporters.evicted());
+        self.settle_waiting();
+    }
+
+    /// Counts the Sets that wait anew, for those of evicted exporters are gone.
+    fn settle_waiting(&mut self) {
+        (self.held_sets, self.held_octets) = self
+            .exporters
+            .iter()
+            .map(|exporter| exporter.decoder.waiting())
+            .fold((0, 0), |(sets, octets), (more, of)| {
+                (sets + more, octets + of)
+            });
+        let counters = &self.writing.counters;
+        counters.sets_expired.add(self.exporters.take_sets_gone());
+        counters.sets_waiting.set(self.held_sets as u64);
     }
 
     /// Lowers or raises the octets of a request, at most to the configured size: the backend's limit is learnt
@@ -478,9 +534,34 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         })
     }
 
-    /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it.
+    /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it, and
+    /// brings the counters up to date.
     pub fn flush(&mut self) {
         self.writing.batches.finish();
+        self.settle_waiting();
+    }
+
+    /// The `limit` exporters that were seen last, in no order.
+    #[must_use]
+    pub fn exporters(&self, limit: usize) -> Rows<ExporterReport> {
+        report::exporters(&self.exporters, limit)
+    }
+
+    /// `limit` templates of an exporter, or of all, in no order.
+    #[must_use]
+    pub fn templates(
+        &self,
+        of: Option<IpAddr>,
+        limit: usize,
+        now: Instant,
+    ) -> Rows<TemplateReport> {
+        report::templates(&self.exporters, of, limit, now)
+    }
+
+    /// The last datagrams that could not be used, or not whole, oldest first.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<RejectedDatagram> {
+        self.rejected.list()
     }
 }
 

@@ -166,7 +166,10 @@ fn data_that_waited_makes_the_flows_it_would_have_made() {
     assert_eq!(late.get("source.port"), 80);
     let counters = rig.counters();
     assert_eq!(
-        (counters.sets_waited.value(), counters.sets_decoded_late.value()),
+        (
+            counters.sets_waited.value(),
+            counters.sets_decoded_late.value()
+        ),
         (1, 1)
     );
 }

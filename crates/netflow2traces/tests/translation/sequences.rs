@@ -111,7 +111,10 @@ fn an_overtaken_message_is_late_not_lost() {
     }
     let counters = rig.counters();
     assert_eq!(
-        (counters.lost_messages.value(), counters.late_messages.value()),
+        (
+            counters.lost_messages.value(),
+            counters.late_messages.value()
+        ),
         (1, 1)
     );
 }

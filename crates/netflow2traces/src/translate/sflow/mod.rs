@@ -41,6 +41,15 @@ pub(crate) struct Sender<'a> {
     pub(crate) now: Instant,
 }
 
+/// What a datagram was, for its exporter.
+pub(crate) struct Read {
+    pub(crate) flows: u32,
+    /// Datagrams missing before it.
+    pub(crate) lost: Option<u64>,
+    /// Something of it was understood.
+    pub(crate) is_decodable: bool,
+}
+
 /// What came of a datagram.
 #[derive(Clone, Copy, Default)]
 struct Outcome {
@@ -65,14 +74,14 @@ impl Sflow {
         self.agents.expire(now, idle);
     }
 
-    /// Writes a datagram's trace; whether something of it was understood.
+    /// Writes a datagram's trace.
     pub(crate) fn read<C: Fn() -> UnixNanos>(
         &mut self,
         datagram: &Datagram<'_>,
         sender: &Sender<'_>,
         work_spans: &WorkSpans,
         writing: &mut Writing<C>,
-    ) -> bool {
+    ) -> Read {
         let header = &datagram.header;
         writing.counters.datagrams_decoded.add(1);
         writing.counters.datagrams_sflow.add(1);
@@ -128,7 +137,11 @@ impl Sflow {
                 |writer| work_spans.write(&work, writer),
             );
         }
-        outcome.flows + outcome.counters + outcome.others > 0
+        Read {
+            flows: outcome.flows,
+            lost,
+            is_decodable: outcome.flows + outcome.counters + outcome.others > 0,
+        }
     }
 }
 

@@ -1,0 +1,324 @@
+//! Flows that never were: a pattern, an address family and a seed in, flow after flow out.
+//!
+//! A conversation makes two flows, there and back. Every address and autonomous system is private or reserved
+//! for documentation (RFC 1918, 3849, 5398, 5737).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+
+use super::Pattern;
+
+pub(super) const ICMP: u8 = 1;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const ICMP_V6: u8 = 58;
+
+/// FIN, SYN, PSH and ACK: a connection from its beginning to its end.
+const WHOLE: u8 = 0x1b;
+
+/// Flows end this long before their export, in milliseconds. The least is a second, because the headers of v9
+/// and IPFIX tell whole seconds.
+const AGE: RangeInclusive<u32> = 1_000..=4_000;
+
+/// One flow. Its times are relative to the export, so that a datagram can be sent at any time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Flow {
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    pub(super) next_hop: IpAddr,
+    pub(super) source_port: u16,
+    /// For ICMP type × 256 + code.
+    pub(super) destination_port: u16,
+    pub(super) protocol: u8,
+    pub(super) tos: u8,
+    pub(super) tcp_flags: u8,
+    pub(super) packets: u32,
+    pub(super) octets: u32,
+    /// SNMP indexes.
+    pub(super) input: u16,
+    pub(super) output: u16,
+    pub(super) source_as: u16,
+    pub(super) destination_as: u16,
+    /// Milliseconds between its first packet and its export.
+    pub(super) first_age_ms: u32,
+    /// Milliseconds between its last packet and its export.
+    pub(super) last_age_ms: u32,
+}
+
+/// What a service's conversations are like.
+struct Service {
+    protocol: u8,
+    port: u16,
+    tos: u8,
+    /// Packets of the client.
+    packets: RangeInclusive<u32>,
+    /// Octets of a packet, from the client and from the server.
+    octets: [RangeInclusive<u32>; 2],
+    duration_ms: RangeInclusive<u32>,
+}
+
+const HTTP: Service = Service {
+    protocol: TCP,
+    port: 80,
+    tos: 0,
+    packets: 4..=60,
+    octets: [52..=400, 300..=1_400],
+    duration_ms: 20..=4_000,
+};
+const HTTPS: Service = Service {
+    protocol: TCP,
+    port: 443,
+    tos: 0,
+    packets: 8..=400,
+    octets: [60..=500, 400..=1_400],
+    duration_ms: 100..=15_000,
+};
+const QUIC: Service = Service {
+    protocol: UDP,
+    ..HTTPS
+};
+const DNS: Service = Service {
+    protocol: UDP,
+    port: 53,
+    tos: 0,
+    packets: 1..=1,
+    octets: [56..=90, 90..=480],
+    duration_ms: 0..=60,
+};
+const SSH: Service = Service {
+    protocol: TCP,
+    port: 22,
+    tos: 0x10,
+    packets: 20..=900,
+    octets: [60..=120, 80..=240],
+    duration_ms: 1_000..=15_000,
+};
+const NTP: Service = Service {
+    protocol: UDP,
+    port: 123,
+    tos: 0xb8,
+    packets: 1..=1,
+    octets: [76..=76, 76..=76],
+    duration_ms: 1..=40,
+};
+const SMTP: Service = Service {
+    protocol: TCP,
+    port: 25,
+    tos: 0,
+    packets: 8..=120,
+    octets: [200..=1_400, 52..=90],
+    duration_ms: 200..=12_000,
+};
+const PING: Service = Service {
+    protocol: ICMP,
+    port: 0,
+    tos: 0,
+    packets: 1..=5,
+    octets: [84..=84, 84..=84],
+    duration_ms: 0..=4_000,
+};
+
+/// Invents flows.
+pub(super) struct Flows {
+    random: Xoshiro256PlusPlus,
+    pattern: Pattern,
+    is_v6: bool,
+    /// The way back of the conversation that was told last.
+    back: Option<Flow>,
+}
+
+impl Flows {
+    pub(super) fn new(pattern: Pattern, is_v6: bool, seed: u64) -> Self {
+        Self {
+            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+            pattern,
+            is_v6,
+            back: None,
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Flow {
+        if let Some(back) = self.back.take() {
+            return back;
+        }
+        let service = match self.pattern {
+            Pattern::Http => &HTTP,
+            Pattern::Https => self.web(),
+            Pattern::Dns => &DNS,
+            Pattern::Ssh => &SSH,
+            Pattern::Mixed => match self.random.random_range(0..100) {
+                0..50 => self.web(),
+                50..78 => &DNS,
+                78..86 => &HTTP,
+                86..90 => &SSH,
+                90..94 => &NTP,
+                94..97 => &SMTP,
+                _ => &PING,
+            },
+        };
+        let (there, back) = self.conversation(service);
+        self.back = Some(back);
+        there
+    }
+
+    fn web(&mut self) -> &'static Service {
+        if self.random.random_bool(0.2) {
+            &QUIC
+        } else {
+            &HTTPS
+        }
+    }
+
+    fn conversation(&mut self, service: &Service) -> (Flow, Flow) {
+        let random = &mut self.random;
+        let packets = random.random_range(service.packets.clone());
+        let [request, answer] = service
+            .octets
+            .clone()
+            .map(|octets| random.random_range(octets));
+        let last_age_ms = random.random_range(AGE);
+        let first_age_ms = last_age_ms + random.random_range(service.duration_ms.clone());
+        let client_number = random.random_range(0..1 << 16);
+        let server_number = random.random_range(1..=60_u8);
+        let (client, server, next_hop): (IpAddr, IpAddr, IpAddr) = if self.is_v6 {
+            (
+                client_v6(client_number, random.random()).into(),
+                server_v6(server_number).into(),
+                Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1).into(),
+            )
+        } else {
+            (
+                client_v4(client_number).into(),
+                server_v4(server_number).into(),
+                Ipv4Addr::new(10, 255, 0, 1).into(),
+            )
+        };
+        let (protocol, there_ports, back_ports) = match (service.protocol, self.is_v6) {
+            // Echo and its reply by type × 256 (RFC 792, RFC 4443).
+            (ICMP, false) => (ICMP, [0, 8 << 8], [0, 0]),
+            (ICMP, true) => (ICMP_V6, [0, 128 << 8], [0, 129 << 8]),
+            (protocol, _) if service.port == NTP.port => (protocol, [123; 2], [123; 2]),
+            (protocol, _) => {
+                let port = random.random_range(32_768..=60_999);
+                (protocol, [port, service.port], [service.port, port])
+            }
+        };
+        let customer = 1 + (client_number % 8) as u16;
+        let there = Flow {
+            source: client,
+            destination: server,
+            next_hop,
+            source_port: there_ports[0],
+            destination_port: there_ports[1],
+            protocol,
+            tos: service.tos,
+            tcp_flags: if protocol == TCP { WHOLE } else { 0 },
+            packets,
+            octets: packets * request,
+            input: customer,
+            output: 9,
+            source_as: 64_512,
+            destination_as: 64_496 + u16::from(server_number % 12),
+            first_age_ms,
+            last_age_ms,
+        };
+        let back = Flow {
+            source: server,
+            destination: client,
+            source_port: back_ports[0],
+            destination_port: back_ports[1],
+            octets: packets * answer,
+            input: there.output,
+            output: there.input,
+            source_as: there.destination_as,
+            destination_as: there.source_as,
+            ..there
+        };
+        (there, back)
+    }
+}
+
+/// 10.16.0.0/16.
+fn client_v4(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x0a10_0000 | number)
+}
+
+/// 192.0.2.0/24, 198.51.100.0/24 and 203.0.113.0/24 in turn (RFC 5737).
+fn server_v4(number: u8) -> Ipv4Addr {
+    match number % 3 {
+        0 => Ipv4Addr::new(192, 0, 2, number),
+        1 => Ipv4Addr::new(198, 51, 100, number),
+        _ => Ipv4Addr::new(203, 0, 113, number),
+    }
+}
+
+/// A network of 2001:db8:10::/48 and an interface identifier.
+fn client_v6(number: u32, identifier: u64) -> Ipv6Addr {
+    let network = 0x2001_0db8_0010_0000_u64 | u64::from(number & 0xff);
+    Ipv6Addr::from(u128::from(network) << 64 | u128::from(identifier))
+}
+
+fn server_v6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(
+        0x2001,
+        0xdb8,
+        0xa0 + u16::from(number % 3),
+        0,
+        0,
+        0,
+        0,
+        u16::from(number),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(pattern: Pattern, is_v6: bool, seed: u64) -> Vec<Flow> {
+        let mut flows = Flows::new(pattern, is_v6, seed);
+        (0..500).map(|_| flows.next()).collect()
+    }
+
+    #[test]
+    fn flows_follow_from_the_seed() {
+        let flows = some(Pattern::Mixed, true, 3);
+        assert_eq!(flows, some(Pattern::Mixed, true, 3));
+        assert_ne!(flows, some(Pattern::Mixed, true, 4));
+    }
+
+    #[test]
+    fn a_pattern_has_its_port_on_one_side() {
+        for (pattern, port) in [
+            (Pattern::Http, 80),
+            (Pattern::Https, 443),
+            (Pattern::Dns, 53),
+            (Pattern::Ssh, 22),
+        ] {
+            let flows = some(pattern, false, 1);
+            assert!(
+                flows
+                    .iter()
+                    .all(|flow| { (flow.source_port == port) != (flow.destination_port == port) })
+            );
+        }
+    }
+
+    #[test]
+    fn flows_are_plausible() {
+        for is_v6 in [false, true] {
+            for flow in some(Pattern::Mixed, is_v6, 5) {
+                assert_eq!(flow.source.is_ipv6(), is_v6);
+                assert_eq!(flow.destination.is_ipv6(), is_v6);
+                assert!(flow.packets >= 1 && flow.octets >= 40 * flow.packets);
+                assert!(flow.first_age_ms >= flow.last_age_ms && flow.last_age_ms >= 1_000);
+                // Within what a daemon takes for recent.
+                assert!(flow.first_age_ms < 20_000);
+                assert_eq!(flow.tcp_flags != 0, flow.protocol == TCP);
+            }
+        }
+    }
+}
