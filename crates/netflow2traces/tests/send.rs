@@ -1,7 +1,7 @@
 //! `send` as a built binary: what arrives at a socket is what it says it sent, and our own decoder understands it
 //! to the last record.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -262,8 +262,8 @@ fn the_rate_is_kept_and_the_duration_ends_it() {
     let (_, ended) = sent("--protocol v5 --rate 1000 --flows-per-packet 10 --duration 1s");
     assert!(started.elapsed() >= Duration::from_secs(1));
     let flows = ended.total("flow_records");
-    // Unless this machine stood still, a hundred datagrams; never more.
-    assert!(flows <= 1_000 && flows >= 200, "{flows}");
+    // A hundred datagrams, never more; fewer if this machine stood still.
+    assert!((200..=1_000).contains(&flows), "{flows}");
 }
 
 #[test]
@@ -293,11 +293,7 @@ fn without_a_listener_it_says_so() {
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.total("datagrams"), 3);
     assert!(ended.total("refused") > 0);
-    assert!(
-        ended.stderr.contains("nobody who listens"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("nobody listened"), "{}", ended.stderr);
 }
 
 /// Captures of ours: formats of several kinds.

@@ -132,7 +132,8 @@ fn next_generation_captures_of_either_byte_order() {
 fn times_follow_the_interface() {
     let offset = 100_i64.to_le_bytes();
     let before = (-1_i64).to_le_bytes();
-    let cases: [(&[(u16, &[u8])], u64, Option<u64>); 7] = [
+    type Options<'a> = &'a [(u16, &'a [u8])];
+    let cases: [(Options<'_>, u64, Option<u64>); 7] = [
         (&[(9, &[9])], 7, Some(7)),
         (&[(9, &[3])], 7_000, Some(7_000_000_000)),
         (&[(9, &[0x80 | 10])], 1 << 9, Some(500_000_000)),
