@@ -242,6 +242,11 @@ impl<P, C: Clone> Decoder<P, C> {
         &self.templates
     }
 
+    /// The Sets that wait, oldest first.
+    pub fn held(&self) -> impl Iterator<Item = &HeldSet<C>> {
+        self.held.iter()
+    }
+
     /// Sets that wait, and their octets.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {

@@ -93,6 +93,10 @@ impl<C> HeldSets<C> {
         Some(set)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &HeldSet<C>> {
+        self.sets.iter()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.sets.len()
     }

@@ -94,7 +94,8 @@ impl Sessions {
 /// All Templates of one exporter.
 #[derive(Debug)]
 pub struct TemplateCache<P> {
-    learnt: HashMap<TemplateKey, Learnt<P>, RandomState>,
+    /// Boxed: a table has up to four times the room of what is in it.
+    learnt: HashMap<TemplateKey, Box<Learnt<P>>, RandomState>,
     sessions: HashMap<AnyPort, Sessions, RandomState>,
     fingerprints: RandomState,
     fields: usize,
@@ -167,13 +168,13 @@ impl<P> TemplateCache<P> {
         sessions.ports.push(key.port);
         self.learnt.insert(
             key,
-            Learnt {
+            Box::new(Learnt {
                 template,
                 plan,
                 refreshed: now,
                 used: Cell::new(now),
                 fingerprint,
-            },
+            }),
         );
         self.make_room(key, limits);
         Learning::New
@@ -252,7 +253,7 @@ impl<P> TemplateCache<P> {
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&TemplateKey, &Learnt<P>)> {
-        self.learnt.iter()
+        self.learnt.iter().map(|(key, known)| (key, &**known))
     }
 
     fn make_room(&mut self, keep: TemplateKey, limits: &Limits) {

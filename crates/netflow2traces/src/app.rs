@@ -1,7 +1,7 @@
 //! The composition root: the only module that knows all the others. Builds the stages back to front, starts
 //! them, waits for a signal, and stops them front to back.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +13,17 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::cli::DemoOptions;
+use crate::cli::{self, DemoOptions};
 use crate::config::{self, Config};
 use crate::deliver::{Delivery, Queue, Totals};
 use crate::demo::{Backend, BackendOptions, Traffic, TrafficOptions, announcement, first_traces};
-use crate::receive::{Handler, Receivers, Running, WorkerCounters};
+use crate::observe::accounting::accounts;
+use crate::observe::api::Watched;
+use crate::observe::healthcheck::reachable;
+use crate::observe::http::{AdminListener, AdminServer};
+use crate::observe::inquiry::{Inbox, Inquiry};
+use crate::observe::stages::{Facts, Phase, Stages};
+use crate::receive::{Handler, Receivers, Running};
 use crate::translate::{Datagram, Ids, TranslateCounters, Translator};
 
 /// How often it is looked whether all workers are still there.
@@ -69,7 +75,9 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
         config.translate.batch_delay = config.translate.batch_delay.min(DEMO_BATCH_DELAY);
         let daemon = Daemon::start(&config)?;
         let target = *daemon
-            .addresses
+            .stages
+            .facts
+            .listening
             .first()
             .ok_or_else(|| anyhow!("nothing is bound"))?;
         let target = reachable(target);
@@ -82,7 +90,7 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
             .as_ref()
             .map_or(1, |traffic| traffic.exporters.len());
         let why = {
-            let announce = announce(&backend, exporters, target, traffic.is_none());
+            let announce = announce(&backend, exporters, target, config.admin, traffic.is_none());
             tokio::pin!(announce);
             let mut announced = false;
             loop {
@@ -104,17 +112,33 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
     })
 }
 
+/// Tries the backend and shows what it says.
+///
+/// # Errors
+/// When it doesn't take spans, or a setting can't be used.
+pub fn try_backend(exporter: &config::Exporter) -> Result<ExitCode, cli::Failure> {
+    let runtime = runtime().map_err(cli::Failure::Running)?;
+    runtime.block_on(cli::show_connection(exporter))
+}
+
 /// Tells on stdout where the demo is and, once there are traces, how to fetch them.
 async fn announce(
     backend: &Backend,
     exporters: usize,
     target: SocketAddr,
+    admin: Option<SocketAddr>,
     waits_for_routers: bool,
 ) {
     say(&format!(
         "Embedded backend (Tempo's HTTP API): http://{}\n",
         backend.api_address
     ));
+    if let Some(admin) = admin {
+        let admin = reachable(admin);
+        say(&format!(
+            "What the daemon does: http://{admin}/metrics and http://{admin}/api/status\n"
+        ));
+    }
     let patience = if waits_for_routers {
         say(&format!(
             "No traffic of its own: point an exporter at UDP port {} of this machine.\n",
@@ -132,16 +156,6 @@ async fn announce(
 #[expect(clippy::print_stdout, reason = "the demo speaks to a person")]
 fn say(text: &str) {
     println!("{text}");
-}
-
-/// The address by which a bound one is reached from this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 fn runtime() -> anyhow::Result<Runtime> {
@@ -180,17 +194,17 @@ impl Signals {
 struct Daemon {
     running: Running<Worker>,
     delivery: Delivery,
-    addresses: Vec<SocketAddr>,
-    received: Arc<[WorkerCounters]>,
-    translated: Vec<Arc<TranslateCounters>>,
+    stages: Arc<Stages>,
+    admin: Option<AdminServer>,
 }
 
 impl Daemon {
     fn start(config: &Config) -> anyhow::Result<Self> {
         let delivery = Delivery::start(&config.deliver)?;
         let receivers = Receivers::open(&config.receive)?;
+        let admin = config.admin.map(AdminListener::bind).transpose()?;
         receivers.announce();
-        let addresses = receivers.local_addresses().to_vec();
+        let facts = Facts::new(&receivers, &config.deliver);
         let mut workers = Vec::with_capacity(receivers.workers());
         for _ in 0..receivers.workers() {
             workers.push(Worker::new(&config.translate, &delivery)?);
@@ -199,17 +213,29 @@ impl Daemon {
             .iter()
             .map(|worker| worker.translator.counters())
             .collect();
-        let received = receivers.counters();
+        let inboxes: Vec<_> = workers
+            .iter()
+            .map(|worker| Arc::clone(&worker.inbox))
+            .collect();
+        let stages = Stages::new(receivers.counters(), translated, &delivery, facts);
+        let stages = Arc::new(stages);
         workers.reverse();
         let running = receivers
             .start(|_| workers.pop().expect("one was made for each worker"))
             .context("the receive threads could not be started")?;
+        stages.enter(Phase::Running);
+        let wakers = running.wakers().iter().cloned();
+        let inquiry = Inquiry::new(inboxes.into_iter().zip(wakers).collect());
+        let watched = Watched::new(Arc::clone(&stages), inquiry);
+        let admin = admin.map(|listener| listener.serve(watched)).transpose()?;
+        if let Some(admin) = &admin {
+            info!(address = %admin.address(), "serving metrics and health");
+        }
         Ok(Self {
             running,
             delivery,
-            addresses,
-            received,
-            translated,
+            stages,
+            admin,
         })
     }
 
@@ -219,6 +245,7 @@ impl Daemon {
         loop {
             watch.tick().await;
             if self.running.has_failed() {
+                self.stages.enter(Phase::Failed);
                 return anyhow!("a receive worker has panicked: its exporters are not served");
             }
         }
@@ -240,10 +267,12 @@ impl Daemon {
         let Self {
             running,
             delivery,
-            received,
-            translated,
-            ..
+            stages,
+            admin,
         } = self;
+        if why.is_ok() {
+            stages.enter(Phase::Stopping);
+        }
         let joined = tokio::task::spawn_blocking(move || running.stop_and_join());
         let mut workers = joined
             .await
@@ -271,7 +300,9 @@ impl Daemon {
                 }
             }
         };
-        let lost = say_totals(&received, &translated, &totals, waiting);
+        let lost = say_totals(&stages, &totals, waiting);
+        // Until here it shows how the end goes.
+        drop(admin);
         why?;
         Ok(if lost {
             ExitCode::FAILURE
@@ -282,20 +313,12 @@ impl Daemon {
 }
 
 /// The line of totals at the end, a warning if anything was lost; whether it was.
-fn say_totals(
-    received: &[WorkerCounters],
-    translated: &[Arc<TranslateCounters>],
-    totals: &Totals,
-    sets_waiting: usize,
-) -> bool {
-    let receive = |counter: fn(&WorkerCounters) -> u64| received.iter().map(counter).sum::<u64>();
-    let translate = |counter: fn(&TranslateCounters) -> u64| {
-        translated.iter().map(|all| counter(all)).sum::<u64>()
-    };
-    let kernel_drops = receive(|all| all.kernel_drops.value());
-    let truncated = receive(|all| all.truncated.value());
-    let too_large = translate(|all| all.records_too_large.get());
-    let sets_expired = translate(|all| all.sets_expired.get());
+fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
+    let translate = |counter| stages.translate(counter);
+    let kernel_drops = stages.receive(|all| all.kernel_drops.value());
+    let truncated = stages.receive(|all| all.truncated.value());
+    let too_large = translate(|all| all.records_too_large.value());
+    let sets_expired = translate(|all| all.sets_expired.value());
     let delivered = totals.lost();
     let lost =
         delivered.flow + delivered.work + kernel_drops + truncated + too_large + sets_expired > 0
@@ -303,17 +326,17 @@ fn say_totals(
     macro_rules! say {
         ($level:ident) => {
             $level!(
-                datagrams = receive(|all| all.datagrams.value()),
-                datagrams_decoded = translate(|all| all.datagrams_decoded.get()),
+                datagrams = stages.receive(|all| all.datagrams.value()),
+                datagrams_decoded = translate(|all| all.datagrams_decoded.value()),
                 datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
                 kernel_drops,
                 truncated,
-                flow_spans = translate(|all| all.flow_spans.get()),
-                work_spans = translate(|all| all.work_spans.get()),
-                records_sampled_out = translate(|all| all.records_sampled_out.get()),
+                flow_spans = translate(|all| all.flow_spans.value()),
+                work_spans = translate(|all| all.work_spans.value()),
+                records_sampled_out = translate(|all| all.records_sampled_out.value()),
                 records_too_large = too_large,
-                options_records = translate(|all| all.options_records.get()),
-                sets_bad = translate(|all| all.sets_bad.get()),
+                options_records = translate(|all| all.options_records.value()),
+                sets_bad = translate(|all| all.sets_bad.value()),
                 sets_waiting,
                 sets_expired,
                 flow_spans_accepted = totals.accepted.flow,
@@ -330,6 +353,16 @@ fn say_totals(
     } else {
         say!(info);
     }
+    for account in accounts(stages) {
+        if !account.balances() {
+            warn!(
+                account = account.name,
+                total = account.total,
+                difference = account.difference,
+                "the accounts don't balance: something went uncounted"
+            );
+        }
+    }
     lost
 }
 
@@ -337,6 +370,8 @@ fn say_totals(
 struct Worker {
     translator: Translator<fn() -> UnixNanos>,
     queue: Arc<Queue>,
+    /// What the admin server wants to know of the translator.
+    inbox: Arc<Inbox>,
     /// Octets of a request, as the backend has taught.
     request_limit: Arc<AtomicUsize>,
     limit_heeded: usize,
@@ -355,6 +390,7 @@ impl Worker {
         Ok(Self {
             translator: Translator::new(config, wall_time, Ids::new(seed)),
             queue: delivery.queue(),
+            inbox: Arc::default(),
             limit_heeded: request_limit.load(Ordering::Relaxed),
             request_limit,
             now: Instant::now(),
@@ -396,6 +432,10 @@ impl Handler for Worker {
         self.now = now;
         self.translator.on_deadline(now);
         self.hand_over();
+    }
+
+    fn on_wake(&mut self, now: Instant) {
+        self.inbox.answer(&self.translator, now);
     }
 }
 

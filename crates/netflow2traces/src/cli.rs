@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::ValueParser;
@@ -11,8 +13,12 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::config::setting::{About, Preset, Section};
 use crate::config::{
-    Environment, Flags, Loaded, Machine, Mistakes, Purpose, Sources, load, print, settings,
+    AttributeLevel, Environment, Exporter, Flags, Loaded, Machine, Mistakes, Purpose, Sources,
+    load, load_admin, print, settings,
 };
+use crate::decode;
+use crate::deliver::{Outcome, try_backend};
+use crate::observe::healthcheck;
 use crate::send;
 
 /// What to do.
@@ -20,8 +26,12 @@ use crate::send;
 pub enum Command {
     Run(Loaded),
     Demo(DemoOptions, Loaded),
+    Decode(decode::Options),
     Send(send::Options),
-    ConfigCheck(Loaded),
+    /// Whether the backend is to be tried too.
+    ConfigCheck(Loaded, bool),
+    /// Where the daemon serves its health, if it does.
+    Healthcheck(Option<SocketAddr>),
     /// The table of settings, and what they amount to. The table is shown in any case.
     ConfigPrint(String, Result<Loaded, Mistakes>),
 }
@@ -77,6 +87,7 @@ pub fn parse(
             };
             Ok(Command::Demo(options, loaded))
         }
+        Some(("decode", matches)) => Ok(Command::Decode(decode_options(matches))),
         Some(("send", matches)) => send::options(matches)
             .map(Command::Send)
             .map_err(Failure::CommandLine),
@@ -92,10 +103,15 @@ pub fn parse(
                 let loaded = load_for(Purpose::Run, matches)
                     .1
                     .map_err(Failure::Configuration)?;
-                Ok(Command::ConfigCheck(loaded))
+                Ok(Command::ConfigCheck(loaded, matches.get_flag(CONNECT)))
             }
             None => unreachable!("clap requires a subcommand of config"),
         },
+        Some(("healthcheck", matches)) => {
+            let sources = Sources::collect(flags(matches), environment);
+            let admin = load_admin(&sources).map_err(Failure::Configuration)?;
+            Ok(Command::Healthcheck(admin))
+        }
         Some((_, matches)) => Ok(Command::Run(
             load_for(Purpose::Run, matches)
                 .1
@@ -167,6 +183,51 @@ pub fn show_settings(table: &str, loaded: Result<Loaded, Mistakes>) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
+/// Sends a request without spans, and shows what the backend said: exit code 0 when it takes spans, else 1.
+///
+/// # Errors
+/// When a setting of the connection can't be used.
+pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
+    let Exporter::Otlp(otlp) = exporter else {
+        say("No connection was tried: OTEL_TRACES_EXPORTER is not otlp.\n");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (endpoint, protocol) = (print::endpoint(otlp), otlp.protocol.as_str());
+    let outcome = try_backend(exporter)
+        .await
+        .map_err(|error| Failure::Running(error.into()))?;
+    let cause = match outcome {
+        Outcome::Accepted => {
+            say(&format!(
+                "The backend at {endpoint} takes spans by {protocol}.\n"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Outcome::Partial { message, .. } => {
+            say(&format!(
+                "The backend at {endpoint} takes spans by {protocol}, and says: {message}\n"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Outcome::Retry { cause, .. }
+        | Outcome::TooLarge { cause }
+        | Outcome::Rejected { cause } => cause,
+    };
+    Err(Failure::Running(anyhow::anyhow!(
+        "the backend at {endpoint} doesn't take spans by {protocol}: {cause}"
+    )))
+}
+
+/// Asks the daemon whether it is ready.
+///
+/// # Errors
+/// When it isn't, or doesn't answer.
+pub fn show_health(admin: Option<SocketAddr>) -> Result<ExitCode, Failure> {
+    healthcheck::check(admin).map_err(|error| Failure::Running(error.into()))?;
+    say("ready\n");
+    Ok(ExitCode::SUCCESS)
+}
+
 fn warnings(loaded: &Loaded) -> String {
     loaded
         .warnings
@@ -198,6 +259,8 @@ fn explained(mut error: clap::Error) -> Failure {
 
 const DEMO_HTTP_PORT: u16 = 3200;
 
+const CONNECT: &str = "connect";
+
 const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9 and IPFIX by UDP and sends every flow record \
      as an OpenTelemetry span by OTLP";
 
@@ -209,6 +272,9 @@ How to start:
   netflow2traces --otlp-endpoint http://localhost:4317
       Runs the daemon. Then let your routers send NetFlow or IPFIX to UDP port 2055 of this
       machine, and look in the backend for spans named netflow.flow.
+
+  netflow2traces decode FILE.pcap
+      Prints the flow records of a capture, and what in it can't be understood.
 
   netflow2traces send
       Sends flow records to it, as a router does.
@@ -231,6 +297,46 @@ last traces in memory, and a traffic source that sends NetFlow v5, v9 and IPFIX 
 loopback. Prints how to fetch the traces.
 
 Settings of the daemon apply, but for those of the backend: the demo brings its own.";
+
+const HEALTHCHECK: &str =
+    "Says whether the daemon of this machine is ready (exit code 0 or 1), for containers";
+
+const DECODE: &str = "\
+Prints every flow record of a capture as a line of JSON, by the same code as the daemon, and then
+says on stderr what was read and what could not be understood. Nothing is sent anywhere.
+
+Reads classic pcap and pcapng (both also gzipped; VLAN tags, Linux cooked, raw IP and the other
+common link types; IP fragments are put together), IPFIX Files (RFC 5655), and text with the octets
+of a datagram in hexadecimal on each line. Every UDP datagram is looked at; --port narrows that.
+
+A record has the frame that it came in, who exported it, by which protocol, its start and end as
+the exporter told them (left out where it told none), and the attributes of the span that the
+daemon would make of it. Octets without a known meaning are in hexadecimal.
+
+Files are read in the order given, and templates learnt in one hold in the next: rotated captures
+belong into one command.";
+
+const DECODE_EXAMPLES: &str = "\
+Examples:
+  netflow2traces decode flows.pcap
+      Everything in the file.
+
+  netflow2traces decode flows.pcap | jq -r '[.start, .attributes[\"source.address\"]] | @tsv'
+      A table of some of it.
+
+  netflow2traces decode flows.pcap 2>&1 >/dev/null
+      Only the summary: is anything not understood?
+
+  sudo tcpdump -i any -U -w - udp port 2055 | netflow2traces decode -
+      What a router sends, as it comes.
+
+  netflow2traces decode --format otlp flows.pcap | while read -r request; do
+    curl -s -H 'Content-Type: application/json' -d \"$request\" http://localhost:4318/v1/traces
+  done
+      Sends a capture to a backend.
+
+Exit codes: 0 all was understood; 1 something was not: stderr says what and why; 2 a file can't be
+read, or the arguments can't be used.";
 
 const MORE: &str = "--help explains every setting and its flag.";
 
@@ -265,6 +371,20 @@ fn command() -> clap::Command {
         )
         .subcommand(send::command())
         .subcommand(
+            subcommand("healthcheck", HEALTHCHECK)
+                .args(setting_flags(|section| section == Section::Watching)),
+        )
+        .subcommand(
+            subcommand(
+                "decode",
+                "Prints the flow records of a capture as JSON, and what can't be understood",
+            )
+            .long_about(DECODE)
+            .after_long_help(DECODE_EXAMPLES)
+            .after_help("--help has examples.")
+            .args(decode_flags()),
+        )
+        .subcommand(
             subcommand(
                 "config",
                 "Checks or shows the configuration, without starting anything",
@@ -274,6 +394,7 @@ fn command() -> clap::Command {
             .subcommand(
                 subcommand("check", check)
                     .after_help(MORE)
+                    .arg(connect_flag())
                     .args(only_in_long_help(setting_flags(|_| true))),
             )
             .subcommand(
@@ -282,6 +403,13 @@ fn command() -> clap::Command {
                     .args(only_in_long_help(setting_flags(|_| true))),
             ),
         )
+}
+
+fn connect_flag() -> Arg {
+    Arg::new(CONNECT)
+        .long(CONNECT)
+        .action(ArgAction::SetTrue)
+        .help("Also send the backend a request without spans, and say what it answers (exit code 1 if it takes none)")
 }
 
 fn demo_flags() -> [Arg; 2] {
@@ -297,6 +425,57 @@ fn demo_flags() -> [Arg; 2] {
             "TCP port on loopback to fetch traces from [default: {DEMO_HTTP_PORT}]"
         ));
     [no_traffic, http_port]
+}
+
+fn decode_flags() -> [Arg; 4] {
+    let files = Arg::new("FILE")
+        .required(true)
+        .num_args(1..)
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("pcap, pcapng, gzip of them, IPFIX File, or hexadecimal text; - for stdin");
+    let format = Arg::new("format")
+        .long("format")
+        .value_name("FORMAT")
+        .value_parser(clap::value_parser!(decode::Format))
+        .default_value("json")
+        .help("What a line is");
+    let attributes = Arg::new("attributes")
+        .long("attributes")
+        .value_name("LEVEL")
+        .value_parser(["minimal", "standard", "all"])
+        .default_value("all")
+        .help("How many attributes a record has, as NETFLOW_ATTRIBUTES of the daemon");
+    let port = Arg::new("port")
+        .long("port")
+        .value_name("PORT")
+        .value_parser(clap::value_parser!(u16))
+        .value_delimiter(',')
+        .action(ArgAction::Append)
+        .help("Look only at UDP datagrams to these ports [default: at all]");
+    [files, format, attributes, port]
+}
+
+fn decode_options(matches: &ArgMatches) -> decode::Options {
+    let level = matches.get_one::<String>("attributes").map(String::as_str);
+    let level = [AttributeLevel::Minimal, AttributeLevel::Standard]
+        .into_iter()
+        .find(|known| Some(known.as_str()) == level);
+    decode::Options {
+        files: matches
+            .get_many("FILE")
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
+        format: matches.get_one("format").copied().unwrap_or_default(),
+        attributes: level.unwrap_or(AttributeLevel::All),
+        ports: matches
+            .get_many("port")
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect(),
+    }
 }
 
 fn subcommand(name: &'static str, about: &'static str) -> clap::Command {

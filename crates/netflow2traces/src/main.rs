@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use netflow2traces::app;
 use netflow2traces::cli::{self, Command, Failure};
 use netflow2traces::config::sources::Process;
+use netflow2traces::decode;
 use netflow2traces::observe::logging;
 use netflow2traces::send;
 
@@ -17,7 +18,15 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     let (demo, loaded) = match command {
-        Command::ConfigCheck(loaded) => return Ok(cli::show_check(&loaded)),
+        Command::ConfigCheck(loaded, connect) => {
+            let sound = cli::show_check(&loaded);
+            if !connect {
+                return Ok(sound);
+            }
+            return app::try_backend(&loaded.config.deliver.exporter);
+        }
+        Command::Healthcheck(admin) => return cli::show_health(admin),
+        Command::Decode(options) => return decode::run(&options).map_err(Failure::Running),
         Command::Send(options) => return send::run(&options).map_err(Failure::Running),
         Command::ConfigPrint(table, loaded) => return cli::show_settings(&table, loaded),
         Command::Run(loaded) => (None, loaded),

@@ -1,7 +1,5 @@
 //! `docs/attributes.md` is what the table of attributes makes it, and tells of every attribute that spans have.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
-
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -54,6 +52,31 @@ fn every_attribute_of_a_span_is_in_the_reference() {
             "{attribute} is missing in docs/attributes.md"
         );
     }
+}
+
+#[test]
+fn every_key_in_the_source_is_in_the_reference() {
+    let sflow = include_str!("../../../docs/sflow.md");
+    let reference = attributes_reference() + sflow;
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate")];
+    let mut keys = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            for rest in source.split("Key::literal(\"").skip(1) {
+                let key = rest.split('"').next().unwrap();
+                let told = reference.contains(&format!("`{key}`"));
+                assert!(told, "{}: {key} is missing", path.display());
+                keys += 1;
+            }
+        }
+    }
+    assert!(keys > 50);
 }
 
 /// Keys of the resources and spans of datagrams with as many kinds of them as possible.

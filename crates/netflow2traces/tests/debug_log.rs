@@ -6,7 +6,8 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use netflow_wire::write::{V5Header, V5Record, v5};
+use netflow_wire::sflow::{FlowRecord, SampledIp};
+use netflow_wire::write::{SflowHeader, SflowSample, SflowWriter, V5Header, V5Record, v5};
 use netflow2traces::config::{AttributeLevel, SpanTime, TraceSampler, Translate};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
@@ -178,6 +179,43 @@ fn a_second_has_a_bounded_number_of_lines() {
     assert!(flows[1]["suppressed"].is_null());
     assert_eq!(log.lines("datagram understood")[0]["suppressed"], 90);
     assert_eq!(log.lines("datagram rejected")[0]["suppressed"], 90);
+}
+
+#[test]
+fn sflow_is_shown_and_bounded_alike() {
+    let (log, _guard) = Log::begin(Level::DEBUG);
+    let mut writer = SflowWriter::new(&SflowHeader::default());
+    for _ in 0..8 {
+        writer.flow(&SflowSample::default(), |to| {
+            to.record(&FlowRecord::Ip(SampledIp {
+                length: 84,
+                protocol: 17,
+                source: "10.0.0.1".parse().unwrap(),
+                destination: "10.0.0.2".parse().unwrap(),
+                ports: [5000, 53],
+                tcp_flags: 0,
+                tos: 0,
+            }));
+        });
+    }
+    let datagram = writer.finish().unwrap();
+    let mut translator = translator(usize::MAX);
+    let start = Instant::now();
+    for _ in 0..20 {
+        give(&mut translator, &datagram, start);
+    }
+    let flows = log.lines("flow understood");
+    assert_eq!(flows.len(), 30);
+    let shown = flows[0]["attributes"].as_str().unwrap();
+    assert!(
+        shown.contains("source.address=10.0.0.1 source.port=5000 "),
+        "{shown}"
+    );
+    let datagrams = log.lines("datagram understood");
+    assert_eq!(datagrams.len(), 10);
+    assert_eq!(datagrams[0]["version"], "sflow5");
+    assert_eq!(datagrams[0]["agent"], "127.0.0.1");
+    assert_eq!(datagrams[0]["flows"], 8);
 }
 
 #[test]

@@ -27,7 +27,6 @@ const LATER: &[(&str, &str)] = &[
         "NETFLOW_SPOOL_",
         "this version has no disk queue; what waits is kept in memory (NETFLOW_QUEUE_SIZE)",
     ),
-    ("NETFLOW_ADMIN_", "this version has no admin page"),
     ("NETFLOW_INPUT", "this version receives by UDP only"),
     (
         "OTEL_EXPORTER_OTLP_METRICS_",

@@ -74,6 +74,27 @@ pub fn load(purpose: Purpose, sources: &Sources, machine: &Machine) -> Result<Lo
     }
 }
 
+/// Where the daemon serves its health, for who only asks for that: no other setting is looked at.
+///
+/// # Errors
+/// The mistakes in these settings.
+pub fn load_admin(sources: &Sources) -> Result<Option<SocketAddr>, Mistakes> {
+    let mut loader = Loader {
+        sources,
+        mistakes: sources.mistakes().to_vec(),
+        warnings: Vec::new(),
+    };
+    let admin = loader.admin();
+    if loader.mistakes.is_empty() {
+        Ok(admin)
+    } else {
+        Err(Mistakes {
+            mistakes: loader.mistakes,
+            warnings: loader.warnings,
+        })
+    }
+}
+
 impl Mistake {
     pub(super) fn new(setting: impl Into<String>, problem: &str) -> Self {
         Self {
@@ -171,12 +192,14 @@ impl Loader<'_> {
         let translate = self.translate(machine);
         let deliver = self.deliver(exporter, translate.batch_max_octets);
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
+        let admin = self.admin();
         let log = self.log();
         self.value(&settings::METRICS_EXPORTER);
         Config {
             receive,
             translate,
             deliver,
+            admin,
             log,
             shutdown_timeout,
         }
@@ -389,6 +412,15 @@ impl Loader<'_> {
             client_certificate,
             client_key,
         }
+    }
+
+    fn admin(&mut self) -> Option<SocketAddr> {
+        let host = self.value(&settings::ADMIN_HOST);
+        let port = self.value(&settings::ADMIN_PORT);
+        if port == 0 {
+            self.warn_without_effect(&settings::ADMIN_HOST, "NETFLOW_ADMIN_PORT is 0");
+        }
+        (port != 0).then(|| SocketAddr::new(host, port))
     }
 
     fn log(&mut self) -> Log {

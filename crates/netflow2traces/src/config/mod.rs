@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use load::{Loaded, Mistake, Mistakes, Purpose, load};
+pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin};
 pub use resource::Machine;
 pub use sources::{Environment, Flags, Sources};
 
@@ -30,6 +30,8 @@ pub struct Config {
     pub receive: Receive,
     pub translate: Translate,
     pub deliver: Deliver,
+    /// Where metrics and health are served, if they are.
+    pub admin: Option<SocketAddr>,
     pub log: Log,
     /// Time to flush at SIGTERM or SIGINT.
     pub shutdown_timeout: Duration,

@@ -71,6 +71,11 @@ pub fn summary(config: &Config) -> String {
         "  sends to     {}",
         destination(&config.deliver.exporter)
     );
+    let admin = config.admin.map_or_else(
+        || "nothing: it is turned off".to_owned(),
+        |address| format!("http://{address}/metrics, /readyz and /api/status"),
+    );
+    let _ = writeln!(text, "  serves       {admin}");
     let mut resource = config.translate.resource.iter();
     if let Some((key, value)) = resource.next() {
         let _ = writeln!(text, "  resource     {key}={value}");

@@ -63,6 +63,7 @@ pub enum Section {
     Spans,
     Resource,
     Delivery,
+    Watching,
     Logging,
 }
 
@@ -113,13 +114,14 @@ impl Preset {
 }
 
 impl Section {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Backend,
         Self::Receiving,
         Self::Decoding,
         Self::Spans,
         Self::Resource,
         Self::Delivery,
+        Self::Watching,
         Self::Logging,
     ];
 
@@ -132,6 +134,7 @@ impl Section {
             Self::Spans => "Spans",
             Self::Resource => "Resource",
             Self::Delivery => "Delivery",
+            Self::Watching => "Metrics and health",
             Self::Logging => "Logging and own metrics",
         }
     }
@@ -156,6 +159,12 @@ impl Section {
                  exporter, `netflow.exporter.address`."
             }
             Self::Delivery => "How spans are put together into requests, and what may wait.",
+            Self::Watching => {
+                "The admin server shows what the daemon does, and changes nothing: `/metrics` \
+                 ([metrics.md](metrics.md)), `/livez`, `/readyz`, and as JSON `/api/status`, \
+                 `/api/exporters`, `/api/templates`, `/api/rejected` \
+                 ([operating.md](operating.md#watching-it))."
+            }
             Self::Logging => "The daemon's log goes to stderr.",
         }
     }

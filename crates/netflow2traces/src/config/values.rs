@@ -199,6 +199,18 @@ pub fn ports(text: &str) -> Result<Vec<u16>, Rejection> {
     })
 }
 
+/// One IP address.
+pub fn address(text: &str) -> Result<IpAddr, Rejection> {
+    text.parse()
+        .map_err(|_| Rejection(format!("{text} is not an IP address")))
+}
+
+/// A TCP port, or 0.
+pub fn tcp_port(text: &str) -> Result<u16, Rejection> {
+    text.parse()
+        .map_err(|_| Rejection(format!("{text} is not a TCP port")))
+}
+
 /// `CIDR=N,…`, the most specific network first.
 pub fn sampling_overrides(text: &str) -> Result<Vec<SamplingOverride>, Rejection> {
     let mut overrides: Vec<SamplingOverride> = Vec::new();

@@ -1,3 +1,14 @@
-//! What people see of the daemon while it runs.
+//! What people and machines see of the daemon while it runs.
 
+pub mod accounting;
+pub mod api;
+pub mod counter;
+pub mod healthcheck;
+pub mod histogram;
+pub mod http;
+pub mod inquiry;
 pub mod logging;
+pub mod metric_table;
+pub mod metrics;
+pub mod metrics_reference;
+pub mod stages;

@@ -1,25 +1,7 @@
 //! What a worker counts. Each worker has counters of its own and is the only one that writes them;
 //! anyone may read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A number that one thread adds to and others read.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// The sum so far.
-    #[must_use]
-    pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Adds without a locked instruction: only the owning thread may call it.
-    pub(super) fn add(&self, amount: u64) {
-        self.0
-            .store(self.value().wrapping_add(amount), Ordering::Relaxed);
-    }
-}
+use crate::observe::counter::Counter;
 
 /// The counters of one worker, over all of its sockets, on cache lines of their own (two, since
 /// processors fetch lines in pairs).

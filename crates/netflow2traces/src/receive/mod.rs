@@ -20,6 +20,7 @@ mod steering;
 mod stop;
 #[cfg(target_os = "linux")]
 mod sys;
+mod wake;
 #[cfg(target_os = "linux")]
 mod worker;
 
@@ -32,7 +33,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use otlp_wire::UnixNanos;
 use socket2::Socket;
 
-pub use self::counters::{Counter, WorkerCounters};
+pub use self::counters::WorkerCounters;
 pub use self::error::BindError;
 pub use self::opening::Opening;
 use self::socket::BoundSocket;
@@ -40,6 +41,7 @@ pub use self::socket::{ReceiveBuffer, Steering};
 #[cfg(target_os = "linux")]
 pub use self::steering::SteeringProgram;
 pub use self::stop::Stopper;
+pub use self::wake::Waker;
 use crate::config;
 use crate::translate::Datagram;
 
@@ -56,6 +58,11 @@ pub trait Handler {
 
     /// The deadline has passed. [`next_deadline`](Self::next_deadline) is to be later afterwards.
     fn on_deadline(&mut self, now: Instant);
+
+    /// Its [`Waker`] was used.
+    fn on_wake(&mut self, now: Instant) {
+        let _ = now;
+    }
 }
 
 /// Bound sockets. Datagrams queue in them from here on, up to their buffers' size.
@@ -141,16 +148,19 @@ impl Receivers {
         F: FnMut(usize) -> H,
     {
         let stopper = Stopper::new()?;
+        let wakers = self.workers.iter().map(|_| Waker::new());
+        let wakers = wakers.collect::<io::Result<Vec<_>>>()?;
         let mut running = Running {
             threads: Vec::new(),
             stopper,
+            wakers,
             counters: Arc::clone(&self.counters),
         };
         for (index, sockets) in self.workers.into_iter().enumerate() {
             let handler = handler(index);
             let counters = Arc::clone(&self.counters);
-            let stopper = running.stopper.clone();
-            let run = run_on(self.portable, index, sockets, counters, stopper, handler);
+            let signals = (running.stopper.clone(), running.wakers[index].clone());
+            let run = run_on(self.portable, index, sockets, counters, signals, handler);
             match Builder::new().name(format!("receive-{index}")).spawn(run) {
                 Ok(thread) => running.threads.push(thread),
                 Err(error) => {
@@ -171,19 +181,19 @@ fn run_on<H: Handler>(
     index: usize,
     sockets: Vec<BoundSocket>,
     counters: Arc<[WorkerCounters]>,
-    stopper: Stopper,
+    (stopper, waker): (Stopper, Waker),
     handler: H,
 ) -> impl FnOnce() -> Ended<H> {
     move || {
         #[cfg(target_os = "linux")]
         if !portable {
-            return worker::Worker::new(index, sockets, counters, stopper).run(handler);
+            return worker::Worker::new(index, sockets, counters, stopper, waker).run(handler);
         }
         debug_assert!(
             portable && index == 0,
             "the portable receiver has one worker"
         );
-        portable::PortableWorker::new(sockets, counters, stopper).run(handler)
+        portable::PortableWorker::new(sockets, counters, stopper, waker).run(handler)
     }
 }
 
@@ -191,10 +201,17 @@ fn run_on<H: Handler>(
 pub struct Running<H> {
     threads: Vec<JoinHandle<Ended<H>>>,
     stopper: Stopper,
+    wakers: Vec<Waker>,
     counters: Arc<[WorkerCounters]>,
 }
 
 impl<H> Running<H> {
+    /// What wakes each worker, in their order.
+    #[must_use]
+    pub fn wakers(&self) -> &[Waker] {
+        &self.wakers
+    }
+
     /// A handle that stops the workers from anywhere.
     #[must_use]
     pub fn stopper(&self) -> Stopper {

@@ -11,6 +11,7 @@ use socket2::Socket;
 use super::counters::WorkerCounters;
 use super::socket::BoundSocket;
 use super::stop::Stopper;
+use super::wake::Waker;
 use super::{Handler, wall_clock};
 use crate::translate::Datagram;
 
@@ -34,6 +35,7 @@ pub(super) struct PortableWorker {
     sockets: Vec<UdpSocket>,
     counters: Arc<[WorkerCounters]>,
     stopper: Stopper,
+    waker: Waker,
     buffer: Box<[u8]>,
 }
 
@@ -42,6 +44,7 @@ impl PortableWorker {
         sockets: Vec<BoundSocket>,
         counters: Arc<[WorkerCounters]>,
         stopper: Stopper,
+        waker: Waker,
     ) -> Self {
         let sockets = sockets.into_iter().map(|bound| bound.socket.into());
         let sockets = sockets.collect();
@@ -50,6 +53,7 @@ impl PortableWorker {
             sockets,
             counters,
             stopper,
+            waker,
             buffer,
         }
     }
@@ -70,6 +74,9 @@ impl PortableWorker {
                     .is_some_and(|deadline| deadline <= now)
                 {
                     handler.on_deadline(now);
+                }
+                if self.waker.was_woken() {
+                    handler.on_wake(now);
                 }
             }
         }

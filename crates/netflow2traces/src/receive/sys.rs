@@ -310,7 +310,7 @@ const SK_MEMINFO_DROPS: usize = 8;
 /// asm-generic/socket.h; MIPS and PowerPC share it, SPARC (not supported) differs.
 const SO_MEMINFO: c_int = 55;
 
-/// An eventfd: readable for ever once something was written to it.
+/// An eventfd: readable from a write to it until the next read.
 pub(super) fn event() -> io::Result<File> {
     // SAFETY: the call takes no pointers.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };

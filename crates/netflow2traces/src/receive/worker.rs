@@ -14,6 +14,7 @@ use super::drops::{DropCounter, DropWatch, warn_of_drops};
 use super::pace::Pace;
 use super::socket::{BoundSocket, accounted_buffer, granted_buffer};
 use super::stop::Stopper;
+use super::wake::Waker;
 use super::{Handler, sys, wall_clock};
 
 /// The pause after a failed read, so that a lasting failure doesn't cost a core.
@@ -28,6 +29,7 @@ pub(super) struct Worker {
     sockets: Vec<WorkerSocket>,
     counters: Arc<[WorkerCounters]>,
     stopper: Stopper,
+    waker: Waker,
     burst: DatagramBurst,
     pace: Pace,
     drop_watch: DropWatch,
@@ -58,6 +60,7 @@ impl Worker {
         sockets: Vec<BoundSocket>,
         counters: Arc<[WorkerCounters]>,
         stopper: Stopper,
+        waker: Waker,
     ) -> Self {
         let sockets: Vec<_> = sockets.into_iter().map(WorkerSocket::new).collect();
         let buffers = sockets.iter().map(|socket| socket.buffer_octets);
@@ -67,6 +70,7 @@ impl Worker {
             sockets,
             counters,
             stopper,
+            waker,
             burst: DatagramBurst::new(),
             drop_watch: DropWatch::default(),
             failing: false,
@@ -76,7 +80,10 @@ impl Worker {
     /// Receives until the stop; gives back the handler, and the sockets, which are to be closed when
     /// every worker has ended, so that none inherits another's exporters on its way out.
     pub(super) fn run<H: Handler>(mut self, mut handler: H) -> (H, Vec<Socket>) {
-        let mut poll = vec![sys::readable(self.stopper.event())];
+        let mut poll = vec![
+            sys::readable(self.stopper.event()),
+            sys::readable(self.waker.event()),
+        ];
         poll.extend(self.sockets.iter().map(|s| sys::readable(s.socket.as_fd())));
         let mut since_wait = 0;
         while self.stopper.stopped_at().is_none() {
@@ -85,6 +92,9 @@ impl Worker {
             let now = Instant::now();
             if handler.next_deadline().is_some_and(|at| at <= now) {
                 handler.on_deadline(now);
+            }
+            if self.waker.was_woken() {
+                handler.on_wake(now);
             }
             if self.drop_watch.is_due(now, round.datagrams > 0) {
                 self.look_for_drops(now, false);
@@ -120,7 +130,10 @@ impl Worker {
         if let Err(error) = &waited {
             self.note_failure("waiting", error);
         }
-        for (socket, entry) in self.sockets.iter_mut().zip(&poll[1..]) {
+        if poll[1].revents != 0 {
+            self.waker.settle();
+        }
+        for (socket, entry) in self.sockets.iter_mut().zip(&poll[2..]) {
             socket.ready = nap.is_some() || waited.is_err() || entry.revents != 0;
         }
     }

@@ -8,7 +8,7 @@ use otlp_wire::UnixNanos;
 use tracing::{info, warn};
 
 /// A difference of clocks that makes spans hard to find.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 /// Loss is said at most once in this time, with its sum.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
 

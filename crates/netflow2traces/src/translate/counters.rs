@@ -1,31 +1,7 @@
 //! What stage 2 counts. Each worker has its own; only its thread writes, anyone reads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A counter with one writer.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds without a locked instruction: there is one writer.
-    #[inline]
-    pub(crate) fn add(&self, n: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(n),
-            Ordering::Relaxed,
-        );
-    }
-
-    pub(crate) fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
-    /// The value now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use super::traffic::Traffic;
+use crate::observe::counter::Counter;
 
 macro_rules! counters {
     ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
@@ -33,13 +9,15 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         #[repr(align(64))]
         pub struct $name {
+            /// What comes in, by protocol.
+            pub traffic: Traffic,
             $($(#[$doc])* pub $field: Counter,)*
         }
 
         impl $name {
-            /// Every counter by its name.
+            /// Every counter by its name, without those of [`Traffic`].
             pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($field), self.$field.get()),)*].into_iter()
+                [$((stringify!($field), self.$field.value()),)*].into_iter()
             }
         }
     };
@@ -78,6 +56,8 @@ counters! {
         sets_decoded_late,
         /// Of these, dropped for their age or to make room.
         sets_expired,
+        /// Of these, still waiting, a gauge.
+        sets_waiting,
         /// Sets, or rests of Sets, that could not be used; the reasons follow.
         sets_bad,
         /// A length below 4.
@@ -116,6 +96,10 @@ counters! {
         templates_replaced,
         /// Templates forgotten for their age.
         templates_expired,
+        /// Templates that made room for others of their exporter.
+        templates_evicted,
+        /// Names, samplers and domains of options data that were not taken in because there is no room.
+        options_refused,
         /// Withdrawals, which are ignored on UDP.
         withdrawals_ignored,
         /// Flows missing by the sequence numbers of v5 and v7.
@@ -140,6 +124,10 @@ counters! {
         exporters,
         /// Exporters forgotten to make room for others.
         exporters_evicted,
+        /// Flow spans in the batch that is being filled, a gauge.
+        open_flow_spans,
+        /// Work spans in it, a gauge.
+        open_work_spans,
         /// Batches finished.
         batches,
         /// Their octets.
@@ -151,9 +139,9 @@ impl TranslateCounters {
     /// Datagrams that could not be used, by any reason.
     #[must_use]
     pub fn datagrams_rejected(&self) -> u64 {
-        self.datagrams_truncated.get()
-            + self.datagrams_unknown_version.get()
-            + self.datagrams_bad_length.get()
-            + self.datagrams_bad_agent.get()
+        self.datagrams_truncated.value()
+            + self.datagrams_unknown_version.value()
+            + self.datagrams_bad_length.value()
+            + self.datagrams_bad_agent.value()
     }
 }

@@ -45,7 +45,12 @@ impl Default for DebugLog {
 }
 
 impl DebugLog {
-    /// A datagram was read, its flows before.
+    /// Whether a line for a datagram that was read may be written: then how many were held back.
+    pub(crate) fn admit_understood(&mut self, now: Instant) -> Option<Option<u64>> {
+        self.understood.admit(now).map(if_any)
+    }
+
+    /// A message of NetFlow or IPFIX was read, its flows before.
     #[cold]
     pub(crate) fn understood(
         &mut self,
@@ -56,7 +61,7 @@ impl DebugLog {
         lost: Option<u64>,
         now: Instant,
     ) {
-        let Some(suppressed) = self.understood.admit(now) else {
+        let Some(suppressed) = self.admit_understood(now) else {
             return;
         };
         debug!(
@@ -72,7 +77,7 @@ impl DebugLog {
             waiting = outcome.waiting,
             lost,
             problem = outcome.problem.map(tracing::field::display),
-            suppressed = if_any(suppressed),
+            suppressed,
             "datagram understood"
         );
     }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use netflow_wire::{Decoder, Version};
 use otlp_wire::{ResourceFront, UnixNanos};
 
+use super::activity::Activity;
 use super::batch::Membership;
 use super::concerns::Concerns;
 use super::knowledge::ExporterKnowledge;
@@ -56,6 +57,7 @@ pub(crate) struct Exporter {
     /// When its last malformed datagram was shown as a span.
     pub(crate) error_shown: Option<Instant>,
     pub(crate) concerns: Concerns,
+    pub(crate) activity: Activity,
     recompiled: Option<Instant>,
     last_seen: Instant,
     /// Something it sent was decodable.
@@ -111,6 +113,8 @@ pub(crate) struct ExporterTable {
     max_proven: usize,
     max_on_probation: usize,
     evicted: u64,
+    /// Sets that waited at exporters that went, since they were last asked for.
+    sets_gone: u64,
 }
 
 impl ExporterTable {
@@ -123,6 +127,7 @@ impl ExporterTable {
             max_proven,
             max_on_probation: MAX_ON_PROBATION.min(max_proven),
             evicted: 0,
+            sets_gone: 0,
         }
     }
 
@@ -136,8 +141,7 @@ impl ExporterTable {
         if !self.by_address.contains_key(&address) {
             while self.probation.len() >= self.max_on_probation {
                 if let Some(oldest) = self.probation.pop_front() {
-                    self.by_address.remove(&oldest);
-                    self.evicted += 1;
+                    self.evict(oldest);
                 }
             }
             self.probation.push_back(address);
@@ -154,6 +158,7 @@ impl ExporterTable {
                 sampling: new.sampling(address),
                 error_shown: None,
                 concerns: Concerns::default(),
+                activity: Activity::default(),
                 recompiled: None,
                 last_seen: now,
                 proven: false,
@@ -173,7 +178,11 @@ impl ExporterTable {
     /// The exporter has sent something decodable.
     pub(crate) fn prove(&mut self, address: IpAddr) {
         match self.by_address.get_mut(&address) {
-            Some(exporter) if !exporter.proven => exporter.proven = true,
+            Some(exporter) if !exporter.proven => {
+                exporter.proven = true;
+                // A second chance is for those that are seen again.
+                exporter.referenced = false;
+            }
             _ => return,
         }
         self.probation.retain(|other| *other != address);
@@ -187,19 +196,29 @@ impl ExporterTable {
                     exporter.referenced = false;
                     self.proven.push_back(candidate);
                 }
-                _ => {
-                    self.by_address.remove(&candidate);
-                    self.evicted += 1;
-                }
+                _ => self.evict(candidate),
             }
         }
         self.proven.push_back(address);
     }
 
+    fn evict(&mut self, address: IpAddr) {
+        if let Some(gone) = self.by_address.remove(&address) {
+            self.sets_gone += gone.decoder.waiting().0 as u64;
+        }
+        self.evicted += 1;
+    }
+
     /// Forgets who was not seen for `idle`.
     pub(crate) fn expire(&mut self, now: Instant, idle: Duration) {
-        self.by_address
-            .retain(|_, exporter| now.saturating_duration_since(exporter.last_seen) <= idle);
+        let sets_gone = &mut self.sets_gone;
+        self.by_address.retain(|_, exporter| {
+            let keep = now.saturating_duration_since(exporter.last_seen) <= idle;
+            if !keep {
+                *sets_gone += exporter.decoder.waiting().0 as u64;
+            }
+            keep
+        });
         self.probation
             .retain(|address| self.by_address.contains_key(address));
         self.proven
@@ -220,5 +239,173 @@ impl ExporterTable {
 
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// Sets that waited at exporters that went since this was last called.
+    pub(crate) fn take_sets_gone(&mut self) -> u64 {
+        std::mem::take(&mut self.sets_gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    struct Plain;
+
+    impl NewExporter for Plain {
+        fn front(&self, _: &str, _: Option<&str>) -> ResourceFront {
+            ResourceFront::new([], "scope", "1")
+        }
+
+        fn sampling(&self, _: IpAddr) -> Option<u64> {
+            None
+        }
+    }
+
+    fn address(n: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from(n))
+    }
+
+    struct Test {
+        table: ExporterTable,
+        now: Instant,
+    }
+
+    fn test(max_exporters: usize) -> Test {
+        Test {
+            table: ExporterTable::new(max_exporters),
+            now: Instant::now(),
+        }
+    }
+
+    impl Test {
+        /// Something comes that isn't decodable.
+        fn garbage(&mut self, n: u32) {
+            self.table.entry(address(n), self.now, &Plain);
+        }
+
+        fn records(&mut self, n: u32) {
+            self.garbage(n);
+            self.table.prove(address(n));
+        }
+
+        fn knows(&mut self, n: u32) -> bool {
+            self.table.find(address(n)).is_some()
+        }
+    }
+
+    #[test]
+    fn a_flood_of_garbage_evicts_no_proven_exporter() {
+        let mut t = test(3);
+        for n in 1..=3 {
+            t.records(n);
+        }
+        for n in 100..5000 {
+            t.garbage(n);
+            assert!(t.table.len() <= 6);
+        }
+        assert!((1..=3).all(|n| t.knows(n)));
+        assert_eq!(t.table.evicted(), 4900 - 3);
+    }
+
+    #[test]
+    fn sources_on_probation_make_room_oldest_first() {
+        let mut t = test(3);
+        for n in 1..=5 {
+            t.garbage(n);
+        }
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(|n| t.knows(n)),
+            [false, false, true, true, true]
+        );
+        // What was proven meanwhile is out of their row.
+        t.records(3);
+        for n in 6..=8 {
+            t.garbage(n);
+        }
+        assert!(t.knows(3) && !t.knows(4));
+    }
+
+    #[test]
+    fn probation_is_bounded_however_many_exporters_are_allowed() {
+        let mut t = test(1_000_000);
+        for n in 0..3000 {
+            t.garbage(n);
+        }
+        assert_eq!(t.table.len(), MAX_ON_PROBATION);
+    }
+
+    #[test]
+    fn an_exporter_seen_again_has_a_second_chance() {
+        let mut t = test(3);
+        for n in 1..=3 {
+            t.records(n);
+        }
+        t.records(1);
+        t.records(3);
+        t.records(4);
+        assert_eq!([1, 2, 3, 4].map(|n| t.knows(n)), [true, false, true, true]);
+    }
+
+    /// Invented sources that each send one good datagram.
+    #[test]
+    fn an_exporter_that_keeps_sending_outlives_a_flood_of_others() {
+        let mut t = test(8);
+        t.records(1);
+        for n in 100..10_000 {
+            t.records(n);
+            if n % 4 == 0 {
+                t.records(1);
+            }
+            assert!(t.knows(1), "after {n}");
+            assert!(t.table.len() <= 8);
+        }
+    }
+
+    #[test]
+    fn the_last_to_come_always_has_a_place() {
+        let mut t = test(1);
+        for n in 1..=4 {
+            t.records(n);
+            t.records(n);
+            assert!(t.knows(n));
+            assert_eq!(t.table.len(), 1);
+        }
+        assert_eq!(t.table.evicted(), 3);
+    }
+
+    #[test]
+    fn who_was_not_seen_for_long_is_forgotten() {
+        let mut t = test(8);
+        let idle = Duration::from_secs(60);
+        t.records(1);
+        t.garbage(2);
+        t.now += idle;
+        t.garbage(3);
+        t.table.expire(t.now, idle);
+        assert_eq!(t.table.len(), 3);
+        t.now += Duration::from_secs(1);
+        t.table.expire(t.now, idle);
+        assert_eq!([1, 2, 3].map(|n| t.knows(n)), [false, false, true]);
+        assert_eq!((t.table.probation.len(), t.table.proven.len()), (1, 0));
+    }
+
+    #[test]
+    fn sequence_counts_of_an_exporter_are_bounded() {
+        let mut t = test(1);
+        let exporter = t.table.entry(address(1), t.now, &Plain);
+        let key = |domain| SequenceKey {
+            port: 1,
+            version: Version::V9,
+            domain,
+        };
+        for domain in 0..MAX_SEQUENCES as u32 {
+            assert!(exporter.sequence(key(domain)).is_some());
+        }
+        assert!(exporter.sequence(key(1 << 20)).is_none());
+        assert!(exporter.sequence(key(7)).is_some());
     }
 }

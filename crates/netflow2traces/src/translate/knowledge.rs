@@ -13,6 +13,10 @@ const MAX_NAMES: usize = 16 * 1024;
 /// Octets of one name.
 const MAX_NAME: usize = 256;
 
+/// Octets of all names of one exporter, with [`ENTRY`] for each: its domains share it.
+const MAX_OCTETS: usize = 16 << 20;
+/// What a table takes for an entry besides its name.
+const ENTRY: usize = 64;
 /// Observation Domains of one exporter that are told apart.
 const MAX_DOMAINS: usize = 1024;
 
@@ -34,16 +38,49 @@ pub(crate) struct Knowledge {
     sampler: Option<Sampler>,
     /// Milliseconds since 1970 (element 160).
     init_time: Option<u64>,
-    /// Entries not taken because a table was full.
+    room: Room,
+}
+
+/// What the tables of one domain take.
+#[derive(Debug, Default)]
+struct Room {
+    octets: usize,
+    /// What the exporter has left.
+    left: usize,
+    /// Entries not taken because a table or the room was full.
     refused: u64,
 }
 
-fn put<V>(table: &mut HashMap<u64, V, RandomState>, key: u64, value: V, refused: &mut u64) {
-    if table.len() < MAX_NAMES || table.contains_key(&key) {
-        table.insert(key, value);
-    } else {
-        *refused += 1;
+/// Octets that a value takes outside its table.
+trait Outside {
+    fn octets(&self) -> usize;
+}
+
+impl Outside for Box<str> {
+    fn octets(&self) -> usize {
+        self.len()
     }
+}
+
+impl Outside for Sampler {
+    fn octets(&self) -> usize {
+        0
+    }
+}
+
+fn put<V: Outside>(table: &mut HashMap<u64, V, RandomState>, key: u64, value: V, room: &mut Room) {
+    let needed = ENTRY + value.octets();
+    let (may_stand, freed) = match table.get(&key) {
+        Some(before) => (true, ENTRY + before.octets()),
+        None => (table.len() < MAX_NAMES, 0),
+    };
+    if !may_stand || needed > room.left + freed {
+        room.refused += 1;
+        return;
+    }
+    room.octets = room.octets + needed - freed;
+    room.left = room.left + freed - needed;
+    table.insert(key, value);
 }
 
 /// An application id of up to 8 octets as one number; its length counts, for `03` and `0003` differ.
@@ -86,33 +123,28 @@ impl Knowledge {
 
     pub(crate) fn name_interface(&mut self, index: u64, name: &[u8]) {
         if let Some(name) = text(name) {
-            put(&mut self.interfaces, index, name, &mut self.refused);
+            put(&mut self.interfaces, index, name, &mut self.room);
         }
     }
 
     pub(crate) fn name_vrf(&mut self, id: u64, name: &[u8]) {
         if let Some(name) = text(name) {
-            put(&mut self.vrfs, id, name, &mut self.refused);
+            put(&mut self.vrfs, id, name, &mut self.room);
         }
     }
 
     pub(crate) fn name_application(&mut self, id: &[u8], name: &[u8]) {
         if let (Some(key), Some(name)) = (application_key(id), text(name)) {
-            put(&mut self.applications, key, name, &mut self.refused);
+            put(&mut self.applications, key, name, &mut self.room);
         }
     }
 
     /// Takes in how a sampler, an interface or the whole domain samples.
     pub(crate) fn sample(&mut self, id: Option<u64>, interface: Option<u64>, sampler: Sampler) {
         match (id, interface) {
-            (Some(id), _) => put(&mut self.samplers, id, sampler, &mut self.refused),
+            (Some(id), _) => put(&mut self.samplers, id, sampler, &mut self.room),
             (None, Some(index)) => {
-                put(
-                    &mut self.interface_samplers,
-                    index,
-                    sampler,
-                    &mut self.refused,
-                );
+                put(&mut self.interface_samplers, index, sampler, &mut self.room);
             }
             (None, None) => self.sampler = Some(sampler),
         }
@@ -128,6 +160,8 @@ impl Knowledge {
 pub(crate) struct ExporterKnowledge {
     domains: HashMap<u32, Knowledge, RandomState>,
     any: Knowledge,
+    /// Of all of them.
+    octets: usize,
     /// RFC 5610.
     pub(crate) types: ElementTypes,
     /// Types were learnt since the templates were compiled.
@@ -142,6 +176,14 @@ pub(crate) struct DomainKnowledge<'a> {
 }
 
 impl ExporterKnowledge {
+    /// The interval of all samplers, or of any of them: for people, not for records.
+    pub(crate) fn some_sampler(&self) -> Option<u64> {
+        let samplers = self.any.samplers.values();
+        let any = samplers.chain(self.any.interface_samplers.values()).next();
+        let sampler = self.any.sampler.as_ref().or(any)?;
+        Some(sampler.interval)
+    }
+
     /// What holds in `domain`.
     pub(crate) fn of(&self, domain: u32) -> DomainKnowledge<'_> {
         DomainKnowledge {
@@ -150,11 +192,22 @@ impl ExporterKnowledge {
         }
     }
 
+    /// Entries that found no room, since the start.
+    pub(crate) fn refused(&self) -> u64 {
+        self.any.room.refused
+    }
+
     /// Lets `learn` write down what was told in `domain`.
     pub(crate) fn learn(&mut self, domain: u32, learn: impl Fn(&mut Knowledge)) {
-        learn(&mut self.any);
+        let mut tell = |known: &mut Knowledge| {
+            let before = known.room.octets;
+            known.room.left = MAX_OCTETS.saturating_sub(self.octets);
+            learn(known);
+            self.octets = self.octets - before + known.room.octets;
+        };
+        tell(&mut self.any);
         if self.domains.len() < MAX_DOMAINS || self.domains.contains_key(&domain) {
-            learn(self.domains.entry(domain).or_default());
+            tell(self.domains.entry(domain).or_default());
         }
     }
 }
@@ -177,4 +230,133 @@ fn text(octets: &[u8]) -> Option<Box<str>> {
     let text = String::from_utf8_lossy(octets);
     let text = text.trim();
     (!text.is_empty()).then(|| text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(learn: impl Fn(&mut Knowledge)) -> ExporterKnowledge {
+        let mut knowledge = ExporterKnowledge::default();
+        knowledge.learn(1, learn);
+        knowledge
+    }
+
+    fn interface(knowledge: &ExporterKnowledge, domain: u32, index: u64) -> Option<&str> {
+        knowledge.of(domain).find(|known| known.interface(index))
+    }
+
+    #[test]
+    fn a_domain_knows_what_it_was_told_and_else_what_any_was() {
+        let mut knowledge = told(|known| known.name_interface(1, b"one"));
+        knowledge.learn(2, |known| known.name_interface(1, b"another"));
+        assert_eq!(interface(&knowledge, 1, 1), Some("one"));
+        assert_eq!(interface(&knowledge, 2, 1), Some("another"));
+        assert_eq!(interface(&knowledge, 3, 1), Some("another"));
+        assert_eq!(interface(&knowledge, 3, 2), None);
+    }
+
+    #[test]
+    fn names_end_at_the_zeros_that_fill_them_up() {
+        for (octets, name) in [
+            (&b"Gi0/1\0\0\0"[..], Some("Gi0/1")),
+            (b"  Gi0/1  ", Some("Gi0/1")),
+            (b"Gi\xff1", Some("Gi\u{fffd}1")),
+            (b"\0\0", None),
+            (b"   ", None),
+            (b"", None),
+        ] {
+            let knowledge = told(|known| known.name_interface(1, octets));
+            assert_eq!(interface(&knowledge, 1, 1), name);
+        }
+        let knowledge = told(|known| known.name_interface(1, &[b'x'; 5000]));
+        assert_eq!(interface(&knowledge, 1, 1).map(str::len), Some(MAX_NAME));
+    }
+
+    #[test]
+    fn a_name_told_again_replaces() {
+        let mut knowledge = told(|known| known.name_vrf(1, b"red"));
+        knowledge.learn(1, |known| known.name_vrf(1, b"blue"));
+        assert_eq!(knowledge.of(1).find(|known| known.vrf(1)), Some("blue"));
+    }
+
+    #[test]
+    fn applications_are_told_apart_by_the_length_of_their_id() {
+        let knowledge = told(|known| {
+            known.name_application(&[3], b"short");
+            known.name_application(&[0, 3], b"long");
+        });
+        let name = |id: &[u8]| {
+            let known = knowledge.of(1);
+            known.find(|known| known.application(id)).map(str::to_owned)
+        };
+        assert_eq!(name(&[3]).as_deref(), Some("short"));
+        assert_eq!(name(&[0, 3]).as_deref(), Some("long"));
+        assert_eq!(name(&[0; 9]), None);
+        assert_eq!(name(&[]), None);
+    }
+
+    #[test]
+    fn a_sampler_is_found_by_id_then_by_interface_then_for_all() {
+        let sampler = |interval| Sampler { interval };
+        let knowledge = told(|known| {
+            known.sample(None, None, sampler(10));
+            known.sample(Some(1), None, sampler(20));
+            known.sample(None, Some(1), sampler(30));
+        });
+        let find = |id, interface| {
+            let found = knowledge.of(1).find(|known| known.sampler(id, interface));
+            found.map(|sampler| sampler.interval)
+        };
+        assert_eq!(find(Some(1), Some(1)), Some(20));
+        assert_eq!(find(Some(2), Some(1)), Some(30));
+        assert_eq!(find(Some(2), Some(2)), Some(10));
+        assert_eq!(find(None, None), Some(10));
+    }
+
+    #[test]
+    fn tables_are_bounded_and_what_is_known_still_changes() {
+        let mut knowledge = ExporterKnowledge::default();
+        for index in 0..MAX_NAMES as u64 + 10 {
+            knowledge.learn(1, |known| known.name_interface(index, b"name"));
+        }
+        assert_eq!(interface(&knowledge, 1, MAX_NAMES as u64), None);
+        knowledge.learn(1, |known| known.name_interface(0, b"new"));
+        assert_eq!(interface(&knowledge, 1, 0), Some("new"));
+        assert_eq!(knowledge.any.room.refused, 10);
+    }
+
+    #[test]
+    fn all_domains_of_an_exporter_share_one_room() {
+        let mut knowledge = ExporterKnowledge::default();
+        for entry in 0..400_000_u64 {
+            let domain = (entry % 500) as u32;
+            knowledge.learn(domain, |known| {
+                known.name_interface(entry / 500, &[b'x'; MAX_NAME]);
+            });
+        }
+        let knowledge_of = knowledge.domains.values().chain([&knowledge.any]);
+        let octets: usize = knowledge_of
+            .map(|known| {
+                let names = known.interfaces.values().map(|name| name.len());
+                names.sum::<usize>()
+            })
+            .sum();
+        assert!(octets <= 16 << 20, "{octets} octets of names");
+        // What is known still changes, to something no longer.
+        knowledge.learn(0, |known| known.name_interface(0, b"new"));
+        assert_eq!(interface(&knowledge, 0, 0), Some("new"));
+    }
+
+    #[test]
+    fn domains_are_bounded_and_the_others_know_what_any_was_told() {
+        let mut knowledge = ExporterKnowledge::default();
+        for domain in 0..MAX_DOMAINS as u32 + 5 {
+            knowledge.learn(domain, |known| known.name_vrf(u64::from(domain), b"red"));
+        }
+        assert_eq!(knowledge.domains.len(), MAX_DOMAINS);
+        let last = MAX_DOMAINS as u32 + 4;
+        let name = knowledge.of(last).find(|known| known.vrf(u64::from(last)));
+        assert_eq!(name, Some("red"));
+    }
 }

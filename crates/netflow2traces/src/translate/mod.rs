@@ -4,6 +4,7 @@
 //! OTLP octets in the `batch` that is being filled. What an exporter says besides records is kept in
 //! `exporters`. Everything that is not turned into a span is counted in [`TranslateCounters`].
 
+mod activity;
 mod attributes;
 mod batch;
 mod concerns;
@@ -18,12 +19,15 @@ mod options;
 mod plan;
 mod protocols;
 pub mod reference;
+mod rejected;
+mod report;
 mod sampling;
 mod sequence;
 mod sflow;
 mod span;
 mod times;
 mod trace;
+mod traffic;
 mod translator;
 mod visit;
 
@@ -31,9 +35,12 @@ use std::net::SocketAddr;
 
 use otlp_wire::UnixNanos;
 
-pub use counters::{Counter, TranslateCounters};
+pub use counters::TranslateCounters;
 pub use ids::Ids;
-pub use translator::Translator;
+pub use rejected::{MAX_REJECTED, RejectedDatagram};
+pub use report::{ExporterReport, FieldReport, Rows, TemplateReport};
+pub use traffic::{Protocol, ProtocolCounters, Traffic};
+pub use translator::{Translator, WaitingSet};
 
 /// A UDP datagram as it was received.
 #[derive(Clone, Copy, Debug)]

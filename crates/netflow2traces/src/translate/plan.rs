@@ -11,6 +11,7 @@ use otlp_wire::{Key, SpanFront, SpanKind};
 use super::attributes::{ATTRIBUTES, Attribute, Form, Pick, Source};
 use super::elements::{self, ElementStep, ElementTypes};
 use super::frame::FramePlan;
+use super::options::OptionsPlan;
 use super::sampling::RecordSampling;
 use super::times::TimePlan;
 use crate::config::AttributeLevel;
@@ -109,6 +110,8 @@ pub(crate) struct SpanPlan {
     pub(crate) times: TimePlan,
     pub(crate) family: FamilyPlan,
     pub(crate) sampling: RecordSampling,
+    /// Of an Options Template.
+    pub(crate) options: Option<Box<OptionsPlan>>,
     /// The protocol, for ICMP in the destination port.
     pub(crate) protocol: Option<u16>,
     /// Where the fields lie, if that is the same in every record.
@@ -187,6 +190,9 @@ impl SpanPlan {
             times,
             family,
             sampling: RecordSampling::new(template),
+            options: template
+                .scope_fields
+                .map(|_| Box::new(OptionsPlan::new(template))),
             protocol: compiler.field((0, 4)),
             locations: locations(template),
             record_octets: template.min_record_octets(),

@@ -15,7 +15,8 @@ const OPENING: &str = "\
 <!-- Made from the table in crates/netflow2traces/src/translate/attributes.rs. To change it, change the
 table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test attributes_reference -->
 
-Every flow record is a span `netflow.flow`. An attribute is there when the record has the field, whatever
+Every flow record is a span `netflow.flow`; so is every packet that sFlow samples. An
+attribute is there when the record has the field, whatever
 its value: 0 is a value. What the record lacks is not made up.
 
 `NETFLOW_ATTRIBUTES` says how much a span tells: `minimal`, `standard` (the default) or `all`; each level has
@@ -142,7 +143,11 @@ const WORK_SPANS: &[WorkSpan] = &[
                 "who sent it; IPv4-mapped IPv6 as IPv4",
             ),
             ("netflow.exporter.port", "int", "from which UDP port"),
-            ("netflow.version", "int", "1, 5, 7, 9, or 10 for IPFIX"),
+            (
+                "netflow.version",
+                "int",
+                "1, 5, 7, 9, or 10 for IPFIX; sFlow has `sflow.version`",
+            ),
             (
                 "netflow.packet.size_bytes",
                 "int",
@@ -157,7 +162,7 @@ const WORK_SPANS: &[WorkSpan] = &[
             (
                 "netflow.observation_domain",
                 "int",
-                "Observation Domain ID; v9: Source ID; v5: engine type and id; 0 without one",
+                "Observation Domain ID; v9: Source ID; v5: engine type and id; sFlow: sub-agent; 0 without one",
             ),
             (
                 "netflow.exporter.uptime_ms",
@@ -168,7 +173,7 @@ const WORK_SPANS: &[WorkSpan] = &[
                 "netflow.lost",
                 "int",
                 "when the sequence jumped: how much is missing before this datagram, in flows (v5, v7), \
-                 datagrams (v9) or Data Records (IPFIX)",
+                 datagrams (v9, sFlow) or Data Records (IPFIX)",
             ),
         ],
     ),
@@ -212,9 +217,36 @@ One for each exporter in a request:
 | `telemetry.sdk.name`, `telemetry.sdk.language`, `telemetry.sdk.version` | `netflow2traces`, `rust`, its version |
 | `host.name` | this machine's, where it is known |
 | `netflow.exporter.address` | the exporter's address |
+| `netflow.exporter.agent` | sFlow: the agent's address, as the datagram tells it |
 
-`OTEL_RESOURCE_ATTRIBUTES` adds others and replaces these, but not `netflow.exporter.address`. The instrumentation
+`OTEL_RESOURCE_ATTRIBUTES` adds others and replaces these, but not the last two. The instrumentation
 scope is `netflow2traces` with its version.
+";
+
+const PACKETS: &str = "\
+## Sampled packets
+
+What exporters send of a packet itself is read like a record: sFlow's raw headers, and in v9 and IPFIX the sections of
+packets in elements 315 dataLinkFrameSection, 104, 313 and 317 (the first of these). The outermost headers give
+`source.address`, ports, protocol, `network.type`, TCP flags, TOS, ICMP, VLAN, MAC addresses and MPLS labels as above. A
+section only fills what its record has no element for; without counters it is one packet, and its length the bytes.
+
+With `standard` and `all`, of a tunnel in the packet:
+
+| attribute | type | value |
+|---|---|---|
+| `netflow.tunnel.type` | string | which kind, in lower case (`vxlan`, `gre`) |
+| `netflow.tunnel.vni`, `netflow.tunnel.key` | int | network identifier; of GRE its key |
+| `netflow.tunnel.inner.source.address`, `netflow.tunnel.inner.source.port` | string, int | the packet inside |
+| `netflow.tunnel.inner.destination.address`, `netflow.tunnel.inner.destination.port` | string, int | the packet inside |
+| `netflow.tunnel.inner.protocol` | int | the packet inside |
+
+## sFlow
+
+Each flow sample, expanded or not, and each discarded packet is a span `netflow.flow` of one packet. Counter samples are
+counted, not shown. [sflow.md](sflow.md) says where each attribute comes from, and which there are besides: those that
+begin with `sflow.`, and `netflow.tunnel.` for tunnels.
+
 ";
 
 /// The text of `docs/attributes.md`.
@@ -252,7 +284,7 @@ pub fn attributes_reference() -> String {
         let elements: Vec<_> = elements.iter().map(time_source).collect();
         let _ = writeln!(text, "| {what} | {} |", elements.join(", "));
     }
-    let _ = write!(text, "{TOLD_TIMES}\n{SPANS}");
+    let _ = write!(text, "{TOLD_TIMES}\n{PACKETS}\n{SPANS}");
     for (name, covers, attributes) in WORK_SPANS {
         let _ = writeln!(text, "### `{name}`\n\n{covers}\n");
         text.push_str("| attribute | type | value |\n|---|---|---|\n");

@@ -5,7 +5,8 @@
 
 use netflow_wire::{Header, Version};
 
-use super::counters::{Counter, TranslateCounters};
+use super::counters::TranslateCounters;
+use crate::observe::counter::Counter;
 
 /// A jump further than this isn't loss but another count: a restart, or a forged datagram.
 const MAX_GAP: u32 = 1 << 20;

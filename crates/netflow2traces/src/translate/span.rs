@@ -32,6 +32,8 @@ pub(crate) struct SetContext<'a> {
     pub(crate) lists: Lists<'a>,
     /// Counts are multiplied by the sampling interval.
     pub(crate) scale: bool,
+    /// The times that were told are attributes, even if the span has the same.
+    pub(crate) tells_times: bool,
 }
 
 /// Keys of attributes that aren't of one element.
@@ -140,7 +142,9 @@ pub(crate) fn write_flow(
     if factor.is_some() {
         writer.boolean(&KEYS.sampling_scaled, true);
     }
-    if times.suspect || start != times.start || end != times.end {
+    if context.tells_times {
+        write_only_told_times(&times, writer);
+    } else if times.suspect || start != times.start || end != times.end {
         write_told_times(&times, writer);
     }
     match writer.end(Status::Ok) {
@@ -181,6 +185,20 @@ fn write_told_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
         writer.unsigned(&KEYS.start, start.0);
     }
     if let Some(end) = own(times.told_end, times.end) {
+        writer.unsigned(&KEYS.end, end.0);
+    }
+    if times.suspect {
+        writer.boolean(&KEYS.suspect, true);
+    }
+}
+
+/// For whoever must not take a usable time for one that was told.
+#[cold]
+fn write_only_told_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
+    if let Some(start) = times.told_start {
+        writer.unsigned(&KEYS.start, start.0);
+    }
+    if let Some(end) = times.told_end {
         writer.unsigned(&KEYS.end, end.0);
     }
     if times.suspect {

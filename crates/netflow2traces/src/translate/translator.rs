@@ -5,23 +5,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{self, DatagramError};
-use netflow_wire::{Decoder, Event, Header, Limits, Message, MessageError, Template, Version};
+use netflow_wire::{
+    Decoder, Event, Header, Limits, Message, MessageError, Template, TemplateKey, Version,
+};
 use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
 use tracing::info;
 
 use super::Datagram;
 use super::batch::{Batches, Membership};
-use super::counters::{Counter, TranslateCounters};
+use super::counters::TranslateCounters;
 use super::debug_log::{self, DebugLog};
 use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
 use super::ids::Ids;
 use super::plan::SpanPlan;
+use super::rejected::{Problem, RejectedDatagram, RejectedDatagrams};
+use super::report::{self, ExporterReport, Rows, TemplateReport};
 use super::sequence::{Verdict, units};
 use super::sflow::{Sender, Sflow};
 use super::trace::{Said, Trace, WORK_SPANS, Work, WorkSpans};
+use super::traffic::Protocol;
 use super::visit::{Outcome, Visit, Writing};
 use crate::config;
+use crate::observe::counter::Counter;
 
 /// How often templates, waiting Sets and exporters are looked through for what is too old.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -34,6 +40,10 @@ const MAX_HELD_OCTETS: usize = 64 << 20;
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
 /// And the one that tells the sFlow agents behind one address apart.
 const EXPORTER_AGENT: &str = "netflow.exporter.agent";
+/// Sets of one exporter that may wait when a capture is read.
+const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
+/// Their octets.
+const MAX_HELD_OCTETS_OF_CAPTURE: usize = 4 * 1024 * 1024;
 /// The longest text of an address.
 const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 
@@ -46,6 +56,9 @@ pub struct Translator<C> {
     limits_without_holding: Limits,
     /// Octets of Sets that wait; what evicted exporters held is taken off at the next sweep.
     held_octets: usize,
+    /// And how many these are, likewise.
+    held_sets: usize,
+    rejected: RejectedDatagrams,
     exporters: ExporterTable,
     sflow: Sflow,
     work_spans: WorkSpans,
@@ -55,26 +68,28 @@ pub struct Translator<C> {
     stranger_shown: Option<Instant>,
 }
 
-/// Why nothing of a datagram can be used.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error(transparent)]
-enum Unusable {
-    Message(#[from] MessageError),
-    Sflow(#[from] DatagramError),
+/// The counter of datagrams refused for this.
+fn refusals(problem: Problem, counters: &TranslateCounters) -> &Counter {
+    match problem {
+        Problem::Message(MessageError::UnknownVersion { .. })
+        | Problem::Sflow(DatagramError::UnknownVersion { .. }) => {
+            &counters.datagrams_unknown_version
+        }
+        Problem::Message(MessageError::BadLength { .. }) => &counters.datagrams_bad_length,
+        Problem::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
+        _ => &counters.datagrams_truncated,
+    }
 }
 
-impl Unusable {
-    fn counter(self, counters: &TranslateCounters) -> &Counter {
-        match self {
-            Self::Message(MessageError::UnknownVersion { .. })
-            | Self::Sflow(DatagramError::UnknownVersion { .. }) => {
-                &counters.datagrams_unknown_version
-            }
-            Self::Message(MessageError::BadLength { .. }) => &counters.datagrams_bad_length,
-            Self::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
-            _ => &counters.datagrams_truncated,
-        }
-    }
+/// A Set whose template has not come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WaitingSet<'a> {
+    /// The exporter's address.
+    pub exporter: &'a str,
+    /// The template it waits for.
+    pub key: TemplateKey,
+    /// Of its records.
+    pub octets: usize,
 }
 
 /// v1, v5 or v7.
@@ -142,6 +157,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             },
             limits,
             held_octets: 0,
+            held_sets: 0,
+            rejected: RejectedDatagrams::default(),
             exporters: ExporterTable::new(config.max_exporters),
             sflow: Sflow::new(),
             work_spans: WorkSpans::new(),
@@ -154,11 +171,25 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters,
                 batches,
                 ids,
+                tells_times: false,
                 debug_log: DebugLog::default(),
                 locations: Vec::new(),
                 value: Vec::new(),
             },
         }
+    }
+
+    /// Fits it to captures, where no time passes but the capture's: templates are never too old, more Sets wait
+    /// for theirs, and every span has the times that its exporter told as `netflow.flow.start_unix_nano` and
+    /// `end_unix_nano`, or lacks them where none was told.
+    #[must_use]
+    pub fn for_captures(mut self) -> Self {
+        self.limits.template_lifetime = Duration::MAX;
+        self.limits.max_held_sets = MAX_HELD_SETS_OF_CAPTURE;
+        self.limits.max_held_octets = MAX_HELD_OCTETS_OF_CAPTURE;
+        self.limits.max_held_age = Duration::MAX;
+        self.writing.tells_times = true;
+        self
     }
 
     /// What it counts; to be read from any thread.
@@ -180,9 +211,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let message = match Message::parse(datagram.octets) {
             Ok(message) => message,
             Err(MessageError::Sflow) => {
-                return self.on_sflow(datagram.octets, address, arrival, began, now);
+                return self.on_sflow(datagram, arrival, began, now);
             }
-            Err(error) => return self.malformed(address, arrival, error.into(), now),
+            Err(error) => return self.malformed(datagram, arrival, error.into(), now),
         };
         let header = &message.header;
         self.writing.counters.datagrams_decoded.add(1);
@@ -201,7 +232,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         } else {
             &self.limits_without_holding
         };
-        let (_, held_before) = exporter.decoder.waiting();
+        let held_before = exporter.decoder.waiting();
+        let evicted_before = exporter.decoder.templates().evicted();
+        let refused_before = exporter.knowledge.refused();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
         let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
         match self
@@ -228,6 +261,22 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             count.advance(header, units, verdict);
         }
         let lost = count_loss(&self.writing.counters, header.version, verdict, units);
+        let protocol = Protocol::from(header.version);
+        let traffic = &self.writing.counters.traffic;
+        traffic.read(protocol, arrival.octets, outcome.flows);
+        let activity = &mut exporter.activity;
+        activity.read(
+            protocol,
+            arrival.octets,
+            outcome.flows,
+            lost,
+            arrival.received_at,
+        );
+        activity.told(header, arrival.received_at);
+        if let Some(problem) = outcome.problem {
+            activity.rejected += 1;
+            self.rejected.keep(datagram, problem.into());
+        }
         let understood = Understood {
             trace: &trace,
             arrival: &arrival,
@@ -270,6 +319,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             decoder.read_held(&set, now, &self.limits, &mut visit);
             let outcome = visit.outcome;
             self.writing.counters.sets_decoded_late.add(1);
+            let traffic = &self.writing.counters.traffic;
+            traffic.read_late(Protocol::from(set.header.version), outcome.flows);
+            exporter.activity.flows += u64::from(outcome.flows);
             let late = Understood {
                 trace: &trace,
                 arrival: &set.context,
@@ -280,8 +332,20 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             };
             write_work(&mut self.writing, &self.work_spans, exporter, &late, now);
         }
-        let (_, held_after) = exporter.decoder.waiting();
-        self.held_octets = (self.held_octets + held_after).saturating_sub(held_before);
+        let held_after = exporter.decoder.waiting();
+        if held_after != held_before {
+            self.held_sets = (self.held_sets + held_after.0).saturating_sub(held_before.0);
+            self.held_octets = (self.held_octets + held_after.1).saturating_sub(held_before.1);
+            self.writing
+                .counters
+                .sets_waiting
+                .set(self.held_sets as u64);
+        }
+        let counters = &self.writing.counters;
+        let evicted = exporter.decoder.templates().evicted() - evicted_before;
+        counters.templates_evicted.add(evicted);
+        let refused = exporter.knowledge.refused() - refused_before;
+        counters.options_refused.add(refused);
         if outcome.is_decodable() && !exporter.is_proven() {
             self.prove(address);
             info!(exporter = %address, version = header.version.number(), "exporter appeared");
@@ -291,15 +355,15 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     /// Takes a datagram of sFlow.
     fn on_sflow(
         &mut self,
-        octets: &[u8],
-        address: IpAddr,
+        datagram: &Datagram<'_>,
         arrival: Arrival,
         began: UnixNanos,
         now: Instant,
     ) {
-        let datagram = match sflow::Datagram::parse(octets) {
-            Ok(datagram) => datagram,
-            Err(error) => return self.malformed(address, arrival, error.into(), now),
+        let address = datagram.source.ip();
+        let message = match sflow::Datagram::parse(datagram.octets) {
+            Ok(message) => message,
+            Err(error) => return self.malformed(datagram, arrival, error.into(), now),
         };
         let exporter = self.exporters.entry(address, now, &self.writing.config);
         let sender = Sender {
@@ -310,10 +374,19 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             began,
             now,
         };
-        let is_decodable = self
+        let read = self
             .sflow
-            .read(&datagram, &sender, &self.work_spans, &mut self.writing);
-        if is_decodable && !exporter.is_proven() {
+            .read(&message, &sender, &self.work_spans, &mut self.writing);
+        let traffic = &self.writing.counters.traffic;
+        traffic.read(Protocol::Sflow, arrival.octets, read.flows);
+        exporter.activity.read(
+            Protocol::Sflow,
+            arrival.octets,
+            read.flows,
+            read.lost,
+            arrival.received_at,
+        );
+        if read.is_decodable && !exporter.is_proven() {
             self.prove(address);
             info!(exporter = %address, version = "sflow5", "exporter appeared");
         }
@@ -328,17 +401,29 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
 
     /// Counts a datagram that can't be used, and shows it as a span, but not too often.
     #[cold]
-    fn malformed(&mut self, address: IpAddr, arrival: Arrival, error: Unusable, now: Instant) {
+    fn malformed(
+        &mut self,
+        datagram: &Datagram<'_>,
+        arrival: Arrival,
+        error: Problem,
+        now: Instant,
+    ) {
+        let address = datagram.source.ip();
         let counters = &self.writing.counters;
-        error.counter(counters).add(1);
+        refusals(error, counters).add(1);
+        counters.traffic.refused(arrival.octets);
+        self.rejected.keep(datagram, error);
         if debug_log::is_on() {
             let log = &mut self.writing.debug_log;
             log.rejected(address, &arrival, &error, now);
         }
         // Garbage must not make state: all sources not known share one limit.
-        let known = self.exporters.find(address);
-        let shown = match known {
-            Some(exporter) => &mut exporter.error_shown,
+        let mut known = self.exporters.find(address);
+        let shown = match &mut known {
+            Some(exporter) => {
+                exporter.activity.rejected += 1;
+                &mut exporter.error_shown
+            }
             None => &mut self.stranger_shown,
         };
         if shown.is_some_and(|shown| now.saturating_duration_since(shown) < ERROR_SPAN_INTERVAL) {
@@ -351,13 +436,20 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             return;
         }
         let text = address.to_string();
-        let (mut member, front) = (Membership::default(), writing.config.front(&text, None));
-        let front = Arc::new(front);
+        let (mut passing, strange);
+        let (member, front) = match known {
+            Some(exporter) => (&mut exporter.member, &exporter.front),
+            None => {
+                passing = Membership::default();
+                strange = Arc::new(writing.config.front(&text, None));
+                (&mut passing, &strange)
+            }
+        };
         let done = (writing.clock)();
         let problem = error.to_string();
         writing
             .batches
-            .append(&mut member, &front, now, arrival.received_at, 1, |writer| {
+            .append(member, front, now, arrival.received_at, 1, |writer| {
                 self.work_spans
                     .write_malformed(&trace, &text, &arrival, done, &problem, writer)
             });
@@ -395,14 +487,24 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             exporter.concerns.say_loss(&exporter.address, now);
         }
         self.exporters.expire(now, self.limits.template_lifetime);
-        self.held_octets = self
-            .exporters
-            .iter()
-            .map(|exporter| exporter.decoder.waiting().1)
-            .sum();
         self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
         counters.exporters_evicted.set(self.exporters.evicted());
+        self.settle_waiting();
+    }
+
+    /// Counts the Sets that wait anew, for those of evicted exporters are gone.
+    fn settle_waiting(&mut self) {
+        (self.held_sets, self.held_octets) = self
+            .exporters
+            .iter()
+            .map(|exporter| exporter.decoder.waiting())
+            .fold((0, 0), |(sets, octets), (more, of)| {
+                (sets + more, octets + of)
+            });
+        let counters = &self.writing.counters;
+        counters.sets_expired.add(self.exporters.take_sets_gone());
+        counters.sets_waiting.set(self.held_sets as u64);
     }
 
     /// Lowers or raises the octets of a request, at most to the configured size: the backend's limit is learnt
@@ -421,9 +523,45 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .sum()
     }
 
-    /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it.
+    /// The Sets that wait for their template now: by exporter, oldest first.
+    pub fn waiting_sets(&self) -> impl Iterator<Item = WaitingSet<'_>> {
+        self.exporters.iter().flat_map(|exporter| {
+            exporter.decoder.held().map(|set| WaitingSet {
+                exporter: &exporter.address,
+                key: set.key,
+                octets: set.body.len(),
+            })
+        })
+    }
+
+    /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it, and
+    /// brings the counters up to date.
     pub fn flush(&mut self) {
         self.writing.batches.finish();
+        self.settle_waiting();
+    }
+
+    /// The `limit` exporters that were seen last, in no order.
+    #[must_use]
+    pub fn exporters(&self, limit: usize) -> Rows<ExporterReport> {
+        report::exporters(&self.exporters, limit)
+    }
+
+    /// `limit` templates of an exporter, or of all, in no order.
+    #[must_use]
+    pub fn templates(
+        &self,
+        of: Option<IpAddr>,
+        limit: usize,
+        now: Instant,
+    ) -> Rows<TemplateReport> {
+        report::templates(&self.exporters, of, limit, now)
+    }
+
+    /// The last datagrams that could not be used, or not whole, oldest first.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<RejectedDatagram> {
+        self.rejected.list()
     }
 }
 

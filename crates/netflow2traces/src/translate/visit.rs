@@ -15,7 +15,7 @@ use super::elements::{Lists, Resolve};
 use super::exporters::Arrival;
 use super::ids::Ids;
 use super::knowledge::ExporterKnowledge;
-use super::options;
+use super::options::{OptionsPlan, OptionsRecord};
 use super::plan::SpanPlan;
 use super::sampling::Sampling;
 use super::span::{SetContext, Written, write_flow};
@@ -31,6 +31,8 @@ pub(crate) struct Writing<C> {
     pub(crate) counters: Arc<TranslateCounters>,
     pub(crate) batches: Batches,
     pub(crate) ids: Ids,
+    /// Each span says which times its exporter told, and no others.
+    pub(crate) tells_times: bool,
     pub(crate) debug_log: DebugLog,
     /// Scratch: fields of a record of variable length.
     pub(crate) locations: Vec<Location>,
@@ -171,6 +173,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                 types: &self.knowledge.types,
             },
             scale: self.writing.config.scale_sampled,
+            tells_times: self.writing.tells_times,
         };
         let mut suspect = 0;
         loop {
@@ -231,19 +234,22 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
         self.writing.counters.times_suspect.add(suspect);
     }
 
-    fn options(&mut self, set: &DataSet<'_, SpanPlan>) {
+    fn options(&mut self, set: &DataSet<'_, SpanPlan>, plan: &OptionsPlan) {
         let mut records = DataRecords::new(set.template, set.body, set.offset);
         while let Some(record) = records.next() {
             match record {
                 Ok((record, locations)) => {
                     self.outcome.options += 1;
                     self.writing.counters.options_records.add(1);
+                    let record = OptionsRecord {
+                        octets: record,
+                        locations,
+                    };
                     self.knowledge
                         .learn(set.header.observation_domain, |knowledge| {
-                            options::apply(set.template, record, locations, knowledge);
+                            plan.apply(record, knowledge);
                         });
-                    let types = &mut self.knowledge.types;
-                    if options::describe(set.template, record, locations, types) {
+                    if plan.describe(record, &mut self.knowledge.types) {
                         self.knowledge.types_changed = true;
                     }
                 }
@@ -280,8 +286,8 @@ impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
     }
 
     fn data(&mut self, set: &DataSet<'_, SpanPlan>) {
-        if set.template.scope_fields.is_some() {
-            self.options(set);
+        if let Some(plan) = &set.plan.options {
+            self.options(set, plan);
         } else {
             self.flows(
                 set.header,

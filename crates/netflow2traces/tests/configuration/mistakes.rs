@@ -278,7 +278,6 @@ fn settings_of_later_versions_are_refused() {
         "NETFLOW_CONVERSATION_WINDOW",
         "NETFLOW_SPOOL_DIR",
         "NETFLOW_SPOOL_MAX_SIZE",
-        "NETFLOW_ADMIN_PORT",
         "NETFLOW_INPUT",
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
     ] {

@@ -24,6 +24,7 @@ fn defaults_are_what_the_reference_says() {
     assert_eq!(config.deliver.concurrency, 4);
     assert_eq!(config.deliver.max_request_size, 2 << 20);
     assert_eq!(config.shutdown_timeout, seconds(8));
+    assert_eq!(config.admin, Some("127.0.0.1:9464".parse().unwrap()));
     assert!(!config.log.json);
     assert!(config.log.filter.contains("netflow2traces=info"));
     let otlp = Surroundings::sound().otlp();

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use netflow2traces::config::Protocol;
 use tonic::Code;
@@ -18,6 +18,16 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+        // Whether a line is of interest is remembered for the process, and with one subscriber alone the
+        // answer is that of the thread that asks first, which may be a test without one.
+        static EVERY_THREAD: Once = Once::new();
+        EVERY_THREAD.call_once(|| {
+            let listening = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::INFO)
+                .with_writer(io::sink)
+                .finish();
+            tracing::subscriber::set_global_default(listening).unwrap();
+        });
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

@@ -32,6 +32,7 @@ impl Setup {
         .with("NETFLOW_LISTEN_HOST", "127.0.0.1")
         .with("NETFLOW_LISTEN_PORT", "0")
         .with("NETFLOW_WORKERS", "2")
+        .with("NETFLOW_ADMIN_PORT", "0")
         .with("OTEL_BSP_SCHEDULE_DELAY", "20")
         .with("LOG_FORMAT", "json")
     }
@@ -112,6 +113,7 @@ impl Setup {
     }
 }
 
+const UNBALANCED: &str = "the accounts don't balance: something went uncounted";
 const LISTENING: &str = "listening for flow records";
 
 /// The running daemon; it is killed when the value goes.
@@ -186,6 +188,8 @@ impl Daemon {
             .expect("an end in time")
             .unwrap();
         let stdout = self.stdout.take().unwrap().await.unwrap();
+        let unbalanced = self.log().into_iter().find(|line| is(line, UNBALANCED));
+        assert_eq!(unbalanced, None, "{:#?}", self.log());
         // It has closed both of its outputs.
         let code = self.child.wait().unwrap().code();
         Ended {

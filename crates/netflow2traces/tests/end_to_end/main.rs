@@ -2,6 +2,7 @@
 //! uncounted.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
+mod admin_client;
 #[expect(dead_code, reason = "the backend's scripts serve other tests too")]
 #[path = "../support/backend.rs"]
 mod backend;
@@ -9,6 +10,8 @@ mod daemon;
 mod exporter;
 mod spans;
 
+mod admin;
+mod admin_limits;
 mod console;
 mod garbage;
 mod listening;

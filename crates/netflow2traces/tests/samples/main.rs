@@ -22,6 +22,12 @@ fn clock() -> UnixNanos {
 
 type Wall = fn() -> UnixNanos;
 
+/// Where every attribute is told of.
+const REFERENCE: [&str; 2] = [
+    include_str!("../../../../docs/attributes.md"),
+    include_str!("../../../../docs/sflow.md"),
+];
+
 /// Attributes with their values as text.
 type Attributes = BTreeMap<String, String>;
 
@@ -109,6 +115,11 @@ fn texts(attributes: Vec<KeyValue>) -> Attributes {
             Some(any_value::Value::BoolValue(flag)) => flag.to_string(),
             other => format!("{other:?}"),
         };
+        let quoted = format!("`{key}`");
+        assert!(
+            REFERENCE.iter().any(|text| text.contains(&quoted)),
+            "{key} is in no reference"
+        );
         assert!(texts.insert(key.clone(), text).is_none(), "{key} twice");
     }
     texts

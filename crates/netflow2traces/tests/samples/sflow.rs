@@ -375,8 +375,8 @@ fn agents_behind_one_address_are_told_apart() {
         ],
     );
     let counters = machine.counters();
-    assert_eq!(counters.lost_datagrams.get(), 3);
-    assert_eq!(counters.exporters.get(), 1);
+    assert_eq!(counters.lost_datagrams.value(), 3);
+    assert_eq!(counters.exporters.value(), 1);
 }
 
 #[test]
@@ -432,7 +432,7 @@ fn spans_fill_one_request_after_another() {
     let octets = datagram(&SflowHeader::default(), &samples);
     take(&mut machine, &octets);
     assert_eq!(shown(&mut machine).len(), 43);
-    assert_eq!(machine.counters().records_too_large.get(), 0);
+    assert_eq!(machine.counters().records_too_large.value(), 0);
 }
 
 proptest! {
@@ -452,8 +452,8 @@ proptest! {
         take(&mut machine, &changed);
         take(&mut machine, &random);
         let counters = machine.counters();
-        prop_assert_eq!(counters.datagrams_decoded.get() + counters.datagrams_rejected(), 2);
-        prop_assert_eq!(counters.flow_samples.get(), counters.flow_spans.get());
-        prop_assert!(counters.flow_spans.get() <= 3 + octets.len() as u64 / 32);
+        prop_assert_eq!(counters.datagrams_decoded.value() + counters.datagrams_rejected(), 2);
+        prop_assert_eq!(counters.flow_samples.value(), counters.flow_spans.value());
+        prop_assert!(counters.flow_spans.value() <= 3 + octets.len() as u64 / 32);
     }
 }

@@ -15,6 +15,7 @@ use self::agents::{Agent, Agents};
 use self::seen::Seen;
 use self::span::{FlowContext, FlowSpans};
 use super::counters::TranslateCounters;
+use super::debug_log;
 use super::exporters::{Arrival, NewExporter};
 use super::sequence::Verdict;
 use super::trace::{Said, Trace, WORK_SPANS, Work, WorkSpans};
@@ -38,6 +39,15 @@ pub(crate) struct Sender<'a> {
     /// Processing began.
     pub(crate) began: UnixNanos,
     pub(crate) now: Instant,
+}
+
+/// What a datagram was, for its exporter.
+pub(crate) struct Read {
+    pub(crate) flows: u32,
+    /// Datagrams missing before it.
+    pub(crate) lost: Option<u64>,
+    /// Something of it was understood.
+    pub(crate) is_decodable: bool,
 }
 
 /// What came of a datagram.
@@ -64,14 +74,14 @@ impl Sflow {
         self.agents.expire(now, idle);
     }
 
-    /// Writes a datagram's trace; whether something of it was understood.
+    /// Writes a datagram's trace.
     pub(crate) fn read<C: Fn() -> UnixNanos>(
         &mut self,
         datagram: &Datagram<'_>,
         sender: &Sender<'_>,
         work_spans: &WorkSpans,
         writing: &mut Writing<C>,
-    ) -> bool {
+    ) -> Read {
         let header = &datagram.header;
         writing.counters.datagrams_decoded.add(1);
         writing.counters.datagrams_sflow.add(1);
@@ -84,14 +94,25 @@ impl Sflow {
         let lost = count_loss(datagram, agent, &writing.counters);
         let trace = Trace::new(&mut writing.ids, writing.config.sampler);
         let outcome = write_flows(datagram, sender, &trace, &self.spans, agent, writing);
-        debug!(
-            exporter = %sender.address,
-            agent = ?header.agent,
-            flows = outcome.flows,
-            counters = outcome.counters,
-            lost,
-            "sFlow datagram understood"
-        );
+        if debug_log::is_on()
+            && let Some(suppressed) = writing.debug_log.admit_understood(sender.now)
+        {
+            debug!(
+                exporter = sender.text,
+                port = sender.arrival.port,
+                version = "sflow5",
+                octets = sender.arrival.octets,
+                agent = header.agent.map(tracing::field::display),
+                sequence = header.sequence,
+                flows = outcome.flows,
+                counters = outcome.counters,
+                others = outcome.others,
+                lost,
+                problem = outcome.problem.map(tracing::field::display),
+                suppressed,
+                "datagram understood"
+            );
+        }
         if trace.kept {
             let done = (writing.clock)();
             let problem = outcome.problem.map(|problem| problem.to_string());
@@ -116,7 +137,11 @@ impl Sflow {
                 |writer| work_spans.write(&work, writer),
             );
         }
-        outcome.flows + outcome.counters + outcome.others > 0
+        Read {
+            flows: outcome.flows,
+            lost,
+            is_decodable: outcome.flows + outcome.counters + outcome.others > 0,
+        }
     }
 }
 
@@ -199,15 +224,22 @@ fn write_flow<C>(
     let counters = &writing.counters;
     let seen = Seen::new(flow, |error| outcome.bad(error, counters));
     let span_id = writing.ids.span_id();
-    let is_written = writing.batches.append_flow(
+    let Writing {
+        batches, debug_log, ..
+    } = writing;
+    let written = batches.append_flow(
         &mut agent.member,
         &agent.front,
         sender.now,
         sender.arrival.received_at,
         |writer| spans.write(flow, &seen, context, span_id, writer),
     );
-    if !is_written {
-        writing.counters.records_too_large.add(1);
+    match written {
+        Some(octets) if debug_log::is_on() => {
+            debug_log.flows(&agent.front, octets, 1, sender.now);
+        }
+        Some(_) => {}
+        None => counters.records_too_large.add(1),
     }
 }
 

@@ -1,0 +1,170 @@
+//! The accounts: each says that what came in at one point is what became of it. At rest they balance; under load
+//! what moves at the moment of reading may be seen twice or not at all.
+
+use serde::Serialize;
+
+use super::stages::Stages;
+use crate::deliver::{Count, DropReason};
+use crate::translate::Protocol;
+
+/// One identity: `total` is the sum of `parts`.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Account {
+    /// A stable word.
+    pub name: &'static str,
+    /// What `total` counts.
+    pub counts: &'static str,
+    pub total: u64,
+    pub parts: Vec<Part>,
+    /// `total` less the sum of `parts`.
+    pub difference: i64,
+}
+
+/// Where a share of the total went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Part {
+    pub name: &'static str,
+    pub value: u64,
+}
+
+impl Account {
+    fn new<const N: usize>(
+        name: &'static str,
+        counts: &'static str,
+        total: u64,
+        parts: [(&'static str, u64); N],
+    ) -> Self {
+        let sum = parts
+            .iter()
+            .fold(0_u64, |sum, (_, value)| sum.wrapping_add(*value));
+        Self {
+            name,
+            counts,
+            total,
+            parts: parts.map(|(name, value)| Part { name, value }).to_vec(),
+            difference: total.wrapping_sub(sum).cast_signed(),
+        }
+    }
+
+    /// Whether nothing is missing and nothing is there twice.
+    #[must_use]
+    pub fn balances(&self) -> bool {
+        self.difference == 0
+    }
+}
+
+/// All accounts at this moment, in the order of the data.
+#[must_use]
+pub fn accounts(stages: &Stages) -> [Account; 5] {
+    [
+        datagrams(stages),
+        sets(stages),
+        flow_records(stages),
+        spans(stages, "flow_spans", "spans of flow records", |c| c.flow),
+        spans(stages, "work_spans", "spans around them", |c| c.work),
+    ]
+}
+
+fn datagrams(stages: &Stages) -> Account {
+    let count = |counter| stages.translate(counter);
+    Account::new(
+        "datagrams",
+        "datagrams received",
+        stages.receive(|all| all.datagrams.value()),
+        [
+            ("decoded", count(|all| all.datagrams_decoded.value())),
+            ("truncated", count(|all| all.datagrams_truncated.value())),
+            (
+                "unknown_version",
+                count(|all| all.datagrams_unknown_version.value()),
+            ),
+            ("bad_length", count(|all| all.datagrams_bad_length.value())),
+            ("bad_agent", count(|all| all.datagrams_bad_agent.value())),
+        ],
+    )
+}
+
+/// Without its template nobody knows how many records a Set holds, so these are counted in Sets.
+fn sets(stages: &Stages) -> Account {
+    let count = |counter| stages.translate(counter);
+    Account::new(
+        "sets_without_template",
+        "Sets that came before their template",
+        count(|all| all.sets_waited.value()),
+        [
+            ("decoded_late", count(|all| all.sets_decoded_late.value())),
+            ("expired", count(|all| all.sets_expired.value())),
+            ("waiting", count(|all| all.sets_waiting.value())),
+        ],
+    )
+}
+
+fn flow_records(stages: &Stages) -> Account {
+    let count = |counter| stages.translate(counter);
+    let protocols = Protocol::ALL.into_iter();
+    Account::new(
+        "flow_records",
+        "flow records in Sets and samples that could be decoded",
+        protocols
+            .map(|protocol| stages.traffic(protocol, |all| all.flows.value()))
+            .sum(),
+        [
+            ("spans", count(|all| all.flow_spans.value())),
+            ("sampled_out", count(|all| all.records_sampled_out.value())),
+            ("too_large", count(|all| all.records_too_large.value())),
+        ],
+    )
+}
+
+fn spans(
+    stages: &Stages,
+    name: &'static str,
+    counts: &'static str,
+    kind: fn(Count) -> u64,
+) -> Account {
+    let is_flow = kind(Count { flow: 1, work: 0 }) == 1;
+    let (made, open) = if is_flow {
+        (
+            stages.translate(|all| all.flow_spans.value()),
+            stages.translate(|all| all.open_flow_spans.value()),
+        )
+    } else {
+        (
+            stages.translate(|all| all.work_spans.value()),
+            stages.translate(|all| all.open_work_spans.value()),
+        )
+    };
+    let delivered = &stages.delivered;
+    let dropped = |reason| kind(delivered.dropped.by(reason).load());
+    Account::new(
+        name,
+        counts,
+        made,
+        [
+            ("accepted", kind(delivered.accepted.load())),
+            ("rejected", kind(delivered.rejected.load())),
+            ("discarded", kind(delivered.discarded.load())),
+            ("dropped_queue_full", dropped(DropReason::QueueFull)),
+            ("dropped_too_large", dropped(DropReason::TooLarge)),
+            ("dropped_shutdown", dropped(DropReason::Shutdown)),
+            ("dropped_encoding", dropped(DropReason::Encoding)),
+            ("in_open_batch", open),
+            ("queued", kind(delivered.queued.load())),
+            ("in_flight", kind(delivered.in_flight.load())),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_has_its_sign() {
+        let account = Account::new("a", "all", 10, [("b", 4), ("c", 3)]);
+        assert_eq!((account.difference, account.balances()), (3, false));
+        let account = Account::new("a", "all", 10, [("b", 11)]);
+        assert_eq!(account.difference, -1);
+        assert!(Account::new("a", "all", 10, [("b", 4), ("c", 6)]).balances());
+    }
+}

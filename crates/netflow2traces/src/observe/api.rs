@@ -1,0 +1,442 @@
+//! What the admin server answers: `/metrics`, `/livez`, `/readyz`, and the state of the daemon as JSON below `/api`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{HeaderMap, StatusCode, header};
+use otlp_wire::UnixNanos;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+
+use super::accounting::{Account, accounts};
+use super::inquiry::{Inquiry, Unanswered};
+use super::metrics::{Format, Metrics};
+use super::stages::{Phase, Stages, Steered};
+use crate::deliver::{Count, DropReason};
+use crate::translate::{
+    ExporterReport, MAX_REJECTED, Protocol, RejectedDatagram, Rows, TemplateReport,
+};
+
+/// Exporters or templates in an answer that asks for no number.
+const DEFAULT_LIMIT: usize = 1000;
+/// Exporters or templates in an answer at most.
+const MAX_LIMIT: usize = 10_000;
+/// Questions to the workers at once; others wait. It bounds what they cost in time and memory.
+const MAX_QUESTIONS: usize = 2;
+
+/// What the server shows.
+#[derive(Debug)]
+pub struct Watched {
+    pub stages: Arc<Stages>,
+    pub metrics: Metrics,
+    pub inquiry: Inquiry,
+    permits: Semaphore,
+}
+
+impl Watched {
+    /// Of a daemon that runs.
+    #[must_use]
+    pub fn new(stages: Arc<Stages>, inquiry: Inquiry) -> Self {
+        Self {
+            metrics: Metrics::new(Arc::clone(&stages)),
+            stages,
+            inquiry,
+            permits: Semaphore::new(MAX_QUESTIONS),
+        }
+    }
+}
+
+type Shared = State<Arc<Watched>>;
+
+/// The server's paths.
+pub(super) fn router(watched: Arc<Watched>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz))
+        .route("/api/status", get(status))
+        .route("/api/exporters", get(exporters))
+        .route("/api/templates", get(templates))
+        .route("/api/rejected", get(rejected))
+        .fallback(|| async { (StatusCode::NOT_FOUND, PATHS) })
+        .with_state(watched)
+}
+
+const PATHS: &str = "not here; there are /metrics, /livez, /readyz, /api/status, /api/exporters, \
+                     /api/templates and /api/rejected\n";
+
+async fn metrics(State(watched): Shared, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(header::ACCEPT).iter();
+    let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::negotiate(&accept.join(","));
+    match watched.metrics.scrape(format) {
+        Ok(text) => {
+            let about = [
+                (header::CONTENT_TYPE, format.content_type()),
+                (header::VARY, "Accept"),
+            ];
+            (about, text).into_response()
+        }
+        Err(error) => {
+            let text = format!("the metrics can't be written: {error}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+    }
+}
+
+/// Sockets are bound and all workers alive. A backend that is away changes nothing: what is received waits.
+async fn readyz(State(watched): Shared) -> Response {
+    match watched.stages.phase() {
+        Phase::Running => "ready\n".into_response(),
+        phase => {
+            let text = format!("not ready: {}\n", phase.as_str());
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+async fn status(State(watched): Shared) -> Response {
+    Json(Status::of(&watched.stages)).into_response()
+}
+
+/// `/api/status`.
+#[derive(Debug, Serialize)]
+struct Status {
+    version: &'static str,
+    phase: &'static str,
+    started: String,
+    uptime_seconds: u64,
+    receive: Value,
+    /// By version.
+    traffic: BTreeMap<&'static str, Value>,
+    /// Counters of stage 2, by their names.
+    translate: Map<String, Value>,
+    delivery: Value,
+    accounts: [Account; 5],
+}
+
+impl Status {
+    fn of(stages: &Stages) -> Self {
+        let facts = &stages.facts;
+        let traffic = Protocol::ALL.into_iter().map(|protocol| {
+            let counts = json!({
+                "datagrams": stages.traffic(protocol, |all| all.datagrams.value()),
+                "octets": stages.traffic(protocol, |all| all.octets.value()),
+                "flows": stages.traffic(protocol, |all| all.flows.value()),
+            });
+            (protocol.as_str(), counts)
+        });
+        let mut translate: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, value) in stages.translated.iter().flat_map(|all| all.each()) {
+            *translate.entry(name).or_default() += value;
+        }
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            phase: stages.phase().as_str(),
+            started: time(facts.started),
+            uptime_seconds: facts.started_instant.elapsed().as_secs(),
+            receive: receive(stages),
+            traffic: traffic.collect(),
+            translate: translate
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.into()))
+                .collect(),
+            delivery: delivery(stages),
+            accounts: accounts(stages),
+        }
+    }
+}
+
+fn receive(stages: &Stages) -> Value {
+    let facts = &stages.facts;
+    let workers = stages.received.iter().map(|worker| {
+        json!({
+            "datagrams": worker.datagrams.value(),
+            "octets": worker.octets.value(),
+            "kernel_drops": worker.kernel_drops.value(),
+            "truncated": worker.truncated.value(),
+            "receive_errors": worker.receive_errors.value(),
+        })
+    });
+    let (steering, steering_error) = match &facts.steering {
+        Steered::OneWorker => ("one_worker", None),
+        Steered::BySourceAddress => ("by_source_address", None),
+        Steered::Refused(error) => ("refused", Some(error)),
+    };
+    json!({
+        "listening": facts.listening,
+        "receive_buffer": {
+            "requested": facts.receive_buffer.requested,
+            "granted": facts.receive_buffer.granted,
+        },
+        "steering": steering,
+        "steering_error": steering_error,
+        "workers": workers.collect::<Vec<_>>(),
+    })
+}
+
+fn delivery(stages: &Stages) -> Value {
+    let (facts, counters) = (&stages.facts, &stages.delivered);
+    let requests = counters.requests.load(Relaxed);
+    let backend = match facts.exporter {
+        "otlp" if counters.backend_away.load(Relaxed) => "away",
+        "otlp" if requests == 0 => "untried",
+        "otlp" => "up",
+        _ => "none",
+    };
+    let last_error = counters.last_error().map(|error| {
+        json!({
+            "at": time(error.at),
+            "text": error.text,
+        })
+    });
+    let dropped: Map<String, Value> = DropReason::ALL
+        .into_iter()
+        .map(|reason| {
+            let count = counters.dropped.by(reason).load();
+            (reason.as_str().to_owned(), spans(count))
+        })
+        .collect();
+    json!({
+        "exporter": facts.exporter,
+        "endpoint": facts.endpoint,
+        "protocol": facts.protocol,
+        "backend": backend,
+        "last_error": last_error,
+        "queue": {
+            "spans": spans(counters.queued.load()),
+            "batches": counters.queued_batches.load(Relaxed),
+            "octets": counters.queued_octets.load(Relaxed),
+            "limit": facts.queue_size,
+        },
+        "requests": {
+            "in_flight": counters.requests_in_flight.load(Relaxed),
+            "in_flight_limit": facts.concurrency,
+            "octets_limit": stages.request_limit.load(Relaxed),
+            "sent": requests,
+            "retries": counters.retries.load(Relaxed),
+            "failures": counters.failures.load(Relaxed),
+            "partial_successes": counters.partial_successes.load(Relaxed),
+            "splits": counters.splits.load(Relaxed),
+            "octets_encoded": counters.octets_encoded.load(Relaxed),
+            "octets_sent": counters.octets_sent.load(Relaxed),
+        },
+        "spans": {
+            "pushed": spans(counters.pushed.load()),
+            "accepted": spans(counters.accepted.load()),
+            "rejected": spans(counters.rejected.load()),
+            "discarded": spans(counters.discarded.load()),
+            "dropped": dropped,
+            "in_flight": spans(counters.in_flight.load()),
+        },
+    })
+}
+
+fn spans(count: Count) -> Value {
+    json!({ "flow": count.flow, "work": count.work })
+}
+
+/// Parameters of the lists.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Wanted {
+    limit: Option<usize>,
+    exporter: Option<IpAddr>,
+}
+
+impl Wanted {
+    fn limit(self) -> usize {
+        self.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)
+    }
+}
+
+/// Why there is no list.
+#[derive(Debug)]
+enum NoAnswer {
+    Asked(QueryRejection),
+    Unanswered(Unanswered),
+}
+
+impl From<QueryRejection> for NoAnswer {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Asked(rejection)
+    }
+}
+
+impl From<Unanswered> for NoAnswer {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Unanswered(unanswered)
+    }
+}
+
+impl IntoResponse for NoAnswer {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Asked(rejection) => {
+                let text = format!("{}\n", rejection.body_text());
+                (StatusCode::BAD_REQUEST, text).into_response()
+            }
+            Self::Unanswered(unanswered) => {
+                let text = format!("{unanswered}\n");
+                (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+            }
+        }
+    }
+}
+
+type Answer = Result<Json<Value>, NoAnswer>;
+
+async fn exporters(
+    State(watched): Shared,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Answer {
+    let Query(wanted) = wanted?;
+    let limit = wanted.limit();
+    // The semaphore is never closed.
+    let _permit = watched.permits.acquire().await.ok();
+    let answers = watched
+        .inquiry
+        .ask(move |machine, _| machine.exporters(limit))
+        .await?;
+    let (mut rows, total) = together(answers);
+    rows.sort_unstable_by_key(|row: &ExporterReport| std::cmp::Reverse(row.last_seen));
+    rows.truncate(limit);
+    rows.sort_by_cached_key(|row| row.address.parse::<IpAddr>().ok());
+    Ok(Json(json!({
+        "total": total,
+        "shown": rows.len(),
+        "exporters": rows.iter().map(exporter).collect::<Vec<_>>(),
+    })))
+}
+
+fn exporter(row: &ExporterReport) -> Value {
+    let lost: Map<String, Value> = row
+        .lost
+        .into_iter()
+        .map(|(unit, lost)| (unit.to_owned(), lost.into()))
+        .collect();
+    let sampling = row.sampling.map(|(interval, origin)| {
+        json!({
+            "interval": interval,
+            "origin": origin,
+        })
+    });
+    // Nothing of it could be read: then it was only counted.
+    let seen = |at: UnixNanos| (row.datagrams > 0).then(|| wall_time(at));
+    json!({
+        "address": row.address,
+        "proven": row.proven,
+        "versions": row.versions,
+        "datagrams": row.datagrams,
+        "octets": row.octets,
+        "flows": row.flows,
+        "rejected": row.rejected,
+        "lost": lost,
+        "first_seen": seen(row.first_seen),
+        "last_seen": seen(row.last_seen),
+        "templates": row.templates,
+        "sets_waiting": row.sets_waiting,
+        "sampling": sampling,
+        "clock_ahead_ms": row.clock_ahead_ms,
+        "warnings": row.warnings,
+    })
+}
+
+async fn templates(
+    State(watched): Shared,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Answer {
+    let Query(wanted) = wanted?;
+    let limit = wanted.limit();
+    let _permit = watched.permits.acquire().await.ok();
+    let answers = watched
+        .inquiry
+        .ask(move |machine, now| machine.templates(wanted.exporter, limit, now))
+        .await?;
+    let (mut rows, total) = together(answers);
+    rows.sort_by_cached_key(|row: &TemplateReport| {
+        let exporter = row.exporter.parse::<IpAddr>().ok();
+        (exporter, row.port, row.version, row.domain, row.id)
+    });
+    rows.truncate(limit);
+    Ok(Json(json!({
+        "total": total,
+        "shown": rows.len(),
+        "templates": rows.iter().map(template).collect::<Vec<_>>(),
+    })))
+}
+
+fn template(row: &TemplateReport) -> Value {
+    let fields = row.fields.iter().map(|field| {
+        json!({
+            "enterprise": field.enterprise,
+            "element": field.element,
+            "name": field.name,
+            "length": field.length.map_or_else(|| "variable".into(), Value::from),
+        })
+    });
+    json!({
+        "exporter": row.exporter,
+        "port": row.port,
+        "version": row.version,
+        "domain": row.domain,
+        "id": row.id,
+        "kind": if row.scope_fields.is_some() { "options" } else { "data" },
+        "scope_fields": row.scope_fields,
+        "age_seconds": row.age.as_secs(),
+        "fields": fields.collect::<Vec<_>>(),
+    })
+}
+
+async fn rejected(State(watched): Shared) -> Answer {
+    let _permit = watched.permits.acquire().await.ok();
+    let answers = watched.inquiry.ask(|machine, _| machine.rejected()).await?;
+    let mut all: Vec<RejectedDatagram> = answers.into_iter().flatten().collect();
+    all.sort_by_key(|datagram| std::cmp::Reverse(datagram.received_at));
+    all.truncate(MAX_REJECTED);
+    let all: Vec<Value> = all.iter().map(rejected_datagram).collect();
+    Ok(Json(json!({ "rejected": all })))
+}
+
+fn rejected_datagram(datagram: &RejectedDatagram) -> Value {
+    let mut hex = String::with_capacity(datagram.octets.len() * 2);
+    for octet in &datagram.octets {
+        let _infallible = write!(hex, "{octet:02x}");
+    }
+    json!({
+        "received_at": wall_time(datagram.received_at),
+        "source": datagram.source,
+        "reason": datagram.reason,
+        "problem": datagram.problem,
+        "rejected": if datagram.whole { "datagram" } else { "set" },
+        "octets": datagram.length,
+        "cut": datagram.octets.len() < datagram.length,
+        "hex": hex,
+    })
+}
+
+/// The rows of all workers.
+fn together<T>(answers: Vec<Rows<T>>) -> (Vec<T>, usize) {
+    let total = answers.iter().map(|answer| answer.total).sum();
+    let rows = answers.into_iter().flat_map(|answer| answer.rows);
+    (rows.collect(), total)
+}
+
+/// As RFC 3339.
+fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+fn wall_time(at: UnixNanos) -> String {
+    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(at.0));
+    time(at.unwrap_or(SystemTime::UNIX_EPOCH))
+}

@@ -1,0 +1,74 @@
+//! `netflow2traces healthcheck`: asks the daemon of this machine whether it is ready. For container images without a
+//! shell or an HTTP client.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// For each step: connecting, asking, the answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Octets of the answer that are read.
+const MAX_ANSWER: u64 = 8 * 1024;
+
+/// Why the daemon isn't ready, as far as can be told from outside.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    #[error(
+        "the daemon has no admin server to ask: NETFLOW_ADMIN_PORT is 0; set it to a port for the \
+         daemon and for the health check"
+    )]
+    TurnedOff,
+    #[error(
+        "no answer from {address}: {source}; is the daemon running, with the same \
+         NETFLOW_ADMIN_HOST and NETFLOW_ADMIN_PORT?"
+    )]
+    NoAnswer {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("{address} answers: {answer}")]
+    Answer { address: SocketAddr, answer: String },
+}
+
+/// Asks `/readyz` at the address where the daemon is configured to serve it; `None`: it is turned off.
+///
+/// # Errors
+/// [`NotReady`].
+pub fn check(admin: Option<SocketAddr>) -> Result<(), NotReady> {
+    let address = reachable(admin.ok_or(NotReady::TurnedOff)?);
+    let answer = ask(address).map_err(|source| NotReady::NoAnswer { address, source })?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) == Some("200") {
+        return Ok(());
+    }
+    let answer = match body.trim() {
+        "" => status.to_owned(),
+        body => body.to_owned(),
+    };
+    Err(NotReady::Answer { address, answer })
+}
+
+fn ask(address: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The address by which a bound one is reached from this machine.
+#[must_use]
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,339 @@
+//! THE table of metrics: name, meaning, labels, and where each value is read. `/metrics` and `docs/metrics.md` are
+//! made from it. Names and labels are public.
+
+use prometheus_client::metrics::MetricType;
+
+use super::histogram::Distribution;
+use super::stages::Stages;
+use crate::deliver::{Count, Counters, DropReason};
+use crate::receive::WorkerCounters;
+use crate::translate::{Protocol, ProtocolCounters, Traffic};
+
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A metric.
+#[derive(Debug)]
+pub struct Metric {
+    pub section: Section,
+    /// As a query names it; all but the samples of histograms.
+    pub name: &'static str,
+    /// One sentence, without a line break.
+    pub help: &'static str,
+    pub series: Series,
+}
+
+/// Metrics that are shown together, in the order of the data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Section {
+    Receiving,
+    Decoding,
+    Spans,
+    Delivery,
+    Process,
+}
+
+/// Labels of one series, and where its value is read.
+pub type Row = (&'static [(&'static str, &'static str)], fn(&Stages) -> u64);
+
+/// The series of a metric.
+#[derive(Debug)]
+pub enum Series {
+    Counters(&'static [Row]),
+    Gauges(&'static [Row]),
+    /// A counter with the label `worker`: 0 and up, as many as there are workers.
+    ByWorker(fn(&WorkerCounters) -> u64),
+    /// A counter with the label `version`.
+    ByProtocol(&'static [Protocol], fn(&ProtocolCounters) -> u64),
+    /// A gauge of seconds.
+    Seconds(fn(&Stages) -> f64),
+    Histogram(fn(&Traffic) -> Distribution),
+    /// Always 1; the labels tell.
+    Info(fn(&Stages) -> Vec<(&'static str, String)>),
+}
+
+impl Series {
+    /// As the formats name it.
+    #[must_use]
+    pub fn kind(&self) -> MetricType {
+        match self {
+            Self::Counters(_) | Self::ByWorker(_) | Self::ByProtocol(..) => MetricType::Counter,
+            Self::Gauges(_) | Self::Seconds(_) => MetricType::Gauge,
+            Self::Histogram(_) => MetricType::Histogram,
+            Self::Info(_) => MetricType::Info,
+        }
+    }
+}
+
+impl Section {
+    pub const ALL: [Self; 5] = [
+        Self::Receiving,
+        Self::Decoding,
+        Self::Spans,
+        Self::Delivery,
+        Self::Process,
+    ];
+
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Receiving => "Receiving",
+            Self::Decoding => "Decoding",
+            Self::Spans => "Spans",
+            Self::Delivery => "Delivery",
+            Self::Process => "The process",
+        }
+    }
+}
+
+/// Those whose headers were read.
+const READ: &[Protocol] = &[
+    Protocol::V1,
+    Protocol::V5,
+    Protocol::V7,
+    Protocol::V9,
+    Protocol::Ipfix,
+    Protocol::Sflow,
+];
+
+/// A sum over the workers of a counter of stage 2.
+macro_rules! translated {
+    ($field:ident) => {
+        |stages: &Stages| stages.translate(|all| all.$field.value())
+    };
+}
+
+/// Series of stage 2's counters with one label.
+macro_rules! translated_by {
+    ($label:literal: $($value:literal $field:ident),+ $(,)?) => {
+        &[$((&[($label, $value)], translated!($field))),+]
+    };
+}
+
+/// The series of both kinds of spans.
+macro_rules! both_kinds {
+    ($read:expr) => {
+        &[
+            (&[("kind", "flow")], |stages| $read(&stages.delivered).flow),
+            (&[("kind", "work")], |stages| $read(&stages.delivered).work),
+        ]
+    };
+}
+
+macro_rules! dropped {
+    ($($reason:ident $value:literal),+) => {
+        &[$(
+            (&[("kind", "flow"), ("reason", $value)], |stages| dropped(stages, DropReason::$reason).flow),
+            (&[("kind", "work"), ("reason", $value)], |stages| dropped(stages, DropReason::$reason).work),
+        )+]
+    };
+}
+
+fn dropped(stages: &Stages, reason: DropReason) -> Count {
+    stages.delivered.dropped.by(reason).load()
+}
+
+/// One series of a number of delivery, without labels.
+macro_rules! delivered {
+    ($field:ident) => {
+        &[(&[], |stages| stages.delivered.$field.load(Relaxed))]
+    };
+}
+
+macro_rules! metrics {
+    ($($section:ident { $($name:ident: $series:expr, $help:literal;)+ })+) => {
+        &[$($(Metric {
+            section: Section::$section,
+            name: stringify!($name),
+            help: $help,
+            series: $series,
+        },)+)+]
+    };
+}
+
+/// Every metric, in the order in which they are shown.
+pub static METRICS: &[Metric] = metrics! {
+    Receiving {
+        netflow_packets_total: Series::ByProtocol(&Protocol::ALL, |all| all.datagrams.value()),
+            "Datagrams received, by what their header says; unknown: it could not be read";
+        netflow_packet_bytes_total: Series::ByProtocol(&Protocol::ALL, |all| all.octets.value()),
+            "Octets of their UDP payloads";
+        netflow_packet_size_bytes: Series::Histogram(|all| all.datagram_octets.distribution()),
+            "Octets of each datagram's UDP payload";
+        netflow_worker_packets_total: Series::ByWorker(|all| all.datagrams.value()),
+            "Datagrams by the worker that received them: an exporter always has the same one";
+        netflow_kernel_drops_total: Series::ByWorker(|all| all.kernel_drops.value()),
+            "Datagrams that the kernel dropped because a worker's receive buffer was full, or their checksum wrong";
+        netflow_receive_truncated_total: Series::Counters(&[(&[], |stages| {
+            stages.receive(|all| all.truncated.value())
+        })]),
+            "Datagrams dropped because they were longer than any UDP payload may be";
+        netflow_receive_errors_total: Series::Counters(&[(&[], |stages| {
+            stages.receive(|all| all.receive_errors.value())
+        })]),
+            "Reads from sockets that failed";
+    }
+    Decoding {
+        netflow_packet_errors_total: Series::Counters(translated_by!("reason":
+            "truncated" datagrams_truncated,
+            "unknown_version" datagrams_unknown_version,
+            "bad_length" datagrams_bad_length,
+            "bad_agent" datagrams_bad_agent,
+        )),
+            "Datagrams refused whole, because their header could not be read";
+        netflow_flows_total: Series::ByProtocol(READ, |all| all.flows.value()),
+            "Flow records decoded, whatever became of them";
+        netflow_flows_per_packet: Series::Histogram(|all| all.datagram_flows.distribution()),
+            "Flow records of each datagram, without those that waited for a template";
+        netflow_flows_skipped_total: Series::Counters(translated_by!("reason":
+            "sampled_out" records_sampled_out,
+            "too_large" records_too_large,
+        )),
+            "Flow records without a span: left out by OTEL_TRACES_SAMPLER, or larger than a request may be";
+        netflow_flow_times_suspect_total: Series::Counters(&[(&[], translated!(times_suspect))]),
+            "Flow spans whose time was implausible or could not be derived";
+        netflow_options_records_total: Series::Counters(&[(&[], translated!(options_records))]),
+            "Records that tell of the exporter, not of a flow";
+        netflow_options_refused_total: Series::Counters(&[(&[], translated!(options_refused))]),
+            "Of what they tell, names and intervals that found no room";
+        netflow_set_errors_total: Series::Counters(translated_by!("reason":
+            "bad_set_length" sets_bad_length,
+            "truncated_set" sets_truncated,
+            "reserved_set_id" sets_reserved_id,
+            "malformed_template" sets_malformed_template,
+            "too_many_fields" sets_too_many_fields,
+            "empty_record" sets_empty_record,
+            "truncated_record" sets_truncated_record,
+        )),
+            "Sets, or rests of Sets, that could not be used; their neighbours were";
+        netflow_sets_waited_total: Series::Counters(&[(&[], translated!(sets_waited))]),
+            "Sets that came before their template";
+        netflow_sets_decoded_late_total: Series::Counters(&[(&[], translated!(sets_decoded_late))]),
+            "Of these, decoded when it came";
+        netflow_sets_expired_total: Series::Counters(&[(&[], translated!(sets_expired))]),
+            "Of these, dropped for their age or to make room";
+        netflow_sets_waiting: Series::Gauges(&[(&[], translated!(sets_waiting))]),
+            "Sets that wait for their template now";
+        netflow_templates_total: Series::Counters(translated_by!("event":
+            "learnt" templates_learnt,
+            "refreshed" templates_refreshed,
+            "replaced" templates_replaced,
+            "expired" templates_expired,
+            "evicted" templates_evicted,
+            "withdrawal_ignored" withdrawals_ignored,
+        )),
+            "What happened to templates";
+        netflow_samples_total: Series::Counters(translated_by!("kind":
+            "flow" flow_samples,
+            "counter" counter_samples,
+            "unknown" samples_unknown,
+        )),
+            "Samples of sFlow; those of flows are flow records, the others aren't shown";
+        netflow_sample_errors_total: Series::Counters(translated_by!("reason":
+            "truncated_sample" samples_truncated,
+            "malformed_sample" samples_malformed,
+            "truncated_record" sample_records_truncated,
+            "malformed_record" sample_records_malformed,
+        )),
+            "Samples of sFlow, and records of them, that could not be used";
+        netflow_lost_total: Series::Counters(translated_by!("unit":
+            "flows" lost_flows,
+            "messages" lost_messages,
+            "records" lost_records,
+            "datagrams" lost_datagrams,
+        )),
+            "Missing by sequence numbers, in the unit of each version: flows (v5, v7), messages (v9), records (IPFIX), datagrams (sFlow)";
+        netflow_late_total: Series::Counters(translated_by!("unit":
+            "flows" late_flows,
+            "messages" late_messages,
+            "records" late_records,
+            "datagrams" late_datagrams,
+        )),
+            "Counted as lost before they came: overtaken on the way";
+        netflow_exporters: Series::Gauges(&[(&[], translated!(exporters))]),
+            "Exporters known";
+        netflow_exporter_restarts_total: Series::Counters(&[(&[], translated!(exporter_restarts))]),
+            "Exporters that began their sequence anew";
+        netflow_exporters_evicted_total: Series::Counters(&[(&[], translated!(exporters_evicted))]),
+            "Exporters forgotten to make room for others";
+    }
+    Spans {
+        netflow_spans_total: Series::Counters(translated_by!("kind":
+            "flow" flow_spans,
+            "work" work_spans,
+        )),
+            "Spans made: of flow records, and of the work around them";
+        netflow_spans_open: Series::Gauges(translated_by!("kind":
+            "flow" open_flow_spans,
+            "work" open_work_spans,
+        )),
+            "Spans in batches that are being filled";
+        netflow_batches_total: Series::Counters(&[(&[], translated!(batches))]),
+            "Batches finished, each to be one request";
+        netflow_batch_bytes_total: Series::Counters(&[(&[], translated!(batch_octets))]),
+            "Their encoded octets";
+    }
+    Delivery {
+        netflow_spans_pushed_total: Series::Counters(both_kinds!(|all: &Counters| all.pushed.load())),
+            "Spans handed over to delivery";
+        netflow_spans_accepted_total: Series::Counters(both_kinds!(|all: &Counters| all.accepted.load())),
+            "Spans that the backend acknowledged";
+        netflow_spans_rejected_total: Series::Counters(both_kinds!(|all: &Counters| all.rejected.load())),
+            "Spans that the backend refused for good";
+        netflow_spans_discarded_total: Series::Counters(both_kinds!(|all: &Counters| all.discarded.load())),
+            "Spans taken by OTEL_TRACES_EXPORTER=none";
+        netflow_spans_dropped_total: Series::Counters(dropped!(
+            QueueFull "queue_full", TooLarge "too_large", Shutdown "shutdown", Encoding "encoding"
+        )),
+            "Spans given up here before a backend took or refused them";
+        netflow_spans_queued: Series::Gauges(both_kinds!(|all: &Counters| all.queued.load())),
+            "Spans that wait in the queue";
+        netflow_spans_in_flight: Series::Gauges(both_kinds!(|all: &Counters| all.in_flight.load())),
+            "Spans taken from the queue and not settled yet";
+        netflow_queue_bytes: Series::Gauges(delivered!(queued_octets)),
+            "Encoded octets that wait in the queue";
+        netflow_queue_limit_bytes: Series::Gauges(&[(&[], |stages| stages.facts.queue_size as u64)]),
+            "Encoded octets that may wait (NETFLOW_QUEUE_SIZE)";
+        netflow_queue_batches: Series::Gauges(delivered!(queued_batches)),
+            "Batches that wait in the queue";
+        netflow_requests_in_flight: Series::Gauges(delivered!(requests_in_flight)),
+            "Requests that wait for an answer";
+        netflow_request_limit_bytes: Series::Gauges(&[(&[], |stages| stages.request_limit.load(Relaxed) as u64)]),
+            "Encoded octets of a request, as configured or as the backend has taught";
+        netflow_requests_total: Series::Counters(delivered!(requests)),
+            "Requests sent, each attempt counted";
+        netflow_request_retries_total: Series::Counters(delivered!(retries)),
+            "Of these, those that were not the first attempt";
+        netflow_request_failures_total: Series::Counters(delivered!(failures)),
+            "Requests that failed in a way worth another attempt";
+        netflow_partial_successes_total: Series::Counters(delivered!(partial_successes)),
+            "Answers with which the backend took only a part of the spans";
+        netflow_batch_splits_total: Series::Counters(delivered!(splits)),
+            "Batches split in two because the backend takes no larger ones";
+        netflow_request_encoded_bytes_total: Series::Counters(delivered!(octets_encoded)),
+            "Octets of requests before compression, each attempt counted";
+        netflow_request_sent_bytes_total: Series::Counters(delivered!(octets_sent)),
+            "Octets of requests as sent, each attempt counted";
+        netflow_backend_up: Series::Gauges(&[(&[], |stages| {
+            u64::from(!stages.delivered.backend_away.load(Relaxed))
+        })]),
+            "0 while requests fail in a way worth another attempt, else 1";
+    }
+    Process {
+        netflow_build_info: Series::Info(|_| vec![("version", env!("CARGO_PKG_VERSION").to_owned())]),
+            "The version of this program";
+        netflow_start_time_seconds: Series::Seconds(|stages| {
+            let since = stages.facts.started.duration_since(std::time::UNIX_EPOCH);
+            since.unwrap_or_default().as_secs_f64()
+        }),
+            "When it started, in seconds since 1970";
+        netflow_uptime_seconds: Series::Seconds(|stages| stages.facts.started_instant.elapsed().as_secs_f64()),
+            "How long it has been running";
+        netflow_workers: Series::Gauges(&[(&[], |stages| stages.received.len() as u64)]),
+            "Threads that receive";
+        netflow_receive_buffer_bytes: Series::Gauges(&[
+            (&[("size", "requested")], |stages| stages.facts.receive_buffer.requested as u64),
+            (&[("size", "granted")], |stages| stages.facts.receive_buffer.granted as u64),
+        ]),
+            "The receive buffer of each socket: asked for, and what the system gave";
+    }
+};

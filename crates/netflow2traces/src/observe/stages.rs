@@ -1,0 +1,161 @@
+//! All counters of the running stages, and what is fixed from the start on: what everything that is shown is
+//! read from, at the moment it is shown.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::{Instant, SystemTime};
+
+use crate::config::{self, Exporter, print};
+use crate::deliver;
+use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
+use crate::translate::{Protocol, ProtocolCounters, TranslateCounters};
+
+/// The stages as they can be read from any thread.
+#[derive(Debug)]
+pub struct Stages {
+    pub received: Arc<[WorkerCounters]>,
+    /// One for each worker.
+    pub translated: Vec<Arc<TranslateCounters>>,
+    pub delivered: Arc<deliver::Counters>,
+    /// Octets of a request, as the backend has taught.
+    pub request_limit: Arc<AtomicUsize>,
+    pub facts: Facts,
+    phase: AtomicU8,
+}
+
+/// What doesn't change while the daemon runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub started: SystemTime,
+    pub started_instant: Instant,
+    /// Where flow records are received.
+    pub listening: Vec<SocketAddr>,
+    pub receive_buffer: ReceiveBuffer,
+    pub steering: Steered,
+    /// Where spans go.
+    pub exporter: &'static str,
+    pub endpoint: Option<String>,
+    pub protocol: Option<&'static str>,
+    /// Octets that may wait.
+    pub queue_size: usize,
+    /// Requests that may be under way.
+    pub concurrency: usize,
+}
+
+/// How datagrams come to their workers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Steered {
+    OneWorker,
+    BySourceAddress,
+    /// With the kernel's reason.
+    Refused(String),
+}
+
+/// In which part of its life the daemon is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Sockets are bound, but no thread reads them yet.
+    Starting,
+    Running,
+    /// A worker has ended by itself.
+    Failed,
+    Stopping,
+}
+
+impl Phase {
+    /// As `/api/status` and `/readyz` say it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Failed => "failed",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl Facts {
+    /// What holds from here on.
+    #[must_use]
+    pub fn new(receivers: &Receivers, config: &config::Deliver) -> Self {
+        let (exporter, otlp) = match &config.exporter {
+            Exporter::Otlp(otlp) => ("otlp", Some(otlp)),
+            Exporter::Console => ("console", None),
+            Exporter::None => ("none", None),
+        };
+        Self {
+            started: SystemTime::now(),
+            started_instant: Instant::now(),
+            listening: receivers.local_addresses().to_vec(),
+            receive_buffer: receivers.receive_buffer(),
+            steering: match receivers.steering() {
+                Steering::OneWorker => Steered::OneWorker,
+                Steering::BySourceAddress => Steered::BySourceAddress,
+                Steering::Refused(error) => Steered::Refused(error.to_string()),
+            },
+            exporter,
+            endpoint: otlp.map(print::endpoint),
+            protocol: otlp.map(|otlp| otlp.protocol.as_str()),
+            queue_size: config.queue_size,
+            concurrency: config.concurrency,
+        }
+    }
+}
+
+impl Stages {
+    /// The stages of a daemon that is about to start.
+    #[must_use]
+    pub fn new(
+        received: Arc<[WorkerCounters]>,
+        translated: Vec<Arc<TranslateCounters>>,
+        delivery: &deliver::Delivery,
+        facts: Facts,
+    ) -> Self {
+        Self {
+            received,
+            translated,
+            delivered: delivery.counters(),
+            request_limit: delivery.request_limit(),
+            facts,
+            phase: AtomicU8::new(Phase::Starting as u8),
+        }
+    }
+
+    /// The sum of a counter of stage 1 over the workers.
+    #[must_use]
+    pub fn receive(&self, counter: fn(&WorkerCounters) -> u64) -> u64 {
+        self.received.iter().map(counter).sum()
+    }
+
+    /// The sum of a counter of stage 2 over the workers.
+    #[must_use]
+    pub fn translate(&self, counter: fn(&TranslateCounters) -> u64) -> u64 {
+        self.translated.iter().map(|all| counter(all)).sum()
+    }
+
+    /// The sum of a counter of one protocol over the workers.
+    #[must_use]
+    pub fn traffic(&self, of: Protocol, counter: fn(&ProtocolCounters) -> u64) -> u64 {
+        let workers = self.translated.iter();
+        workers.map(|all| counter(all.traffic.of(of))).sum()
+    }
+
+    /// In which part of its life the daemon is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Starting,
+            1 => Phase::Running,
+            2 => Phase::Failed,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Tells everyone who looks.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+}

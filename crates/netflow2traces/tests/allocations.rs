@@ -1,0 +1,344 @@
+//! A warm translator allocates nothing for a flow, nothing for a datagram, and little for a batch.
+
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use netflow_wire::write::{
+    Field, IpfixHeader, MessageWriter, Record, V5Header, V5Record, V9Header, v5,
+};
+use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources, Translate};
+use netflow2traces::translate::{Datagram, Ids, Translator};
+use otlp_wire::UnixNanos;
+
+thread_local! {
+    /// Allocations of this thread: tests run beside each other.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Octets that it holds.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count(octets: isize) {
+    // While a thread ends its counters may be gone.
+    _ = LIVE.try_with(|live| live.set(live.get() + octets));
+    if octets > 0 {
+        _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+    }
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; the counters are constant thread-locals without
+// destructors, which allocate nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size().cast_signed());
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the system's too.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-layout.size().cast_signed());
+        // SAFETY: the pointer came from `alloc` above, that is from the system, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const SECONDS: u32 = 1_700_000_000;
+const UPTIME_MS: u32 = 1_000_000;
+
+fn configuration(attributes: AttributeLevel) -> Translate {
+    let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
+    let loaded = config::load(Purpose::Run, &sources, &Machine::read());
+    Translate {
+        attributes,
+        // Large enough that none is full: what a batch costs is measured apart.
+        batch_max_octets: 64 << 20,
+        batch_max_spans: usize::MAX,
+        ..loaded.expect("defaults are sound").config.translate
+    }
+}
+
+fn translator(config: &Translate) -> Translator<fn() -> UnixNanos> {
+    Translator::new(config, || UnixNanos(1), Ids::new([7; 32]))
+}
+
+fn send(translator: &mut Translator<fn() -> UnixNanos>, octets: &[u8], source: u8, now: Instant) {
+    let datagram = Datagram {
+        octets,
+        source: SocketAddr::from(([192, 0, 2, source], 2055)),
+        received_at: UnixNanos(1),
+    };
+    translator.on_datagram(&datagram, now);
+}
+
+/// Allocations while `work` is done.
+fn allocations(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+/// Sends the datagrams until all is warm, then the last of them again and again.
+fn warm_allocations(level: AttributeLevel, datagrams: &[Vec<u8>]) -> usize {
+    let mut translator = translator(&configuration(level));
+    let now = Instant::now();
+    for octets in datagrams {
+        for _ in 0..3 {
+            send(&mut translator, octets, 1, now);
+        }
+    }
+    let last = datagrams.last().expect("one");
+    let flows = translator.counters().flow_spans.value();
+    let allocations = allocations(|| {
+        for _ in 0..200 {
+            send(&mut translator, last, 1, now);
+        }
+    });
+    assert!(translator.counters().flow_spans.value() >= flows + 200);
+    allocations
+}
+
+fn v5_datagram() -> Vec<u8> {
+    let header = V5Header {
+        sys_uptime_ms: UPTIME_MS,
+        unix_secs: SECONDS,
+        sampling_interval: 100,
+        ..V5Header::default()
+    };
+    let flow = V5Record {
+        source: [192, 0, 2, 7].into(),
+        destination: [198, 51, 100, 9].into(),
+        packets: 3,
+        octets: 180,
+        first_ms: UPTIME_MS - 5000,
+        last_ms: UPTIME_MS - 1000,
+        protocol: 6,
+        ..V5Record::default()
+    };
+    v5(&header, &[flow; 30]).expect("fits")
+}
+
+const V4: [Field; 2] = [Field::new(8, 4), Field::new(12, 4)];
+const V6: [Field; 2] = [Field::new(27, 16), Field::new(28, 16)];
+const COMMON: [Field; 8] = [
+    Field::new(7, 2),
+    Field::new(11, 2),
+    Field::new(4, 1),
+    Field::new(1, 8),
+    Field::new(2, 8),
+    Field::new(10, 4),
+    Field::new(136, 1),
+    Field::new(56, 6),
+];
+
+fn common(record: &mut Record) -> &mut Record {
+    record
+        .u16(50_000)
+        .u16(443)
+        .u8(6)
+        .u64(1500)
+        .u64(3)
+        .u32(7)
+        .u8(1)
+        .mac([2, 0, 0, 0, 0, 1])
+}
+
+/// A datagram with the template and an interface's name, and one with records only.
+fn with_template(
+    message: impl Fn() -> MessageWriter,
+    fields: &[Field],
+    write: impl Fn(&mut Record),
+) -> [Vec<u8>; 2] {
+    let options = [Field::new(10, 4), Field::new(82, 8), Field::new(34, 4)];
+    let mut first = message();
+    first
+        .template(256, fields)
+        .options_template(257, &options[..1], &options[1..])
+        .data_set(257, |set| {
+            set.record(|record| {
+                record.u32(7).text("Gi0/7", 8).u32(100);
+            });
+        });
+    let mut second = message();
+    second.declare(256, fields).data_set(256, |set| {
+        for _ in 0..14 {
+            set.record(&write);
+        }
+    });
+    [first, second].map(|mut message| message.finish().expect("fits"))
+}
+
+fn v9_message() -> MessageWriter {
+    MessageWriter::v9(V9Header {
+        sys_uptime_ms: UPTIME_MS,
+        unix_secs: SECONDS,
+        ..V9Header::default()
+    })
+}
+
+fn ipfix_message() -> MessageWriter {
+    MessageWriter::ipfix(IpfixHeader {
+        export_time: SECONDS,
+        ..IpfixHeader::default()
+    })
+}
+
+const LEVELS: [AttributeLevel; 2] = [AttributeLevel::Minimal, AttributeLevel::Standard];
+
+#[test]
+fn a_v5_flow_allocates_nothing() {
+    for level in LEVELS {
+        assert_eq!(warm_allocations(level, &[v5_datagram()]), 0, "{level:?}");
+    }
+}
+
+#[test]
+fn a_v9_flow_allocates_nothing() {
+    let times = [Field::new(22, 4), Field::new(21, 4)];
+    let fields = [&V4[..], &COMMON, &times].concat();
+    let datagrams = with_template(v9_message, &fields, |record| {
+        record.ipv4([192, 0, 2, 7]).ipv4([198, 51, 100, 9]);
+        common(record).u32(UPTIME_MS - 5000).u32(UPTIME_MS - 1000);
+    });
+    for level in LEVELS {
+        assert_eq!(warm_allocations(level, &datagrams), 0, "{level:?}");
+    }
+}
+
+#[test]
+fn an_ipfix_flow_allocates_nothing_in_either_family() {
+    let times = [Field::new(152, 8), Field::new(153, 8)];
+    let end = u64::from(SECONDS) * 1000;
+    let v4 = with_template(
+        ipfix_message,
+        &[&V4[..], &COMMON, &times].concat(),
+        |record| {
+            record.ipv4([192, 0, 2, 7]).ipv4([198, 51, 100, 9]);
+            common(record).u64(end - 5000).u64(end - 1000);
+        },
+    );
+    let v6 = with_template(
+        ipfix_message,
+        &[&V6[..], &COMMON, &times].concat(),
+        |record| {
+            record.ipv6(7_u128 << 96).ipv6(9_u128 << 96);
+            common(record).u64(end - 5000).u64(end - 1000);
+        },
+    );
+    for level in LEVELS {
+        assert_eq!(warm_allocations(level, &v4), 0, "{level:?}");
+        assert_eq!(warm_allocations(level, &v6), 0, "{level:?}");
+    }
+}
+
+#[test]
+fn a_flow_of_variable_length_allocates_nothing() {
+    let fields = [&V4[..], &COMMON, &[Field::variable(371)]].concat();
+    let datagrams = with_template(ipfix_message, &fields, |record| {
+        record.ipv4([192, 0, 2, 7]).ipv4([198, 51, 100, 9]);
+        common(record).variable(b"somebody");
+    });
+    for level in LEVELS {
+        assert_eq!(warm_allocations(level, &datagrams), 0, "{level:?}");
+    }
+}
+
+/// Two exporters in turn, so that requests are gathered; batches are dropped as a sender would.
+#[test]
+fn a_batch_allocates_a_bounded_number_of_times_however_many_flows() {
+    for exporters in [1, 2] {
+        let config = Translate {
+            batch_max_octets: 256 << 10,
+            ..configuration(AttributeLevel::Standard)
+        };
+        let mut translator = translator(&config);
+        let (datagram, now) = (v5_datagram(), Instant::now());
+        let mut run = |datagrams: u32| {
+            let mut batches = 0;
+            for index in 0..datagrams {
+                send(
+                    &mut translator,
+                    &datagram,
+                    1 + (index % exporters) as u8,
+                    now,
+                );
+                while let Some(batch) = translator.poll_batch(now) {
+                    batches += 1;
+                    drop(batch);
+                }
+            }
+            batches
+        };
+        run(400);
+        let mut batches = 0;
+        let allocations = allocations(|| batches = run(1000));
+        assert!(batches > 20, "{batches}");
+        assert!(
+            allocations <= 4 * batches,
+            "{allocations} allocations for {batches} batches of {exporters} exporters"
+        );
+    }
+}
+
+/// The most that one exporter can make the translator hold: templates of all the fields that it may have, of
+/// elements that each become an attribute, and names up to their bound.
+#[test]
+fn an_exporter_holds_no_more_than_its_bound() {
+    const MOST: isize = 48 << 20;
+    let config = Translate {
+        batch_max_octets: 1 << 20,
+        ..configuration(AttributeLevel::All)
+    };
+    let mut translator = translator(&config);
+    let now = Instant::now();
+    send(&mut translator, &v5_datagram(), 1, now);
+    let before = LIVE.get();
+    let drain = |translator: &mut Translator<fn() -> UnixNanos>| {
+        while let Some(batch) = translator.poll_batch(now) {
+            drop(batch);
+        }
+    };
+    for domain in 0..5000_u32 {
+        let fields: Vec<_> = (0..16)
+            .map(|field| Field::new(1 + ((domain * 16 + field) % 480) as u16, 4))
+            .collect();
+        let mut message = MessageWriter::ipfix(IpfixHeader {
+            export_time: SECONDS,
+            observation_domain: domain,
+            ..IpfixHeader::default()
+        });
+        message.template(256, &fields);
+        send(&mut translator, &message.finish().expect("fits"), 2, now);
+        drain(&mut translator);
+    }
+    let templates = LIVE.get() - before;
+    for domain in 0..400_u32 {
+        let mut message = MessageWriter::ipfix(IpfixHeader {
+            export_time: SECONDS,
+            observation_domain: domain,
+            ..IpfixHeader::default()
+        });
+        let options = [Field::new(10, 4), Field::new(82, 250)];
+        message
+            .options_template(257, &options[..1], &options[1..])
+            .data_set(257, |set| {
+                for interface in 0..240 {
+                    set.record(|record| {
+                        record.u32(interface).bytes(&[b'x'; 250]);
+                    });
+                }
+            });
+        send(&mut translator, &message.finish().expect("fits"), 2, now);
+        drain(&mut translator);
+    }
+    let all = LIVE.get() - before;
+    println!("{templates} octets with templates, {all} with names too");
+    assert!(all <= MOST, "{all} octets");
+}

@@ -1,0 +1,8 @@
+//! What the translator makes of datagrams, seen as a backend sees it: requests decoded by the generated types.
+
+mod batches;
+mod choices;
+mod rig;
+mod sampling;
+mod sequences;
+mod told;

@@ -1,0 +1,322 @@
+//! Writes the seeds of every target into `corpus/TARGET`: `cargo run --bin seeds --features seeds` in the fuzz folder.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use netflow_wire::write::{
+    Field, IpfixHeader, ListSemantic, MessageWriter, V1Header, V1Record, V5Header, V5Record,
+    V7Header, V7Record, V9Header, v1, v5, v7,
+};
+use netflow2traces_fuzz::sequence::{Step, push};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
+
+const SECONDS: u32 = 1_700_000_000;
+const UPTIME_MS: u32 = 1_000_000;
+
+fn main() -> io::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let corpus = root.join("corpus");
+    let mut sequences = vec![hand_made()];
+    for capture in ["softflowd-v5", "softflowd-v9", "softflowd-ipfix"] {
+        let path = root.join(format!("../testdata/captures/{capture}.pcap"));
+        // A few datagrams of each: the fuzzer makes its own of them.
+        sequences.push(datagrams(&fs::read(path)?).into_iter().take(4).collect());
+    }
+    for (index, sequence) in sequences.iter().enumerate() {
+        for (datagram, octets) in sequence.iter().enumerate() {
+            write(&corpus, "message", &format!("{index}-{datagram}"), octets)?;
+        }
+        let mut steps = Vec::new();
+        for octets in sequence {
+            push(
+                &mut steps,
+                &Step {
+                    port: 1,
+                    seconds: 1,
+                    flags: 0,
+                    octets,
+                },
+            );
+        }
+        write(&corpus, "session", &index.to_string(), &steps)?;
+        for choice in [0, 2, 4] {
+            let input = [&[choice][..], &steps].concat();
+            write(&corpus, "translate", &format!("{index}-{choice}"), &input)?;
+        }
+    }
+    for (index, octets) in responses().iter().enumerate() {
+        write(&corpus, "otlp_response", &index.to_string(), octets)?;
+    }
+    Ok(())
+}
+
+fn write(corpus: &Path, target: &str, name: &str, octets: &[u8]) -> io::Result<()> {
+    let folder = corpus.join(target);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join(format!("seed-{name}")), octets)
+}
+
+/// UDP payloads of a classic capture of IPv4 over Ethernet.
+fn datagrams(file: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = &file[24..];
+    let mut found = Vec::new();
+    while let Some(header) = rest.first_chunk::<16>() {
+        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
+        found.push(rest[16 + 14 + 20 + 8..16 + length].to_vec());
+        rest = &rest[16 + length..];
+    }
+    found
+}
+
+fn hand_made() -> Vec<Vec<u8>> {
+    let flow = V5Record {
+        source: [192, 0, 2, 1].into(),
+        destination: [198, 51, 100, 2].into(),
+        packets: 3,
+        octets: 180,
+        first_ms: UPTIME_MS - 900,
+        last_ms: UPTIME_MS - 100,
+        protocol: 1,
+        destination_port: 0x0800,
+        ..V5Record::default()
+    };
+    let header = V5Header {
+        sys_uptime_ms: UPTIME_MS,
+        unix_secs: SECONDS,
+        sampling_mode: 1,
+        sampling_interval: 100,
+        ..V5Header::default()
+    };
+    let v7_header = V7Header {
+        sys_uptime_ms: UPTIME_MS,
+        unix_secs: SECONDS,
+        ..V7Header::default()
+    };
+    let v1_header = V1Header {
+        sys_uptime_ms: UPTIME_MS,
+        unix_secs: SECONDS,
+        ..V1Header::default()
+    };
+    vec![
+        v5(&header, &[flow, flow]).expect("fits"),
+        v7(
+            &v7_header,
+            &[V7Record {
+                flow,
+                ..V7Record::default()
+            }],
+        )
+        .expect("fits"),
+        v1(&v1_header, &[V1Record::default()]).expect("fits"),
+        v9(true),
+        v9(false),
+        ipfix(true),
+        ipfix(false),
+        ipfix_lists(),
+    ]
+}
+
+fn v9(with_templates: bool) -> Vec<u8> {
+    let mut message = MessageWriter::v9(V9Header {
+        sys_uptime_ms: UPTIME_MS,
+        unix_secs: SECONDS,
+        ..V9Header::default()
+    });
+    let fields = [
+        (8, 4),
+        (12, 4),
+        (7, 2),
+        (11, 2),
+        (4, 1),
+        (10, 2),
+        (1, 4),
+        (2, 4),
+        (22, 4),
+        (21, 4),
+        (48, 1),
+    ];
+    let fields = fields.map(|(element, length)| Field::new(element, length));
+    let scope = [Field::new(2, 2)];
+    let options = [Field::new(82, 8), Field::new(48, 1), Field::new(50, 4)];
+    if with_templates {
+        message
+            .template(256, &fields)
+            .options_template(257, &scope, &options);
+    } else {
+        message
+            .declare(256, &fields)
+            .declare(257, &[&scope[..], &options].concat());
+    }
+    message
+        .data_set(257, |set| {
+            set.record(|record| {
+                record.u16(3).text("Gi0/3", 8).u8(1).u32(128);
+            });
+        })
+        .data_set(256, |set| {
+            for port in [80, 443] {
+                set.record(|record| {
+                    record
+                        .ipv4([192, 0, 2, 1])
+                        .ipv4([198, 51, 100, 2])
+                        .u16(50_000)
+                        .u16(port);
+                    record
+                        .u8(6)
+                        .u16(3)
+                        .u32(1500)
+                        .u32(2)
+                        .u32(UPTIME_MS - 900)
+                        .u32(UPTIME_MS)
+                        .u8(1);
+                });
+            }
+        });
+    message.finish().expect("fits")
+}
+
+fn ipfix(with_templates: bool) -> Vec<u8> {
+    let mut message = MessageWriter::ipfix(IpfixHeader {
+        export_time: SECONDS,
+        observation_domain: 7,
+        ..IpfixHeader::default()
+    });
+    let fields = [
+        Field::new(27, 16),
+        Field::new(28, 16),
+        Field::new(4, 1),
+        Field::new(1, 3),
+        Field::reverse(1, 4),
+        Field::new(152, 8),
+        Field::new(157, 8),
+        Field::variable(96),
+        Field::enterprise(9, 12, 2),
+    ];
+    let scope = [Field::new(346, 4), Field::new(303, 2)];
+    let options = [Field::new(339, 1), Field::variable(341)];
+    if with_templates {
+        message
+            .template(256, &fields)
+            .options_template(257, &scope, &options)
+            .withdraw(300);
+    } else {
+        message
+            .declare(256, &fields)
+            .declare(257, &[&scope[..], &options].concat());
+    }
+    let end = u64::from(SECONDS) * 1000;
+    message
+        .data_set(257, |set| {
+            set.record(|record| {
+                record.u32(9).u16(12).u8(2).variable(b"vendorNumber");
+            });
+        })
+        .data_set(256, |set| {
+            set.record(|record| {
+                record
+                    .ipv6(1_u128 << 100 | 1)
+                    .ipv6(2_u128)
+                    .u8(17)
+                    .uint(1500, 3)
+                    .u32(60);
+                record
+                    .u64(end - 500)
+                    .u64((u64::from(SECONDS) + 2_208_988_800) << 32);
+                record.variable(b"dns").u16(5);
+            });
+        });
+    message.finish().expect("fits")
+}
+
+fn ipfix_lists() -> Vec<u8> {
+    let mut message = MessageWriter::ipfix(IpfixHeader {
+        export_time: SECONDS,
+        ..IpfixHeader::default()
+    });
+    let inner = [Field::new(8, 4), Field::new(7, 2)];
+    let fields = [
+        Field::new(4, 1),
+        Field::variable(291),
+        Field::variable(292),
+        Field::variable(293),
+    ];
+    message
+        .template(258, &inner)
+        .template(259, &fields)
+        .data_set(259, |set| {
+            set.record(|record| {
+                record
+                    .u8(6)
+                    .basic_list(ListSemantic::AllOf, Field::new(10, 2), |list| {
+                        list.u16(1).u16(2);
+                    })
+                    .sub_template_list(ListSemantic::Ordered, 258, |list| {
+                        list.ipv4([192, 0, 2, 1]).u16(80);
+                    })
+                    .sub_template_multi_list(ListSemantic::Undefined, |list| {
+                        list.template(258, |record| {
+                            record.ipv4([192, 0, 2, 2]).u16(443);
+                        });
+                    });
+            });
+        });
+    message.finish().expect("fits")
+}
+
+fn responses() -> Vec<Vec<u8>> {
+    let partial = ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess {
+            rejected_spans: 3,
+            error_message: "too old".to_owned(),
+        }),
+    };
+    let span = |name: &str, id: u8| Span {
+        name: name.to_owned(),
+        trace_id: vec![1; 16],
+        span_id: vec![id; 8],
+        start_time_unix_nano: 1,
+        end_time_unix_nano: 2,
+        ..Span::default()
+    };
+    let request = ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            scope_spans: vec![ScopeSpans {
+                spans: vec![span("netflow.export", 1), span("netflow.flow", 2)],
+                ..ScopeSpans::default()
+            }],
+            ..ResourceSpans::default()
+        }],
+    };
+    // google.rpc.Status: code 8, a message, details with a RetryInfo of 2.5 s.
+    let mut delay = vec![0x08, 2, 0x10];
+    prost::encoding::encode_varint(500_000_000, &mut delay);
+    let info = [&[0x0a, delay.len() as u8][..], &delay].concat();
+    let url = b"type.googleapis.com/google.rpc.RetryInfo";
+    let any = [
+        &[0x0a, url.len() as u8][..],
+        url,
+        &[0x12, info.len() as u8],
+        &info,
+    ]
+    .concat();
+    let status = [
+        &[0x08, 8, 0x12, 4][..],
+        b"slow",
+        &[0x1a, any.len() as u8],
+        &any,
+    ]
+    .concat();
+    vec![
+        partial.encode_to_vec(),
+        br#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"too old"}}"#.to_vec(),
+        br#"{"code":8,"message":"slow down","details":[]}"#.to_vec(),
+        status,
+        b"CAgSBHNsb3c=".to_vec(),
+        request.encode_to_vec(),
+    ]
+}

@@ -1,0 +1,10 @@
+//! What is promised of any input, as functions that panic where a promise is broken.
+//!
+//! The fuzz targets call them on nightly; `crates/netflow2traces/tests/fuzz_corpus.rs` calls the same ones
+//! with the corpus on stable.
+
+pub mod message;
+pub mod otlp_response;
+pub mod sequence;
+pub mod session;
+pub mod translate;
