@@ -113,6 +113,10 @@ const UNDERSTOOD: &[&str] = &[
     "times_suspect",
     "sets_waited",
     "sets_decoded_late",
+    // Levels; what waits at the end is told apart.
+    "sets_waiting",
+    "open_flow_spans",
+    "open_work_spans",
     // By reason above.
     "sets_bad",
     "templates_learnt",
