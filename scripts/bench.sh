@@ -63,6 +63,8 @@ await() {
 
 # start_sink [--latency]; sets sink_pid, endpoint.
 start_sink() {
+    # Of the run before; a file that is waited for must not have its content.
+    rm -f "$work/sink" "$work/log"
     "$sink" "$@" >"$work/sink" 2>"$work/sink.err" &
     sink_pid=$!
     pids+=("$sink_pid")
@@ -74,12 +76,12 @@ start_sink() {
 start_daemon() {
     env -i PATH="$PATH" OTEL_EXPORTER_OTLP_ENDPOINT="$endpoint" OTEL_EXPORTER_OTLP_PROTOCOL="$1" \
         OTEL_EXPORTER_OTLP_COMPRESSION="$2" NETFLOW_ATTRIBUTES=minimal NETFLOW_WORKERS="$WORKERS" \
-        NETFLOW_LISTEN_HOST=127.0.0.1 NETFLOW_LISTEN_PORT=0 LOG_FORMAT=json \
+        NETFLOW_LISTEN_HOST=127.0.0.1 NETFLOW_LISTEN_PORT=0 NETFLOW_ADMIN_PORT=0 LOG_FORMAT=json \
         sh -c 'cd "$1" && exec "$2" run' sh "$work" "$daemon" 2>"$work/log" >/dev/null &
     daemon_pid=$!
     pids+=("$daemon_pid")
     await grep -q '"listening for flow records"' "$work/log"
-    target=$(jq -r 'select(.message == "listening for flow records").address' "$work/log" | head -n 1)
+    target=$(jq -Rr 'fromjson? | select(.message == "listening for flow records").address' "$work/log" | head -n 1)
 }
 
 # Clock ticks of user and system time (proc(5): fields 14 and 15; the name in field 2 has no spaces).
@@ -104,6 +106,8 @@ end_daemon() {
     pids=()
 }
 
+is_object() { jq -e 'type == "object"' <<<"$1" >/dev/null 2>&1; }
+
 # run NAME TRANSPORT "send flags" PROTOCOL COMPRESSION RATE: a line of JSON.
 run() {
     start_sink
@@ -119,10 +123,19 @@ run() {
     ticks=$(($(cpu_ticks "$daemon_pid") - ticks))
     rss=$(awk '/^VmHWM/ { print $2 }' "/proc/$daemon_pid/status")
     end_daemon
+    local sink_totals totals part
+    sink_totals=$(tail -n 1 "$work/sink")
+    totals=$(jq -Rc 'fromjson? | select(.message == "stopped")' "$work/log")
+    for part in sent sink_totals totals; do
+        is_object "${!part}" || {
+            echo "$1, $2, $6: no sums of $part: '${!part}'" >&2
+            tail -n 5 "$work/sink.err" "$work/send.err" "$work/log" >&2
+            return 1
+        }
+    done
     jq -nc --arg protocol "$1" --arg transport "$2" --arg rate "$6" --argjson sent "$sent" \
         --argjson ticks "$ticks" --argjson hz "$(getconf CLK_TCK)" --argjson rss "$rss" \
-        --argjson sink "$(tail -n 1 "$work/sink")" \
-        --argjson totals "$(jq -c 'select(.message == "stopped")' "$work/log")" '
+        --argjson sink "$sink_totals" --argjson totals "$totals" '
         {$protocol, $transport, $rate, sent: $sent.flow_records, seconds: $sent.seconds,
          accepted: $totals.flow_spans_accepted, kernel_drops: $totals.kernel_drops,
          cpu: (if $totals.flow_spans_accepted > 0

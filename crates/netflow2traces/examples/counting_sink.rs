@@ -63,8 +63,9 @@ async fn main() -> anyhow::Result<()> {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let (stream, _) = accepted?;
-                stream.set_nodelay(true)?;
+                // One that is gone already has nothing to send.
+                let Ok((stream, _)) = accepted else { continue };
+                let _ = stream.set_nodelay(true);
                 tokio::spawn(serve(TokioIo::new(stream), Arc::clone(&counts), decodes));
             }
             _ = terminate.recv() => break,

@@ -265,7 +265,7 @@ fn the_rate_is_kept_and_the_duration_ends_it() {
     let (_, ended) = sent("--protocol v5 --rate 1000 --flows-per-packet 10 --duration 1s");
     assert!(started.elapsed() >= Duration::from_secs(1));
     let flows = ended.total("flow_records");
-    // Unless this machine stood still, a hundred datagrams; never more.
+    // A hundred datagrams, never more; fewer if this machine stood still.
     assert!((200..=1_000).contains(&flows), "{flows}");
 }
 
@@ -296,11 +296,7 @@ fn without_a_listener_it_says_so() {
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.total("datagrams"), 3);
     assert!(ended.total("refused") > 0);
-    assert!(
-        ended.stderr.contains("nobody who listens"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("nobody listened"), "{}", ended.stderr);
 }
 
 /// Captures of ours: formats of several kinds.

@@ -20,14 +20,14 @@ const DEFAULT_TARGET: &str = "127.0.0.1";
 const LONG: &str = "\
 Sends flow records to a UDP port, as routers do: to try a collector out, to test it, to load it.
 
-It invents flows (web, names, SSH, mail, pings between documentation addresses) and tells them by the
-protocol asked for, at an even rate, until the count or the time is reached, or until Ctrl-C. Then it
-says exactly what it sent. The same --seed makes the same flows in the same order; only times follow
-the clock.
+It invents flows (web, names, SSH, mail, pings between documentation addresses) and tells them
+by the protocol asked for, at an even rate, until the count or the time is reached, or until
+Ctrl-C. Then it says exactly what it sent. The same --seed makes the same flows in the same
+order; only times follow the clock.
 
-To 127.0.0.1 each of several --exporters has an address of its own (127.0.0.1, 127.0.0.2, ...); to
-other targets they are told apart by their observation domains. Templates of v9 and IPFIX come first
-and again every --template-interval.
+To 127.0.0.1 each of several --exporters has an address of its own (127.0.0.1, 127.0.0.2, ...);
+to other targets they are told apart by their observation domains. Templates of v9 and IPFIX
+come first and again every --template-interval.
 
 With a FILE it sends the UDP payloads of a capture instead, each source by a socket of its own.";
 
@@ -51,8 +51,8 @@ Examples:
   netflow2traces send flows.pcapng.gz --at-once
       Another, as fast as it goes.
 
-Exit codes: 0 all was sent; 1 it could not be sent, nobody listens at the target, or the capture is
-damaged: stderr says what; 2 the arguments can't be used.";
+Exit codes: 0 all was sent; 1 it could not be sent, nobody listens at the target, or the capture
+is damaged: stderr says what; 2 the arguments can't be used.";
 
 /// The subcommand.
 pub(crate) fn command() -> Command {

@@ -73,6 +73,9 @@ pub(super) fn run(
             totals.failure = Some(format!("{target} could not be sent to: {error}"));
             break;
         }
+        if outlet.has_refused() {
+            progress.nobody_listens(target);
+        }
         flows += turn.flows;
         totals.template_datagrams += u64::from(turn.is_template);
         if let Some(sent) = totals.by_exporter.get_mut(turn.exporter) {

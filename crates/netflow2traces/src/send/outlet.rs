@@ -76,7 +76,13 @@ impl Outlet {
             .try_for_each(|datagram| self.send_once(datagram, None, source))
     }
 
-    /// Datagrams that were answered with "port unreachable". They were sent all the same.
+    /// Whether a datagram has been answered with "port unreachable".
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused > 0
+    }
+
+    /// Datagrams that were answered with "port unreachable". They were sent all the same. Answers to other sources
+    /// than the socket's own address don't come here.
     pub(super) fn refused(&mut self) -> u64 {
         if let Ok(Some(error)) = self.socket.take_error()
             && error.kind() == io::ErrorKind::ConnectionRefused

@@ -1,6 +1,7 @@
 //! What is shown on stderr while it goes on: a bar on a terminal, else a line a second.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -27,6 +28,7 @@ pub(super) struct Progress {
     started: Instant,
     /// When and at which count it was shown last.
     last: (Instant, u64),
+    has_warned: bool,
 }
 
 enum Shown {
@@ -50,6 +52,7 @@ impl Progress {
             unit,
             started: now,
             last: (now, 0),
+            has_warned: false,
         }
     }
 
@@ -85,6 +88,22 @@ impl Progress {
                 );
                 let _ = io::stderr().lock().write_all(line.as_bytes());
             }
+        }
+    }
+
+    /// Says at once, and once, that what is sent is for nothing.
+    pub(super) fn nobody_listens(&mut self, target: SocketAddr) {
+        if self.has_warned {
+            return;
+        }
+        self.has_warned = true;
+        let line = format!("warning: nobody listens at {target}; it goes on all the same");
+        match &self.shown {
+            Shown::Bar(bar) => bar.println(line),
+            Shown::Lines => {
+                let _ = writeln!(io::stderr().lock(), "{line}");
+            }
+            Shown::Nothing => {}
         }
     }
 

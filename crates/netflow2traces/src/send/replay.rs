@@ -81,9 +81,13 @@ pub(super) fn run(
                 break 'file;
             }
         }
-        if let Err(error) = sources.send(&payload) {
-            totals.failure = Some(format!("{} could not be sent to: {error}", options.target));
-            break;
+        match sources.send(&payload) {
+            Ok(true) => progress.nobody_listens(options.target),
+            Ok(false) => {}
+            Err(error) => {
+                totals.failure = Some(format!("{} could not be sent to: {error}", options.target));
+                break;
+            }
         }
         sent += 1;
     }
@@ -151,18 +155,19 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn send(&mut self, payload: &UdpPayload<'_>) -> io::Result<()> {
+    /// Whether nobody listens is the answer to what its source sent before.
+    fn send(&mut self, payload: &UdpPayload<'_>) -> io::Result<bool> {
         let source = payload.addresses.map(|(source, _)| source);
         let number = self.number(source)?;
         let (Some((_, outlet)), Some(sent)) =
             (self.outlets.get_mut(number), self.sent.get_mut(number))
         else {
-            return Ok(());
+            return Ok(false);
         };
         outlet.send(payload.octets, payload.octets.len(), None)?;
         sent.datagrams += 1;
         sent.octets += payload.octets.len() as u64;
-        Ok(())
+        Ok(outlet.has_refused())
     }
 
     /// The number of the source's socket, which is made if it has none yet.

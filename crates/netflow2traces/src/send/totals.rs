@@ -14,7 +14,7 @@ pub(super) struct Totals {
     pub(super) by_exporter: Vec<Sent>,
     /// Datagrams of nothing but templates, which are among the datagrams.
     pub(super) template_datagrams: u64,
-    /// Datagrams that were answered with "port unreachable".
+    /// Datagrams that were answered with "port unreachable", as far as the answers could be told from others.
     pub(super) refused: u64,
     /// From the first datagram to the last.
     pub(super) elapsed: Duration,
@@ -139,7 +139,10 @@ impl Totals {
         let mut text = String::new();
         if self.refused > 0 {
             let refused = grouped(self.refused);
-            let _ = writeln!(text, "warning: {refused} datagrams met nobody who listens");
+            let _ = writeln!(
+                text,
+                "warning: nobody listened to {refused} of the datagrams or more"
+            );
         }
         if self.cut > 0 {
             let cut = grouped(self.cut);
