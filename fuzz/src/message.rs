@@ -1,9 +1,11 @@
-//! One datagram, a fresh decoder: work is bounded by the octets, and every Set is accounted for.
+//! One datagram, a fresh decoder: work is bounded by the octets, and every Set is accounted for. sFlow too:
+//! its samples and their records, with the headers that they carry.
 
 use std::time::Instant;
 
 use netflow_wire::{
-    DataRecords, DataSet, Decoder, Event, Limits, Message, SetKind, Template, Visitor,
+    DataRecords, DataSet, Decoder, Event, Limits, Message, MessageError, SetKind, Template,
+    Visitor, sflow,
 };
 
 /// Counts what a visitor is told.
@@ -73,8 +75,10 @@ pub fn most_calls(octets: usize) -> usize {
 }
 
 pub fn run(input: &[u8]) {
-    let Ok(message) = Message::parse(input) else {
-        return;
+    let message = match Message::parse(input) {
+        Ok(message) => message,
+        Err(MessageError::Sflow) => return sflow(input),
+        Err(_) => return,
     };
     let mut counts = Counts::default();
     if let Some(template) = message.header.version.built_in_template() {
@@ -112,4 +116,28 @@ pub fn run(input: &[u8]) {
         ready += 1;
     }
     assert_eq!(decoder.waiting().0, sets - ready);
+}
+
+/// Samples and records take eight octets each at least, whatever their counts say.
+fn sflow(input: &[u8]) {
+    let Ok(datagram) = sflow::Datagram::parse(input) else {
+        return;
+    };
+    let (mut samples, mut records) = (0, 0);
+    for sample in datagram.samples() {
+        samples += 1;
+        let Ok(sflow::Sample::Flow(flow)) = sample else {
+            continue;
+        };
+        for record in flow.records() {
+            records += 1;
+            if let Ok(sflow::FlowRecord::RawHeader(header)) = record {
+                assert!(header.octets.len() <= input.len());
+                _ = header.frame();
+            }
+        }
+    }
+    // And one error for what goes past the end.
+    assert!(samples <= input.len() / 8 + 1, "{samples} samples");
+    assert!(records <= input.len() / 8 + samples, "{records} records");
 }

@@ -140,6 +140,8 @@ fn translated(arrived: &[Arrived]) -> Arc<TranslateCounters> {
         translator.on_datagram(&datagram, now);
         while translator.poll_batch(now).is_some() {}
     }
+    translator.flush();
+    while translator.poll_batch(now).is_some() {}
     translator.counters()
 }
 

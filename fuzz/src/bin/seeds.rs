@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use netflow_wire::sflow::{DataSource, FlowRecord, RawHeader};
 use netflow_wire::write::{
-    Field, IpfixHeader, ListSemantic, MessageWriter, V1Header, V1Record, V5Header, V5Record,
-    V7Header, V7Record, V9Header, v1, v5, v7,
+    Field, IpfixHeader, ListSemantic, MessageWriter, SflowHeader, SflowSample, SflowWriter,
+    V1Header, V1Record, V5Header, V5Record, V7Header, V7Record, V9Header, v1, v5, v7,
 };
 use netflow2traces_fuzz::sequence::{Step, push};
 use opentelemetry_proto::tonic::collector::trace::v1::{
@@ -118,6 +119,7 @@ fn hand_made() -> Vec<Vec<u8>> {
         ipfix(true),
         ipfix(false),
         ipfix_lists(),
+        sflow(),
     ]
 }
 
@@ -266,6 +268,32 @@ fn ipfix_lists() -> Vec<u8> {
             });
         });
     message.finish().expect("fits")
+}
+
+fn sflow() -> Vec<u8> {
+    let frame = [
+        2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x81, 0, 0, 7, 8, 0, // Ethernet, 802.1Q
+        0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 2, // IPv4
+        0xc3, 0x50, 1, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0, // TCP
+    ];
+    let header = RawHeader {
+        protocol: 1,
+        frame_length: 1518,
+        stripped: 4,
+        octets: &frame,
+    };
+    let sample = SflowSample {
+        sampling_rate: 1000,
+        source: DataSource { kind: 0, index: 1 },
+        ..SflowSample::default()
+    };
+    let mut datagram = SflowWriter::new(&SflowHeader::default());
+    datagram
+        .flow(&sample, |records| {
+            records.record(&FlowRecord::RawHeader(header));
+        })
+        .counters(1, DataSource { kind: 0, index: 1 });
+    datagram.finish().expect("fits")
 }
 
 fn responses() -> Vec<Vec<u8>> {
