@@ -57,14 +57,15 @@ impl Output {
         let (mut flows, mut works) = (0, 0);
         for resource in &request.resource_spans {
             let attributes = &resource.resource.as_ref().expect("a resource").attributes;
-            let address = attributes
-                .iter()
-                .find(|attribute| attribute.key == "netflow.exporter.address")
-                .expect("an exporter");
-            // Sources not known make no state, not even for their malformed datagrams.
-            let mut spans = resource.scope_spans.iter().flat_map(|scope| &scope.spans);
-            if spans.any(|span| span.name != "netflow.export") {
-                let is_new = exporters.insert(format!("{:?}", address.value));
+            let mut keys = attributes.iter().map(|attribute| attribute.key.as_str());
+            assert!(keys.any(|key| key == "netflow.exporter.address"));
+            // Sources not known make no state, not even for their malformed datagrams; what a source says by
+            // sFlow stands apart from what it says by NetFlow.
+            let spans = || resource.scope_spans.iter().flat_map(|scope| &scope.spans);
+            if spans().any(|span| span.name != "netflow.export") {
+                let mut said = spans().flat_map(|span| &span.attributes);
+                let is_sflow = said.any(|attribute| attribute.key == "sflow.version");
+                let is_new = exporters.insert(format!("{is_sflow} {attributes:?}"));
                 assert!(is_new, "a resource twice");
             }
             for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {

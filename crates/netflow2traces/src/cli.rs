@@ -261,7 +261,7 @@ const DEMO_HTTP_PORT: u16 = 3200;
 
 const CONNECT: &str = "connect";
 
-const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9 and IPFIX by UDP and sends every flow record \
+const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow by UDP and sends every flow record \
      as an OpenTelemetry span by OTLP";
 
 const START: &str = "\
@@ -270,7 +270,7 @@ How to start:
       Shows itself: makes traffic, keeps the traces in memory, says where to look at them.
 
   netflow2traces --otlp-endpoint http://localhost:4317
-      Runs the daemon. Then let your routers send NetFlow or IPFIX to UDP port 2055 of this
+      Runs the daemon. Then let your routers send NetFlow, IPFIX or sFlow to UDP port 2055 of this
       machine, and look in the backend for spans named netflow.flow.
 
   netflow2traces decode FILE.pcap

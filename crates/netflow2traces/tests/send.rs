@@ -156,6 +156,8 @@ fn assert_no_trouble(counters: &TranslateCounters) {
         "datagrams_sflow",
         "flow_spans",
         "work_spans",
+        "open_flow_spans",
+        "open_work_spans",
         "flow_samples",
         "templates_learnt",
         "templates_refreshed",

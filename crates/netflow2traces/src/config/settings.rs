@@ -251,7 +251,7 @@ settings! {
         preset: Preset::Text("2055"),
         accepted: "UDP ports from 0 to 65535, separated by commas; 0 lets the system choose",
         summary: "UDP ports to receive on",
-        details: "Any version of NetFlow and IPFIX is understood on each port; a list \
+        details: "NetFlow, IPFIX and sFlow are understood on each port; a list \
             (`2055,4739`) binds several. Ports below 1024 need the capability \
             `CAP_NET_BIND_SERVICE`.",
         parse: values::ports,

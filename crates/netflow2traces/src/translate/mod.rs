@@ -21,6 +21,7 @@ mod protocols;
 pub mod reference;
 mod rejected;
 mod report;
+mod resource;
 mod sampling;
 mod sequence;
 mod sflow;
@@ -29,6 +30,7 @@ mod times;
 mod trace;
 mod traffic;
 mod translator;
+mod understood;
 mod visit;
 
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! What comes in, by protocol, and how it is distributed: counted once for each datagram.
+//! What comes in, by protocol, and how it is distributed: counted once for each datagram, by seven stores of the
+//! only writer.
 
 use netflow_wire::Version;
 

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{self, DatagramError};
-use netflow_wire::{
-    Decoder, Event, Header, Limits, Message, MessageError, Template, TemplateKey, Version,
-};
-use otlp_wire::{EncodedBatch, ResourceFront, UnixNanos, Value};
+use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, TemplateKey, Version};
+use otlp_wire::{EncodedBatch, UnixNanos};
 use tracing::info;
 
 use super::Datagram;
@@ -23,8 +21,9 @@ use super::rejected::{Problem, RejectedDatagram, RejectedDatagrams};
 use super::report::{self, ExporterReport, Rows, TemplateReport};
 use super::sequence::{Verdict, units};
 use super::sflow::{Sender, Sflow};
-use super::trace::{Said, Trace, WORK_SPANS, Work, WorkSpans};
+use super::trace::{Trace, WorkSpans};
 use super::traffic::Protocol;
+use super::understood::{Understood, count_loss, write_work};
 use super::visit::{Outcome, Visit, Writing};
 use crate::config;
 use crate::observe::counter::Counter;
@@ -36,10 +35,6 @@ const ERROR_SPAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Octets of Sets that wait, over all exporters of a worker: sources can be forged, so that the bound of one
 /// exporter bounds nothing. Past it, Sets without a template are dropped and counted.
 const MAX_HELD_OCTETS: usize = 64 << 20;
-/// The resource attribute that tells exporters apart.
-const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
-/// And the one that tells the sFlow agents behind one address apart.
-const EXPORTER_AGENT: &str = "netflow.exporter.agent";
 /// Sets of one exporter that may wait when a capture is read.
 const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
 /// Their octets.
@@ -98,29 +93,6 @@ struct FixedVersion {
     version: Version,
     template: Template,
     plan: SpanPlan,
-}
-
-impl NewExporter for config::Translate {
-    fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront {
-        let attributes = self
-            .resource
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()));
-        let attributes = attributes
-            .filter(|(key, _)| *key != EXPORTER_ADDRESS && *key != EXPORTER_AGENT)
-            .chain([(EXPORTER_ADDRESS, address)])
-            .chain(agent.map(|agent| (EXPORTER_AGENT, agent)))
-            .map(|(key, value)| (key, Value::Text(value)));
-        ResourceFront::new(attributes, "netflow2traces", env!("CARGO_PKG_VERSION"))
-    }
-
-    fn sampling(&self, address: IpAddr) -> Option<u64> {
-        let found = self
-            .sampling_override
-            .iter()
-            .find(|item| item.exporters.contains(&address))?;
-        Some(u64::from(found.interval))
-    }
 }
 
 impl<C: Fn() -> UnixNanos> Translator<C> {
@@ -591,66 +563,4 @@ fn open<'a, C>(
         outcome: Outcome::default(),
     };
     (&mut exporter.decoder, visit)
-}
-
-/// Writes the three spans around a datagram's flows.
-fn write_work<C: Fn() -> UnixNanos>(
-    writing: &mut Writing<C>,
-    work_spans: &WorkSpans,
-    exporter: &mut Exporter,
-    message: &Understood<'_>,
-    now: Instant,
-) {
-    if !message.trace.kept {
-        return;
-    }
-    let done = (writing.clock)();
-    let outcome = message.outcome;
-    let problem = outcome.problem.map(|problem| problem.to_string());
-    let work = Work {
-        trace: message.trace,
-        exporter: &exporter.address,
-        arrival: message.arrival,
-        said: Said::from(message.header),
-        times: [message.began, outcome.flows_began.unwrap_or(done), done],
-        flows: outcome.flows,
-        templates: outcome.templates,
-        waiting: outcome.waiting,
-        lost: message.lost,
-        problem: problem.as_deref(),
-    };
-    let (member, front) = (&mut exporter.member, &exporter.front);
-    writing.batches.append(
-        member,
-        front,
-        now,
-        message.arrival.received_at,
-        WORK_SPANS,
-        |writer| work_spans.write(&work, writer),
-    );
-}
-
-/// A message whose records were read.
-struct Understood<'a> {
-    trace: &'a Trace,
-    arrival: &'a Arrival,
-    header: &'a Header,
-    began: UnixNanos,
-    outcome: &'a Outcome,
-    lost: Option<u64>,
-}
-
-/// Counts what the sequence number says, in the version's own unit.
-fn count_loss(
-    counters: &TranslateCounters,
-    version: Version,
-    verdict: Verdict,
-    units: Option<u32>,
-) -> Option<u64> {
-    let (lost, late) = match version {
-        Version::V9 => (&counters.lost_messages, &counters.late_messages),
-        Version::Ipfix => (&counters.lost_records, &counters.late_records),
-        _ => (&counters.lost_flows, &counters.late_flows),
-    };
-    verdict.count(counters, lost, late, units)
 }
