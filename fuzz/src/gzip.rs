@@ -35,7 +35,12 @@ pub fn run(input: &[u8]) {
     let Some(gzip) = compress(&body) else {
         return;
     };
-    assert!(gzip.len() <= body.len() / 2, "{} of {}", gzip.len(), body.len());
+    assert!(
+        gzip.len() <= body.len() / 2,
+        "{} of {}",
+        gzip.len(),
+        body.len()
+    );
     let mut decoder = GzDecoder::new(&gzip[..]);
     let mut plain = Vec::with_capacity(body.len());
     let read = decoder.read_to_end(&mut plain);
