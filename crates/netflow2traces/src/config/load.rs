@@ -193,6 +193,7 @@ impl Loader<'_> {
         let deliver = self.deliver(exporter, translate.batch_max_octets);
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
         let admin = self.admin();
+        let trace_url = self.optional(&settings::TRACE_URL);
         let log = self.log();
         self.value(&settings::METRICS_EXPORTER);
         Config {
@@ -200,6 +201,7 @@ impl Loader<'_> {
             translate,
             deliver,
             admin,
+            trace_url,
             log,
             shutdown_timeout,
         }

@@ -32,6 +32,8 @@ pub struct Config {
     pub deliver: Deliver,
     /// Where metrics and health are served, if they are.
     pub admin: Option<SocketAddr>,
+    /// Where people look at a trace, with `{trace_id}` in it.
+    pub trace_url: Option<String>,
     pub log: Log,
     /// Time to flush at SIGTERM or SIGINT.
     pub shutdown_timeout: Duration,
