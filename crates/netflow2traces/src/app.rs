@@ -343,6 +343,8 @@ fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
                 flow_spans_rejected = totals.rejected.flow,
                 flow_spans_dropped = totals.dropped.flow,
                 flow_spans_discarded = totals.discarded.flow,
+                flow_spans_spooled = totals.spooled.flow,
+                flow_spans_recovered = totals.recovered.flow,
                 "stopped"
             )
         };

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -130,6 +131,15 @@ pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> 
         .saturating_mul(factor);
     let octets = within(octets, &range, text)?;
     usize::try_from(octets).map_err(|_| Rejection(format!("{text} is too large")))
+}
+
+/// A directory, or a path where nothing is yet. Whether it can be written shows when it is used.
+pub fn directory(text: &str) -> Result<PathBuf, Rejection> {
+    let path = PathBuf::from(text);
+    match std::fs::metadata(&path) {
+        Ok(found) if !found.is_dir() => Err(Rejection(format!("{text} is not a directory"))),
+        _ => Ok(path),
+    }
 }
 
 /// `30s`, `10m`, `24h`, `1h 30m`, `250ms`.

@@ -41,6 +41,8 @@ pub struct Facts {
     pub queue_size: usize,
     /// Requests that may be under way.
     pub concurrency: usize,
+    /// The disk queue, if there is one.
+    pub spool: Option<config::Spool>,
 }
 
 /// How datagrams come to their workers.
@@ -101,6 +103,7 @@ impl Facts {
             protocol: otlp.map(|otlp| otlp.protocol.as_str()),
             queue_size: config.queue_size,
             concurrency: config.concurrency,
+            spool: config.spool.clone(),
         }
     }
 }
