@@ -382,6 +382,8 @@ pub static METRICS: &[Metric] = metrics! {
             "How long it has been running";
         netflow_workers: Series::Gauges(&[(&[], |stages| stages.received.len() as u64)]),
             "Threads that receive";
+        netflow_tasks: Series::Gauges(&[(&[], |stages| stages.tasks() as u64)]),
+            "Tasks of delivery and of the admin server that have not ended";
         netflow_receive_buffer_bytes: Series::Gauges(&[
             (&[("size", "requested")], |stages| stages.facts.receive_buffer.requested as u64),
             (&[("size", "granted")], |stages| stages.facts.receive_buffer.granted as u64),
