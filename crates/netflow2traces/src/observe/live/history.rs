@@ -139,7 +139,10 @@ impl History {
             .collect();
         let column = |of: fn(&Rates) -> f64| -> Vec<u64> {
             // Never negative, and far below where a float has no whole numbers.
-            rates.iter().map(|(_, all)| of(all).round() as u64).collect()
+            rates
+                .iter()
+                .map(|(_, all)| of(all).round() as u64)
+                .collect()
         };
         json!({
             "at": rates.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
@@ -171,7 +174,10 @@ mod tests {
             history.push(sample(second, flows));
         }
         assert_eq!(history.columns()["flows"], json!([100, 150, 0]));
-        assert_eq!(history.columns()["at"], json!([1_001_000, 1_003_000, 1_004_000]));
+        assert_eq!(
+            history.columns()["at"],
+            json!([1_001_000, 1_003_000, 1_004_000])
+        );
         assert_eq!(history.now(), Rates::default());
         assert_eq!(history.growth(2, |sample| sample.flows), 0);
         assert_eq!(history.growth(3, |sample| sample.flows), 300);
