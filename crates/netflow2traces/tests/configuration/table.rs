@@ -1,5 +1,7 @@
 //! Defaults, `config print`, and the generated files: all from one table.
 
+use netflow2traces::config::SpoolMode;
+
 use super::*;
 
 #[test]
