@@ -4,7 +4,7 @@ import { byId, make, makeRow, setText, syncRows } from './dom.js';
 import { count, duration, endpoint, octets, percent, plural, protocol, service, short, span, time } from './format.js';
 
 /** Rows of the table of records. */
-const MAX_ROWS = 50;
+const MAX_ROWS = 40;
 /** Conversations before "Show more". */
 const FEW = 8;
 

@@ -1,13 +1,11 @@
 // States, findings, figures over time, delivery and accounts: everything that the counters tell.
 
-import { Chart } from './chart.js';
+import { Chart, MEAN, meanAt } from './chart.js';
 import { byId, make, makeRow, setText, syncRows } from './dom.js';
 import { count, octets, percent, plural, short, span, time } from './format.js';
 
 /** As many samples as the server keeps. */
 const MAX_SAMPLES = 900;
-/** Seconds whose mean is shown as what is now: exporters send in bursts. */
-const NOW = 5;
 
 const figures = { flows: short, datagrams: short, octets };
 const names = { flows: 'Flow records', datagrams: 'Datagrams', octets: 'Octets' };
@@ -17,7 +15,7 @@ const history = { at: [], flows: [], datagrams: [], octets: [] };
 for (const [key, show] of Object.entries(figures)) {
   const place = byId(`figure-${key}`);
   const value = make('span', { className: 'value' }, '–');
-  const unit = make('span', { className: 'unit' }, 'a second');
+  const unit = make('span', { className: 'unit', title: `the mean of ${MEAN} seconds` }, 'a second');
   place.append(make('p', { className: 'now' }, value, ' ', unit));
   charts[key] = { value, chart: new Chart(place, names[key], show) };
 }
@@ -28,7 +26,7 @@ export function showHistory(past) {
 }
 
 function addSample(rates) {
-  history.at.push(Date.now());
+  history.at.push(rates.at);
   for (const key of Object.keys(figures)) history[key].push(rates[key]);
   if (history.at.length > MAX_SAMPLES) for (const key of Object.keys(history)) history[key].shift();
   drawFigures();
@@ -36,9 +34,8 @@ function addSample(rates) {
 
 function drawFigures() {
   for (const [key, show] of Object.entries(figures)) {
-    const latest = history[key].slice(-NOW);
-    const mean = latest.length ? latest.reduce((sum, value) => sum + value, 0) / latest.length : 0;
-    setText(charts[key].value, latest.length ? show(mean) : '–');
+    const last = history[key].length - 1;
+    setText(charts[key].value, last < 0 ? '–' : show(meanAt(history[key], last)));
     charts[key].chart.draw(history.at, history[key]);
   }
 }

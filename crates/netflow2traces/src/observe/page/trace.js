@@ -129,8 +129,11 @@ function makeRow(row, start, whole) {
   bar.style.left = `min(${left}%, 100% - 3px)`;
   bar.style.width = `max(3px, ${Math.min(width, 100 - left)}%)`;
   const length = make('span', { className: 'length' }, duration(Number(row.end - row.start) / 1e6));
-  // Where there is room.
-  if (left + width > 70) length.style.right = `calc(${100 - Math.min(left, 100)}% + 6px)`;
+  // Where there is room: behind the bar, before it, or on it.
+  if (left + width > 80 && left < 20) {
+    length.classList.add('inside');
+    length.style.left = `calc(${left}% + 6px)`;
+  } else if (left + width > 80) length.style.right = `calc(${100 - Math.min(left, 100)}% + 6px)`;
   else length.style.left = `calc(${left + width}% + 6px)`;
   const name = make('span', { className: 'name' }, isFlow ? flowOf(row) : row.name);
   name.style.paddingInlineStart = `${row.depth * 14}px`;
