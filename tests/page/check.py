@@ -181,9 +181,10 @@ class Check:
             raise Failed(f"without a name: {nameless}")
 
     def fits(self, page):
-        width, room = page.value("[document.documentElement.scrollWidth, innerWidth]")
-        if width > room:
-            raise Failed(f"the page is {width} wide in a window of {room}")
+        # A phone shows a page that is too wide smaller, and its window as wider.
+        width, window = page.value("[document.documentElement.scrollWidth, innerWidth]")
+        if max(width, window) > page.width:
+            raise Failed(f"the page is {width} wide in a window of {page.width}")
 
     ROWS = "document.querySelectorAll('#records tbody tr')"
 
@@ -239,6 +240,12 @@ class Check:
         self.set_filter(page, address="my router")
         page.until("document.querySelector('#filter-problem').innerText.includes('neither an IP address nor a network')", "what is wrong with a filter")
         page.until("document.querySelector('#filter [name=address]').getAttribute('aria-invalid') === 'true'", "the field that is wrong")
+        page.value("document.querySelector('#filter [type=reset]').click(), 0")
+        page.until("document.querySelector('#filter-problem').hidden", "no mistake")
+        page.value("document.querySelector('#conversations tbody button').click(), 0")
+        page.until("document.querySelector('#filter').elements.address.value !== '' && location.hash.includes('address=')", "the filter of a conversation")
+        client = page.value("document.querySelector('#filter').elements.address.value")
+        page.until(f"{self.ROWS}.length > 0 && {column}.every((text) => text.includes({json.dumps(client)}))", "a conversation's records")
         page.value("document.querySelector('#filter [type=reset]').click(), 0")
         page.until(f"document.querySelector('#filter-problem').hidden && {self.ROWS}.length > 10", "everything again")
         self.says("records are filtered by address, network, port and protocol, and a mistake is named")

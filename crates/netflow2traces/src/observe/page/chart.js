@@ -59,16 +59,16 @@ export class Chart {
     }
     this.slots = seconds;
     this.points = points;
-    this.max = roundUp(Math.max(0, ...points.map(([, value]) => value)));
+    const peak = Math.max(0, ...points.map(([, value]) => value));
+    this.max = roundUp(peak);
     const x = (slot) => ((slot / this.slots) * WIDTH).toFixed(1);
     const y = (value) => (HEIGHT - (value / this.max) * (HEIGHT - 2)).toFixed(1);
     const path = points.map(([slot, value], index) => `${index ? 'L' : 'M'}${x(slot)} ${y(value)}`).join('');
     this.line.setAttribute('d', path);
     const area = points.length ? `${path}L${x(points.at(-1)[0])} ${HEIGHT}L${x(points[0][0])} ${HEIGHT}Z` : '';
     this.area.setAttribute('d', area);
-    setText(this.top, this.show(this.max));
     setText(this.from, `${span(seconds)} ago`);
-    const peak = Math.max(0, ...points.map(([, value]) => value));
+    setText(this.top, peak > 0 ? this.show(this.max) : '');
     this.svg.setAttribute('aria-label', `${this.name} over ${span(seconds)}: at most ${this.show(peak)} a second`);
   }
 
