@@ -106,7 +106,7 @@ function showDelivery(delivery) {
     ['acknowledged', 'Acknowledged', count(spans.accepted.flow), 'flow spans'],
     ['rejected', 'Refused', count(spans.rejected.flow), 'by the backend', spans.rejected.flow > 0],
     ['dropped', 'Dropped here', count(droppedAll), dropped.map(([reason]) => reason.replace('_', ' ')).join(', ') || 'none', droppedAll > 0],
-    ['flight', 'In flight', count(spans.in_flight.flow), `flow spans, ${count(requests.in_flight)} of ${plural(requests.in_flight_limit, 'request')}`],
+    ['flight', 'In flight', count(spans.in_flight.flow), `in ${count(requests.in_flight)} of ${plural(requests.in_flight_limit, 'request')}`],
     ['queue', 'Queue', octets(queue.octets), `of ${octets(queue.limit)}, ${plural(queue.batches, 'batch', 'batches')}`, queue.octets > queue.limit / 2, queue.octets / queue.limit],
     spoolFact(delivery.spool),
     ['retries', 'Sent again', count(requests.retries), `of ${plural(requests.sent, 'request')}`],
