@@ -348,6 +348,8 @@ fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
                 flow_spans_rejected = totals.rejected.flow,
                 flow_spans_dropped = totals.dropped.flow,
                 flow_spans_discarded = totals.discarded.flow,
+                flow_spans_spooled = totals.spooled.flow,
+                flow_spans_recovered = totals.recovered.flow,
                 "stopped"
             )
         };
@@ -388,11 +390,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(
-        config: &config::Translate,
-        delivery: &Delivery,
-        tap: Arc<Tap>,
-    ) -> anyhow::Result<Self> {
+    fn new(config: &config::Translate, delivery: &Delivery, tap: Arc<Tap>) -> anyhow::Result<Self> {
         let mut seed = [0; 32];
         if let Err(error) = getrandom::fill(&mut seed) {
             bail!("the system gave no random numbers for identifiers: {error}");

@@ -261,7 +261,10 @@ mod tests {
             )
         );
         let all: Vec<_> = spans(&request).collect();
-        assert_eq!((all[0].start, all[0].end, all[0].span_id), (1000, 2000, &[1; 8][..]));
+        assert_eq!(
+            (all[0].start, all[0].end, all[0].span_id),
+            (1000, 2000, &[1; 8][..])
+        );
         assert_ne!(all[0].resource_key(), all[1].resource_key());
         assert_eq!(all[1].resource_key(), all[3].resource_key());
     }
@@ -287,7 +290,10 @@ mod tests {
             let cut = &request[..end];
             assert!(spans(cut).count() <= 4);
             for span in spans(cut) {
-                let _ = (span.attributes().count(), span.resource_attributes().count());
+                let _ = (
+                    span.attributes().count(),
+                    span.resource_attributes().count(),
+                );
             }
             let mut out = Vec::new();
             let _ = extract_trace(cut, &[2; 16], &mut out);

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -132,6 +133,15 @@ pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> 
     usize::try_from(octets).map_err(|_| Rejection(format!("{text} is too large")))
 }
 
+/// A directory, or a path where nothing is yet. Whether it can be written shows when it is used.
+pub fn directory(text: &str) -> Result<PathBuf, Rejection> {
+    let path = PathBuf::from(text);
+    match std::fs::metadata(&path) {
+        Ok(found) if !found.is_dir() => Err(Rejection(format!("{text} is not a directory"))),
+        _ => Ok(path),
+    }
+}
+
 /// `30s`, `10m`, `24h`, `1h 30m`, `250ms`.
 pub fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Rejection> {
     let value = match humantime::parse_duration(text) {
@@ -216,11 +226,16 @@ pub const TRACE_ID: &str = "{trace_id}";
 
 /// An address of http or https with a place for a trace's id.
 pub fn trace_url(text: &str) -> Result<String, Rejection> {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let scheme = text
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
         return Err(Rejection::new("it doesn't begin with http:// or https://"));
     }
-    if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>')) {
+    if let Some(odd) = text
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>'))
+    {
         let sentence = format!("it has a {odd:?}, which a URL has percent-encoded");
         return Err(Rejection(sentence));
     }
@@ -230,7 +245,9 @@ pub fn trace_url(text: &str) -> Result<String, Rejection> {
     let authority = before.split_once("://").map_or("", |(_, rest)| rest);
     let host = authority.split(['/', '?', '#']).next().unwrap_or_default();
     if host.contains('@') {
-        return Err(Rejection::new("user and password don't belong in it: everyone sees it"));
+        return Err(Rejection::new(
+            "user and password don't belong in it: everyone sees it",
+        ));
     }
     if host.parse::<http::uri::Authority>().is_err() || host.len() == authority.len() {
         return Err(Rejection(format!("{TRACE_ID} must stand behind the host")));

@@ -153,18 +153,25 @@ pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
         all.push(Findings::problem("worker_failed", "A worker has failed").says(text));
     }
     if seen.is_stopping {
-        let text = "It was told to stop: what waits is delivered until NETFLOW_SHUTDOWN_TIMEOUT is over.";
+        let text =
+            "It was told to stop: what waits is delivered until NETFLOW_SHUTDOWN_TIMEOUT is over.";
         all.push(Findings::notice("stopping", "The daemon is stopping").says(text));
     }
     all.extend(arrival(seen));
     all.extend(backend(seen));
     all.extend(kernel_drops(seen));
     if seen.refused_recently > 0 && seen.decoded > 0 {
-        let title = format!("{} datagrams could not be read in the last minute", seen.refused_recently);
+        let title = format!(
+            "{} datagrams could not be read in the last minute",
+            seen.refused_recently
+        );
         all.push(
             Findings::notice("refused", title)
                 .says(format!("Since the start: {}.", reasons(seen)))
-                .run("What they are, in hexadecimal:", "curl -s localhost:9464/api/rejected | jq"),
+                .run(
+                    "What they are, in hexadecimal:",
+                    "curl -s localhost:9464/api/rejected | jq",
+                ),
         );
     }
     all
@@ -176,7 +183,10 @@ fn arrival(seen: &Findings) -> Option<Finding> {
         return Some(nothing_arrives(seen));
     }
     if seen.decoded == 0 {
-        let title = format!("{} datagrams arrived, and none could be read", seen.datagrams);
+        let title = format!(
+            "{} datagrams arrived, and none could be read",
+            seen.datagrams
+        );
         return Some(
             Findings::problem("none_readable", title)
                 .says(format!("They are {}.", reasons(seen)))
@@ -227,7 +237,12 @@ fn nothing_arrives(seen: &Findings) -> Finding {
         addresses.join(", "),
         if seen.kernel_drops == 0 { "none".to_owned() } else { seen.kernel_drops.to_string() },
     ));
-    if !seen.listening.is_empty() && seen.listening.iter().all(|address| address.ip().is_loopback()) {
+    if !seen.listening.is_empty()
+        && seen
+            .listening
+            .iter()
+            .all(|address| address.ip().is_loopback())
+    {
         finding = finding.says(
             "Only this machine reaches a loopback address: for routers set NETFLOW_LISTEN_HOST=0.0.0.0, or :: for \
              IPv6 too.",
@@ -251,9 +266,15 @@ fn backend(seen: &Findings) -> Option<Finding> {
     if seen.backend_away {
         let title = format!("{place} doesn't take spans");
         let waits = if seen.dropped_recently > 0 {
-            format!("The queue is full: {} flow spans were dropped in the last minute.", seen.dropped_recently)
+            format!(
+                "The queue is full: {} flow spans were dropped in the last minute.",
+                seen.dropped_recently
+            )
         } else {
-            format!("Nothing is lost so far: {} flow spans wait, and the queue is {share} % full.", seen.waiting)
+            format!(
+                "Nothing is lost so far: {} flow spans wait, and the queue is {share} % full.",
+                seen.waiting
+            )
         };
         let mut finding = Findings::problem("backend_away", title);
         finding.text.extend(error);
@@ -263,13 +284,19 @@ fn backend(seen: &Findings) -> Option<Finding> {
         ));
     }
     if seen.rejected_recently > 0 {
-        let title = format!("{place} refused {} flow spans in the last minute", seen.rejected_recently);
+        let title = format!(
+            "{place} refused {} flow spans in the last minute",
+            seen.rejected_recently
+        );
         let mut finding = Findings::problem("backend_refuses", title);
         finding.text.extend(error);
         return Some(finding.says("It refused them for good: they are not sent again."));
     }
     if seen.dropped_recently > 0 {
-        let title = format!("{} flow spans were dropped in the last minute", seen.dropped_recently);
+        let title = format!(
+            "{} flow spans were dropped in the last minute",
+            seen.dropped_recently
+        );
         let mut finding = Findings::problem("dropped", title);
         finding.text.extend(error);
         return Some(finding.says(format!(
@@ -296,7 +323,10 @@ fn kernel_drops(seen: &Findings) -> Option<Finding> {
                 "Receive buffers are {} octets instead of {asked}: the kernel gave no more.",
                 seen.buffer_granted
             ))
-            .run("Raise the limit until the next boot; then restart the daemon:", format!("sudo sysctl -w net.core.rmem_max={asked}"))
+            .run(
+                "Raise the limit until the next boot; then restart the daemon:",
+                format!("sudo sysctl -w net.core.rmem_max={asked}"),
+            )
     } else {
         finding.says("Raise NETFLOW_RECEIVE_BUFFER, and net.core.rmem_max with it; or NETFLOW_WORKERS, if several exporters are busy.")
     })
@@ -304,7 +334,9 @@ fn kernel_drops(seen: &Findings) -> Option<Finding> {
 
 fn reasons(seen: &Findings) -> String {
     let refused = seen.refused.iter().filter(|(_, number)| *number > 0);
-    let parts: Vec<String> = refused.map(|(reason, number)| format!("{number} {reason}")).collect();
+    let parts: Vec<String> = refused
+        .map(|(reason, number)| format!("{number} {reason}"))
+        .collect();
     if parts.is_empty() {
         "not refused, but cut off".to_owned()
     } else {
@@ -316,7 +348,10 @@ fn tcpdump(seen: &Findings) -> String {
     let mut ports: Vec<u16> = seen.listening.iter().map(SocketAddr::port).collect();
     ports.sort_unstable();
     ports.dedup();
-    let ports: Vec<String> = ports.iter().map(|port| format!("udp port {port}")).collect();
+    let ports: Vec<String> = ports
+        .iter()
+        .map(|port| format!("udp port {port}"))
+        .collect();
     format!("sudo tcpdump -ni any '{}'", ports.join(" or "))
 }
 
@@ -380,9 +415,15 @@ mod tests {
         };
         let all = findings(&seen);
         assert_eq!(codes(&seen), ["nothing_received"]);
-        assert!(all[0].text[0].contains("for 90 s on UDP 0.0.0.0:2055"), "{all:?}");
+        assert!(
+            all[0].text[0].contains("for 90 s on UDP 0.0.0.0:2055"),
+            "{all:?}"
+        );
         assert_eq!(all[0].commands[0].1, "sudo tcpdump -ni any 'udp port 2055'");
-        assert!(all[0].commands[2].1.contains("--to 127.0.0.1:2055"), "{all:?}");
+        assert!(
+            all[0].commands[2].1.contains("--to 127.0.0.1:2055"),
+            "{all:?}"
+        );
         let loopback = Findings {
             listening: vec!["127.0.0.1:2055".parse().unwrap()],
             ..seen
@@ -400,18 +441,82 @@ mod tests {
             ..healthy()
         };
         assert_eq!(codes(&unreadable), ["none_readable"]);
-        assert_eq!(findings(&unreadable)[0].text[0], "They are 100 of an unknown version.");
+        assert_eq!(
+            findings(&unreadable)[0].text[0],
+            "They are 100 of an unknown version."
+        );
         for (seen, code) in [
-            (Findings { flows: 0, sets_waiting: 3, ..healthy() }, "awaits_templates"),
-            (Findings { flows: 0, ..healthy() }, "no_flows"),
-            (Findings { silent_for: Some(31), ..healthy() }, "silence"),
-            (Findings { backend_away: true, ..healthy() }, "backend_away"),
-            (Findings { rejected_recently: 1, ..healthy() }, "backend_refuses"),
-            (Findings { dropped_recently: 1, ..healthy() }, "dropped"),
-            (Findings { kernel_drops_recently: 1, ..healthy() }, "kernel_drops"),
-            (Findings { refused_recently: 1, ..healthy() }, "refused"),
-            (Findings { is_stopping: true, ..healthy() }, "stopping"),
-            (Findings { has_failed: true, ..healthy() }, "worker_failed"),
+            (
+                Findings {
+                    flows: 0,
+                    sets_waiting: 3,
+                    ..healthy()
+                },
+                "awaits_templates",
+            ),
+            (
+                Findings {
+                    flows: 0,
+                    ..healthy()
+                },
+                "no_flows",
+            ),
+            (
+                Findings {
+                    silent_for: Some(31),
+                    ..healthy()
+                },
+                "silence",
+            ),
+            (
+                Findings {
+                    backend_away: true,
+                    ..healthy()
+                },
+                "backend_away",
+            ),
+            (
+                Findings {
+                    rejected_recently: 1,
+                    ..healthy()
+                },
+                "backend_refuses",
+            ),
+            (
+                Findings {
+                    dropped_recently: 1,
+                    ..healthy()
+                },
+                "dropped",
+            ),
+            (
+                Findings {
+                    kernel_drops_recently: 1,
+                    ..healthy()
+                },
+                "kernel_drops",
+            ),
+            (
+                Findings {
+                    refused_recently: 1,
+                    ..healthy()
+                },
+                "refused",
+            ),
+            (
+                Findings {
+                    is_stopping: true,
+                    ..healthy()
+                },
+                "stopping",
+            ),
+            (
+                Findings {
+                    has_failed: true,
+                    ..healthy()
+                },
+                "worker_failed",
+            ),
         ] {
             assert_eq!(codes(&seen), [code]);
             let all = findings(&seen);
@@ -441,6 +546,9 @@ mod tests {
             ..healthy()
         };
         let all = findings(&seen);
-        assert!(all[0].commands[0].1.contains("net.core.rmem_max=100"), "{all:?}");
+        assert!(
+            all[0].commands[0].1.contains("net.core.rmem_max=100"),
+            "{all:?}"
+        );
     }
 }

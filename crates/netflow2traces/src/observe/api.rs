@@ -24,7 +24,8 @@ use super::live::{self, Live, Tap, record};
 use super::metrics::{Format, Metrics};
 use super::page;
 use super::stages::{Phase, Stages, Steered};
-use crate::deliver::{Count, DropReason};
+use crate::config;
+use crate::deliver::{self, Count, DropReason};
 use crate::translate::{
     ExporterReport, MAX_REJECTED, Protocol, RejectedDatagram, Rows, TemplateReport,
 };
@@ -233,6 +234,7 @@ fn delivery(stages: &Stages) -> Value {
             "octets": counters.queued_octets.load(Relaxed),
             "limit": facts.queue_size,
         },
+        "spool": facts.spool.as_ref().map(|spool| self::spool(spool, counters)),
         "requests": {
             "in_flight": counters.requests_in_flight.load(Relaxed),
             "in_flight_limit": facts.concurrency,
@@ -252,6 +254,40 @@ fn delivery(stages: &Stages) -> Value {
             "discarded": spans(counters.discarded.load()),
             "dropped": dropped,
             "in_flight": spans(counters.in_flight.load()),
+            "recovered": spans(counters.recovered.load()),
+        },
+    })
+}
+
+fn spool(config: &config::Spool, all: &deliver::Counters) -> Value {
+    let counters = &all.spool;
+    json!({
+        "directory": config.directory,
+        "mode": config.mode.as_str(),
+        "state": if counters.failing.load(Relaxed) { "failing" } else { "up" },
+        "spans": spans(all.spooled.load()),
+        "batches": counters.batches.load(Relaxed),
+        "octets": counters.octets.load(Relaxed),
+        "limit": config.max_size,
+        "max_age_seconds": config.max_age.as_secs(),
+        "segments": counters.segments.load(Relaxed),
+        "recovered_batches": counters.recovered_batches.load(Relaxed),
+        "written": {
+            "batches": counters.written_batches.load(Relaxed),
+            "octets": counters.written_octets.load(Relaxed),
+        },
+        "replayed": {
+            "batches": counters.replayed_batches.load(Relaxed),
+            "octets": counters.replayed_octets.load(Relaxed),
+        },
+        "dropped_batches": {
+            "full": counters.dropped_full.load(Relaxed),
+            "age": counters.dropped_age.load(Relaxed),
+            "unreadable": counters.dropped_unreadable.load(Relaxed),
+        },
+        "errors": {
+            "write": counters.write_errors.load(Relaxed),
+            "read": counters.read_errors.load(Relaxed),
         },
     })
 }

@@ -112,8 +112,8 @@ impl AdminListener {
             loopback: address.ip().is_loopback(),
         };
         let watched = Arc::new(watched);
-        let router = api::router(Arc::clone(&watched))
-            .layer(middleware::from_fn_with_state(guard, guarded));
+        let router =
+            api::router(Arc::clone(&watched)).layer(middleware::from_fn_with_state(guard, guarded));
         let (stop, stopped) = watch::channel(());
         let task = tokio::spawn(async move {
             tokio::select! {

@@ -108,6 +108,7 @@ pub(crate) fn to(otlp: Otlp) -> Deliver {
         queue_size: 64 << 20,
         concurrency: 2,
         max_request_size: 2 << 20,
+        spool: None,
     }
 }
 

@@ -95,7 +95,11 @@ impl Conversations {
         let scale = record.scale() as f64 * weight;
         let octets = |octets: u64| (octets as f64 * scale).min(MAX_OCTETS) as u64;
         let (there, back) = (octets(record.octets), octets(record.reverse_octets));
-        let (up, down) = if from_client { (there, back) } else { (back, there) };
+        let (up, down) = if from_client {
+            (there, back)
+        } else {
+            (back, there)
+        };
         let added = Sum {
             from_client: up,
             from_server: down,
@@ -199,7 +203,10 @@ mod tests {
         conversations.add(&record("10.0.0.1:50001", "192.0.2.7:443", 6, 10), 4.0);
         conversations.add(&record("10.0.0.1:50000", "192.0.2.9:53", 17, 60), 1.0);
         let answer = conversations.heaviest(1, now + Duration::from_secs(7));
-        assert_eq!((&answer["seconds"], &answer["conversations"]), (&json!(7), &json!(2)));
+        assert_eq!(
+            (&answer["seconds"], &answer["conversations"]),
+            (&json!(7), &json!(2))
+        );
         assert_eq!(answer["octets"], 1100);
         let first = json!({
             "client": "10.0.0.1", "server": "192.0.2.7", "port": 443, "transport": "tcp",
@@ -236,6 +243,9 @@ mod tests {
             conversations.add(&record("10.0.0.1:50000", "192.0.2.7:443", 6, 100), 1.0);
         }
         let answer = conversations.heaviest(5, start + PANE * 9);
-        assert_eq!((&answer["octets"], &answer["seconds"]), (&json!(500), &json!(240)));
+        assert_eq!(
+            (&answer["octets"], &answer["seconds"]),
+            (&json!(500), &json!(240))
+        );
     }
 }

@@ -137,9 +137,7 @@ impl History {
     /// Columns of rates, oldest first, with the time of each.
     pub(crate) fn columns(&self) -> Value {
         let pairs = self.samples.iter().zip(self.samples.iter().skip(1));
-        let rates: Vec<Rates> = pairs
-            .map(|(before, after)| after.rates(before))
-            .collect();
+        let rates: Vec<Rates> = pairs.map(|(before, after)| after.rates(before)).collect();
         let column = |of: fn(&Rates) -> f64| -> Vec<u64> {
             // Never negative, and far below where a float has no whole numbers.
             rates.iter().map(|all| of(all).round() as u64).collect()
@@ -174,7 +172,10 @@ mod tests {
             history.push(sample(second, flows));
         }
         assert_eq!(history.columns()["flows"], json!([100, 150, 0]));
-        assert_eq!(history.columns()["at"], json!([1_001_000, 1_003_000, 1_004_000]));
+        assert_eq!(
+            history.columns()["at"],
+            json!([1_001_000, 1_003_000, 1_004_000])
+        );
         assert_eq!((history.now().at, history.now().flows), (1_004_000, 0.0));
         assert_eq!(history.growth(2, |sample| sample.flows), 0);
         assert_eq!(history.growth(3, |sample| sample.flows), 300);

@@ -93,7 +93,10 @@ fn status(watched: &Watched) -> Value {
     let live = &watched.live;
     let (now, findings) = {
         let history = live.lock_history();
-        (history.now(), advice::findings(&Findings::of(&watched.stages, &history)))
+        (
+            history.now(),
+            advice::findings(&Findings::of(&watched.stages, &history)),
+        )
     };
     json!({
         "status": Status::of(&watched.stages),
@@ -133,7 +136,10 @@ async fn exporters(watched: &Watched, now: Instant) -> Option<Value> {
 
 impl Before {
     fn rates(&self, row: &ExporterReport, now: Instant) -> Value {
-        let seconds = now.saturating_duration_since(self.at).as_secs_f64().max(0.001);
+        let seconds = now
+            .saturating_duration_since(self.at)
+            .as_secs_f64()
+            .max(0.001);
         let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
         json!({
             "datagrams": rate(self.datagrams, row.datagrams),

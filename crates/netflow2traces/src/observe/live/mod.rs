@@ -21,8 +21,8 @@ use conversations::Conversations;
 use kept::Kept;
 
 pub(super) use history::{History, Sample};
-pub use tap::Tap;
 pub(super) use stream::{Lease, live};
+pub use tap::Tap;
 
 /// Pages open at once.
 const MAX_PAGES: usize = 8;

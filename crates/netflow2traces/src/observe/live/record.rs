@@ -178,9 +178,8 @@ impl Filter {
             let address = text.parse::<IpAddr>().map(IpNet::from);
             let network = address.or_else(|_| text.parse::<IpNet>());
             filter.address = Some(network.map_err(|_| {
-                let sentence = format!(
-                    "{text:?} is neither an IP address nor a network such as 10.0.0.0/8"
-                );
+                let sentence =
+                    format!("{text:?} is neither an IP address nor a network such as 10.0.0.0/8");
                 ("address", sentence)
             })?);
         }
@@ -272,7 +271,11 @@ pub(super) mod tests {
             ("", "443", "udp", false),
         ] {
             let filter = filter(address, port, protocol).unwrap();
-            assert_eq!(filter.matches(&record), matches, "{address} {port} {protocol}");
+            assert_eq!(
+                filter.matches(&record),
+                matches,
+                "{address} {port} {protocol}"
+            );
         }
     }
 

@@ -134,6 +134,9 @@ mod tests {
         tap.offer(&batch(20, 1));
         let second = tap.take();
         let weights: Vec<f64> = second.batches.iter().map(|batch| batch.weight).collect();
-        assert_eq!((weights.as_slice(), second.passed_over), (&[1.0, 4.0][..], 0));
+        assert_eq!(
+            (weights.as_slice(), second.passed_over),
+            (&[1.0, 4.0][..], 0)
+        );
     }
 }

@@ -41,15 +41,17 @@ static FILES: &[(&str, &str, &str)] = files![
 
 /// A route for each file.
 pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    FILES.iter().fold(Router::new(), |router, (path, kind, text)| {
-        router.route(
-            path,
-            get(move || async move {
-                let headers = [(CONTENT_TYPE, *kind), (CONTENT_SECURITY_POLICY, POLICY)];
-                (headers, *text).into_response()
-            }),
-        )
-    })
+    FILES
+        .iter()
+        .fold(Router::new(), |router, (path, kind, text)| {
+            router.route(
+                path,
+                get(move || async move {
+                    let headers = [(CONTENT_TYPE, *kind), (CONTENT_SECURITY_POLICY, POLICY)];
+                    (headers, *text).into_response()
+                }),
+            )
+        })
 }
 
 #[cfg(test)]
@@ -58,7 +60,8 @@ mod tests {
 
     /// The quoted words of a text that begin so.
     fn quoted<'a>(text: &'a str, begins: &'a str) -> impl Iterator<Item = &'a str> {
-        text.split(['"', '\'']).filter(move |word| word.starts_with(begins))
+        text.split(['"', '\''])
+            .filter(move |word| word.starts_with(begins))
     }
 
     #[test]
@@ -67,7 +70,9 @@ mod tests {
         for (_, _, text) in FILES {
             asked.extend(quoted(text, "/page/"));
             for import in quoted(text, "./") {
-                let there = |(path, _, _): &&(&str, &str, &str)| path.strip_prefix("/page") == import.strip_prefix('.');
+                let there = |(path, _, _): &&(&str, &str, &str)| {
+                    path.strip_prefix("/page") == import.strip_prefix('.')
+                };
                 asked.extend(FILES.iter().find(there).map(|(path, _, _)| *path));
                 assert!(FILES.iter().any(|file| there(&file)), "{import}");
             }
@@ -83,7 +88,15 @@ mod tests {
     #[test]
     fn nothing_is_inline_or_written_as_markup() {
         for (path, _, text) in FILES {
-            for banned in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=\"", " onclick="] {
+            for banned in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                " style=\"",
+                " onclick=",
+            ] {
                 assert!(!text.contains(banned), "{path} has {banned}");
             }
             let hosts = text.match_indices("://").filter(|(at, _)| {
