@@ -28,10 +28,6 @@ const LATER: &[(&str, &str)] = &[
         "this version has no disk queue; what waits is kept in memory (NETFLOW_QUEUE_SIZE)",
     ),
     ("NETFLOW_INPUT", "this version receives by UDP only"),
-    (
-        "OTEL_EXPORTER_OTLP_METRICS_",
-        "this version sends no metrics of its own",
-    ),
 ];
 
 /// Refuses what is set for features of later versions.

@@ -12,6 +12,7 @@ mod counters;
 mod diagnose;
 mod first_octets;
 mod held;
+mod metrics;
 mod otlp_grpc;
 mod otlp_http;
 mod outcome;
@@ -39,6 +40,7 @@ use retry::{Admission, Backoff, Gate, Ticket};
 use sender::Sender;
 
 pub use counters::{Count, Counters, DropReason, Dropped, LastError, SpanCounter, Totals};
+pub use metrics::MetricsSender;
 pub use outcome::{
     Cause, GrpcCode, Outcome, classify_grpc, classify_http, retry_after, stated_limit,
 };

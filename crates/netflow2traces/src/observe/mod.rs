@@ -10,5 +10,7 @@ pub mod inquiry;
 pub mod logging;
 pub mod metric_table;
 pub mod metrics;
+pub mod metrics_otlp;
 pub mod metrics_reference;
+pub mod own_metrics;
 pub mod stages;

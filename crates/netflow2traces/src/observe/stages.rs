@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
+use super::own_metrics::ExportCounters;
 use crate::config::{self, Exporter, print};
 use crate::deliver;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
@@ -20,6 +21,8 @@ pub struct Stages {
     pub delivered: Arc<deliver::Counters>,
     /// Octets of a request, as the backend has taught.
     pub request_limit: Arc<AtomicUsize>,
+    /// Of the daemon's own metrics, where they are sent.
+    pub own_metrics: ExportCounters,
     pub facts: Facts,
     phase: AtomicU8,
 }
@@ -119,6 +122,7 @@ impl Stages {
             translated,
             delivered: delivery.counters(),
             request_limit: delivery.request_limit(),
+            own_metrics: ExportCounters::default(),
             facts,
             phase: AtomicU8::new(Phase::Starting as u8),
         }
