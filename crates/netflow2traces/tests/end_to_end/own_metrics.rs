@@ -55,7 +55,7 @@ impl MetricsService for Taking {
             Some(false) => Err(tonic::Status::permission_denied("not you")),
             None => {
                 let _ = self.requests.send(request.into_inner());
-                Ok(tonic::Response::default())
+                Ok(tonic::Response::new(ExportMetricsServiceResponse::default()))
             }
         }
     }
