@@ -18,7 +18,7 @@ mod span;
 mod split;
 pub mod text;
 
-pub use attributes::{Key, Value};
+pub use attributes::{Encoded, Key, Value};
 pub use batch::{EncodedBatch, UnixNanos};
 pub use read::WireError;
 pub use request::ResourceFront;

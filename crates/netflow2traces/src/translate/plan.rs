@@ -23,6 +23,8 @@ pub(crate) enum Step {
     U16(u16),
     U32(u16),
     U64(u16),
+    /// As `U32`, of what `NETFLOW_SCALE_SAMPLED` multiplies.
+    Count32(u16),
     /// Any other width, or a variable one.
     Unsigned(u16),
     /// The first that is not zero, else the first; of `SpanPlan::choices`.
@@ -36,6 +38,8 @@ pub(crate) enum Step {
     Mac(u16),
     Text(u16),
     Protocol(u16),
+    /// The protocol, of any width but one octet.
+    WideProtocol(u16),
     NetworkType,
     Direction(u16),
     ValueName(u16, u16),
@@ -46,6 +50,23 @@ pub(crate) enum Step {
     VrfName(u16),
     /// By application id.
     ApplicationName(u16),
+}
+
+impl Step {
+    /// The field, of a step that reads one of a known width.
+    fn field(self) -> Option<u16> {
+        match self {
+            Self::U8(field)
+            | Self::U16(field)
+            | Self::U32(field)
+            | Self::U64(field)
+            | Self::Count32(field)
+            | Self::Ipv4(field)
+            | Self::Ipv6(field)
+            | Self::Protocol(field) => Some(field),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,6 +102,8 @@ pub(crate) enum Family {
 pub(crate) struct Op {
     pub(crate) key: Key,
     pub(crate) step: Step,
+    /// Where the step's field lies in every record, if `SpanPlan::locations` says it.
+    pub(crate) at: u16,
     /// A count of sampled packets or octets, which `NETFLOW_SCALE_SAMPLED` multiplies.
     pub(crate) count: bool,
 }
@@ -143,6 +166,7 @@ impl SpanPlan {
             shown: HashSet::new(),
             rivals: HashMap::new(),
         };
+        let locations = locations(template);
         let mut ops = Vec::new();
         let mut family = FamilyPlan::default();
         for attribute in ATTRIBUTES
@@ -160,8 +184,14 @@ impl SpanPlan {
             let Some(key) = Key::new(attribute.key) else {
                 continue;
             };
-            let count = matches!(attribute.key, "netflow.flow.bytes" | "netflow.flow.packets");
-            ops.push(Op { key, step, count });
+            let at = step.field().zip(locations.as_ref());
+            let at = at.and_then(|(field, locations)| locations.get(usize::from(field)));
+            ops.push(Op {
+                key,
+                step,
+                at: at.map_or(0, |at| at.offset),
+                count: attribute.is_count(),
+            });
         }
         family.ip_version = compiler.field((0, 60));
         let mut addresses: Vec<_> = [8, 27, 12, 28]
@@ -194,7 +224,7 @@ impl SpanPlan {
                 .scope_fields
                 .map(|_| Box::new(OptionsPlan::new(template))),
             protocol: compiler.field((0, 4)),
-            locations: locations(template),
+            locations,
             record_octets: template.min_record_octets(),
             choices: compiler.choices.into(),
         }
@@ -316,12 +346,14 @@ impl Compiler<'_> {
             | Step::U16(field)
             | Step::U32(field)
             | Step::U64(field)
+            | Step::Count32(field)
             | Step::Unsigned(field)
             | Step::Ipv4(field)
             | Step::Ipv6(field)
             | Step::Mac(field)
             | Step::Text(field)
             | Step::Protocol(field)
+            | Step::WideProtocol(field)
             | Step::Direction(field)
             | Step::ValueName(field, _)
             | Step::MplsLabel(field)
@@ -358,11 +390,12 @@ impl Compiler<'_> {
                     || HOLDS_AT_ZERO.contains(&element) =>
             {
                 match self.length(first) {
-                    1 => Step::U8(first),
-                    2 => Step::U16(first),
-                    4 => Step::U32(first),
+                    1 if !attribute.is_count() => Step::U8(first),
+                    2 if !attribute.is_count() => Step::U16(first),
+                    4 if !attribute.is_count() => Step::U32(first),
+                    4 => Step::Count32(first),
                     8 => Step::U64(first),
-                    3..=MAX_PLAIN_FIELD | VARIABLE_LENGTH => Step::Unsigned(first),
+                    1..=MAX_PLAIN_FIELD | VARIABLE_LENGTH => Step::Unsigned(first),
                     _ => return None,
                 }
             }
@@ -376,7 +409,8 @@ impl Compiler<'_> {
             Form::Address => Step::Address(self.stretch(present)?),
             Form::Mac => (self.length(first) == 6).then_some(Step::Mac(first))?,
             Form::Text => Step::Text(first),
-            Form::Protocol => Step::Protocol(first),
+            Form::Protocol if self.length(first) == 1 => Step::Protocol(first),
+            Form::Protocol => Step::WideProtocol(first),
             Form::NetworkType => Step::NetworkType,
             Form::Direction => Step::Direction(first),
             // Values of vendors' types follow the registry's.

@@ -9,6 +9,7 @@ use super::plan::{Choice, Choices, Family, IcmpPart, Op, SpanPlan, Step};
 use super::protocols::protocols;
 use super::sampling::{Sampling, scaled};
 use super::times::FlowTimes;
+use super::visit::Records;
 use crate::config::SpanTime;
 
 /// What every record of a Set shares.
@@ -69,7 +70,7 @@ pub(crate) enum Written {
 
 /// Writes the span of one record.
 #[inline]
-pub(crate) fn write_flow(
+pub(crate) fn write_flow<R: Records>(
     plan: &SpanPlan,
     octets: &[u8],
     locations: &[Location],
@@ -78,9 +79,25 @@ pub(crate) fn write_flow(
     scratch: &mut Vec<u8>,
     writer: &mut SpanWriter<'_>,
 ) -> Written {
-    let times = plan
-        .times
-        .read(octets, locations, context.header, context.init_time);
+    let record = Record {
+        plan,
+        octets,
+        locations,
+        context,
+    };
+    writer.apart(|writer| write_record::<R>(record, span_id, scratch, writer))
+}
+
+/// What isn't inlined here is given a writer `apart`, for speed.
+#[inline(always)]
+fn write_record<R: Records>(
+    record: Record<'_>,
+    span_id: SpanId,
+    scratch: &mut Vec<u8>,
+    writer: &mut SpanWriter<'_>,
+) -> Written {
+    let Record { plan, context, .. } = record;
+    let times = record.times::<R>();
     let (start, end) = span_times(&times, context);
     writer.begin(
         &plan.front,
@@ -92,12 +109,6 @@ pub(crate) fn write_flow(
             end,
         },
     );
-    let record = Record {
-        plan,
-        octets,
-        locations,
-        context,
-    };
     let family = if plan.family.asked {
         record.family()
     } else {
@@ -115,25 +126,13 @@ pub(crate) fn write_flow(
         _ => None,
     };
     for op in &plan.ops {
-        record.write(op, family, factor, writer);
+        record.write::<R>(op, family, factor, writer);
     }
     if let Some(frame) = &plan.frame {
-        frame.write(|field| record.field(field), factor, writer);
+        writer.apart(|writer| frame.write(|field| record.field(field), factor, writer));
     }
     if !plan.elements.is_empty() {
-        let is_told = |choices: Choices, field: u16| {
-            let told = record.by_family(choices, family);
-            told.is_some_and(|choice| choice.field == field)
-        };
-        elements::write(
-            &plan.elements,
-            octets,
-            locations,
-            context.lists,
-            is_told,
-            scratch,
-            writer,
-        );
+        writer.apart(|writer| record.write_elements(family, scratch, writer));
     }
     if let (Some((interval, origin)), true) = (interval, context.show_sampling) {
         writer.unsigned(&KEYS.sampling_interval, interval);
@@ -143,9 +142,9 @@ pub(crate) fn write_flow(
         writer.boolean(&KEYS.sampling_scaled, true);
     }
     if context.tells_times {
-        write_only_told_times(&times, writer);
+        writer.apart(|writer| write_only_told_times(&times, writer));
     } else if times.suspect || start != times.start || end != times.end {
-        write_told_times(&times, writer);
+        writer.apart(|writer| write_told_times(&times, writer));
     }
     match writer.end(Status::Ok) {
         false => Written::No,
@@ -206,6 +205,13 @@ fn write_only_told_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
     }
 }
 
+/// `N` octets at `at`.
+#[inline(always)]
+fn chunk<const N: usize>(octets: &[u8], at: u16) -> Option<[u8; N]> {
+    let at = usize::from(at);
+    octets.get(at..at + N)?.first_chunk().copied()
+}
+
 #[derive(Clone, Copy)]
 struct Record<'a> {
     plan: &'a SpanPlan,
@@ -215,6 +221,18 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    #[inline(always)]
+    fn times<R: Records>(&self) -> FlowTimes {
+        let times = &self.plan.times;
+        let (header, init_time) = (self.context.header, self.context.init_time);
+        if R::FIXED
+            && let Some(plain) = times.read_plain(self.octets, header)
+        {
+            return plain;
+        }
+        times.read(self.octets, self.locations, header, init_time)
+    }
+
     #[inline]
     fn field(&self, field: u16) -> &'a [u8] {
         self.locations
@@ -224,8 +242,17 @@ impl<'a> Record<'a> {
 
     #[inline]
     fn fixed<const N: usize>(&self, field: u16) -> Option<[u8; N]> {
-        let at = usize::from(self.locations.get(usize::from(field))?.offset);
-        self.octets.get(at..)?.first_chunk().copied()
+        chunk(self.octets, self.locations.get(usize::from(field))?.offset)
+    }
+
+    /// The field of a step of known width.
+    #[inline(always)]
+    fn operand<R: Records, const N: usize>(&self, op: &Op, field: u16) -> Option<[u8; N]> {
+        if R::FIXED {
+            chunk(self.octets, op.at)
+        } else {
+            self.fixed(field)
+        }
     }
 
     #[inline]
@@ -278,7 +305,7 @@ impl<'a> Record<'a> {
     }
 
     #[inline(always)]
-    fn write(
+    fn write<R: Records>(
         &self,
         op: &Op,
         family: Option<Family>,
@@ -286,60 +313,92 @@ impl<'a> Record<'a> {
         writer: &mut SpanWriter<'_>,
     ) {
         let key = &op.key;
-        let value = match op.step {
-            Step::U8(field) => match self.fixed(field) {
-                Some(octets) => u64::from(u8::from_be_bytes(octets)),
-                None => return,
-            },
-            Step::U16(field) => match self.fixed(field) {
-                Some(octets) => u64::from(u16::from_be_bytes(octets)),
-                None => return,
-            },
-            Step::U32(field) => match self.fixed(field) {
-                Some(octets) => u64::from(u32::from_be_bytes(octets)),
-                None => return,
-            },
-            Step::U64(field) => match self.fixed(field) {
-                Some(octets) => u64::from_be_bytes(octets),
-                None => return,
-            },
+        let count = match op.step {
+            Step::U8(field) => {
+                if let Some([octet]) = self.operand::<R, 1>(op, field) {
+                    writer.unsigned_u16(key, u16::from(octet));
+                }
+                return;
+            }
+            Step::U16(field) => {
+                if let Some(octets) = self.operand::<R, 2>(op, field) {
+                    writer.unsigned_u16(key, u16::from_be_bytes(octets));
+                }
+                return;
+            }
+            Step::U32(field) => {
+                if let Some(octets) = self.operand::<R, 4>(op, field) {
+                    writer.unsigned_u32(key, u32::from_be_bytes(octets));
+                }
+                return;
+            }
             Step::Ipv4(field) => {
-                if let Some(address) = self.fixed(field) {
+                if let Some(address) = self.operand::<R, 4>(op, field) {
                     writer.ipv4(key, address);
                 }
                 return;
             }
             Step::Ipv6(field) => {
-                if let Some(address) = self.fixed(field) {
+                if let Some(address) = self.operand::<R, 16>(op, field) {
                     writer.ipv6(key, address);
                 }
                 return;
             }
             Step::Protocol(field) => {
-                let number = self.unsigned(field);
-                match u8::try_from(number) {
-                    Ok(number) => writer.encoded(protocols().attributes(number)),
-                    // The element has one octet; a wider one was sent with a value that no protocol has.
-                    Err(_) => writer.attribute("network.protocol.number", Value::Unsigned(number)),
+                if let Some([number]) = self.operand::<R, 1>(op, field) {
+                    writer.encoded(protocols().attributes(number));
                 }
                 return;
             }
+            Step::Count32(field) => match self.operand::<R, 4>(op, field) {
+                Some(octets) => u64::from(u32::from_be_bytes(octets)),
+                None => return,
+            },
+            Step::U64(field) => match self.operand::<R, 8>(op, field) {
+                Some(octets) => u64::from_be_bytes(octets),
+                None => return,
+            },
             Step::Unsigned(field) => self.unsigned(field),
-            Step::FirstNonZero(choices) => {
-                let choices = self.choices(choices);
-                let told = choices.iter().map(|choice| self.unsigned(choice.field));
-                told.clone()
-                    .find(|value| *value != 0)
-                    .or_else(|| told.clone().next())
-                    .unwrap_or(0)
-            }
-            _ => return self.write_rare(op, family, writer),
+            Step::FirstNonZero(choices) => self.first_non_zero(choices),
+            _ => return writer.apart(|writer| self.write_rare(op, family, writer)),
         };
         let value = match factor {
-            Some(factor) if op.count => scaled(value, factor),
-            _ => value,
+            Some(factor) if op.count => scaled(count, factor),
+            _ => count,
         };
         writer.unsigned(key, value);
+    }
+
+    #[inline(never)]
+    fn first_non_zero(&self, choices: Choices) -> u64 {
+        let choices = self.choices(choices);
+        let told = choices.iter().map(|choice| self.unsigned(choice.field));
+        told.clone()
+            .find(|value| *value != 0)
+            .or_else(|| told.clone().next())
+            .unwrap_or(0)
+    }
+
+    #[inline(never)]
+    fn write_elements(
+        &self,
+        family: Option<Family>,
+        scratch: &mut Vec<u8>,
+        writer: &mut SpanWriter<'_>,
+    ) {
+        let is_told = |choices: Choices, field: u16| {
+            let told = self.by_family(choices, family);
+            told.is_some_and(|choice| choice.field == field)
+        };
+        elements::write(
+            &self.plan.elements,
+            self.octets,
+            self.locations,
+            self.context.lists,
+            is_told,
+            scratch,
+            writer,
+        );
     }
 
     #[inline(never)]
@@ -362,6 +421,14 @@ impl<'a> Record<'a> {
             Step::ByFamily(choices) => {
                 if let Some(choice) = self.by_family(choices, family) {
                     writer.unsigned(key, self.unsigned(choice.field));
+                }
+            }
+            Step::WideProtocol(field) => {
+                let number = self.unsigned(field);
+                match u8::try_from(number) {
+                    Ok(number) => writer.encoded(protocols().attributes(number)),
+                    // The element has one octet; a wider one was sent with a value that no protocol has.
+                    Err(_) => writer.attribute("network.protocol.number", Value::Unsigned(number)),
                 }
             }
             Step::Mac(field) => {
