@@ -12,6 +12,7 @@ use super::attributes::{ATTRIBUTES, Attribute, Form, Pick, Source};
 use super::elements::{self, ElementStep, ElementTypes};
 use super::frame::FramePlan;
 use super::options::OptionsPlan;
+use super::phrases::named_like;
 use super::sampling::RecordSampling;
 use super::times::TimePlan;
 use crate::config::AttributeLevel;
@@ -44,6 +45,8 @@ pub(crate) enum Step {
     Direction(u16),
     ValueName(u16, u16),
     Icmp(IcmpPart, Choices),
+    /// Of a template that has none of ICMP's elements, only a destination port.
+    IcmpInPort(IcmpPart, Choices),
     MplsLabel(u16),
     ApplicationId(u16),
     InterfaceName(u16),
@@ -63,7 +66,8 @@ impl Step {
             | Self::Count32(field)
             | Self::Ipv4(field)
             | Self::Ipv6(field)
-            | Self::Protocol(field) => Some(field),
+            | Self::Protocol(field)
+            | Self::Mac(field) => Some(field),
             _ => None,
         }
     }
@@ -117,6 +121,8 @@ pub(crate) struct FamilyPlan {
     pub(crate) addresses: Option<Choices>,
     /// Some step asks for it.
     pub(crate) asked: bool,
+    /// Every record has it.
+    pub(crate) constant: Option<Family>,
 }
 
 /// A Template, ready to run.
@@ -199,6 +205,9 @@ impl SpanPlan {
             .filter_map(|id| compiler.choice((0, *id)))
             .collect();
         addresses.sort_by_key(|choice| choice.field);
+        let first = addresses.first().and_then(|choice| choice.family);
+        let is_one = addresses.iter().all(|choice| choice.family == first);
+        family.constant = first.filter(|_| is_one && family.ip_version.is_none());
         family.addresses = compiler.stretch(addresses);
         let times = TimePlan::new(template);
         compiler.shown.extend(times.first_fields());
@@ -312,6 +321,15 @@ impl Compiler<'_> {
         })
     }
 
+    fn icmp(&mut self, part: IcmpPart, present: Vec<Choice>) -> Option<Step> {
+        let in_port = present.iter().all(|choice| choice.element == 11);
+        let choices = self.stretch(present)?;
+        Some(match in_port {
+            true => Step::IcmpInPort(part, choices),
+            false => Step::Icmp(part, choices),
+        })
+    }
+
     /// Of several fields all of one family or meaning count as shown; of counters only the first, since the
     /// others measure something else.
     fn note_shown(&mut self, step: Step) {
@@ -342,6 +360,7 @@ impl Compiler<'_> {
             }
             // They show what options data say of the number, not the number.
             Step::InterfaceName(_) | Step::VrfName(_) | Step::ApplicationName(_) => {}
+            Step::IcmpInPort(..) => {}
             Step::U8(field)
             | Step::U16(field)
             | Step::U32(field)
@@ -413,10 +432,9 @@ impl Compiler<'_> {
             Form::Protocol => Step::WideProtocol(first),
             Form::NetworkType => Step::NetworkType,
             Form::Direction => Step::Direction(first),
-            // Values of vendors' types follow the registry's.
-            Form::ValueName => Step::ValueName(first, if element == 40005 { 233 } else { element }),
-            Form::IcmpType => Step::Icmp(IcmpPart::Type, self.stretch(present)?),
-            Form::IcmpCode => Step::Icmp(IcmpPart::Code, self.stretch(present)?),
+            Form::ValueName => Step::ValueName(first, named_like(element)),
+            Form::IcmpType => self.icmp(IcmpPart::Type, present)?,
+            Form::IcmpCode => self.icmp(IcmpPart::Code, present)?,
             Form::MplsLabel => Step::MplsLabel(first),
             Form::ApplicationId => Step::ApplicationId(first),
             Form::InterfaceName => Step::InterfaceName(first),

@@ -1,11 +1,12 @@
 //! One Data Record to one Span, by its plan: from octets to octets in one pass.
 
-use netflow_wire::{Header, Location, ie, unsigned};
+use netflow_wire::{Header, Location, unsigned};
 use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
 
 use super::elements::{self, Lists};
 use super::knowledge::DomainKnowledge;
-use super::plan::{Choice, Choices, Family, IcmpPart, Op, SpanPlan, Step};
+use super::phrases::{phrases, value_text};
+use super::plan::{Choice, Choices, Family, FamilyPlan, IcmpPart, Op, SpanPlan, Step};
 use super::protocols::protocols;
 use super::sampling::{Sampling, scaled};
 use super::times::FlowTimes;
@@ -44,7 +45,6 @@ struct Keys {
     end: Key,
     suspect: Key,
     sampling_interval: Key,
-    sampling_origin: Key,
     sampling_scaled: Key,
 }
 
@@ -53,7 +53,6 @@ static KEYS: Keys = Keys {
     end: Key::literal("netflow.flow.end_unix_nano"),
     suspect: Key::literal("netflow.time.suspect"),
     sampling_interval: Key::literal("netflow.sampling.interval"),
-    sampling_origin: Key::literal("netflow.sampling.origin"),
     sampling_scaled: Key::literal("netflow.sampling.scaled"),
 };
 
@@ -109,10 +108,13 @@ fn write_record<R: Records>(
             end,
         },
     );
-    let family = if plan.family.asked {
-        record.family()
-    } else {
-        None
+    let family = match plan.family {
+        FamilyPlan { asked: false, .. } => None,
+        FamilyPlan {
+            constant: Some(family),
+            ..
+        } => Some(family),
+        _ => record.family(),
     };
     let interval = context.sampling.as_ref().and_then(|sampling| {
         sampling.of_record(
@@ -136,7 +138,7 @@ fn write_record<R: Records>(
     }
     if let (Some((interval, origin)), true) = (interval, context.show_sampling) {
         writer.unsigned(&KEYS.sampling_interval, interval);
-        writer.text(&KEYS.sampling_origin, origin.name());
+        writer.encoded(phrases().origin(origin));
     }
     if factor.is_some() {
         writer.boolean(&KEYS.sampling_scaled, true);
@@ -350,6 +352,36 @@ impl<'a> Record<'a> {
                 }
                 return;
             }
+            Step::Mac(field) => {
+                if let Some(address) = self.operand::<R, 6>(op, field) {
+                    writer.mac(key, address);
+                }
+                return;
+            }
+            Step::NetworkType => {
+                if let Some(family) = family {
+                    writer.encoded(phrases().network_type(family));
+                }
+                return;
+            }
+            Step::Direction(field) => {
+                if let Some(direction) = phrases().direction(self.unsigned(field)) {
+                    writer.encoded(direction);
+                }
+                return;
+            }
+            Step::ValueName(field, element) => {
+                let value = self.unsigned(field);
+                match phrases().named(element, value) {
+                    Some(named) => writer.encoded(named),
+                    None => {
+                        writer
+                            .apart(|writer| writer.text(key, value_text(element, value).as_str()));
+                    }
+                }
+                return;
+            }
+            Step::IcmpInPort(..) if !self.is_icmp() => return,
             Step::Count32(field) => match self.operand::<R, 4>(op, field) {
                 Some(octets) => u64::from(u32::from_be_bytes(octets)),
                 None => return,
@@ -431,32 +463,8 @@ impl<'a> Record<'a> {
                     Err(_) => writer.attribute("network.protocol.number", Value::Unsigned(number)),
                 }
             }
-            Step::Mac(field) => {
-                if let Some(address) = self.fixed(field) {
-                    writer.mac(key, address);
-                }
-            }
             Step::Text(field) => write_text(key, self.field(field), writer),
-            Step::NetworkType => match family {
-                Some(Family::V4) => writer.text(key, "ipv4"),
-                Some(Family::V6) => writer.text(key, "ipv6"),
-                None => {}
-            },
-            Step::Direction(field) => match self.unsigned(field) {
-                0 => writer.text(key, "receive"),
-                1 => writer.text(key, "transmit"),
-                _ => {}
-            },
-            Step::ValueName(field, element) => {
-                let value = self.unsigned(field);
-                let mut text = ShortText::default();
-                match ie::value_name(element, value) {
-                    Some(name) => text.push_snake_case(name),
-                    None => text.push_number(value),
-                }
-                writer.text(key, text.as_str());
-            }
-            Step::Icmp(part, choices) => {
+            Step::Icmp(part, choices) | Step::IcmpInPort(part, choices) => {
                 if let Some(value) = self.icmp(part, choices, family) {
                     writer.unsigned(key, value);
                 }
@@ -520,13 +528,20 @@ impl<'a> Record<'a> {
         }
         // v5 and many others put both into the destination port.
         let port = self.unsigned(choices.first()?.field);
-        match self.plan.protocol.map(|field| self.unsigned(field)) {
-            Some(1 | 58) => Some(match part {
-                IcmpPart::Type => port >> 8 & 0xff,
-                IcmpPart::Code => port & 0xff,
-            }),
-            _ => None,
-        }
+        self.is_icmp().then_some(match part {
+            IcmpPart::Type => port >> 8 & 0xff,
+            IcmpPart::Code => port & 0xff,
+        })
+    }
+
+    /// ICMP, or ICMP for IPv6.
+    #[inline]
+    fn is_icmp(&self) -> bool {
+        let protocol = self.plan.protocol.map(|field| match *self.field(field) {
+            [octet] => u64::from(octet),
+            ref octets => unsigned(octets),
+        });
+        matches!(protocol, Some(1 | 58))
     }
 }
 
@@ -545,7 +560,7 @@ pub(crate) fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) 
 }
 
 /// A short text put together on the stack.
-struct ShortText {
+pub(crate) struct ShortText {
     octets: [u8; 64],
     len: usize,
 }
@@ -567,14 +582,14 @@ impl ShortText {
         }
     }
 
-    fn push_number(&mut self, value: u64) {
+    pub(crate) fn push_number(&mut self, value: u64) {
         let mut digits = [0; 20];
         let len = otlp_wire::text::put_decimal(&mut digits, value);
         digits.iter().take(len).for_each(|digit| self.push(*digit));
     }
 
     /// "idle timeout" becomes "idle_timeout".
-    fn push_snake_case(&mut self, name: &str) {
+    pub(crate) fn push_snake_case(&mut self, name: &str) {
         for octet in name.bytes() {
             if octet.is_ascii_alphanumeric() {
                 self.push(octet.to_ascii_lowercase());
@@ -587,7 +602,7 @@ impl ShortText {
         }
     }
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.octets
             .get(..self.len)
             .and_then(|text| str::from_utf8(text).ok())
