@@ -1,0 +1,76 @@
+//! Settings: templates, exporters, sampling.
+
+use std::time::Duration;
+
+use super::{DAY, SECOND};
+use crate::config::SamplingOverride;
+use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
+use crate::config::values;
+
+settings! { DECODING:
+    TEMPLATE_LIFETIME: Duration {
+        section: Decoding,
+        variables: ["NETFLOW_TEMPLATE_LIFETIME"],
+        flag: "template-lifetime",
+        placeholder: "DURATION",
+        preset: Preset::Text("24h"),
+        accepted: "a duration from 1s to 365d, such as 30m or 24h",
+        summary: "How long a template that isn't sent again is kept",
+        details: "Exporters repeat their templates every few minutes to every hour. A lifetime \
+            shorter than three of these intervals risks that data waits for a template that was \
+            known before.",
+        parse: |text| values::duration(text, SECOND..=365 * DAY),
+    }
+    MAX_EXPORTERS: usize {
+        section: Decoding,
+        variables: ["NETFLOW_MAX_EXPORTERS"],
+        flag: "max-exporters",
+        placeholder: "N",
+        preset: Preset::Text("65536"),
+        accepted: "a whole number from 1 to 16777216",
+        summary: "Exporters to remember",
+        details: "Bounds memory when many sources send, real or invented. When it is reached, the \
+            source that was silent longest is forgotten, one that never sent anything decodable \
+            first.",
+        parse: |text| values::count(text, 1..=1 << 24),
+    }
+    MAX_TEMPLATES_PER_EXPORTER: usize {
+        section: Decoding,
+        variables: ["NETFLOW_MAX_TEMPLATES_PER_EXPORTER"],
+        flag: "max-templates-per-exporter",
+        placeholder: "N",
+        preset: Preset::Text("4096"),
+        accepted: "a whole number from 1 to 1048576",
+        summary: "Templates to remember for each exporter",
+        details: "Bounds memory against an exporter that invents templates without end.",
+        parse: |text| values::count(text, 1..=1 << 20),
+    }
+    SAMPLING_OVERRIDE: Vec<SamplingOverride> {
+        section: Decoding,
+        variables: ["NETFLOW_SAMPLING_OVERRIDE"],
+        flag: "sampling-override",
+        placeholder: "CIDR=N,…",
+        preset: Preset::Nothing("none"),
+        accepted: "NETWORK=INTERVAL pairs separated by commas, such as \
+            10.0.0.0/8=1000,192.0.2.1=100",
+        summary: "Sampling intervals of exporters that don't tell theirs, or tell it wrong",
+        details: "`10.0.0.0/8=1000` says that exporters in this network see one packet in 1000. \
+            It wins over what they say; of several networks that match, the most specific one \
+            holds.",
+        parse: values::sampling_overrides,
+    }
+    SCALE_SAMPLED: bool {
+        section: Decoding,
+        variables: ["NETFLOW_SCALE_SAMPLED"],
+        flag: "scale-sampled",
+        placeholder: "BOOL",
+        preset: Preset::Text("false"),
+        accepted: "true or false",
+        summary: "Multiply bytes and packets by the sampling interval",
+        details: "When `true`, `netflow.flow.bytes` and `netflow.flow.packets` are estimates of \
+            the real traffic, and `netflow.sampling.scaled` says so. When `false`, they are what \
+            was exported.",
+        switch: true,
+        parse: values::switch,
+    }
+}
