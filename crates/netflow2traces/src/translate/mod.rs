@@ -16,6 +16,7 @@ mod frame;
 mod ids;
 mod knowledge;
 mod options;
+mod phrases;
 mod plan;
 mod protocols;
 pub mod reference;
