@@ -329,6 +329,8 @@ fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
                 datagrams = stages.receive(|all| all.datagrams.value()),
                 datagrams_decoded = translate(|all| all.datagrams_decoded.value()),
                 datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
+                datagrams_not_allowed = translate(|all| all.datagrams_not_allowed.value()),
+                datagrams_rate_limited = translate(|all| all.datagrams_rate_limited.value()),
                 kernel_drops,
                 truncated,
                 flow_spans = translate(|all| all.flow_spans.value()),

@@ -50,6 +50,10 @@ pub struct Receive {
 /// Stage 2: decoding and spans.
 #[derive(Clone, Debug)]
 pub struct Translate {
+    /// Who may send; empty: everyone.
+    pub allowed_exporters: Vec<IpNet>,
+    /// Datagrams a second.
+    pub max_rate_per_exporter: Option<u32>,
     pub template_lifetime: Duration,
     pub max_exporters: usize,
     pub max_templates_per_exporter: usize,

@@ -244,6 +244,11 @@ pub fn sampling_overrides(text: &str) -> Result<Vec<SamplingOverride>, Rejection
     Ok(overrides)
 }
 
+/// Networks in CIDR form, or single addresses.
+pub fn networks(text: &str) -> Result<Vec<IpNet>, Rejection> {
+    list(text, network_of)
+}
+
 /// A network in CIDR form, or one address.
 fn network_of(text: &str) -> Result<IpNet, Rejection> {
     if let Ok(address) = text.parse::<IpAddr>() {

@@ -180,6 +180,11 @@ pub static METRICS: &[Metric] = metrics! {
             "bad_agent" datagrams_bad_agent,
         )),
             "Datagrams refused whole, because their header could not be read";
+        netflow_packets_dropped_total: Series::Counters(translated_by!("reason":
+            "not_allowed" datagrams_not_allowed,
+            "rate_limited" datagrams_rate_limited,
+        )),
+            "Datagrams received and not decoded, nor counted above: not from NETFLOW_ALLOWED_EXPORTERS, or over NETFLOW_MAX_RATE_PER_EXPORTER";
         netflow_flows_total: Series::ByProtocol(READ, |all| all.flows.value()),
             "Flow records decoded, whatever became of them";
         netflow_flows_per_packet: Series::Histogram(|all| all.datagram_flows.distribution()),

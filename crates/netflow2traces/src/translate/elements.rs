@@ -186,6 +186,11 @@ impl ElementTypes {
         is_news
     }
 
+    /// Elements described.
+    pub(crate) fn len(&self) -> usize {
+        self.told.len()
+    }
+
     /// An element's name in snake case and its type. What nobody knows is called by its numbers and has none.
     fn describe(
         &self,

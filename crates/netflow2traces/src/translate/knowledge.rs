@@ -192,6 +192,11 @@ impl ExporterKnowledge {
         }
     }
 
+    /// Octets of all entries, with what their tables take.
+    pub(crate) fn octets(&self) -> usize {
+        self.octets
+    }
+
     /// Entries that found no room, since the start.
     pub(crate) fn refused(&self) -> u64 {
         self.any.room.refused

@@ -5,6 +5,7 @@
 //! `exporters`. Everything that is not turned into a span is counted in [`TranslateCounters`].
 
 mod activity;
+mod admission;
 mod attributes;
 mod batch;
 mod concerns;

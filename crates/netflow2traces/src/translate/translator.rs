@@ -10,7 +10,9 @@ use otlp_wire::{EncodedBatch, UnixNanos};
 use tracing::info;
 
 use super::Datagram;
+use super::admission::{AllowList, Rate};
 use super::batch::{Batches, Membership};
+use super::concerns::Lines;
 use super::counters::TranslateCounters;
 use super::debug_log::{self, DebugLog};
 use super::elements::{ElementTypes, NoTemplates};
@@ -53,6 +55,9 @@ pub struct Translator<C> {
     held_octets: usize,
     /// And how many these are, likewise.
     held_sets: usize,
+    allowed: AllowList,
+    rate: Option<Rate>,
+    lines: Lines,
     rejected: RejectedDatagrams,
     exporters: ExporterTable,
     sflow: Sflow,
@@ -130,6 +135,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             limits,
             held_octets: 0,
             held_sets: 0,
+            allowed: AllowList::new(&config.allowed_exporters),
+            rate: config.max_rate_per_exporter.map(Rate::per_second),
+            lines: Lines::default(),
             rejected: RejectedDatagrams::default(),
             exporters: ExporterTable::new(config.max_exporters),
             sflow: Sflow::new(),
@@ -180,6 +188,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             octets: datagram.octets.len(),
         };
         let address = datagram.source.ip();
+        if !self.allowed.allows(address) {
+            self.writing.counters.datagrams_not_allowed.add(1);
+            return;
+        }
         let message = match Message::parse(datagram.octets) {
             Ok(message) => message,
             Err(MessageError::Sflow) => {
@@ -188,8 +200,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             Err(error) => return self.malformed(datagram, arrival, error.into(), now),
         };
         let header = &message.header;
-        self.writing.counters.datagrams_decoded.add(1);
         let exporter = self.exporters.entry(address, now, &self.writing.config);
+        if !exporter.keeps_to(self.rate, now) {
+            self.writing.counters.datagrams_rate_limited.add(1);
+            return;
+        }
+        self.writing.counters.datagrams_decoded.add(1);
+        let sequences_before = exporter.sequences.len();
         let key = SequenceKey {
             port: arrival.port,
             version: header.version,
@@ -276,9 +293,15 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
         let concerns = &mut exporter.concerns;
         if outcome.waiting > 0 {
-            concerns.waiting(&exporter.address);
+            concerns.waiting(&exporter.address, &mut self.lines);
         }
-        concerns.clock(&exporter.address, header.export_time, arrival.received_at);
+        concerns.clock(
+            &exporter.address,
+            header.export_time,
+            arrival.received_at,
+            now,
+            &mut self.lines,
+        );
         if let Some(units) = lost {
             concerns.lost(header.version, units);
         }
@@ -318,9 +341,17 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         counters.templates_evicted.add(evicted);
         let refused = exporter.knowledge.refused() - refused_before;
         counters.options_refused.add(refused);
+        let has_grown = outcome.templates > 0
+            || outcome.options > 0
+            || exporter.sequences.len() > sequences_before;
         if outcome.is_decodable() && !exporter.is_proven() {
             self.prove(address);
-            info!(exporter = %address, version = header.version.number(), "exporter appeared");
+            if self.lines.take() {
+                info!(exporter = %address, version = header.version.number(), "exporter appeared");
+            }
+        }
+        if has_grown {
+            self.exporters.settle(address);
         }
     }
 
@@ -338,6 +369,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             Err(error) => return self.malformed(datagram, arrival, error.into(), now),
         };
         let exporter = self.exporters.entry(address, now, &self.writing.config);
+        if !exporter.keeps_to(self.rate, now) {
+            self.writing.counters.datagrams_rate_limited.add(1);
+            return;
+        }
         let sender = Sender {
             address,
             text: &exporter.address,
@@ -358,9 +393,14 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             read.lost,
             arrival.received_at,
         );
+        if let Some(datagrams) = read.lost {
+            exporter.concerns.lost_datagrams(datagrams);
+        }
         if read.is_decodable && !exporter.is_proven() {
             self.prove(address);
-            info!(exporter = %address, version = "sflow5", "exporter appeared");
+            if self.lines.take() {
+                info!(exporter = %address, version = "sflow5", "exporter appeared");
+            }
         }
     }
 
@@ -456,8 +496,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 }
             });
             counters.templates_expired.add(templates as u64);
-            exporter.concerns.say_loss(&exporter.address, now);
+            exporter
+                .concerns
+                .say(&exporter.address, now, &mut self.lines);
         }
+        self.lines.refill();
         self.exporters.expire(now, self.limits.template_lifetime);
         self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
