@@ -54,6 +54,8 @@ pub struct Translate {
     pub allowed_exporters: Vec<IpNet>,
     /// Datagrams a second.
     pub max_rate_per_exporter: Option<u32>,
+    /// A file that keeps templates and options data over a restart.
+    pub template_store: Option<PathBuf>,
     pub template_lifetime: Duration,
     pub max_exporters: usize,
     pub max_templates_per_exporter: usize,

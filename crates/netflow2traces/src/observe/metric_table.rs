@@ -139,6 +139,13 @@ macro_rules! delivered {
     };
 }
 
+/// One series of a number of the template store, without labels.
+macro_rules! stored {
+    ($field:ident) => {
+        &[(&[], |stages| stages.template_store.$field.load(Relaxed))]
+    };
+}
+
 macro_rules! metrics {
     ($($section:ident { $($name:ident: $series:expr, $help:literal;)+ })+) => {
         &[$($(Metric {
@@ -254,6 +261,17 @@ pub static METRICS: &[Metric] = metrics! {
             "datagrams" late_datagrams,
         )),
             "Counted as lost before they came: overtaken on the way";
+        netflow_template_store_exporters: Series::Gauges(stored!(exporters)),
+            "Exporters in NETFLOW_TEMPLATE_STORE";
+        netflow_template_store_bytes: Series::Gauges(stored!(octets)),
+            "Octets of its file";
+        netflow_template_store_writes_total: Series::Counters(&[
+            (&[("outcome", "written")], |stages| stages.template_store.writes.load(Relaxed)),
+            (&[("outcome", "failed")], |stages| stages.template_store.failures.load(Relaxed)),
+        ]),
+            "How often it was written, or could not be";
+        netflow_template_store_refused_total: Series::Counters(stored!(refused)),
+            "Changes of exporters that found no room in it (256 MiB)";
         netflow_exporters: Series::Gauges(&[(&[], translated!(exporters))]),
             "Exporters known";
         netflow_exporter_restarts_total: Series::Counters(&[(&[], translated!(exporter_restarts))]),

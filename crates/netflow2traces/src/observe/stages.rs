@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 use crate::config::{self, Exporter, print};
 use crate::deliver;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
+use crate::template_store;
 use crate::translate::{Protocol, ProtocolCounters, TranslateCounters};
 
 /// The stages as they can be read from any thread.
@@ -18,6 +19,8 @@ pub struct Stages {
     /// One for each worker.
     pub translated: Vec<Arc<TranslateCounters>>,
     pub delivered: Arc<deliver::Counters>,
+    /// All zero without a store.
+    pub template_store: Arc<template_store::Counters>,
     /// Octets of a request, as the backend has taught.
     pub request_limit: Arc<AtomicUsize>,
     pub facts: Facts,
@@ -118,6 +121,7 @@ impl Stages {
             received,
             translated,
             delivered: delivery.counters(),
+            template_store: Arc::default(),
             request_limit: delivery.request_limit(),
             facts,
             phase: AtomicU8::new(Phase::Starting as u8),

@@ -128,6 +128,8 @@ counters! {
         exporters,
         /// Exporters forgotten to make room for others.
         exporters_evicted,
+        /// Exporters whose templates or options data were to be stored.
+        state_changes,
         /// Flow spans in the batch that is being filled, a gauge.
         open_flow_spans,
         /// Work spans in it, a gauge.

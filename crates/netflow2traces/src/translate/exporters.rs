@@ -74,6 +74,10 @@ pub(crate) struct Exporter {
     last_seen: Instant,
     /// What it took when it was last weighed.
     weight: usize,
+    /// When it was last saved.
+    pub(crate) saved: Option<Instant>,
+    /// It stands in the row of those to be saved.
+    pub(crate) to_be_saved: bool,
     /// Something it sent was decodable.
     proven: bool,
     /// Seen since the hand of the clock last passed.
@@ -81,6 +85,16 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
+    pub(crate) fn last_seen(&self) -> Instant {
+        self.last_seen
+    }
+
+    /// It was last seen at `then`; who is restored waits for being seen.
+    pub(crate) fn restored(&mut self, then: Instant) {
+        self.last_seen = then;
+        self.referenced = false;
+    }
+
     pub(crate) fn is_proven(&self) -> bool {
         self.proven
     }
@@ -203,6 +217,8 @@ impl ExporterTable {
                 recompiled: None,
                 last_seen: now,
                 weight: 0,
+                saved: None,
+                to_be_saved: false,
                 proven: false,
                 referenced: true,
             })

@@ -24,6 +24,7 @@ mod rejected;
 mod report;
 mod resource;
 mod sampling;
+mod saved;
 mod sequence;
 mod sflow;
 mod span;
@@ -42,6 +43,7 @@ pub use counters::TranslateCounters;
 pub use ids::Ids;
 pub use rejected::{MAX_REJECTED, RejectedDatagram};
 pub use report::{ExporterReport, FieldReport, Rows, TemplateReport};
+pub use saved::{Saved, SavedDomain, SavedExporter, SavedTemplate, SavedType};
 pub use traffic::{Protocol, ProtocolCounters, Traffic};
 pub use translator::{Translator, WaitingSet};
 

@@ -21,6 +21,7 @@ use super::ids::Ids;
 use super::plan::SpanPlan;
 use super::rejected::{Problem, RejectedDatagram, RejectedDatagrams};
 use super::report::{self, ExporterReport, Rows, TemplateReport};
+use super::saved::Changes;
 use super::sequence::{Verdict, units};
 use super::sflow::{Sender, Sflow};
 use super::trace::{Trace, WorkSpans};
@@ -47,19 +48,20 @@ const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 /// Turns datagrams into batches of spans. `C` tells the wall time, for the spans of the work itself.
 #[derive(Debug)]
 pub struct Translator<C> {
-    writing: Writing<C>,
-    limits: Limits,
+    pub(super) writing: Writing<C>,
+    pub(super) limits: Limits,
     /// Those that hold while there is no room for waiting Sets.
     limits_without_holding: Limits,
     /// Octets of Sets that wait; what evicted exporters held is taken off at the next sweep.
     held_octets: usize,
     /// And how many these are, likewise.
     held_sets: usize,
-    allowed: AllowList,
+    pub(super) allowed: AllowList,
     rate: Option<Rate>,
     lines: Lines,
     rejected: RejectedDatagrams,
-    exporters: ExporterTable,
+    pub(super) exporters: ExporterTable,
+    pub(super) changes: Option<Changes>,
     sflow: Sflow,
     work_spans: WorkSpans,
     fixed: [FixedVersion; 3],
@@ -140,6 +142,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             lines: Lines::default(),
             rejected: RejectedDatagrams::default(),
             exporters: ExporterTable::new(config.max_exporters),
+            changes: None,
             sflow: Sflow::new(),
             work_spans: WorkSpans::new(),
             fixed,
@@ -224,6 +227,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let held_before = exporter.decoder.waiting();
         let evicted_before = exporter.decoder.templates().evicted();
         let refused_before = exporter.knowledge.refused();
+        let changes_before = exporter.knowledge.changes();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
         let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
         match self
@@ -344,6 +348,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let has_grown = outcome.templates > 0
             || outcome.options > 0
             || exporter.sequences.len() > sequences_before;
+        if let Some(changes) = &mut self.changes {
+            let is_news = outcome.news || exporter.knowledge.changes() != changes_before;
+            let refreshed = outcome.templates > 0;
+            if changes.note(address, exporter, is_news, refreshed, now) {
+                counters.state_changes.add(1);
+            }
+        }
         if outcome.is_decodable() && !exporter.is_proven() {
             self.prove(address);
             if self.lines.take() {
@@ -404,7 +415,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
     }
 
-    fn prove(&mut self, address: IpAddr) {
+    pub(super) fn prove(&mut self, address: IpAddr) {
         self.exporters.prove(address);
         let counters = &self.writing.counters;
         counters.exporters_evicted.set(self.exporters.evicted());

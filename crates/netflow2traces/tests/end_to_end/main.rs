@@ -8,6 +8,8 @@ mod admin_client;
 mod backend;
 mod daemon;
 mod exporter;
+#[cfg(target_os = "linux")]
+mod manager;
 mod spans;
 
 mod admin;
@@ -16,7 +18,10 @@ mod console;
 mod garbage;
 mod listening;
 mod outage;
+#[cfg(target_os = "linux")]
+mod restart;
 mod shutdown;
 mod span_time;
+mod template_store;
 mod templates;
 mod versions;

@@ -1,5 +1,6 @@
 //! Settings: templates, exporters, sampling.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -41,6 +42,22 @@ settings! { DECODING:
             .map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
     }
 
+    TEMPLATE_STORE: PathBuf {
+        section: Decoding,
+        variables: ["NETFLOW_TEMPLATE_STORE"],
+        flag: "template-store",
+        placeholder: "FILE",
+        preset: Preset::Nothing("none: templates are kept in memory only"),
+        accepted: "a file in a directory that exists and can be written to, such as \
+            /var/lib/netflow2traces/templates",
+        summary: "File that keeps templates and options data over a restart",
+        details: "Without it, v9 and IPFIX data of the first minutes after a restart wait until \
+            their exporters send their templates again. The file is replaced as a whole, within \
+            seconds of a change, and read at the start; it doesn't matter how many workers there \
+            are then. A damaged file is set aside with a warning. Each daemon needs a file of \
+            its own. docs/template-store.md describes the format.",
+        parse: values::file_to_write,
+    }
     TEMPLATE_LIFETIME: Duration {
         section: Decoding,
         variables: ["NETFLOW_TEMPLATE_LIFETIME"],
