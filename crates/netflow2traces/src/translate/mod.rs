@@ -41,6 +41,7 @@ use otlp_wire::UnixNanos;
 
 pub use counters::TranslateCounters;
 pub use ids::Ids;
+pub(crate) use protocols::transport;
 pub use rejected::{MAX_REJECTED, RejectedDatagram};
 pub use report::{ExporterReport, FieldReport, Rows, TemplateReport};
 pub use saved::{Saved, SavedDomain, SavedExporter, SavedTemplate, SavedType};
