@@ -271,13 +271,7 @@ fn a_value_that_is_not_text_is_a_mistake_where_it_matters() {
 
 #[test]
 fn settings_of_later_versions_are_refused() {
-    for variable in [
-        "NETFLOW_ALLOWED_EXPORTERS",
-        "NETFLOW_TEMPLATE_STORE",
-        "NETFLOW_MAX_RATE_PER_EXPORTER",
-        "NETFLOW_CONVERSATION_WINDOW",
-        "NETFLOW_INPUT",
-    ] {
+    for variable in ["NETFLOW_CONVERSATION_WINDOW", "NETFLOW_INPUT"] {
         let mistakes = Surroundings::sound().env(variable, "x").mistakes();
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
         assert!(mistakes[0].starts_with(&format!("{variable} (environment): this version ")));
