@@ -16,6 +16,7 @@ mod frame;
 mod ids;
 mod knowledge;
 mod options;
+mod phrases;
 mod plan;
 mod protocols;
 pub mod reference;
@@ -39,6 +40,7 @@ use otlp_wire::UnixNanos;
 
 pub use counters::TranslateCounters;
 pub use ids::Ids;
+pub(crate) use protocols::transport;
 pub use rejected::{MAX_REJECTED, RejectedDatagram};
 pub use report::{ExporterReport, FieldReport, Rows, TemplateReport};
 pub use traffic::{Protocol, ProtocolCounters, Traffic};

@@ -74,9 +74,9 @@ fn a_value_that_can_not_be_used_says_which_where_why_and_what_is_accepted() {
         ),
         (
             "OTEL_METRICS_EXPORTER",
-            "otlp",
-            "OTEL_METRICS_EXPORTER=otlp (environment): otlp is not part of this version yet; \
-             accepted: none",
+            "prometheus",
+            "OTEL_METRICS_EXPORTER=prometheus (environment): /metrics of the admin server is always \
+             there for Prometheus; unset it; accepted: otlp, none",
         ),
     ] {
         assert_eq!(
@@ -277,7 +277,6 @@ fn settings_of_later_versions_are_refused() {
         "NETFLOW_MAX_RATE_PER_EXPORTER",
         "NETFLOW_CONVERSATION_WINDOW",
         "NETFLOW_INPUT",
-        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
     ] {
         let mistakes = Surroundings::sound().env(variable, "x").mistakes();
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");

@@ -18,6 +18,7 @@ mod garbage;
 mod listening;
 mod name_service;
 mod outage;
+mod own_metrics;
 mod shutdown;
 mod span_time;
 mod templates;
