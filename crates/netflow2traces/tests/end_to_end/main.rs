@@ -16,6 +16,7 @@ mod console;
 mod garbage;
 mod listening;
 mod outage;
+mod page;
 mod shutdown;
 mod span_time;
 mod templates;
