@@ -21,6 +21,7 @@ mod listening;
 mod name_service;
 mod outage;
 mod own_metrics;
+mod page;
 #[cfg(target_os = "linux")]
 mod restart;
 mod shutdown;
