@@ -4,8 +4,11 @@
 //! with the corpus on stable.
 
 pub mod gzip;
+pub mod memory;
 pub mod message;
 pub mod otlp_response;
+pub mod pcap;
 pub mod sequence;
 pub mod session;
+pub mod sflow;
 pub mod translate;

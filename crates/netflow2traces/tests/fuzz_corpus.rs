@@ -13,14 +13,20 @@ use std::path::Path;
 
 #[path = "../../../fuzz/src/gzip.rs"]
 mod gzip;
+#[path = "../../../fuzz/src/memory.rs"]
+mod memory;
 #[path = "../../../fuzz/src/message.rs"]
 mod message;
 #[path = "../../../fuzz/src/otlp_response.rs"]
 mod otlp_response;
+#[path = "../../../fuzz/src/pcap.rs"]
+mod pcap;
 #[path = "../../../fuzz/src/sequence.rs"]
 mod sequence;
 #[path = "../../../fuzz/src/session.rs"]
 mod session;
+#[path = "../../../fuzz/src/sflow.rs"]
+mod sflow;
 #[path = "../../../fuzz/src/translate.rs"]
 mod translate;
 
@@ -61,4 +67,14 @@ fn responses_keep_their_promises() {
 #[test]
 fn compressed_bodies_keep_their_promises() {
     replay("gzip", gzip::run);
+}
+
+#[test]
+fn captures_keep_their_promises() {
+    replay("pcap", pcap::run);
+}
+
+#[test]
+fn sflow_keeps_its_promises() {
+    replay("sflow", sflow::run);
 }
