@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use netflow_wire::{Decoder, Version};
+use netflow_wire::Decoder;
 use otlp_wire::{ResourceFront, UnixNanos};
 
 use super::activity::Activity;
@@ -16,13 +16,10 @@ use super::batch::Membership;
 use super::concerns::Concerns;
 use super::knowledge::ExporterKnowledge;
 use super::plan::SpanPlan;
-use super::sequence::Sequence;
-use crate::config::AttributeLevel;
+use super::sequence::Sequences;
 
 /// Sources that have not sent anything decodable yet.
 const MAX_ON_PROBATION: usize = 1024;
-/// Counts of sequence numbers by exporter: its ports, versions and domains.
-const MAX_SEQUENCES: usize = 4096;
 
 /// Between two compilations of an exporter's templates for its own descriptions of elements.
 const RECOMPILE_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,19 +33,11 @@ pub(crate) struct Arrival {
     pub(crate) octets: usize,
 }
 
-/// A Transport Session's Observation Domain.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct SequenceKey {
-    pub(crate) port: u16,
-    pub(crate) version: Version,
-    pub(crate) domain: u32,
-}
-
 #[derive(Debug)]
 pub(crate) struct Exporter {
     pub(crate) decoder: Decoder<SpanPlan, Arrival>,
     pub(crate) knowledge: ExporterKnowledge,
-    pub(crate) sequences: HashMap<SequenceKey, Sequence, RandomState>,
+    pub(crate) sequences: Sequences,
     pub(crate) front: Arc<ResourceFront>,
     pub(crate) address: Box<str>,
     pub(crate) member: Membership,
@@ -71,9 +60,9 @@ impl Exporter {
         self.proven
     }
 
-    /// Compiles the templates anew if the exporter has described elements since, but not more than once in
+    /// Has the templates compiled anew if the exporter has described elements since, but not more than once in
     /// [`RECOMPILE_INTERVAL`]: descriptions can be forged too.
-    pub(crate) fn recompile(&mut self, level: AttributeLevel, now: Instant) {
+    pub(crate) fn recompile(&mut self, now: Instant) {
         let recently = self
             .recompiled
             .is_some_and(|then| now.saturating_duration_since(then) < RECOMPILE_INTERVAL);
@@ -82,17 +71,7 @@ impl Exporter {
         }
         self.knowledge.types_changed = false;
         self.recompiled = Some(now);
-        let types = &self.knowledge.types;
-        self.decoder
-            .recompile(|template| SpanPlan::compile(template, level, types));
-    }
-
-    /// The count of a session and domain; `None` when there are too many of them.
-    pub(crate) fn sequence(&mut self, key: SequenceKey) -> Option<&mut Sequence> {
-        if self.sequences.len() >= MAX_SEQUENCES && !self.sequences.contains_key(&key) {
-            return None;
-        }
-        Some(self.sequences.entry(key).or_default())
+        self.decoder.forget_plans();
     }
 }
 
@@ -151,7 +130,7 @@ impl ExporterTable {
             Box::new(Exporter {
                 decoder: Decoder::default(),
                 knowledge: ExporterKnowledge::default(),
-                sequences: HashMap::default(),
+                sequences: Sequences::default(),
                 front: Arc::new(new.front(&text, None)),
                 address: text,
                 member: Membership::default(),
@@ -391,21 +370,5 @@ mod tests {
         t.table.expire(t.now, idle);
         assert_eq!([1, 2, 3].map(|n| t.knows(n)), [false, false, true]);
         assert_eq!((t.table.probation.len(), t.table.proven.len()), (1, 0));
-    }
-
-    #[test]
-    fn sequence_counts_of_an_exporter_are_bounded() {
-        let mut t = test(1);
-        let exporter = t.table.entry(address(1), t.now, &Plain);
-        let key = |domain| SequenceKey {
-            port: 1,
-            version: Version::V9,
-            domain,
-        };
-        for domain in 0..MAX_SEQUENCES as u32 {
-            assert!(exporter.sequence(key(domain)).is_some());
-        }
-        assert!(exporter.sequence(key(1 << 20)).is_none());
-        assert!(exporter.sequence(key(7)).is_some());
     }
 }

@@ -3,6 +3,9 @@
 //! Held by exporter and Observation Domain, bounded in entries and octets; when full, what is new is not
 //! taken, and counted.
 
+use std::hash::Hash;
+use std::net::IpAddr;
+
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -32,7 +35,7 @@ pub(crate) struct Sampler {
 pub(crate) struct Knowledge {
     interfaces: HashMap<u64, Box<str>, RandomState>,
     vrfs: HashMap<u64, Box<str>, RandomState>,
-    applications: HashMap<u64, Box<str>, RandomState>,
+    applications: HashMap<u128, Box<str>, RandomState>,
     samplers: HashMap<u64, Sampler, RandomState>,
     interface_samplers: HashMap<u64, Sampler, RandomState>,
     sampler: Option<Sampler>,
@@ -68,7 +71,12 @@ impl Outside for Sampler {
     }
 }
 
-fn put<V: Outside>(table: &mut HashMap<u64, V, RandomState>, key: u64, value: V, room: &mut Room) {
+fn put<K: Eq + Hash, V: Outside>(
+    table: &mut HashMap<K, V, RandomState>,
+    key: K,
+    value: V,
+    room: &mut Room,
+) {
     let needed = ENTRY + value.octets();
     let (may_stand, freed) = match table.get(&key) {
         Some(before) => (true, ENTRY + before.octets()),
@@ -83,14 +91,15 @@ fn put<V: Outside>(table: &mut HashMap<u64, V, RandomState>, key: u64, value: V,
     table.insert(key, value);
 }
 
-/// An application id of up to 8 octets as one number; its length counts, for `03` and `0003` differ.
-fn application_key(id: &[u8]) -> Option<u64> {
-    if id.is_empty() || id.len() > 7 {
+/// An application id of up to 15 octets as one number; its length counts, for `03` and `0003` differ. The longest
+/// that RFC 6759 has, of a vendor's own engine, take 8 or a few more.
+fn application_key(id: &[u8]) -> Option<u128> {
+    if id.is_empty() || id.len() > 15 {
         return None;
     }
     Some(
         id.iter()
-            .fold(id.len() as u64, |key, octet| key << 8 | u64::from(*octet)),
+            .fold(id.len() as u128, |key, octet| key << 8 | u128::from(*octet)),
     )
 }
 
@@ -160,6 +169,9 @@ impl Knowledge {
 pub(crate) struct ExporterKnowledge {
     domains: HashMap<u32, Knowledge, RandomState>,
     any: Knowledge,
+    /// Who metered, by port and domain: several exporters may share an address and number their domains alike.
+    agents: HashMap<(u16, u32), IpAddr, RandomState>,
+    agents_refused: u64,
     /// Of all of them.
     octets: usize,
     /// RFC 5610.
@@ -194,7 +206,25 @@ impl ExporterKnowledge {
 
     /// Entries that found no room, since the start.
     pub(crate) fn refused(&self) -> u64 {
-        self.any.room.refused
+        self.any.room.refused + self.agents_refused
+    }
+
+    /// Who metered what comes from a port in a domain, if it was told.
+    #[inline]
+    pub(crate) fn agent(&self, port: u16, domain: u32) -> Option<IpAddr> {
+        if self.agents.is_empty() {
+            return None;
+        }
+        self.agents.get(&(port, domain)).copied()
+    }
+
+    pub(crate) fn name_agent(&mut self, port: u16, domain: u32, agent: IpAddr) {
+        let key = (port, domain);
+        if self.agents.len() >= MAX_DOMAINS && !self.agents.contains_key(&key) {
+            self.agents_refused += 1;
+            return;
+        }
+        self.agents.insert(key, agent);
     }
 
     /// Lets `learn` write down what was told in `domain`.
@@ -292,7 +322,7 @@ mod tests {
         };
         assert_eq!(name(&[3]).as_deref(), Some("short"));
         assert_eq!(name(&[0, 3]).as_deref(), Some("long"));
-        assert_eq!(name(&[0; 9]), None);
+        assert_eq!(name(&[0; 16]), None);
         assert_eq!(name(&[]), None);
     }
 

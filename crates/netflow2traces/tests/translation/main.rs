@@ -2,6 +2,8 @@
 
 mod batches;
 mod choices;
+mod identity;
+mod quirks;
 mod rig;
 mod sampling;
 mod sequences;
