@@ -15,7 +15,7 @@ use std::time::Duration;
 use netflow2traces::config::setting::{Preset, Section};
 use netflow2traces::config::{
     AttributeLevel, Compression, Config, Environment, Exporter, Loaded, Machine, Otlp, Protocol,
-    Purpose, Sources, SpanTime, TraceSampler, load, print, reference, settings,
+    Purpose, Sources, SpanTime, SpoolMode, TraceSampler, load, print, reference, settings,
 };
 
 /// What surrounds a daemon that isn't there.

@@ -11,8 +11,8 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use serde_json::{Map, Value, json};
 
-use super::query;
-use super::store::{Batch, StoredTrace};
+use crate::demo::query;
+use crate::demo::store::{Batch, StoredTrace};
 
 /// The batches of a trace: `batches` of `/api/traces`, `resourceSpans` of `/api/v2/traces`.
 pub(super) fn batches(trace: &StoredTrace) -> Value {
@@ -20,7 +20,7 @@ pub(super) fn batches(trace: &StoredTrace) -> Value {
 }
 
 /// A list of attributes.
-pub(super) fn attributes(attributes: &[(String, query::Value)]) -> Value {
+pub(super) fn attributes(attributes: &[(String, query::Value<'_>)]) -> Value {
     let each = attributes.iter().map(|(key, value)| {
         let value = match value {
             query::Value::Int(int) => json!({ "intValue": int.to_string() }),
