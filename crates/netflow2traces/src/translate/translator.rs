@@ -16,14 +16,14 @@ use super::concerns::Lines;
 use super::counters::TranslateCounters;
 use super::debug_log::{self, DebugLog};
 use super::elements::{ElementTypes, NoTemplates};
-use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
+use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter};
 use super::ids::Ids;
 use super::plan::SpanPlan;
 use super::rejected::{Problem, RejectedDatagram, RejectedDatagrams};
 use super::report::{self, ExporterReport, Rows, TemplateReport};
 use super::saved::Changes;
-use super::sequence::{Verdict, units};
-use super::sflow::{Sender, Sflow};
+use super::sequence::{SequenceKey, units};
+use super::sflow::{Own, Sender, Sflow};
 use super::trace::{Trace, WorkSpans};
 use super::traffic::Protocol;
 use super::understood::{Understood, count_loss, write_work};
@@ -215,9 +215,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             version: header.version,
             domain: header.observation_domain,
         };
-        let verdict = exporter
-            .sequence(key)
-            .map_or(Verdict::Fine, |count| count.judge(header));
+        let verdict = exporter.sequences.of(key).judge(header);
 
         let limits = if self.held_octets < MAX_HELD_OCTETS {
             &self.limits
@@ -229,7 +227,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let refused_before = exporter.knowledge.refused();
         let changes_before = exporter.knowledge.changes();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
-        let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
+        let (decoder, mut visit) = open(&mut self.writing, exporter, address, trace, arrival, now);
         match self
             .fixed
             .iter()
@@ -250,9 +248,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
         let outcome = visit.outcome;
         let units = units(header, outcome.records());
-        if let Some(count) = exporter.sequence(key) {
-            count.advance(header, units, verdict);
-        }
+        exporter.sequences.of(key).advance(header, units, verdict);
         let lost = count_loss(&self.writing.counters, header.version, verdict, units);
         let protocol = Protocol::from(header.version);
         let traffic = &self.writing.counters.traffic;
@@ -310,11 +306,18 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             concerns.lost(header.version, units);
         }
 
-        exporter.recompile(self.writing.config.attributes, now);
+        exporter.recompile(now);
         while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
             let began = (self.writing.clock)();
             let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
-            let (decoder, mut visit) = open(&mut self.writing, exporter, trace, set.context, now);
+            let (decoder, mut visit) = open(
+                &mut self.writing,
+                exporter,
+                address,
+                trace,
+                set.context,
+                now,
+            );
             decoder.read_held(&set, now, &self.limits, &mut visit);
             let outcome = visit.outcome;
             self.writing.counters.sets_decoded_late.add(1);
@@ -392,9 +395,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             began,
             now,
         };
+        let own = Own {
+            member: &mut exporter.member,
+            front: &exporter.front,
+        };
         let read = self
             .sflow
-            .read(&message, &sender, &self.work_spans, &mut self.writing);
+            .read(&message, &sender, own, &self.work_spans, &mut self.writing);
         let traffic = &self.writing.counters.traffic;
         traffic.read(Protocol::Sflow, arrival.octets, read.flows);
         exporter.activity.read(
@@ -595,6 +602,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
 fn open<'a, C>(
     writing: &'a mut Writing<C>,
     exporter: &'a mut Exporter,
+    source: IpAddr,
     trace: Trace,
     arrival: Arrival,
     now: Instant,
@@ -610,6 +618,7 @@ fn open<'a, C>(
         knowledge: &mut exporter.knowledge,
         member: &mut exporter.member,
         front: &exporter.front,
+        source,
         sampling: exporter.sampling,
         trace,
         arrival,
