@@ -24,6 +24,7 @@ use crate::observe::healthcheck::reachable;
 use crate::observe::http::{AdminListener, AdminServer};
 use crate::observe::inquiry::{Inbox, Inquiry};
 use crate::observe::live::Tap;
+use crate::observe::own_metrics::MetricsExport;
 use crate::observe::stages::{Facts, Phase, Stages};
 use crate::receive::{Handler, Receivers, Running};
 use crate::supervisor::{Supervised, Supervisor};
@@ -32,6 +33,8 @@ use crate::translate::{Datagram, Ids, TranslateCounters, Translator};
 
 /// How often it is looked whether all workers are still there.
 const WATCH: Duration = Duration::from_secs(1);
+/// How long the last request with own metrics may take, though the time to flush is over.
+const LAST_METRICS: Duration = Duration::from_secs(1);
 /// How long the demo waits for its first traces before it says what there is.
 const DEMO_PATIENCE: Duration = Duration::from_secs(15);
 /// A second signal so soon after the first is its echo, not a second wish: `timeout` signals its child and
@@ -204,6 +207,7 @@ struct Daemon {
     delivery: Delivery,
     stages: Arc<Stages>,
     admin: Option<AdminServer>,
+    own_metrics: Option<MetricsExport>,
     keeping: Option<Keeping>,
     supervisor: Supervisor,
 }
@@ -248,11 +252,20 @@ impl Daemon {
         if let Some(admin) = &admin {
             info!(address = %admin.address(), "serving metrics and health");
         }
+        let own_metrics = match &config.own_metrics {
+            Some(own) => Some(MetricsExport::start(
+                own,
+                &config.translate.resource,
+                Arc::clone(&stages),
+            )?),
+            None => None,
+        };
         Ok(Self {
             running,
             delivery,
             stages,
             admin,
+            own_metrics,
             keeping,
             supervisor,
         })
@@ -288,6 +301,7 @@ impl Daemon {
             delivery,
             stages,
             admin,
+            own_metrics,
             keeping,
             mut supervisor,
         } = self;
@@ -326,6 +340,11 @@ impl Daemon {
             }
         };
         let lost = say_totals(&stages, &totals, waiting);
+        if let Some(own_metrics) = own_metrics {
+            own_metrics
+                .stop(deadline.max(Instant::now() + LAST_METRICS))
+                .await;
+        }
         // Until here it shows how the end goes.
         drop(admin);
         why?;

@@ -7,8 +7,10 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use netflow_wire::sflow::{FlowRecord, RawHeader};
 use netflow_wire::write::{
-    Field, IpfixHeader, MessageWriter, Record, V5Header, V5Record, V9Header, v5,
+    Field, IpfixHeader, MessageWriter, Record, SflowHeader, SflowSample, SflowWriter, V5Header,
+    V5Record, V9Header, v5,
 };
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources, Translate};
 use netflow2traces::translate::{Datagram, Ids, Translator};
@@ -235,6 +237,35 @@ fn an_ipfix_flow_allocates_nothing_in_either_family() {
     for level in LEVELS {
         assert_eq!(warm_allocations(level, &v4), 0, "{level:?}");
         assert_eq!(warm_allocations(level, &v6), 0, "{level:?}");
+    }
+}
+
+#[test]
+fn a_sampled_packet_of_sflow_allocates_nothing() {
+    let mut header = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    header.extend_from_slice(&[0x45, 0, 5, 0xdc, 0, 1, 0x40, 0, 61, 6, 0, 0]);
+    header.extend_from_slice(&[192, 0, 2, 7, 198, 51, 100, 9, 0xc3, 0x50, 1, 0xbb]);
+    header.resize(128, 0);
+    let mut writer = SflowWriter::new(&SflowHeader::default());
+    for sequence in 0..7 {
+        let sample = SflowSample {
+            sequence,
+            sampling_rate: 1000,
+            ..SflowSample::default()
+        };
+        writer.flow(&sample, |records| {
+            records.record(&FlowRecord::RawHeader(RawHeader {
+                protocol: 1,
+                frame_length: 1518,
+                stripped: 4,
+                octets: &header,
+            }));
+        });
+    }
+    let datagram = writer.finish().expect("fits");
+    for level in LEVELS {
+        let datagrams = [datagram.clone()];
+        assert_eq!(warm_allocations(level, &datagrams), 0, "{level:?}");
     }
 }
 

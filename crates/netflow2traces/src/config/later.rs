@@ -12,10 +12,6 @@ const LATER: &[(&str, &str)] = &[
         "this version has no traces of conversations",
     ),
     ("NETFLOW_INPUT", "this version receives by UDP only"),
-    (
-        "OTEL_EXPORTER_OTLP_METRICS_",
-        "this version sends no metrics of its own",
-    ),
 ];
 
 /// Refuses what is set for features of later versions.

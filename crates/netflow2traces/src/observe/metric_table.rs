@@ -403,6 +403,12 @@ pub static METRICS: &[Metric] = metrics! {
             "When it started, in seconds since 1970";
         netflow_uptime_seconds: Series::Seconds(|stages| stages.facts.started_instant.elapsed().as_secs_f64()),
             "How long it has been running";
+        netflow_metrics_exports_total: Series::Counters(&[
+            (&[("outcome", "accepted")], |stages| stages.own_metrics.accepted.load(Relaxed)),
+            (&[("outcome", "rejected")], |stages| stages.own_metrics.rejected.load(Relaxed)),
+            (&[("outcome", "failed")], |stages| stages.own_metrics.failed.load(Relaxed)),
+        ]),
+            "Times that these metrics were sent by OTLP (OTEL_METRICS_EXPORTER), by what became of it";
         netflow_workers: Series::Gauges(&[(&[], |stages| stages.received.len() as u64)]),
             "Threads that receive";
         netflow_tasks: Series::Gauges(&[(&[], |stages| stages.tasks() as u64)]),

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::runtime::Handle;
 
+use super::own_metrics::ExportCounters;
 use crate::config::{self, Exporter, print};
 use crate::deliver;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
@@ -25,6 +26,8 @@ pub struct Stages {
     pub template_store: Arc<template_store::Counters>,
     /// Octets of a request, as the backend has taught.
     pub request_limit: Arc<AtomicUsize>,
+    /// Of the daemon's own metrics, where they are sent.
+    pub own_metrics: ExportCounters,
     pub facts: Facts,
     /// Of delivery and the admin server.
     runtime: Option<Handle>,
@@ -130,6 +133,7 @@ impl Stages {
             delivered: delivery.counters(),
             template_store: Arc::default(),
             request_limit: delivery.request_limit(),
+            own_metrics: ExportCounters::default(),
             facts,
             runtime: Handle::try_current().ok(),
             phase: AtomicU8::new(Phase::Starting as u8),

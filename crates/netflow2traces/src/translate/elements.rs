@@ -285,7 +285,7 @@ fn push_value(
             push_delimited(out, 1, text.get(..len).unwrap_or_default());
         }
         Some(Type::Ipv4Address) if octets.len() == 4 => {
-            let mut text = [0; 16];
+            let mut text = [0; 32];
             let len = put_ipv4(&mut text, octets.try_into().unwrap_or_default());
             push_delimited(out, 1, text.get(..len).unwrap_or_default());
         }

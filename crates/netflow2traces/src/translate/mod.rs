@@ -17,6 +17,7 @@ mod frame;
 mod ids;
 mod knowledge;
 mod options;
+mod phrases;
 mod plan;
 mod protocols;
 pub mod reference;

@@ -136,12 +136,12 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
         }
     }
 
-    fn write(
+    fn write<R: Records>(
         &mut self,
         header: &Header,
         plan: &SpanPlan,
         resolve: &dyn Resolve,
-        records: &mut impl Records,
+        records: &mut R,
     ) {
         let before = self.outcome.flows;
         if !self.trace.kept {
@@ -189,7 +189,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                 if written == left {
                     break true;
                 }
-                match write_flow(
+                match write_flow::<R>(
                     plan,
                     record,
                     locations,
@@ -329,7 +329,9 @@ impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
 }
 
 /// The records of a Set, one at a time: the current one may be asked for again.
-trait Records {
+pub(crate) trait Records {
+    /// All have the same length, and their fields lie where the plan says.
+    const FIXED: bool;
     fn current(&mut self) -> Option<(&[u8], &[Location])>;
     fn advance(&mut self);
 }
@@ -341,6 +343,8 @@ struct FixedRecords<'a> {
 }
 
 impl Records for FixedRecords<'_> {
+    const FIXED: bool = true;
+
     #[inline]
     fn current(&mut self) -> Option<(&[u8], &[Location])> {
         Some((self.body.get(..self.octets)?, self.locations))
@@ -361,6 +365,8 @@ struct VariableRecords<'a> {
 }
 
 impl Records for VariableRecords<'_> {
+    const FIXED: bool = false;
+
     #[inline]
     fn current(&mut self) -> Option<(&[u8], &[Location])> {
         let length = match self.length {

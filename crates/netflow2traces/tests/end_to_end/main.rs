@@ -22,6 +22,8 @@ mod garbage;
 mod listening;
 mod name_service;
 mod outage;
+mod own_metrics;
+mod page;
 #[cfg(target_os = "linux")]
 mod restart;
 mod shutdown;
