@@ -5,5 +5,6 @@ mod batches;
 mod choices;
 mod rig;
 mod sampling;
+mod saved;
 mod sequences;
 mod told;
