@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -286,6 +286,30 @@ pub fn sampling_overrides(text: &str) -> Result<Vec<SamplingOverride>, Rejection
     }
     overrides.sort_by_key(|known| std::cmp::Reverse(known.exporters.prefix_len()));
     Ok(overrides)
+}
+
+/// A file that exists or can be made: its directory does.
+pub fn file_to_write(text: &str) -> Result<PathBuf, Rejection> {
+    let path = PathBuf::from(text);
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    if path.is_dir() || path.file_name().is_none() {
+        return Err(Rejection(format!("{text} is a directory")));
+    }
+    if !directory.is_dir() {
+        return Err(Rejection(format!(
+            "there is no directory {}",
+            directory.display()
+        )));
+    }
+    Ok(path)
+}
+
+/// Networks in CIDR form, or single addresses.
+pub fn networks(text: &str) -> Result<Vec<IpNet>, Rejection> {
+    list(text, network_of)
 }
 
 /// A network in CIDR form, or one address.

@@ -74,9 +74,9 @@ fn a_value_that_can_not_be_used_says_which_where_why_and_what_is_accepted() {
         ),
         (
             "OTEL_METRICS_EXPORTER",
-            "otlp",
-            "OTEL_METRICS_EXPORTER=otlp (environment): otlp is not part of this version yet; \
-             accepted: none",
+            "prometheus",
+            "OTEL_METRICS_EXPORTER=prometheus (environment): /metrics of the admin server is always \
+             there for Prometheus; unset it; accepted: otlp, none",
         ),
     ] {
         assert_eq!(
@@ -271,14 +271,7 @@ fn a_value_that_is_not_text_is_a_mistake_where_it_matters() {
 
 #[test]
 fn settings_of_later_versions_are_refused() {
-    for variable in [
-        "NETFLOW_ALLOWED_EXPORTERS",
-        "NETFLOW_TEMPLATE_STORE",
-        "NETFLOW_MAX_RATE_PER_EXPORTER",
-        "NETFLOW_CONVERSATION_WINDOW",
-        "NETFLOW_INPUT",
-        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    ] {
+    for variable in ["NETFLOW_CONVERSATION_WINDOW", "NETFLOW_INPUT"] {
         let mistakes = Surroundings::sound().env(variable, "x").mistakes();
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
         assert!(mistakes[0].starts_with(&format!("{variable} (environment): this version ")));

@@ -9,10 +9,12 @@ mod backend;
 mod certificates;
 
 mod failures;
+mod faults;
 mod headers;
 mod logging;
 mod pipeline;
 mod shutdown;
+mod spool;
 mod tls;
 mod too_large;
 

@@ -1,4 +1,4 @@
-//! Settings: batches, requests, the queue.
+//! Settings: batches, requests, the queues in memory and on disk.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -141,10 +141,7 @@ impl Worker {
             if !chores.settled.is_empty() {
                 self.store.settle(&chores.settled);
             }
-            let wrote = match chores.write {
-                Some(batch) => Some(self.write(batch)),
-                None => None,
-            };
+            let wrote = chores.write.map(|batch| self.write(batch));
             if chores.finish {
                 match wrote {
                     Some(true) => continue,
