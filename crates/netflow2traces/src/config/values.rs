@@ -135,6 +135,9 @@ pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> 
 
 /// A directory, or a path where nothing is yet. Whether it can be written shows when it is used.
 pub fn directory(text: &str) -> Result<PathBuf, Rejection> {
+    if text.contains(char::is_control) {
+        return Err(Rejection::new("the name has control characters"));
+    }
     let path = PathBuf::from(text);
     match std::fs::metadata(&path) {
         Ok(found) if !found.is_dir() => Err(Rejection(format!("{text} is not a directory"))),

@@ -289,7 +289,7 @@ fn a_spool_must_hold_some_requests_and_be_a_directory() {
     let mistakes = spooled().env("NETFLOW_SPOOL_MAX_SIZE", "7MiB").mistakes();
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     assert!(
-        mistakes[0].starts_with("NETFLOW_SPOOL_MAX_SIZE (environment): four requests"),
+        mistakes[0].starts_with("NETFLOW_SPOOL_MAX_SIZE=7MiB (environment): four requests"),
         "{mistakes:?}"
     );
     let file = env!("CARGO_MANIFEST_PATH");
@@ -302,11 +302,11 @@ fn a_spool_must_hold_some_requests_and_be_a_directory() {
         .warnings();
     assert_eq!(
         warnings,
-        ["NETFLOW_SPOOL_MODE (environment) has no effect: NETFLOW_SPOOL_DIR is not set"]
+        ["NETFLOW_SPOOL_MODE=always (environment) has no effect: NETFLOW_SPOOL_DIR is not set"]
     );
     let warnings = spooled().env("OTEL_TRACES_EXPORTER", "none").warnings();
     assert!(
-        warnings[0].starts_with("NETFLOW_SPOOL_DIR (environment) has no effect"),
+        warnings[1].starts_with("NETFLOW_SPOOL_DIR=spool (environment) has no effect"),
         "{warnings:?}"
     );
 }
