@@ -165,9 +165,10 @@ class FromUdpToTempo(unittest.TestCase):
         conversations = traffic.write_pcap(pcap, end=now - 5)
         for version in (5, 9, 10):
             subprocess.run(
-                ["softflowd", "-r", pcap, "-a", "-v", str(version), "-n", f"127.0.0.1:{daemon.port}",
-                 "-p", self.own_folder / "softflowd.pid", "-c", self.own_folder / "softflowd.ctl"],
-                check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60,
+                ["softflowd", "-r", pcap.name, "-a", "-v", str(version), "-n", f"127.0.0.1:{daemon.port}",
+                 "-p", f"{version}.pid", "-c", f"{version}.ctl"],
+                check=True, cwd=self.own_folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, timeout=60,
             )  # fmt: skip
         daemon.process.wait_until("flows", lambda: daemon.metric("netflow_flows_total") >= 3 * 2 * len(conversations))
         self.finish(daemon, 1)
