@@ -8,7 +8,7 @@ use super::settings;
 const OPENING: &str = "\
 # Configuration
 
-<!-- Made from the table in crates/netflow2traces/src/config/settings.rs. To change it, change the
+<!-- Made from the table in crates/netflow2traces/src/config/settings/. To change it, change the
 table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test configuration -->
 
 The daemon needs one setting: where to send spans.

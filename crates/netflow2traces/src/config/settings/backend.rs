@@ -1,0 +1,159 @@
+//! Settings: where spans go, and how.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::later;
+use crate::config::otlp;
+use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
+use crate::config::values::{self, choice};
+use crate::config::{Compression, ExporterKind, Headers, Protocol};
+
+settings! { BACKEND:
+    OTLP_ENDPOINT: String {
+        section: Backend,
+        variables: ["OTEL_EXPORTER_OTLP_ENDPOINT"],
+        flag: "otlp-endpoint",
+        placeholder: "URL",
+        preset: Preset::Nothing("required"),
+        accepted: "a URL such as http://localhost:4317 (gRPC) or http://localhost:4318 (HTTP)",
+        summary: "Where spans go",
+        details: "Required, unless the form for traces is set or `OTEL_TRACES_EXPORTER` sends \
+            nothing by OTLP. `https://` encrypts, `http://` doesn't. For gRPC: scheme, host and \
+            port (usually 4317); without a scheme, `OTEL_EXPORTER_OTLP_INSECURE` decides. For \
+            HTTP: a base URL (usually port 4318) to which `/v1/traces` is appended.",
+        secrecy: Url,
+        parse: otlp::url_text,
+    }
+    OTLP_TRACES_ENDPOINT: String {
+        section: Backend,
+        variables: ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"],
+        flag: "otlp-traces-endpoint",
+        placeholder: "URL",
+        preset: Preset::Nothing("the general endpoint"),
+        accepted: "a URL such as http://localhost:4318/v1/traces",
+        summary: "Where spans go, as the full URL",
+        details: "Wins over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used as it stands: for HTTP \
+            nothing is appended.",
+        secrecy: Url,
+        parse: otlp::url_text,
+    }
+    OTLP_PROTOCOL: Protocol {
+        section: Backend,
+        variables: ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"],
+        flag: "otlp-protocol",
+        placeholder: "PROTOCOL",
+        preset: Preset::Text("grpc"),
+        accepted: "grpc, http/protobuf (or http), http/json",
+        summary: "How to speak to the backend",
+        details: "`grpc` is what Tempo, Jaeger and the OpenTelemetry Collector take on port 4317. \
+            `http/protobuf` passes more proxies and is what Grafana Cloud takes. `http/json` is \
+            for backends that can't read protobuf, and makes larger requests.",
+        parse: otlp::protocol,
+    }
+    OTLP_HEADERS: Headers {
+        section: Backend,
+        variables: ["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
+        flag: "otlp-headers",
+        placeholder: "NAME=VALUE,…",
+        preset: Preset::Nothing("none"),
+        accepted: "name=value pairs separated by commas, the values percent-encoded (%20 is a \
+            space, %2C a comma)",
+        summary: "Headers of every request, such as authorization",
+        details: "Sent as gRPC metadata or HTTP headers: `Authorization=Basic%20dXNlcjpwYXNz`. \
+            Values are never printed or logged. A flag can be seen by other users of the machine \
+            (`ps`); keep secrets in the environment or in `.env`.",
+        secrecy: Secret,
+        parse: otlp::headers,
+    }
+    OTLP_COMPRESSION: Compression {
+        section: Backend,
+        variables: ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"],
+        flag: "otlp-compression",
+        placeholder: "KIND",
+        preset: Preset::Text("none"),
+        accepted: "none, gzip, zstd",
+        summary: "Compression of requests",
+        details: "Flow spans repeat much, so they compress well: it saves network and costs \
+            processor time, with `zstd` usually less than with `gzip`. Nearly every backend \
+            understands `gzip`; not every one `zstd`.",
+        parse: otlp::compression,
+    }
+    OTLP_TIMEOUT: Duration {
+        section: Backend,
+        variables: ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"],
+        flag: "otlp-timeout",
+        placeholder: "MS",
+        preset: Preset::Text("10000"),
+        accepted: "milliseconds from 1 to 600000",
+        summary: "How long one request may take, in milliseconds",
+        details: "A request without an answer by then counts as failed and is tried again.",
+        parse: |text| values::milliseconds(text, 1..=600_000),
+    }
+    OTLP_CERTIFICATE: PathBuf {
+        section: Backend,
+        variables: ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
+        flag: "otlp-certificate",
+        placeholder: "FILE",
+        preset: Preset::Nothing("the system's roots"),
+        accepted: "a readable PEM file with at least one certificate",
+        summary: "Certificates to trust instead of the system's",
+        details: "A PEM file with the certificate authorities that may vouch for the backend.",
+        parse: otlp::certificate_file,
+    }
+    OTLP_CLIENT_CERTIFICATE: PathBuf {
+        section: Backend,
+        variables: [
+            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        ],
+        flag: "otlp-client-certificate",
+        placeholder: "FILE",
+        preset: Preset::Nothing("none"),
+        accepted: "a readable PEM file with at least one certificate",
+        summary: "Our certificate, for backends that ask for one (mTLS)",
+        details: "A PEM file with the certificate and its chain. Needs \
+            `OTEL_EXPORTER_OTLP_CLIENT_KEY` too.",
+        parse: otlp::certificate_file,
+    }
+    OTLP_CLIENT_KEY: PathBuf {
+        section: Backend,
+        variables: ["OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"],
+        flag: "otlp-client-key",
+        placeholder: "FILE",
+        preset: Preset::Nothing("none"),
+        accepted: "a readable PEM file with a private key",
+        summary: "The key of our certificate",
+        details: "A PEM file with an unencrypted private key (PKCS #8, PKCS #1 or SEC1).",
+        parse: otlp::key_file,
+    }
+    OTLP_INSECURE: bool {
+        section: Backend,
+        variables: ["OTEL_EXPORTER_OTLP_TRACES_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"],
+        flag: "otlp-insecure",
+        placeholder: "BOOL",
+        preset: Preset::Text("false"),
+        accepted: "true or false",
+        summary: "Don't encrypt gRPC when the endpoint has no scheme",
+        details: "Decides only for gRPC and an endpoint without a scheme, such as `tempo:4317`. \
+            An endpoint with `http://` or `https://` has decided already.",
+        switch: true,
+        parse: values::switch,
+    }
+    TRACES_EXPORTER: ExporterKind {
+        section: Backend,
+        variables: ["OTEL_TRACES_EXPORTER"],
+        flag: "traces-exporter",
+        placeholder: "EXPORTER",
+        preset: Preset::Text("otlp"),
+        accepted: "otlp, console, none",
+        summary: "What to do with spans: send them, print them, or nothing",
+        details: "`console` prints one JSON line a span on stdout. `none` receives, decodes and \
+            counts, and sends nothing.",
+        parse: |text| choice(text, &[
+            ("otlp", ExporterKind::Otlp),
+            ("console", ExporterKind::Console),
+            ("none", ExporterKind::None),
+        ]).map_err(|rejection| later(text, &["kafka"], rejection)),
+    }
+}

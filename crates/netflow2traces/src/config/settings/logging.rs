@@ -1,0 +1,53 @@
+//! Settings: the log, and metrics that are sent.
+
+use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
+use crate::config::values::{Rejection, choice};
+
+settings! { LOGGING:
+    LOG_LEVEL: &'static str {
+        section: Logging,
+        variables: ["LOG_LEVEL"],
+        flag: "log-level",
+        placeholder: "LEVEL",
+        preset: Preset::Text("INFO"),
+        accepted: "DEBUG, INFO, WARNING, ERROR",
+        summary: "How much to log",
+        details: "In any case; `WARN` is `WARNING`. `DEBUG` shows what was understood of \
+            datagrams and flows, at a bounded rate.",
+        parse: |text| choice(text, &[
+            ("DEBUG", "debug"),
+            ("INFO", "info"),
+            ("WARNING", "warn"),
+            ("WARN", "warn"),
+            ("ERROR", "error"),
+        ]).map_err(|_| {
+            Rejection(format!("{text} is not a level (RUST_LOG takes finer directives)"))
+        }),
+    }
+    LOG_FILTER: String {
+        section: Logging,
+        variables: ["RUST_LOG"],
+        flag: "log-filter",
+        placeholder: "DIRECTIVES",
+        preset: Preset::Nothing("made from LOG_LEVEL"),
+        accepted: "directives such as info,netflow2traces::deliver=debug",
+        summary: "Log directives for experts; win over LOG_LEVEL",
+        details: "Directives of `tracing_subscriber::EnvFilter`: a level for everything and \
+            others for single modules, `info,netflow2traces::deliver=debug`.",
+        parse: |text| match tracing_subscriber::EnvFilter::builder().parse(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(Rejection(error.to_string())),
+        },
+    }
+    LOG_FORMAT: bool {
+        section: Logging,
+        variables: ["LOG_FORMAT"],
+        flag: "log-format",
+        placeholder: "FORMAT",
+        preset: Preset::Text("text"),
+        accepted: "text, json",
+        summary: "Form of the log lines",
+        details: "`json` is one object a line, for log collectors.",
+        parse: |text| choice(text, &[("text", false), ("json", true)]),
+    }
+}

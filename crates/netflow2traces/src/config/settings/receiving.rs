@@ -1,0 +1,62 @@
+//! Settings: sockets and the threads that read them.
+
+use std::net::IpAddr;
+
+use super::{GIB, KIB};
+use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
+use crate::config::values;
+
+settings! { RECEIVING:
+    LISTEN_HOST: Vec<IpAddr> {
+        section: Receiving,
+        variables: ["NETFLOW_LISTEN_HOST"],
+        flag: "listen-host",
+        placeholder: "ADDRESS,…",
+        preset: Preset::Text("0.0.0.0"),
+        accepted: "IP addresses of this machine, separated by commas, such as 0.0.0.0 or ::",
+        summary: "Addresses to receive on",
+        details: "`0.0.0.0` serves every IPv4 address, `::` every IPv4 and IPv6 address; a \
+            comma-separated list binds several.",
+        parse: values::addresses,
+    }
+    LISTEN_PORT: Vec<u16> {
+        section: Receiving,
+        variables: ["NETFLOW_LISTEN_PORT"],
+        flag: "listen-port",
+        placeholder: "PORT,…",
+        preset: Preset::Text("2055"),
+        accepted: "UDP ports from 0 to 65535, separated by commas; 0 lets the system choose",
+        summary: "UDP ports to receive on",
+        details: "NetFlow, IPFIX and sFlow are understood on each port; a list \
+            (`2055,4739`) binds several. Ports below 1024 need the capability \
+            `CAP_NET_BIND_SERVICE`.",
+        parse: values::ports,
+    }
+    WORKERS: usize {
+        section: Receiving,
+        variables: ["NETFLOW_WORKERS"],
+        flag: "workers",
+        placeholder: "N",
+        preset: Preset::Computed("the number of cores, at most 4"),
+        accepted: "a whole number from 1 to 256",
+        summary: "Threads that receive and translate",
+        details: "Each worker has a socket for each address and port. All datagrams of one \
+            exporter go to the same worker, so more workers help only when several exporters \
+            send.",
+        parse: |text| values::count(text, 1..=256),
+    }
+    RECEIVE_BUFFER: usize {
+        section: Receiving,
+        variables: ["NETFLOW_RECEIVE_BUFFER"],
+        flag: "receive-buffer",
+        placeholder: "SIZE",
+        preset: Preset::Text("64MiB"),
+        accepted: "a size from 64KiB (one datagram of the largest kind) to 1GiB (the kernel's \
+            limit)",
+        summary: "Kernel buffer of each socket",
+        details: "Holds what arrives while a worker is busy; larger buffers survive longer \
+            bursts. The kernel caps it at `net.core.rmem_max`: a warning at start says when it \
+            gave less.",
+        parse: |text| values::size(text, 64 * KIB..=GIB),
+    }
+}

@@ -1,0 +1,106 @@
+//! Settings: what a trace is and what it tells.
+
+use std::time::Duration;
+
+use super::{HOUR, SECOND, later};
+use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
+use crate::config::values::{self, choice};
+use crate::config::{AttributeLevel, SamplerKind, SpanTime};
+
+settings! { SPANS:
+    TRACE_SHAPE: () {
+        section: Spans,
+        variables: ["NETFLOW_TRACE_SHAPE"],
+        flag: "trace-shape",
+        placeholder: "SHAPE",
+        preset: Preset::Text("packet"),
+        accepted: "packet",
+        summary: "What makes a trace",
+        details: "`packet`: each datagram is a trace. Its root `netflow.export` tells how it was \
+            processed, and each flow record in it is a span `netflow.flow`.",
+        parse: |text| choice(text, &[("packet", ())])
+            .map_err(|rejection| later(text, &["flow", "conversation"], rejection)),
+    }
+    SPAN_TIME: SpanTime {
+        section: Spans,
+        variables: ["NETFLOW_SPAN_TIME"],
+        flag: "span-time",
+        placeholder: "TIME",
+        preset: Preset::Text("flow"),
+        accepted: "flow, received, clamped",
+        summary: "When a flow's span starts and ends",
+        details: "`flow`: the times of the flow itself, which is the truth. `received`: the time \
+            of processing. `clamped`: the flow's own times, unless it ended longer ago than \
+            `NETFLOW_SPAN_MAX_AGE`; then shifted to end when it was received. Choose `clamped` \
+            for backends that ignore spans of the past, such as the metrics generator of Tempo. \
+            Wherever the span's times aren't the flow's own, `netflow.flow.start_unix_nano` and \
+            `netflow.flow.end_unix_nano` keep these.",
+        parse: |text| choice(text, &[
+            ("flow", SpanTime::Flow),
+            ("received", SpanTime::Received),
+            ("clamped", SpanTime::Clamped),
+        ]),
+    }
+    SPAN_MAX_AGE: Duration {
+        section: Spans,
+        variables: ["NETFLOW_SPAN_MAX_AGE"],
+        flag: "span-max-age",
+        placeholder: "DURATION",
+        preset: Preset::Text("25s"),
+        accepted: "a duration from 1s to 24h, such as 25s",
+        summary: "How old a span may be under NETFLOW_SPAN_TIME=clamped",
+        details: "The default fits the metrics generator of Tempo, which by default ignores spans \
+            that ended more than 30 seconds ago.",
+        parse: |text| values::duration(text, SECOND..=24 * HOUR),
+    }
+    ATTRIBUTES: AttributeLevel {
+        section: Spans,
+        variables: ["NETFLOW_ATTRIBUTES"],
+        flag: "attributes",
+        placeholder: "LEVEL",
+        preset: Preset::Text("standard"),
+        accepted: "minimal, standard, all",
+        summary: "How much of a flow record its span tells",
+        details: "`minimal`: addresses, ports, protocol, counters, interfaces, next hop and AS \
+            numbers. `standard`: also flags, VLANs, MAC addresses, NAT, MPLS, names, sampling \
+            and more, where the exporter sends them. `all`: every other element too, as \
+            `ipfix.<name>`. More attributes make larger spans.",
+        parse: |text| choice(text, &[
+            ("minimal", AttributeLevel::Minimal),
+            ("standard", AttributeLevel::Standard),
+            ("all", AttributeLevel::All),
+        ]),
+    }
+    TRACES_SAMPLER: SamplerKind {
+        section: Spans,
+        variables: ["OTEL_TRACES_SAMPLER"],
+        flag: "traces-sampler",
+        placeholder: "SAMPLER",
+        preset: Preset::Text("always_on"),
+        accepted: "always_on, always_off, traceidratio, parentbased_always_on, \
+            parentbased_always_off, parentbased_traceidratio",
+        summary: "Which traces to keep",
+        details: "Decided for each trace as a whole. What the sampler leaves out is counted. A \
+            flow has no parent elsewhere, so the `parentbased_` forms do the same as their \
+            roots.",
+        parse: |text| choice(text, &[
+            ("always_on", SamplerKind::AlwaysOn),
+            ("always_off", SamplerKind::AlwaysOff),
+            ("traceidratio", SamplerKind::Ratio),
+            ("parentbased_always_on", SamplerKind::AlwaysOn),
+            ("parentbased_always_off", SamplerKind::AlwaysOff),
+            ("parentbased_traceidratio", SamplerKind::Ratio),
+        ]),
+    }
+    TRACES_SAMPLER_ARG: f64 {
+        section: Spans,
+        variables: ["OTEL_TRACES_SAMPLER_ARG"],
+        flag: "traces-sampler-arg",
+        placeholder: "SHARE",
+        preset: Preset::Text("1.0"),
+        accepted: "a number from 0 to 1",
+        summary: "The share of traces that traceidratio keeps",
+        details: "`0.1` keeps one trace in ten.",
+        parse: values::ratio,
+    }
+}
