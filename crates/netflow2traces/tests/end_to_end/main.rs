@@ -16,6 +16,7 @@ mod admin_limits;
 mod console;
 mod garbage;
 mod listening;
+mod load;
 mod name_service;
 mod outage;
 mod shutdown;
