@@ -186,6 +186,19 @@ impl ElementTypes {
         is_news
     }
 
+    /// All descriptions: enterprise, element, name, type.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u16, &str, Option<AbstractDataType>)> {
+        let told = self.told.iter();
+        told.map(|((enterprise, element), (name, data_type))| {
+            (*enterprise, *element, &**name, *data_type)
+        })
+    }
+
+    /// Elements described.
+    pub(crate) fn len(&self) -> usize {
+        self.told.len()
+    }
+
     /// An element's name in snake case and its type. What nobody knows is called by its numbers and has none.
     fn describe(
         &self,

@@ -61,6 +61,8 @@ pub(crate) struct Outcome {
     pub(crate) flows: u32,
     pub(crate) options: u32,
     pub(crate) templates: u32,
+    /// A template was new or different.
+    pub(crate) news: bool,
     pub(crate) waiting: u32,
     /// When the first record was reached.
     pub(crate) flows_began: Option<UnixNanos>,
@@ -305,6 +307,7 @@ impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
         match event {
             Event::Template { learning, .. } => {
                 self.outcome.templates += 1;
+                self.outcome.news |= learning != Learning::Refreshed;
                 match learning {
                     Learning::New => &counters.templates_learnt,
                     Learning::Refreshed => &counters.templates_refreshed,
