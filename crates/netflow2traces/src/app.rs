@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::cli::{self, DemoOptions};
+use crate::config::values::TRACE_ID;
 use crate::config::{self, Config};
 use crate::deliver::{Delivery, Queue, Totals};
 use crate::demo::{Backend, BackendOptions, Traffic, TrafficOptions, announcement, first_traces};
@@ -22,6 +23,7 @@ use crate::observe::api::Watched;
 use crate::observe::healthcheck::reachable;
 use crate::observe::http::{AdminListener, AdminServer};
 use crate::observe::inquiry::{Inbox, Inquiry};
+use crate::observe::live::Tap;
 use crate::observe::own_metrics::MetricsExport;
 use crate::observe::stages::{Facts, Phase, Stages};
 use crate::receive::{Handler, Receivers, Running};
@@ -76,6 +78,10 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
         config.deliver.exporter =
             config::Exporter::Otlp(config::Otlp::plain_grpc(backend.grpc_address));
         config.translate.batch_delay = config.translate.batch_delay.min(DEMO_BATCH_DELAY);
+        config.trace_url.get_or_insert_with(|| {
+            let api = reachable(backend.api_address);
+            format!("http://{api}/api/traces/{TRACE_ID}")
+        });
         let daemon = Daemon::start(&config)?;
         let target = *daemon
             .stages
@@ -138,9 +144,7 @@ async fn announce(
     ));
     if let Some(admin) = admin {
         let admin = reachable(admin);
-        say(&format!(
-            "What the daemon does: http://{admin}/metrics and http://{admin}/api/status\n"
-        ));
+        say(&format!("See it: http://{admin}/\n"));
     }
     let patience = if waits_for_routers {
         say(&format!(
@@ -210,8 +214,9 @@ impl Daemon {
         receivers.announce();
         let facts = Facts::new(&receivers, &config.deliver);
         let mut workers = Vec::with_capacity(receivers.workers());
+        let tap = Arc::new(Tap::default());
         for _ in 0..receivers.workers() {
-            workers.push(Worker::new(&config.translate, &delivery)?);
+            workers.push(Worker::new(&config.translate, &delivery, Arc::clone(&tap))?);
         }
         let translated = workers
             .iter()
@@ -230,7 +235,7 @@ impl Daemon {
         stages.enter(Phase::Running);
         let wakers = running.wakers().iter().cloned();
         let inquiry = Inquiry::new(inboxes.into_iter().zip(wakers).collect());
-        let watched = Watched::new(Arc::clone(&stages), inquiry);
+        let watched = Watched::new(Arc::clone(&stages), inquiry, tap, config.trace_url.clone());
         let admin = admin.map(|listener| listener.serve(watched)).transpose()?;
         if let Some(admin) = &admin {
             info!(address = %admin.address(), "serving metrics and health");
@@ -362,6 +367,8 @@ fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
                 flow_spans_rejected = totals.rejected.flow,
                 flow_spans_dropped = totals.dropped.flow,
                 flow_spans_discarded = totals.discarded.flow,
+                flow_spans_spooled = totals.spooled.flow,
+                flow_spans_recovered = totals.recovered.flow,
                 "stopped"
             )
         };
@@ -389,6 +396,8 @@ fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
 struct Worker {
     translator: Translator<fn() -> UnixNanos>,
     queue: Arc<Queue>,
+    /// What the page shows of what is made.
+    tap: Arc<Tap>,
     /// What the admin server wants to know of the translator.
     inbox: Arc<Inbox>,
     /// Octets of a request, as the backend has taught.
@@ -400,7 +409,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(config: &config::Translate, delivery: &Delivery) -> anyhow::Result<Self> {
+    fn new(config: &config::Translate, delivery: &Delivery, tap: Arc<Tap>) -> anyhow::Result<Self> {
         let mut seed = [0; 32];
         if let Err(error) = getrandom::fill(&mut seed) {
             bail!("the system gave no random numbers for identifiers: {error}");
@@ -409,6 +418,7 @@ impl Worker {
         Ok(Self {
             translator: Translator::new(config, wall_time, Ids::new(seed)),
             queue: delivery.queue(),
+            tap,
             inbox: Arc::default(),
             limit_heeded: request_limit.load(Ordering::Relaxed),
             request_limit,
@@ -419,6 +429,7 @@ impl Worker {
 
     fn hand_over(&mut self) {
         while let Some(batch) = self.translator.poll_batch(self.now) {
+            self.tap.offer(&batch);
             self.queue.push(batch);
         }
     }

@@ -17,6 +17,7 @@ pub mod response;
 mod span;
 mod split;
 pub mod text;
+pub mod view;
 
 pub use attributes::{Key, Value};
 pub use batch::{EncodedBatch, UnixNanos};

@@ -23,10 +23,6 @@ const LATER: &[(&str, &str)] = &[
         "NETFLOW_CONVERSATION_WINDOW",
         "this version has no traces of conversations",
     ),
-    (
-        "NETFLOW_SPOOL_",
-        "this version has no disk queue; what waits is kept in memory (NETFLOW_QUEUE_SIZE)",
-    ),
     ("NETFLOW_INPUT", "this version receives by UDP only"),
 ];
 

@@ -9,7 +9,7 @@ use super::sources::{Given, Origin, Sources};
 use super::values::Rejection;
 use super::{
     Config, Deliver, Exporter, ExporterKind, Log, Otlp, Protocol, Receive, SamplerKind, Signal,
-    SpanTime, Tls, TraceSampler, Translate, later, otlp, resource, settings,
+    SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, resource, settings,
 };
 
 /// What the configuration is for.
@@ -195,6 +195,7 @@ impl Loader<'_> {
         let deliver = self.deliver(exporter, translate.batch_max_octets);
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
         let admin = self.admin();
+        let trace_url = self.optional(&settings::TRACE_URL);
         let log = self.log();
         let own_metrics = self.own_metrics(purpose);
         Config {
@@ -202,6 +203,7 @@ impl Loader<'_> {
             translate,
             deliver,
             admin,
+            trace_url,
             log,
             own_metrics,
             shutdown_timeout,
@@ -290,11 +292,51 @@ impl Loader<'_> {
             ));
         }
         Deliver {
+            spool: self.spool(&exporter, max_request_size),
             exporter,
             queue_size,
             concurrency: self.value(&settings::EXPORT_CONCURRENCY),
             max_request_size,
         }
+    }
+
+    fn spool(&mut self, exporter: &Exporter, max_request_size: usize) -> Option<Spool> {
+        let directory = self.optional(&settings::SPOOL_DIR);
+        let mode = self.value(&settings::SPOOL_MODE);
+        let max_size = self.value(&settings::SPOOL_MAX_SIZE);
+        let max_age = self.value(&settings::SPOOL_MAX_AGE);
+        let Some(directory) = directory else {
+            let because = "NETFLOW_SPOOL_DIR is not set";
+            self.warn_without_effect(&settings::SPOOL_MODE, because);
+            self.warn_without_effect(&settings::SPOOL_MAX_SIZE, because);
+            self.warn_without_effect(&settings::SPOOL_MAX_AGE, because);
+            return None;
+        };
+        if !matches!(exporter, Exporter::Otlp(_)) {
+            self.warn_without_effect(&settings::SPOOL_DIR, "there is no backend to wait for");
+            return None;
+        }
+        if max_size / 4 < max_request_size {
+            let set = [
+                self.is_set(&settings::SPOOL_MAX_SIZE),
+                self.is_set(&settings::MAX_REQUEST_SIZE),
+            ];
+            let named: Vec<String> = set.iter().flatten().map(Given::named).collect();
+            self.mistakes.push(Mistake::new(
+                named.join(" and "),
+                &format!(
+                    "four requests must fit into the spool; accepted: NETFLOW_SPOOL_MAX_SIZE \
+                     ({max_size} octets) of at least four times NETFLOW_MAX_REQUEST_SIZE \
+                     ({max_request_size} octets)"
+                ),
+            ));
+        }
+        Some(Spool {
+            directory,
+            mode,
+            max_size: max_size as u64,
+            max_age,
+        })
     }
 
     fn exporter(&mut self) -> Exporter {

@@ -33,6 +33,8 @@ pub struct Config {
     pub deliver: Deliver,
     /// Where metrics and health are served, if they are.
     pub admin: Option<SocketAddr>,
+    /// Where people look at a trace, with `{trace_id}` in it.
+    pub trace_url: Option<String>,
     pub log: Log,
     /// Whether and how the daemon sends its own metrics by OTLP.
     pub own_metrics: Option<OwnMetrics>,
@@ -127,6 +129,28 @@ pub struct Deliver {
     pub concurrency: usize,
     /// Encoded octets of one request.
     pub max_request_size: usize,
+    /// The disk queue, if there is to be one.
+    pub spool: Option<Spool>,
+}
+
+/// `NETFLOW_SPOOL_…`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Spool {
+    pub directory: PathBuf,
+    pub mode: SpoolMode,
+    /// Octets of all files.
+    pub max_size: u64,
+    /// Batches that arrived longer ago are dropped.
+    pub max_age: Duration,
+}
+
+/// `NETFLOW_SPOOL_MODE`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SpoolMode {
+    /// What the memory queue can't hold.
+    Overflow,
+    /// Every batch, before it is sent.
+    Always,
 }
 
 /// `OTEL_TRACES_EXPORTER`.
@@ -282,6 +306,17 @@ impl AttributeLevel {
             Self::Minimal => "minimal",
             Self::Standard => "standard",
             Self::All => "all",
+        }
+    }
+}
+
+impl SpoolMode {
+    /// The word of `NETFLOW_SPOOL_MODE`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overflow => "overflow",
+            Self::Always => "always",
         }
     }
 }

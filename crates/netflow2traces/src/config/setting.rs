@@ -136,7 +136,7 @@ impl Section {
             Self::Spans => "Spans",
             Self::Resource => "Resource",
             Self::Delivery => "Delivery",
-            Self::Watching => "Metrics and health",
+            Self::Watching => "The page, metrics and health",
             Self::Logging => "Logging",
             Self::OwnMetrics => "The daemon's own metrics",
         }
@@ -163,7 +163,7 @@ impl Section {
             }
             Self::Delivery => "How spans are put together into requests, and what may wait.",
             Self::Watching => {
-                "The admin server shows what the daemon does, and changes nothing: `/metrics` \
+                "The admin server shows what the daemon does, and changes nothing: a page at `/`, `/metrics` \
                  ([metrics.md](metrics.md)), `/livez`, `/readyz`, and as JSON `/api/status`, \
                  `/api/exporters`, `/api/templates`, `/api/rejected` \
                  ([operating.md](operating.md#watching-it))."

@@ -14,6 +14,7 @@ use super::console::Console;
 use super::otlp_grpc::GrpcSender;
 use super::otlp_http::HttpSender;
 use super::outcome::Outcome;
+use super::spool::SpoolError;
 use super::tls::{self, TlsError};
 use super::transport::{Transport, Versions};
 use crate::config::{Compression, Exporter, Otlp, Protocol, Signal};
@@ -29,6 +30,8 @@ pub enum DeliverError {
     Tls(#[from] TlsError),
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}: begin it with http:// or https://")]
     Scheme { endpoint: Uri },
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
 }
 
 /// Where batches go.

@@ -29,6 +29,7 @@ pub enum Section {
     Decoding,
     Spans,
     Delivery,
+    Spool,
     Process,
 }
 
@@ -65,11 +66,12 @@ impl Series {
 }
 
 impl Section {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Receiving,
         Self::Decoding,
         Self::Spans,
         Self::Delivery,
+        Self::Spool,
         Self::Process,
     ];
 
@@ -80,6 +82,7 @@ impl Section {
             Self::Decoding => "Decoding",
             Self::Spans => "Spans",
             Self::Delivery => "Delivery",
+            Self::Spool => "The spool",
             Self::Process => "The process",
         }
     }
@@ -136,6 +139,13 @@ fn dropped(stages: &Stages, reason: DropReason) -> Count {
 macro_rules! delivered {
     ($field:ident) => {
         &[(&[], |stages| stages.delivered.$field.load(Relaxed))]
+    };
+}
+
+/// One series of a number of the spool, without labels.
+macro_rules! spool {
+    ($field:ident) => {
+        &[(&[], |stages| stages.delivered.spool.$field.load(Relaxed))]
     };
 }
 
@@ -282,7 +292,8 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_spans_discarded_total: Series::Counters(both_kinds!(|all: &Counters| all.discarded.load())),
             "Spans taken by OTEL_TRACES_EXPORTER=none";
         netflow_spans_dropped_total: Series::Counters(dropped!(
-            QueueFull "queue_full", TooLarge "too_large", Shutdown "shutdown", Encoding "encoding"
+            QueueFull "queue_full", TooLarge "too_large", Shutdown "shutdown", Encoding "encoding",
+            SpoolFull "spool_full", SpoolAge "spool_age", SpoolUnreadable "spool_unreadable"
         )),
             "Spans given up here before a backend took or refused them";
         netflow_spans_queued: Series::Gauges(both_kinds!(|all: &Counters| all.queued.load())),
@@ -318,6 +329,47 @@ pub static METRICS: &[Metric] = metrics! {
         })]),
             "0 while requests fail in a way worth another attempt, else 1";
     }
+    Spool {
+        netflow_spans_recovered_total: Series::Counters(both_kinds!(|all: &Counters| all.recovered.load())),
+            "Spans found in the spool at the start, left by an earlier run";
+        netflow_spans_spooled: Series::Gauges(both_kinds!(|all: &Counters| all.spooled.load())),
+            "Spans that wait in the spool";
+        netflow_spool_up: Series::Gauges(&[(&[], |stages| {
+            u64::from(stages.facts.spool.is_some() && !stages.delivered.spool.failing.load(Relaxed))
+        })]),
+            "1 with a spool whose last attempt to write did not fail, else 0";
+        netflow_spool_bytes: Series::Gauges(spool!(octets)),
+            "Octets of the spool's files";
+        netflow_spool_limit_bytes: Series::Gauges(&[(&[], |stages| {
+            stages.facts.spool.as_ref().map_or(0, |spool| spool.max_size)
+        })]),
+            "Octets that they may have (NETFLOW_SPOOL_MAX_SIZE); 0 without a spool";
+        netflow_spool_segments: Series::Gauges(spool!(segments)),
+            "The spool's files";
+        netflow_spool_batches: Series::Gauges(spool!(batches)),
+            "Batches that wait in the spool";
+        netflow_spool_recovered_batches_total: Series::Counters(spool!(recovered_batches)),
+            "Batches found in the spool at the start";
+        netflow_spool_written_batches_total: Series::Counters(spool!(written_batches)),
+            "Batches written to the spool";
+        netflow_spool_written_bytes_total: Series::Counters(spool!(written_octets)),
+            "Octets written to the spool";
+        netflow_spool_replayed_batches_total: Series::Counters(spool!(replayed_batches)),
+            "Batches read back from the spool's files; one that is sent right after it was written isn't read";
+        netflow_spool_replayed_bytes_total: Series::Counters(spool!(replayed_octets)),
+            "Their octets";
+        netflow_spool_dropped_batches_total: Series::Counters(&[
+            (&[("reason", "full")], |stages| stages.delivered.spool.dropped_full.load(Relaxed)),
+            (&[("reason", "age")], |stages| stages.delivered.spool.dropped_age.load(Relaxed)),
+            (&[("reason", "unreadable")], |stages| stages.delivered.spool.dropped_unreadable.load(Relaxed)),
+        ]),
+            "Batches of the spool that were dropped: to make room, for their age, or because they could not be read";
+        netflow_spool_errors_total: Series::Counters(&[
+            (&[("operation", "write")], |stages| stages.delivered.spool.write_errors.load(Relaxed)),
+            (&[("operation", "read")], |stages| stages.delivered.spool.read_errors.load(Relaxed)),
+        ]),
+            "Failures of the disk under the spool; to write is also to remove a file";
+    }
     Process {
         netflow_build_info: Series::Info(|_| vec![("version", env!("CARGO_PKG_VERSION").to_owned())]),
             "The version of this program";
@@ -336,6 +388,8 @@ pub static METRICS: &[Metric] = metrics! {
             "Times that these metrics were sent by OTLP (OTEL_METRICS_EXPORTER), by what became of it";
         netflow_workers: Series::Gauges(&[(&[], |stages| stages.received.len() as u64)]),
             "Threads that receive";
+        netflow_tasks: Series::Gauges(&[(&[], |stages| stages.tasks() as u64)]),
+            "Tasks of delivery and of the admin server that have not ended";
         netflow_receive_buffer_bytes: Series::Gauges(&[
             (&[("size", "requested")], |stages| stages.facts.receive_buffer.requested as u64),
             (&[("size", "granted")], |stages| stages.facts.receive_buffer.granted as u64),

@@ -39,6 +39,7 @@ use otlp_wire::UnixNanos;
 
 pub use counters::TranslateCounters;
 pub use ids::Ids;
+pub(crate) use protocols::transport;
 pub use rejected::{MAX_REJECTED, RejectedDatagram};
 pub use report::{ExporterReport, FieldReport, Rows, TemplateReport};
 pub use traffic::{Protocol, ProtocolCounters, Traffic};

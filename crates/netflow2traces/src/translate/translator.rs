@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use netflow_wire::sflow::{self, DatagramError};
 use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, TemplateKey, Version};
 use otlp_wire::{EncodedBatch, UnixNanos};
-use tracing::info;
 
 use super::Datagram;
 use super::batch::{Batches, Membership};
+use super::concerns::Notices;
 use super::counters::TranslateCounters;
 use super::debug_log::{self, DebugLog};
 use super::elements::{ElementTypes, NoTemplates};
@@ -61,6 +61,7 @@ pub struct Translator<C> {
     next_sweep: Option<Instant>,
     /// When a malformed datagram of a source not known was last shown as a span.
     stranger_shown: Option<Instant>,
+    notices: Notices,
 }
 
 /// The counter of datagrams refused for this.
@@ -137,6 +138,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             fixed,
             next_sweep: None,
             stranger_shown: None,
+            notices: Notices::default(),
             writing: Writing {
                 config: config.clone(),
                 clock,
@@ -274,13 +276,22 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 now,
             );
         }
-        let concerns = &mut exporter.concerns;
+        let (concerns, notices) = (&mut exporter.concerns, &mut self.notices);
         if outcome.waiting > 0 {
-            concerns.waiting(&exporter.address);
+            concerns.waiting(&exporter.address, notices, now);
         }
-        concerns.clock(&exporter.address, header.export_time, arrival.received_at);
+        concerns.clock(
+            &exporter.address,
+            header.export_time,
+            arrival.received_at,
+            notices,
+            now,
+        );
         if let Some(units) = lost {
             concerns.lost(header.version, units);
+        }
+        if verdict == Verdict::Restarted {
+            concerns.restarted(&exporter.address, notices, now);
         }
 
         exporter.recompile(self.writing.config.attributes, now);
@@ -320,7 +331,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         counters.options_refused.add(refused);
         if outcome.is_decodable() && !exporter.is_proven() {
             self.prove(address);
-            info!(exporter = %address, version = header.version.number(), "exporter appeared");
+            let version = Protocol::from(header.version).as_str();
+            self.notices.appeared(address, version, now);
         }
     }
 
@@ -358,9 +370,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             read.lost,
             arrival.received_at,
         );
+        if let Some(datagrams) = read.lost {
+            exporter.concerns.lost_samples(datagrams);
+        }
         if read.is_decodable && !exporter.is_proven() {
             self.prove(address);
-            info!(exporter = %address, version = "sflow5", "exporter appeared");
+            let version = Protocol::Sflow.as_str();
+            self.notices.appeared(address, version, now);
         }
     }
 
@@ -456,7 +472,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 }
             });
             counters.templates_expired.add(templates as u64);
-            exporter.concerns.say_loss(&exporter.address, now);
+            let concerns = &mut exporter.concerns;
+            concerns.say_loss(&exporter.address, &mut self.notices, now);
         }
         self.exporters.expire(now, self.limits.template_lifetime);
         self.sflow.expire(now, self.limits.template_lifetime);

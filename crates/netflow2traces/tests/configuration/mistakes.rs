@@ -276,8 +276,6 @@ fn settings_of_later_versions_are_refused() {
         "NETFLOW_TEMPLATE_STORE",
         "NETFLOW_MAX_RATE_PER_EXPORTER",
         "NETFLOW_CONVERSATION_WINDOW",
-        "NETFLOW_SPOOL_DIR",
-        "NETFLOW_SPOOL_MAX_SIZE",
         "NETFLOW_INPUT",
     ] {
         let mistakes = Surroundings::sound().env(variable, "x").mistakes();
@@ -289,6 +287,34 @@ fn settings_of_later_versions_are_refused() {
                 .all(|about| !about.variables.contains(&variable))
         );
     }
+}
+
+#[test]
+fn a_spool_must_hold_some_requests_and_be_a_directory() {
+    let spooled = || Surroundings::sound().env("NETFLOW_SPOOL_DIR", "spool");
+    let mistakes = spooled().env("NETFLOW_SPOOL_MAX_SIZE", "7MiB").mistakes();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(
+        mistakes[0].starts_with("NETFLOW_SPOOL_MAX_SIZE (environment): four requests"),
+        "{mistakes:?}"
+    );
+    let file = env!("CARGO_MANIFEST_PATH");
+    let mistakes = Surroundings::sound()
+        .env("NETFLOW_SPOOL_DIR", file)
+        .mistakes();
+    assert!(mistakes[0].contains("is not a directory"), "{mistakes:?}");
+    let warnings = Surroundings::sound()
+        .env("NETFLOW_SPOOL_MODE", "always")
+        .warnings();
+    assert_eq!(
+        warnings,
+        ["NETFLOW_SPOOL_MODE (environment) has no effect: NETFLOW_SPOOL_DIR is not set"]
+    );
+    let warnings = spooled().env("OTEL_TRACES_EXPORTER", "none").warnings();
+    assert!(
+        warnings[0].starts_with("NETFLOW_SPOOL_DIR (environment) has no effect"),
+        "{warnings:?}"
+    );
 }
 
 #[test]

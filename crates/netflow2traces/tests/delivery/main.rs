@@ -7,12 +7,17 @@
 mod backend;
 #[path = "../support/certificates.rs"]
 mod certificates;
+#[expect(dead_code, reason = "parts of it serve other tests")]
+#[path = "../support/log.rs"]
+mod log;
 
 mod failures;
+mod faults;
 mod headers;
 mod logging;
 mod pipeline;
 mod shutdown;
+mod spool;
 mod tls;
 mod too_large;
 
@@ -108,6 +113,7 @@ pub(crate) fn to(otlp: Otlp) -> Deliver {
         queue_size: 64 << 20,
         concurrency: 2,
         max_request_size: 2 << 20,
+        spool: None,
     }
 }
 

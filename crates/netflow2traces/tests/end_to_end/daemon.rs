@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Setup {
     variables: Vec<(String, String)>,
+    /// What starts the program, with its arguments, if it isn't started at once.
+    through: Vec<String>,
 }
 
 impl Setup {
@@ -28,6 +30,7 @@ impl Setup {
     fn new() -> Self {
         Self {
             variables: Vec::new(),
+            through: Vec::new(),
         }
         .with("NETFLOW_LISTEN_HOST", "127.0.0.1")
         .with("NETFLOW_LISTEN_PORT", "0")
@@ -60,6 +63,12 @@ impl Setup {
         self
     }
 
+    /// Starts it by another program, which executes its arguments.
+    pub(crate) fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) async fn start(self) -> Daemon {
         self.start_on(1)
@@ -70,7 +79,10 @@ impl Setup {
     /// Starts it and waits until it listens on so many addresses, or has ended instead.
     pub(crate) async fn start_on(self, addresses: usize) -> Result<Daemon, Ended> {
         let directory = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_netflow2traces"))
+        let program = env!("CARGO_BIN_EXE_netflow2traces").to_owned();
+        let mut words = self.through.into_iter().chain([program]);
+        let mut child = Command::new(words.next().unwrap())
+            .args(words)
             .env_clear()
             .envs(self.variables)
             .current_dir(directory.path())
@@ -147,6 +159,17 @@ impl Daemon {
         let said = |lines: &[Value]| lines.iter().any(|line| is(line, message));
         let said = self.log.until(message, said).await;
         assert!(said, "{message}: {:#?}", self.log());
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, without a chance to do anything.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Sends signals by their names without `SIG`, right after one another. The shell's own `kill` is

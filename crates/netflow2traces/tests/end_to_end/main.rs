@@ -6,6 +6,7 @@ mod admin_client;
 #[expect(dead_code, reason = "the backend's scripts serve other tests too")]
 #[path = "../support/backend.rs"]
 mod backend;
+#[expect(dead_code, reason = "parts of it serve other tests")]
 mod daemon;
 mod exporter;
 mod spans;
@@ -15,6 +16,7 @@ mod admin_limits;
 mod console;
 mod garbage;
 mod listening;
+mod name_service;
 mod outage;
 mod own_metrics;
 mod shutdown;

@@ -1,21 +1,29 @@
 //! The memory queue between translation and delivery: bounded in octets, pushed to from any thread,
 //! awaited by the senders. When it is full the oldest batch goes, for the newest data is worth most.
+//!
+//! With a spool, its thread takes batches out at the same end and offers what it reads back (`lane.rs`).
+
+mod lane;
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use otlp_wire::EncodedBatch;
 use tokio::sync::Notify;
 
 use super::counters::{Count, Counters, DropReason};
 use super::held::Held;
+use lane::Lane;
+pub(super) use lane::Spooled;
 
 /// Batches that wait for a sender.
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
     arrived: Notify,
+    /// There is something to do for the spool's thread.
+    chores: Condvar,
     /// Octets that may wait. A single larger batch is kept nevertheless, alone.
     capacity: usize,
     counters: Arc<Counters>,
@@ -26,6 +34,8 @@ struct State {
     batches: VecDeque<EncodedBatch>,
     octets: usize,
     closed: bool,
+    /// What it shares with the spool, if there is one.
+    lane: Option<Lane>,
 }
 
 impl Queue {
@@ -33,6 +43,7 @@ impl Queue {
         Self {
             state: Mutex::default(),
             arrived: Notify::new(),
+            chores: Condvar::new(),
             capacity,
             counters,
         }
@@ -59,22 +70,32 @@ impl Queue {
         self.counters.queued_batches.fetch_add(1, Relaxed);
         state.octets += batch.octets.len();
         state.batches.push_back(batch);
+        if state.lane.is_some() {
+            self.pushed_beside_spool(state);
+            return;
+        }
         drop(state);
         self.arrived.notify_one();
     }
 
-    /// Waits for the oldest batch; `None` when the queue is closed and empty.
-    pub(super) async fn pop(&self) -> Option<Held> {
+    /// Waits for the oldest batch; of the queue and the spool in turn. `None` when it is closed and both are empty.
+    pub(super) async fn pop(self: &Arc<Self>) -> Option<Held> {
         loop {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             {
                 let mut state = self.lock();
-                if let Some(batch) = self.take(&mut state) {
-                    return Some(Held::new(batch, Arc::clone(&self.counters)));
+                if let Some(spooled) = state.next_spooled() {
+                    self.chores.notify_one();
+                    return Some(Held::spooled(spooled, self));
                 }
-                if state.closed {
+                if state.senders_take()
+                    && let Some(batch) = self.take(&mut state)
+                {
+                    return Some(Held::new(batch, self));
+                }
+                if state.closed && state.batches.is_empty() && !state.spool_has_more() {
                     return None;
                 }
             }
@@ -86,6 +107,7 @@ impl Queue {
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_waiters();
+        self.chores.notify_one();
     }
 
     /// Drops and counts what is inside.
@@ -94,6 +116,10 @@ impl Queue {
         while let Some(batch) = self.take(&mut state) {
             self.counters.dropped.by(reason).add(Count::of(&batch));
         }
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     fn take(&self, state: &mut State) -> Option<EncodedBatch> {
@@ -126,8 +152,8 @@ mod tests {
         }
     }
 
-    fn queue(capacity: usize) -> Queue {
-        Queue::new(capacity, Arc::new(Counters::default()))
+    fn queue(capacity: usize) -> Arc<Queue> {
+        Arc::new(Queue::new(capacity, Arc::new(Counters::default())))
     }
 
     #[tokio::test]
@@ -163,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_push_wakes_a_waiting_sender_and_closing_all() {
-        let queue = Arc::new(queue(100));
+        let queue = queue(100);
         let waiting: Vec<_> = (0..3)
             .map(|_| {
                 let queue = Arc::clone(&queue);
