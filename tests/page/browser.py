@@ -147,6 +147,7 @@ class Page:
 
     def look(self, width, height, scheme="light", scale=1):
         """Sets the size of the window and what the system prefers."""
+        self.width = width
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,

@@ -8,18 +8,6 @@ use super::sources::Sources;
 /// Settings of features that this version doesn't have; a name that ends in `_` is a prefix.
 const LATER: &[(&str, &str)] = &[
     (
-        "NETFLOW_ALLOWED_EXPORTERS",
-        "this version can't filter exporters; use the firewall",
-    ),
-    (
-        "NETFLOW_TEMPLATE_STORE",
-        "this version keeps templates in memory only",
-    ),
-    (
-        "NETFLOW_MAX_RATE_PER_EXPORTER",
-        "this version has no rate limit for exporters",
-    ),
-    (
         "NETFLOW_CONVERSATION_WINDOW",
         "this version has no traces of conversations",
     ),

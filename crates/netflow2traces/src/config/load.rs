@@ -239,6 +239,11 @@ impl Loader<'_> {
             .optional(&settings::RESOURCE_ATTRIBUTES)
             .unwrap_or_default();
         Translate {
+            allowed_exporters: self
+                .optional(&settings::ALLOWED_EXPORTERS)
+                .unwrap_or_default(),
+            max_rate_per_exporter: self.optional(&settings::MAX_RATE_PER_EXPORTER),
+            template_store: self.optional(&settings::TEMPLATE_STORE),
             template_lifetime: self.value(&settings::TEMPLATE_LIFETIME),
             max_exporters: self.value(&settings::MAX_EXPORTERS),
             max_templates_per_exporter: self.value(&settings::MAX_TEMPLATES_PER_EXPORTER),

@@ -55,6 +55,12 @@ pub struct Receive {
 /// Stage 2: decoding and spans.
 #[derive(Clone, Debug)]
 pub struct Translate {
+    /// Who may send; empty: everyone.
+    pub allowed_exporters: Vec<IpNet>,
+    /// Datagrams a second.
+    pub max_rate_per_exporter: Option<u32>,
+    /// A file that keeps templates and options data over a restart.
+    pub template_store: Option<PathBuf>,
     pub template_lifetime: Duration,
     pub max_exporters: usize,
     pub max_templates_per_exporter: usize,

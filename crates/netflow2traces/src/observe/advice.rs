@@ -58,6 +58,8 @@ pub(super) struct Findings {
     pub(super) endpoint: Option<String>,
     pub(super) backend_away: bool,
     pub(super) last_error: Option<String>,
+    /// Flow spans that wait, in the queue or for another attempt.
+    pub(super) waiting: u64,
     pub(super) queued_octets: u64,
     pub(super) queue_limit: u64,
     pub(super) rejected_recently: u64,
@@ -68,6 +70,7 @@ impl Findings {
     pub(super) fn of(stages: &Stages, history: &History) -> Self {
         let facts = &stages.facts;
         let latest = Sample::read(stages);
+        let delivered = &stages.delivered;
         let refused = |counter| stages.translate(counter);
         Self {
             is_stopping: stages.phase() == Phase::Stopping,
@@ -100,11 +103,11 @@ impl Findings {
             buffer_granted: facts.receive_buffer.granted,
             silent_for: history.quiet_for(|sample| sample.datagrams),
             endpoint: facts.endpoint.clone(),
-            backend_away: stages
-                .delivered
+            backend_away: delivered
                 .backend_away
                 .load(std::sync::atomic::Ordering::Relaxed),
-            last_error: stages.delivered.last_error().map(|error| error.text),
+            last_error: delivered.last_error().map(|error| error.text),
+            waiting: delivered.queued.load().flow + delivered.in_flight.load().flow,
             queued_octets: latest.queued_octets,
             queue_limit: facts.queue_size as u64,
             rejected_recently: history.growth(RECENT, |sample| sample.rejected),
@@ -165,7 +168,10 @@ pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
         all.push(
             Findings::notice("refused", title)
                 .says(format!("Since the start: {}.", reasons(seen)))
-                .run("what they are", "curl -s localhost:9464/api/rejected | jq"),
+                .run(
+                    "What they are, in hexadecimal:",
+                    "curl -s localhost:9464/api/rejected | jq",
+                ),
         );
     }
     all
@@ -188,7 +194,7 @@ fn arrival(seen: &Findings) -> Option<Finding> {
                     "Flow records are read as NetFlow v1, v5, v7, v9, IPFIX or sFlow v5. Something else may be \
                      sent to this port, or the exporter be set to another format.",
                 )
-                .run("what they are", "curl -s localhost:9464/api/rejected | jq"),
+                .run("What they are, in hexadecimal:", "curl -s localhost:9464/api/rejected | jq"),
         );
     }
     if seen.flows == 0 && seen.sets_waiting > 0 {
@@ -219,7 +225,7 @@ fn arrival(seen: &Findings) -> Option<Finding> {
     silent.map(|seconds| {
         Findings::notice("silence", format!("No datagram for {seconds} s"))
             .says("Exporters send when there is traffic. If there is some, look for what changed on the way.")
-            .run("whether datagrams reach this machine", tcpdump(seen))
+            .run("Do datagrams reach this machine?", tcpdump(seen))
     })
 }
 
@@ -248,9 +254,9 @@ fn nothing_arrives(seen: &Findings) -> Finding {
             "Set the exporter to send to this machine's address and port {port}, with an active timeout of 60 s and \
              templates every minute. Then look where its datagrams end:"
         ))
-        .run("do they reach this machine? If not: the exporter, a route, a firewall on the way", tcpdump(seen))
-        .run("does this machine's own firewall let them in?", "sudo nft list ruleset | grep -n udp")
-        .run("does the daemon work? Ten flow records without a router", format!("netflow2traces send --to {} --count 10", near(seen)))
+        .run("Do they reach this machine? If not: the exporter, a route, a firewall on the way.", tcpdump(seen))
+        .run("Does this machine's own firewall let them in?", "sudo nft list ruleset | grep -n udp")
+        .run("Does the daemon work? Ten flow records without a router:", format!("netflow2traces send --to {} --count 10", near(seen)))
 }
 
 fn backend(seen: &Findings) -> Option<Finding> {
@@ -265,12 +271,15 @@ fn backend(seen: &Findings) -> Option<Finding> {
                 seen.dropped_recently
             )
         } else {
-            format!("Nothing is lost so far: they wait in the queue, which is {share} % full.")
+            format!(
+                "Nothing is lost so far: {} flow spans wait, and the queue is {share} % full.",
+                seen.waiting
+            )
         };
         let mut finding = Findings::problem("backend_away", title);
         finding.text.extend(error);
         return Some(finding.says(waits).run(
-            "whether it takes spans",
+            "Ask it once, with the settings of the daemon:",
             "netflow2traces config check --connect",
         ));
     }
@@ -315,7 +324,7 @@ fn kernel_drops(seen: &Findings) -> Option<Finding> {
                 seen.buffer_granted
             ))
             .run(
-                "raises the limit until the next boot; then restart the daemon",
+                "Raise the limit until the next boot; then restart the daemon:",
                 format!("sudo sysctl -w net.core.rmem_max={asked}"),
             )
     } else {

@@ -400,6 +400,7 @@ pub(super) fn exporter(row: &ExporterReport) -> Value {
         "octets": row.octets,
         "flows": row.flows,
         "rejected": row.rejected,
+        "rate_limited": row.rate_limited,
         "lost": lost,
         "first_seen": seen(row.first_seen),
         "last_seen": seen(row.last_seen),

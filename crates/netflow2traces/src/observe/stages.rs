@@ -12,6 +12,7 @@ use super::own_metrics::ExportCounters;
 use crate::config::{self, Exporter, print};
 use crate::deliver;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
+use crate::template_store;
 use crate::translate::{Protocol, ProtocolCounters, TranslateCounters};
 
 /// The stages as they can be read from any thread.
@@ -21,6 +22,8 @@ pub struct Stages {
     /// One for each worker.
     pub translated: Vec<Arc<TranslateCounters>>,
     pub delivered: Arc<deliver::Counters>,
+    /// All zero without a store.
+    pub template_store: Arc<template_store::Counters>,
     /// Octets of a request, as the backend has taught.
     pub request_limit: Arc<AtomicUsize>,
     /// Of the daemon's own metrics, where they are sent.
@@ -128,6 +131,7 @@ impl Stages {
             received,
             translated,
             delivered: delivery.counters(),
+            template_store: Arc::default(),
             request_limit: delivery.request_limit(),
             own_metrics: ExportCounters::default(),
             facts,

@@ -16,7 +16,8 @@ use std::time::Duration;
 use netflow2traces::config::setting::{Preset, Section};
 use netflow2traces::config::{
     AttributeLevel, Compression, Config, Environment, Exporter, Loaded, Machine, Otlp, OwnMetrics,
-    Protocol, Purpose, Sources, SpanTime, TraceSampler, load, print, reference, settings,
+    Protocol, Purpose, Sources, SpanTime, SpoolMode, TraceSampler, load, print, reference,
+    settings,
 };
 
 /// What surrounds a daemon that isn't there.

@@ -71,6 +71,7 @@ impl Sample {
             }
         };
         Rates {
+            at: self.at,
             flows: rate(|sample| sample.flows),
             datagrams: rate(|sample| sample.datagrams),
             octets: rate(|sample| sample.octets),
@@ -82,6 +83,8 @@ impl Sample {
 /// A second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Rates {
+    /// Milliseconds since 1970.
+    pub(crate) at: u64,
     pub(crate) flows: f64,
     pub(crate) datagrams: f64,
     pub(crate) octets: f64,
@@ -134,18 +137,13 @@ impl History {
     /// Columns of rates, oldest first, with the time of each.
     pub(crate) fn columns(&self) -> Value {
         let pairs = self.samples.iter().zip(self.samples.iter().skip(1));
-        let rates: Vec<(u64, Rates)> = pairs
-            .map(|(before, after)| (after.at, after.rates(before)))
-            .collect();
+        let rates: Vec<Rates> = pairs.map(|(before, after)| after.rates(before)).collect();
         let column = |of: fn(&Rates) -> f64| -> Vec<u64> {
             // Never negative, and far below where a float has no whole numbers.
-            rates
-                .iter()
-                .map(|(_, all)| of(all).round() as u64)
-                .collect()
+            rates.iter().map(|all| of(all).round() as u64).collect()
         };
         json!({
-            "at": rates.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
+            "at": rates.iter().map(|all| all.at).collect::<Vec<_>>(),
             "flows": column(|all| all.flows),
             "datagrams": column(|all| all.datagrams),
             "octets": column(|all| all.octets),
@@ -178,7 +176,7 @@ mod tests {
             history.columns()["at"],
             json!([1_001_000, 1_003_000, 1_004_000])
         );
-        assert_eq!(history.now(), Rates::default());
+        assert_eq!((history.now().at, history.now().flows), (1_004_000, 0.0));
         assert_eq!(history.growth(2, |sample| sample.flows), 0);
         assert_eq!(history.growth(3, |sample| sample.flows), 300);
         assert_eq!(history.quiet_for(|sample| sample.flows), Some(3));

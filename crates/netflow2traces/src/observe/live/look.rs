@@ -101,6 +101,7 @@ fn status(watched: &Watched) -> Value {
     json!({
         "status": Status::of(&watched.stages),
         "rates": {
+            "at": now.at,
             "flows": now.flows,
             "datagrams": now.datagrams,
             "octets": now.octets,

@@ -23,7 +23,7 @@ use super::record::{Filter, FilterText, Record};
 use crate::observe::api::Watched;
 
 /// Records that a page gets with one look.
-const MAX_RECORDS: usize = 50;
+const MAX_RECORDS: usize = 40;
 /// Events on their way to one page.
 const MAX_EVENTS: usize = 8;
 /// A page that takes nothing for so long is gone.

@@ -1,12 +1,20 @@
-// An area over time, drawn as one path. Samples of a second in, as many points out as look calm.
+// An area over time, drawn as one path. Samples of a second in, their means out.
 
 import { make, makeSvg, setText } from './dom.js';
 import { span, time } from './format.js';
 
 const HEIGHT = 100;
 const WIDTH = 600;
-/** Windows in seconds, and seconds of a point in each. */
-const WINDOWS = [[60, 1], [300, 2], [900, 5]];
+/** Windows in seconds. */
+const WINDOWS = [60, 300, 900];
+/** A point is the mean of so many seconds: exporters send in bursts. */
+export const MEAN = 5;
+
+/** The mean of the values up to and with an index. */
+export function meanAt(values, index) {
+  const latest = values.slice(Math.max(0, index - MEAN + 1), index + 1);
+  return latest.reduce((sum, value) => sum + value, 0) / Math.max(1, latest.length);
+}
 
 /** The smallest of 1, 2, 2.5, 5 times a power of ten that isn't below. */
 function roundUp(value) {
@@ -37,34 +45,30 @@ export class Chart {
 
   /** Draws the samples, oldest first, of which `at` are the times in milliseconds. */
   draw(at, values) {
-    const [seconds, step] = WINDOWS.find(([length]) => values.length <= length) ?? WINDOWS.at(-1);
+    const seconds = WINDOWS.find((length) => values.length <= length) ?? WINDOWS.at(-1);
+    // In the longest window a point for each mean is enough. It stands still while it moves to the left.
+    const step = seconds === WINDOWS.at(-1) ? MEAN : 1;
+    const now = at.at(-1) ?? 0;
     const points = [];
-    // Points end at whole multiples of the step, so that they don't change their values as time goes on.
-    const end = at.length ? Math.floor(at.at(-1) / 1000 / step) * step : 0;
-    const sums = new Map();
     for (let index = 0; index < values.length; index += 1) {
-      const bucket = (Math.floor(at[index] / 1000 / step) * step - end) / step;
-      const sum = sums.get(bucket) ?? [0, 0];
-      sums.set(bucket, [sum[0] + values[index], sum[1] + 1]);
+      const isLast = index === values.length - 1;
+      const slot = seconds - (now - at[index]) / 1000;
+      if (slot >= 0 && (isLast || Math.round(at[index] / 1000) % step === 0)) {
+        points.push([slot, meanAt(values, index), at[index]]);
+      }
     }
-    const slots = seconds / step;
-    // The last one is still being filled.
-    for (let slot = slots; slot >= (step === 1 ? 0 : 1); slot -= 1) {
-      const sum = sums.get(-slot);
-      if (sum) points.push([slots - slot, sum[0] / sum[1], (end - slot * step) * 1000]);
-    }
-    this.slots = step === 1 ? slots : slots - 1;
+    this.slots = seconds;
     this.points = points;
-    this.max = roundUp(Math.max(0, ...points.map(([, value]) => value)));
+    const peak = Math.max(0, ...points.map(([, value]) => value));
+    this.max = roundUp(peak);
     const x = (slot) => ((slot / this.slots) * WIDTH).toFixed(1);
     const y = (value) => (HEIGHT - (value / this.max) * (HEIGHT - 2)).toFixed(1);
     const path = points.map(([slot, value], index) => `${index ? 'L' : 'M'}${x(slot)} ${y(value)}`).join('');
     this.line.setAttribute('d', path);
     const area = points.length ? `${path}L${x(points.at(-1)[0])} ${HEIGHT}L${x(points[0][0])} ${HEIGHT}Z` : '';
     this.area.setAttribute('d', area);
-    setText(this.top, this.show(this.max));
     setText(this.from, `${span(seconds)} ago`);
-    const peak = Math.max(0, ...points.map(([, value]) => value));
+    setText(this.top, peak > 0 ? this.show(this.max) : '');
     this.svg.setAttribute('aria-label', `${this.name} over ${span(seconds)}: at most ${this.show(peak)} a second`);
   }
 

@@ -4,7 +4,7 @@ import { byId, make, makeRow, setText, syncRows } from './dom.js';
 import { count, duration, endpoint, octets, percent, plural, protocol, service, short, span, time } from './format.js';
 
 /** Rows of the table of records. */
-const MAX_ROWS = 50;
+const MAX_ROWS = 40;
 /** Conversations before "Show more". */
 const FEW = 8;
 
@@ -15,9 +15,14 @@ let isPaused = false;
 let counts = null;
 let hasFilter = false;
 let openTrace = () => {};
+let filterBy = () => {};
 
 export const onTrace = (open) => {
   openTrace = open;
+};
+
+export const onFilter = (filter) => {
+  filterBy = filter;
 };
 
 byId('pause').addEventListener('click', (event) => {
@@ -113,8 +118,10 @@ export function showConversations(answer) {
   setText(byId('conversations-note'), heaviest.length ? `${octets(all)} in ${plural(conversations, 'conversation')}, last ${span(Math.max(1, seconds))}` : '');
   const shown = showAll ? heaviest : heaviest.slice(0, FEW);
   const largest = heaviest[0] ? sum(heaviest[0]) : 1;
-  const create = () => {
-    const row = makeRow('address', 'address', 'nowrap', 'number', 'number', 'number', 'bar-cell');
+  const create = (item) => {
+    const row = makeRow('address', 'address', 'nowrap', 'number', 'number', 'number', 'bar-cell', '');
+    const show = () => filterBy({ address: item.client, port: item.port ?? '', protocol: item.transport ?? '' });
+    row.cells[7].append(make('button', { className: 'link', 'aria-label': `Records of ${item.client} with ${item.server}`, on: { click: show } }, 'Records'));
     row.cells[6].append(make('span', { className: 'bar' }, make('i', { className: 'sent' }), make('i', { className: 'received' })));
     return row;
   };

@@ -35,6 +35,7 @@ export const percent = (share) => {
 
 /** A duration in milliseconds. */
 export function duration(millis) {
+  if (millis === 0) return '0';
   if (millis < 1) return `${Math.round(millis * 1000)} µs`;
   if (millis < 1000) return `${oneDigit.format(millis)} ms`;
   if (millis < 60_000) return `${(millis / 1000).toFixed(millis < 10_000 ? 2 : 1)} s`;
@@ -47,7 +48,7 @@ export function span(seconds) {
   const [days, hours, minutes] = [Math.floor(all / 86_400), Math.floor(all / 3600) % 24, Math.floor(all / 60) % 60];
   if (days) return `${days} d ${hours} h`;
   if (hours) return `${hours} h ${minutes} min`;
-  if (minutes) return minutes < 5 ? `${minutes} min ${all % 60} s` : `${minutes} min`;
+  if (minutes) return minutes < 5 && all % 60 ? `${minutes} min ${all % 60} s` : `${minutes} min`;
   return `${all} s`;
 }
 

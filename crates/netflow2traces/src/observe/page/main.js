@@ -2,7 +2,7 @@
 
 import { byId, setText } from './dom.js';
 import { showExporters } from './exporters.js';
-import { forgetRecords, onTrace, showConversations, showRecords } from './flows.js';
+import { forgetRecords, onFilter, onTrace, showConversations, showRecords } from './flows.js';
 import { showHistory, showStatus } from './overview.js';
 import { onTraceClosed, openTrace, setTraceUrl } from './trace.js';
 
@@ -80,6 +80,13 @@ form.addEventListener('submit', (event) => {
   event.preventDefault();
   want(Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value.trim()])));
   connect();
+});
+
+onFilter((fields) => {
+  for (const name of FIELDS) form.elements[name].value = fields[name];
+  form.requestSubmit();
+  byId('records-section').scrollIntoView();
+  byId('pause').focus({ preventScroll: true });
 });
 
 form.addEventListener('reset', () => {

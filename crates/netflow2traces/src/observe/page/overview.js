@@ -1,13 +1,11 @@
 // States, findings, figures over time, delivery and accounts: everything that the counters tell.
 
-import { Chart } from './chart.js';
+import { Chart, MEAN, meanAt } from './chart.js';
 import { byId, make, makeRow, setText, syncRows } from './dom.js';
 import { count, octets, percent, plural, short, span, time } from './format.js';
 
 /** As many samples as the server keeps. */
 const MAX_SAMPLES = 900;
-/** Seconds whose mean is shown as what is now: exporters send in bursts. */
-const NOW = 5;
 
 const figures = { flows: short, datagrams: short, octets };
 const names = { flows: 'Flow records', datagrams: 'Datagrams', octets: 'Octets' };
@@ -17,7 +15,7 @@ const history = { at: [], flows: [], datagrams: [], octets: [] };
 for (const [key, show] of Object.entries(figures)) {
   const place = byId(`figure-${key}`);
   const value = make('span', { className: 'value' }, '–');
-  const unit = make('span', { className: 'unit' }, 'a second');
+  const unit = make('span', { className: 'unit', title: `the mean of ${MEAN} seconds` }, 'a second');
   place.append(make('p', { className: 'now' }, value, ' ', unit));
   charts[key] = { value, chart: new Chart(place, names[key], show) };
 }
@@ -28,7 +26,7 @@ export function showHistory(past) {
 }
 
 function addSample(rates) {
-  history.at.push(Date.now());
+  history.at.push(rates.at);
   for (const key of Object.keys(figures)) history[key].push(rates[key]);
   if (history.at.length > MAX_SAMPLES) for (const key of Object.keys(history)) history[key].shift();
   drawFigures();
@@ -36,9 +34,8 @@ function addSample(rates) {
 
 function drawFigures() {
   for (const [key, show] of Object.entries(figures)) {
-    const latest = history[key].slice(-NOW);
-    const mean = latest.length ? latest.reduce((sum, value) => sum + value, 0) / latest.length : 0;
-    setText(charts[key].value, latest.length ? show(mean) : '–');
+    const last = history[key].length - 1;
+    setText(charts[key].value, last < 0 ? '–' : show(meanAt(history[key], last)));
     charts[key].chart.draw(history.at, history[key]);
   }
 }
@@ -46,7 +43,8 @@ function drawFigures() {
 export function showStatus({ status, rates, findings }) {
   addSample(rates);
   const quiet = findings.find((finding) => ['nothing_received', 'silence', 'none_readable', 'awaits_templates'].includes(finding.code));
-  setState('state-receiving', quiet ? (quiet.level === 'problem' ? 'bad' : 'idle') : 'good', {
+  const isBad = quiet?.code === 'none_readable' || status.phase === 'failed';
+  setState('state-receiving', isBad ? 'bad' : quiet ? 'idle' : 'good', {
     nothing_received: 'waiting for datagrams',
     silence: 'silent',
     none_readable: 'nothing readable',
@@ -80,11 +78,12 @@ function showFindings(findings) {
     known.delete(finding.code);
     article.dataset.code = finding.code;
     article.className = `finding ${finding.level}`;
-    const parts = [make('h2', {}, finding.title), ...finding.text.map((paragraph) => make('p', {}, paragraph))];
+    const body = [make('div', {}, ...finding.text.map((paragraph) => make('p', {}, paragraph)))];
     if (finding.commands.length) {
       const items = finding.commands.map(([tells, line]) => make('li', {}, make('span', {}, tells), make('code', {}, line)));
-      parts.push(make('ul', { className: 'commands' }, ...items));
+      body.push(make('ul', { className: 'commands' }, ...items));
     }
+    const parts = [make('h2', {}, finding.title), make('div', { className: 'finding-body' }, ...body)];
     const isSame = article.textContent === parts.map((part) => part.textContent).join('');
     if (!isSame) article.replaceChildren(...parts);
     place.append(article);
@@ -107,7 +106,7 @@ function showDelivery(delivery) {
     ['acknowledged', 'Acknowledged', count(spans.accepted.flow), 'flow spans'],
     ['rejected', 'Refused', count(spans.rejected.flow), 'by the backend', spans.rejected.flow > 0],
     ['dropped', 'Dropped here', count(droppedAll), dropped.map(([reason]) => reason.replace('_', ' ')).join(', ') || 'none', droppedAll > 0],
-    ['flight', 'In flight', `${count(requests.in_flight)} of ${count(requests.in_flight_limit)}`, 'requests'],
+    ['flight', 'In flight', count(spans.in_flight.flow), `in ${count(requests.in_flight)} of ${plural(requests.in_flight_limit, 'request')}`],
     ['queue', 'Queue', octets(queue.octets), `of ${octets(queue.limit)}, ${plural(queue.batches, 'batch', 'batches')}`, queue.octets > queue.limit / 2, queue.octets / queue.limit],
     spoolFact(delivery.spool),
     ['retries', 'Sent again', count(requests.retries), `of ${plural(requests.sent, 'request')}`],
@@ -116,7 +115,12 @@ function showDelivery(delivery) {
   syncRows(list, facts, ([key]) => key, makeFact, updateFact);
   const error = byId('delivery-error');
   error.hidden = !delivery.last_error;
-  if (delivery.last_error) setText(error, `Last error, ${time(Date.parse(delivery.last_error.at))}: ${delivery.last_error.text}`);
+  if (delivery.last_error) {
+    const [when, what] = error.childElementCount ? error.children : [make('strong', {}), make('span', {})];
+    setText(when, `Last error, ${time(Date.parse(delivery.last_error.at))}: `);
+    setText(what, delivery.last_error.text);
+    if (!error.childElementCount) error.append(when, what);
+  }
 }
 
 function spoolFact(spool) {

@@ -94,13 +94,30 @@ function plain(value) {
   return String(content);
 }
 
+/** From where to where the lanes reach, and how much later the work spans are if that is out of all proportion. */
+function range(rows) {
+  const first = (some) => some.reduce((least, row) => (row.start < least ? row.start : least), some[0].start);
+  const last = (some) => some.reduce((most, row) => (row.end > most ? row.end : most), some[0].end);
+  const flows = rows.filter(isFlow);
+  const work = rows.filter((row) => !isFlow(row));
+  if (flows.length && work.length) {
+    const [start, end] = [first(flows), last(flows)];
+    const later = first(work) - end;
+    // Old flows, such as of a replayed capture, would all be slivers.
+    if (later > 4n * (end - start) && later > 1_000_000_000n) return [start, end, later];
+  }
+  return [first(rows), last(rows), 0n];
+}
+
+const isFlow = (row) => row.name === 'netflow.flow';
+
 function show(rows, chosen) {
-  const start = rows.reduce((least, row) => (row.start < least ? row.start : least), rows[0].start);
-  const end = rows.reduce((most, row) => (row.end > most ? row.end : most), rows[0].end);
+  const [start, end, later] = range(rows);
   const whole = Number(end - start) || 1;
   const exporter = rows[0].resource.get('netflow.exporter.address');
   const cut = rows.length > MAX_ROWS ? `, the first ${count(MAX_ROWS)} shown` : '';
   const parts = [plural(rows.length, 'span') + cut, `${duration(whole / 1e6)} from ${time(Number(start / 1_000_000n))}`];
+  if (later) parts.push(`received ${duration(Number(later) / 1e6)} after that`);
   if (exporter) parts.push(`exporter ${exporter}`);
   setText(byId('trace-about'), parts.join(' · '));
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => make('span', {}, duration((whole * share) / 1e6)));
@@ -122,17 +139,19 @@ function show(rows, chosen) {
 const flowOf = ({ attributes: all }) => `${endpoint(all.get('source.address'), all.get('source.port'))} → ${endpoint(all.get('destination.address'), all.get('destination.port'))}`;
 
 function makeRow(row, start, whole) {
-  const isFlow = row.name === 'netflow.flow';
-  const bar = make('i', { className: `span ${isFlow ? 'flow' : 'work'}${row.error === null ? '' : ' failed'}` });
-  const left = (Number(row.start - start) / whole) * 100;
-  const width = (Number(row.end - row.start) / whole) * 100;
+  const bar = make('i', { className: `span ${isFlow(row) ? 'flow' : 'work'}${row.error === null ? '' : ' failed'}` });
+  const left = Math.min((Number(row.start - start) / whole) * 100, 100);
+  const width = Math.min((Number(row.end - row.start) / whole) * 100, 100 - left);
   bar.style.left = `min(${left}%, 100% - 3px)`;
-  bar.style.width = `max(3px, ${Math.min(width, 100 - left)}%)`;
+  bar.style.width = `max(3px, ${width}%)`;
   const length = make('span', { className: 'length' }, duration(Number(row.end - row.start) / 1e6));
-  // Where there is room.
-  if (left + width > 70) length.style.right = `calc(${100 - Math.min(left, 100)}% + 6px)`;
+  // Where there is room: behind the bar, before it, or on it.
+  if (left + width > 80 && left < 20) {
+    length.classList.add('inside');
+    length.style.left = `calc(${left}% + 6px)`;
+  } else if (left + width > 80) length.style.right = `calc(${100 - left}% + 6px)`;
   else length.style.left = `calc(${left + width}% + 6px)`;
-  const name = make('span', { className: 'name' }, isFlow ? flowOf(row) : row.name);
+  const name = make('span', { className: 'name' }, isFlow(row) ? flowOf(row) : row.name);
   name.style.paddingInlineStart = `${row.depth * 14}px`;
   name.title = row.name;
   const item = make('button', { className: 'row', 'aria-pressed': 'false' }, name, make('span', { className: 'lane' }, bar, length));
