@@ -293,6 +293,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         if let Some(units) = lost {
             concerns.lost(header.version, units);
         }
+        if verdict == Verdict::Restarted {
+            concerns.restarted(&exporter.address, &mut self.lines, now);
+        }
 
         exporter.recompile(now);
         while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
