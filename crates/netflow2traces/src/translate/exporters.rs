@@ -317,7 +317,10 @@ impl ExporterTable {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use netflow_wire::Version;
+
     use super::*;
+    use crate::translate::sequence::SequenceKey;
 
     struct Plain;
 

@@ -10,7 +10,6 @@ use netflow_wire::{Limits, Template, TemplateKey, Version};
 use otlp_wire::UnixNanos;
 
 use super::exporters::Exporter;
-use super::plan::SpanPlan;
 use super::translator::Translator;
 
 /// Octets that one call of [`Translator::take_changes`] gives, about; the worker receives nothing meanwhile.

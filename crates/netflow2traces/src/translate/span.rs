@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netflow_wire::{Header, Location, ie, unsigned};
+use netflow_wire::{Header, Location, unsigned};
 use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
 
 use super::attributes::AGENT;

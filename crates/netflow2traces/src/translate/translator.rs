@@ -21,7 +21,7 @@ use super::ids::Ids;
 use super::plan::SpanPlan;
 use super::rejected::{Problem, RejectedDatagrams};
 use super::saved::Changes;
-use super::sequence::{SequenceKey, units};
+use super::sequence::{SequenceKey, Verdict, units};
 use super::sflow::{Own, Sender, Sflow};
 use super::trace::{Trace, WorkSpans};
 use super::traffic::Protocol;
