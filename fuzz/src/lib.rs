@@ -10,4 +10,5 @@ pub mod pcap;
 pub mod sequence;
 pub mod session;
 pub mod sflow;
+pub mod spool_segment;
 pub mod translate;
