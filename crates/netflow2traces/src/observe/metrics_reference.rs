@@ -32,7 +32,7 @@ single exporter is at `/api/exporters`.
 **Nothing is lost uncounted.** At rest, over all labels that aren't named:
 
 - received: `netflow_worker_packets_total` = `netflow_packets_total` of all versions but `unknown` +
-  `netflow_packet_errors_total`;
+  `netflow_packet_errors_total` + `netflow_packets_dropped_total`;
 - flow records: `netflow_flows_total` = `netflow_spans_total{kind=\"flow\"}` + `netflow_flows_skipped_total`;
 - Sets without a template: `netflow_sets_waited_total` = `netflow_sets_decoded_late_total` +
   `netflow_sets_expired_total` + `netflow_sets_waiting`;
@@ -53,6 +53,7 @@ netflow_backend_up == 0                           the backend doesn't take spans
 netflow_queue_bytes / netflow_queue_limit_bytes   how near the queue is to dropping
 rate(netflow_packets_total[15m]) == 0             nothing arrives
 rate(netflow_lost_total[5m]) > 0                  lost between exporter and here
+rate(netflow_template_store_writes_total{outcome=\"failed\"}[15m]) > 0   templates won't survive a restart
 ```
 ";
 
