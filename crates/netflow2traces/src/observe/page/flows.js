@@ -78,6 +78,7 @@ function note() {
 
 function create(record) {
   const row = makeRow('nowrap', 'address', 'address', 'nowrap', 'number', 'number', 'number', 'address', '');
+  row.dataset.trace = record.trace;
   const cells = row.cells;
   const port = hasPorts(record.transport) ? [record.source_port, record.destination_port] : [null, null];
   const [source, destination] = [endpoint(record.source, port[0]), endpoint(record.destination, port[1])];
