@@ -418,13 +418,15 @@ def images(program, browser, folder):
             if time.monotonic() > deadline:
                 raise Failed("the history doesn't grow")
             page.value("new Promise((resolve) => setTimeout(resolve, 1000))")
+        # Conversations are added up since the page is open.
         written = [page.screenshot(os.path.join(folder, "page-light.webp"))]
         page.look(*size, scheme="dark", scale=1.5)
+        written.append(page.screenshot(os.path.join(folder, "page-dark.webp")))
+        page.look(1240, 760, scheme="light", scale=1.5)
         page.value("document.querySelector('#pause').click(), 0")
         page.value(f"[...{Check.ROWS}].find((row) => row.innerText.includes('127.10.0.2')).querySelector('button').click(), 0")
         page.until("document.querySelectorAll('#trace-rows li').length > 3", "a trace")
-        page.look(1240, 860, scheme="dark", scale=1.5)
-        written.append(page.screenshot(os.path.join(folder, "trace-dark.webp")))
+        written.append(page.screenshot(os.path.join(folder, "trace-light.webp")))
         page.close()
     for octets in written:
         if octets >= 250_000:

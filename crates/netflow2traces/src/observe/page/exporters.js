@@ -59,6 +59,7 @@ function remarks(exporter) {
     },
     clock_differs: () => `clock ${span(Math.abs(ahead) / 1000)} ${ahead > 0 ? 'ahead' : 'behind'}`,
     records_lost: () => loss(exporter).text,
+    rate_limited: () => `${plural(exporter.rate_limited, 'datagram')} over the allowed rate`,
     datagrams_rejected: () => `${plural(rejected, 'datagram')} not usable, or not whole`,
   };
   const all = warnings.map((warning) => sentences[warning]?.() ?? warning.replaceAll('_', ' '));
