@@ -236,24 +236,29 @@ class FromUdpToTempo(unittest.TestCase):
 class TempoThatLimits(unittest.TestCase):
     """The rate limit of Tempo, low enough to be met here."""
 
-    def check(self, *changes):
+    def start(self, limit, *changes, protocol="grpc", **settings):
         folder = Folder("tempo-limits")
         self.addCleanup(folder.remove)
         tempo = Tempo(
             folder.path,
             changes=[
-                ("rate_limit_bytes: 100000000", "rate_limit_bytes: 1000000"),
-                ("burst_size_bytes: 100000000", "burst_size_bytes: 1000000"),
+                ("rate_limit_bytes: 100000000", f"rate_limit_bytes: {limit}"),
+                ("burst_size_bytes: 100000000", f"burst_size_bytes: {limit}"),
                 *changes,
             ],
         )
         self.addCleanup(tempo.stop)
         daemon = Daemon(
             folder.path,
-            OTEL_EXPORTER_OTLP_ENDPOINT=tempo.endpoint(),
-            NETFLOW_MAX_REQUEST_SIZE="256KiB",
+            OTEL_EXPORTER_OTLP_ENDPOINT=tempo.endpoint(protocol),
+            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+            **settings,
         )
         self.addCleanup(daemon.process.stop)
+        return tempo, daemon
+
+    def check(self, *changes):
+        tempo, daemon = self.start(1_000_000, *changes, NETFLOW_MAX_REQUEST_SIZE="256KiB")
         # Some 8 MB of spans at a megabyte a second.
         sent = send("--to", f"127.0.0.1:{daemon.port}", "--count", 10_000, "--rate", "20k")
         daemon.wait_received(sent["datagrams"])
@@ -271,6 +276,18 @@ class TempoThatLimits(unittest.TestCase):
         self.assertGreater(refused, 0, "the limit was met")
         self.assertGreater(totals["flow_spans_rejected"], 0)
         self.assertEqual(totals["flow_spans_accepted"] + totals["flow_spans_rejected"], 10_000)
+
+    def test_a_request_over_the_burst_is_split(self):
+        """It can't pass at any time, whatever Tempo says of coming again."""
+        for protocol in ("grpc", "http/protobuf"):
+            with self.subTest(protocol=protocol):
+                _, daemon = self.start(300_000, protocol=protocol, OTEL_BSP_SCHEDULE_DELAY="3000")
+                sent = send("--to", f"127.0.0.1:{daemon.port}", "--count", 3_000, "--rate", "20k")
+                daemon.wait_received(sent["datagrams"])
+                daemon.wait_delivered(seconds=90)
+                self.assertGreater(daemon.metric("netflow_batch_splits_total"), 0)
+                totals = daemon.stop()
+                self.assertEqual((totals["flow_spans_accepted"], totals["flow_spans_rejected"]), (3_000, 0))
 
 
 if __name__ == "__main__":
