@@ -3,8 +3,11 @@
 //! The fuzz targets call them on nightly; `crates/netflow2traces/tests/fuzz_corpus.rs` calls the same ones
 //! with the corpus on stable.
 
+pub mod memory;
 pub mod message;
 pub mod otlp_response;
+pub mod pcap;
 pub mod sequence;
 pub mod session;
+pub mod sflow;
 pub mod translate;

@@ -225,6 +225,20 @@ impl<P, C: Clone> Decoder<P, C> {
         }
     }
 
+    /// Takes a Template in that was known before and last sent at `refreshed`, as if it had come then.
+    pub fn restore(
+        &mut self,
+        key: TemplateKey,
+        template: Template,
+        refreshed: Instant,
+        limits: &Limits,
+        compile: impl FnOnce(&Template) -> P,
+    ) {
+        self.templates
+            .learn(key, template, refreshed, limits, compile);
+        self.learnt = true;
+    }
+
     /// Compiles all Templates anew: something that `compile` looks at has changed.
     pub fn recompile(&mut self, compile: impl FnMut(&Template) -> P) {
         self.templates.recompile(compile);

@@ -11,14 +11,20 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
+#[path = "../../../fuzz/src/memory.rs"]
+mod memory;
 #[path = "../../../fuzz/src/message.rs"]
 mod message;
 #[path = "../../../fuzz/src/otlp_response.rs"]
 mod otlp_response;
+#[path = "../../../fuzz/src/pcap.rs"]
+mod pcap;
 #[path = "../../../fuzz/src/sequence.rs"]
 mod sequence;
 #[path = "../../../fuzz/src/session.rs"]
 mod session;
+#[path = "../../../fuzz/src/sflow.rs"]
+mod sflow;
 #[path = "../../../fuzz/src/translate.rs"]
 mod translate;
 
@@ -54,4 +60,14 @@ fn translations_keep_their_promises() {
 #[test]
 fn responses_keep_their_promises() {
     replay("otlp_response", otlp_response::run);
+}
+
+#[test]
+fn captures_keep_their_promises() {
+    replay("pcap", pcap::run);
+}
+
+#[test]
+fn sflow_keeps_its_promises() {
+    replay("sflow", sflow::run);
 }

@@ -17,8 +17,9 @@ pub mod response;
 mod span;
 mod split;
 pub mod text;
+pub mod view;
 
-pub use attributes::{Key, Value};
+pub use attributes::{Encoded, Key, Value};
 pub use batch::{EncodedBatch, UnixNanos};
 pub use read::WireError;
 pub use request::ResourceFront;

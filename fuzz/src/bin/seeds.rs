@@ -1,9 +1,11 @@
 //! Writes the seeds of every target into `corpus/TARGET`: `cargo run --bin seeds --features seeds` in the fuzz folder.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use netflow_wire::sflow::{DataSource, FlowRecord, RawHeader};
 use netflow_wire::write::{
     Field, IpfixHeader, ListSemantic, MessageWriter, SflowHeader, SflowSample, SflowWriter,
@@ -52,6 +54,13 @@ fn main() -> io::Result<()> {
     }
     for (index, octets) in responses().iter().enumerate() {
         write(&corpus, "otlp_response", &index.to_string(), octets)?;
+    }
+    for (name, octets) in captures(&sequences)? {
+        write(&corpus, "pcap", name, &octets)?;
+    }
+    write(&corpus, "sflow", "datagram", &sflow())?;
+    for (index, octets) in headers().iter().enumerate() {
+        write(&corpus, "sflow", &format!("header-{index}"), octets)?;
     }
     Ok(())
 }
@@ -294,6 +303,124 @@ fn sflow() -> Vec<u8> {
         })
         .counters(1, DataSource { kind: 0, index: 1 });
     datagram.finish().expect("fits")
+}
+
+/// Files of every format, with what is told apart by it: fragments, tags, either byte order.
+fn captures(sequences: &[Vec<Vec<u8>>]) -> io::Result<Vec<(&'static str, Vec<u8>)>> {
+    let datagram = &sequences[0][0];
+    let udp = [
+        &[0x07, 0xd0, 0x08, 0x07][..],
+        &(datagram.len() as u16 + 8).to_be_bytes(),
+        &[0, 0],
+        datagram,
+    ]
+    .concat();
+    let ip = |flags: u16, body: &[u8]| {
+        let [high, low] = (body.len() as u16 + 20).to_be_bytes();
+        let [more, offset] = flags.to_be_bytes();
+        let header = [
+            0x45, 0, high, low, 0, 9, more, offset, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
+        ];
+        [&header[..], body].concat()
+    };
+    let tagged = [
+        &[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x81, 0, 0, 7, 8, 0][..],
+        &ip(0, &udp),
+    ]
+    .concat();
+    let mut ipv6 = vec![0x60, 0, 0, 0];
+    ipv6.extend((udp.len() as u16 + 8).to_be_bytes());
+    ipv6.extend([60, 64]);
+    ipv6.extend([[0x20; 16], [0x21; 16]].concat());
+    ipv6.extend([17, 0, 1, 4, 0, 0, 0, 0]);
+    ipv6.extend(&udp);
+    let parts = [ip(0x2000, &udp[..24]), ip(3, &udp[24..])];
+
+    let classic = |link: u32, packets: &[&[u8]]| {
+        let words = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, link];
+        let mut file: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        for packet in packets {
+            let length = packet.len() as u32;
+            file.extend(
+                [SECONDS, 5, length, length]
+                    .iter()
+                    .flat_map(|word| word.to_le_bytes()),
+            );
+            file.extend(*packet);
+        }
+        file
+    };
+    let block = |kind: u32, body: &[u8]| {
+        let length = (body.len().next_multiple_of(4) as u32 + 12).to_be_bytes();
+        let mut block = [&kind.to_be_bytes()[..], &length, body].concat();
+        block.resize(block.len().next_multiple_of(4), 0);
+        block.extend(length);
+        block
+    };
+    let enhanced = [
+        &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5][..],
+        &(tagged.len() as u32).to_be_bytes(),
+        &(tagged.len() as u32).to_be_bytes(),
+        &tagged,
+    ]
+    .concat();
+    let next_generation = [
+        block(
+            0x0a0d_0d0a,
+            &[
+                0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255,
+            ],
+        ),
+        block(
+            1,
+            &[0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        block(5, &[0; 16]),
+        block(6, &enhanced),
+    ]
+    .concat();
+    let plain = classic(1, &[&tagged]);
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&plain)?;
+    let hex: String = datagram
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
+    Ok(vec![
+        ("tagged", plain),
+        ("gzip", gzip.finish()?),
+        ("raw", classic(101, &[&parts[1], &ipv6, &parts[0]])),
+        ("next-generation", next_generation),
+        ("messages", [ipfix(true), ipfix(false)].concat()),
+        ("hex", format!("# datagrams\n0x{hex}\n{hex}").into_bytes()),
+    ])
+}
+
+/// Sampled headers behind the octet that names their link.
+fn headers() -> Vec<Vec<u8>> {
+    let inner = [
+        0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 198, 51, 100, 2, // IPv4
+        0xc3, 0x50, 1, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0, // TCP
+    ];
+    let vxlan = [
+        &[
+            3, 0x45, 0, 0, 90, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 3, 192, 0, 2, 4,
+        ][..],
+        &[0xc0, 0, 0x12, 0xb5, 0, 70, 0, 0, 8, 0, 0, 0, 0, 0, 7, 0],
+        &[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0],
+        &inner,
+    ]
+    .concat();
+    let mut six = vec![1, 0xff, 3, 0, 0x57, 0x60, 0, 0, 1, 0, 24, 44, 64];
+    six.extend([0x20; 32]);
+    six.extend([
+        60, 0, 0, 0, 0, 0, 0, 1, 58, 0, 1, 4, 0, 0, 0, 0, 128, 0, 0, 0, 0, 0, 0, 0,
+    ]);
+    vec![
+        [&[2, 0, 1, 0, 0x40, 0, 2, 1, 0x40][..], &inner].concat(),
+        vxlan,
+        six,
+    ]
 }
 
 fn responses() -> Vec<Vec<u8>> {

@@ -6,6 +6,7 @@
 mod later;
 mod load;
 mod otlp;
+mod own_metrics;
 pub mod print;
 pub mod reference;
 mod resource;
@@ -32,7 +33,11 @@ pub struct Config {
     pub deliver: Deliver,
     /// Where metrics and health are served, if they are.
     pub admin: Option<SocketAddr>,
+    /// Where people look at a trace, with `{trace_id}` in it.
+    pub trace_url: Option<String>,
     pub log: Log,
+    /// Whether and how the daemon sends its own metrics by OTLP.
+    pub own_metrics: Option<OwnMetrics>,
     /// Time to flush at SIGTERM or SIGINT.
     pub shutdown_timeout: Duration,
 }
@@ -50,6 +55,12 @@ pub struct Receive {
 /// Stage 2: decoding and spans.
 #[derive(Clone, Debug)]
 pub struct Translate {
+    /// Who may send; empty: everyone.
+    pub allowed_exporters: Vec<IpNet>,
+    /// Datagrams a second.
+    pub max_rate_per_exporter: Option<u32>,
+    /// A file that keeps templates and options data over a restart.
+    pub template_store: Option<PathBuf>,
     pub template_lifetime: Duration,
     pub max_exporters: usize,
     pub max_templates_per_exporter: usize,
@@ -124,6 +135,28 @@ pub struct Deliver {
     pub concurrency: usize,
     /// Encoded octets of one request.
     pub max_request_size: usize,
+    /// The disk queue, if there is to be one.
+    pub spool: Option<Spool>,
+}
+
+/// `NETFLOW_SPOOL_…`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Spool {
+    pub directory: PathBuf,
+    pub mode: SpoolMode,
+    /// Octets of all files.
+    pub max_size: u64,
+    /// Batches that arrived longer ago are dropped.
+    pub max_age: Duration,
+}
+
+/// `NETFLOW_SPOOL_MODE`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SpoolMode {
+    /// What the memory queue can't hold.
+    Overflow,
+    /// Every batch, before it is sent.
+    Always,
 }
 
 /// `OTEL_TRACES_EXPORTER`.
@@ -196,6 +229,52 @@ pub enum Compression {
     Zstd,
 }
 
+/// What is sent by OTLP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signal {
+    Traces,
+    Metrics,
+}
+
+/// `OTEL_METRICS_EXPORTER=otlp`.
+#[derive(Clone, Debug)]
+pub struct OwnMetrics {
+    pub otlp: Otlp,
+    /// From one export to the next.
+    pub interval: Duration,
+    /// Of an export with its repetitions.
+    pub timeout: Duration,
+}
+
+impl Signal {
+    /// Where OTLP/HTTP takes it.
+    #[must_use]
+    pub const fn http_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+        }
+    }
+
+    /// Where OTLP/gRPC takes it.
+    #[must_use]
+    pub const fn grpc_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+
+    /// The specific form of a variable of the OTLP exporter.
+    fn variable(self, setting: &str) -> String {
+        let signal = match self {
+            Self::Traces => "TRACES",
+            Self::Metrics => "METRICS",
+        };
+        format!("OTEL_EXPORTER_OTLP_{signal}_{setting}")
+    }
+}
+
 /// PEM files; used when the endpoint's scheme is `https`.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
@@ -233,6 +312,17 @@ impl AttributeLevel {
             Self::Minimal => "minimal",
             Self::Standard => "standard",
             Self::All => "all",
+        }
+    }
+}
+
+impl SpoolMode {
+    /// The word of `NETFLOW_SPOOL_MODE`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overflow => "overflow",
+            Self::Always => "always",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -132,6 +133,18 @@ pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> 
     usize::try_from(octets).map_err(|_| Rejection(format!("{text} is too large")))
 }
 
+/// A directory, or a path where nothing is yet. Whether it can be written shows when it is used.
+pub fn directory(text: &str) -> Result<PathBuf, Rejection> {
+    if text.contains(char::is_control) {
+        return Err(Rejection::new("the name has control characters"));
+    }
+    let path = PathBuf::from(text);
+    match std::fs::metadata(&path) {
+        Ok(found) if !found.is_dir() => Err(Rejection(format!("{text} is not a directory"))),
+        _ => Ok(path),
+    }
+}
+
 /// `30s`, `10m`, `24h`, `1h 30m`, `250ms`.
 pub fn duration(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, Rejection> {
     let value = match humantime::parse_duration(text) {
@@ -211,6 +224,40 @@ pub fn tcp_port(text: &str) -> Result<u16, Rejection> {
         .map_err(|_| Rejection(format!("{text} is not a TCP port")))
 }
 
+/// What stands for a trace's id in [`trace_url`].
+pub const TRACE_ID: &str = "{trace_id}";
+
+/// An address of http or https with a place for a trace's id.
+pub fn trace_url(text: &str) -> Result<String, Rejection> {
+    let scheme = text
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if !matches!(scheme.as_deref(), Some("http" | "https")) {
+        return Err(Rejection::new("it doesn't begin with http:// or https://"));
+    }
+    if let Some(odd) = text
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || matches!(c, '"' | '<' | '>'))
+    {
+        let sentence = format!("it has a {odd:?}, which a URL has percent-encoded");
+        return Err(Rejection(sentence));
+    }
+    let (before, _) = text
+        .split_once(TRACE_ID)
+        .ok_or_else(|| Rejection(format!("it has no {TRACE_ID}")))?;
+    let authority = before.split_once("://").map_or("", |(_, rest)| rest);
+    let host = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        return Err(Rejection::new(
+            "user and password don't belong in it: everyone sees it",
+        ));
+    }
+    if host.parse::<http::uri::Authority>().is_err() || host.len() == authority.len() {
+        return Err(Rejection(format!("{TRACE_ID} must stand behind the host")));
+    }
+    Ok(text.to_owned())
+}
+
 /// `CIDR=N,…`, the most specific network first.
 pub fn sampling_overrides(text: &str) -> Result<Vec<SamplingOverride>, Rejection> {
     let mut overrides: Vec<SamplingOverride> = Vec::new();
@@ -242,6 +289,30 @@ pub fn sampling_overrides(text: &str) -> Result<Vec<SamplingOverride>, Rejection
     }
     overrides.sort_by_key(|known| std::cmp::Reverse(known.exporters.prefix_len()));
     Ok(overrides)
+}
+
+/// A file that exists or can be made: its directory does.
+pub fn file_to_write(text: &str) -> Result<PathBuf, Rejection> {
+    let path = PathBuf::from(text);
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    if path.is_dir() || path.file_name().is_none() {
+        return Err(Rejection(format!("{text} is a directory")));
+    }
+    if !directory.is_dir() {
+        return Err(Rejection(format!(
+            "there is no directory {}",
+            directory.display()
+        )));
+    }
+    Ok(path)
+}
+
+/// Networks in CIDR form, or single addresses.
+pub fn networks(text: &str) -> Result<Vec<IpNet>, Rejection> {
+    list(text, network_of)
 }
 
 /// A network in CIDR form, or one address.
@@ -388,6 +459,30 @@ mod tests {
             ",",
         ] {
             assert!(sampling_overrides(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_trace_url_has_a_place_for_the_id_behind_its_host() {
+        for text in [
+            "http://localhost:16686/trace/{trace_id}",
+            "https://grafana.example/explore?panes=%7B%22query%22:%22{trace_id}%22%7D",
+            "http://[::1]:3000/#/{trace_id}",
+        ] {
+            assert_eq!(trace_url(text).as_deref(), Ok(text));
+        }
+        for (text, problem) in [
+            ("http://localhost:16686/trace/", "no {trace_id}"),
+            ("javascript:alert(1)//{trace_id}", "http://"),
+            ("localhost/{trace_id}", "http://"),
+            ("http://{trace_id}/", "behind the host"),
+            ("http:///{trace_id}", "behind the host"),
+            ("http://me:secret@host/{trace_id}", "password"),
+            ("http://host/a b/{trace_id}", "percent-encoded"),
+        ] {
+            let Rejection(sentence) = trace_url(text).unwrap_err();
+            assert!(sentence.contains(problem), "{text}: {sentence}");
+            assert!(!sentence.contains("secret"), "{sentence}");
         }
     }
 

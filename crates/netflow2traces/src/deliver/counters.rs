@@ -1,5 +1,5 @@
 //! What became of every span. At rest, for flow spans and work spans apart:
-//! pushed = accepted + rejected + dropped (by reason) + discarded + queued + in flight.
+//! pushed + recovered = accepted + rejected + dropped (by reason) + discarded + queued + in flight + spooled.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -107,14 +107,23 @@ pub enum DropReason {
     Shutdown,
     /// The batch could not be put into the form to send (`http/json`, `console`, compression).
     Encoding,
+    /// The spool was full: its oldest batches made room.
+    SpoolFull,
+    /// It waited in the spool for longer than it may.
+    SpoolAge,
+    /// What was read back is not what was written, or can't be read.
+    SpoolUnreadable,
 }
 
 impl DropReason {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::TooLarge,
         Self::Shutdown,
         Self::Encoding,
+        Self::SpoolFull,
+        Self::SpoolAge,
+        Self::SpoolUnreadable,
     ];
 
     /// The value of the metric label `reason`.
@@ -125,6 +134,9 @@ impl DropReason {
             Self::TooLarge => "too_large",
             Self::Shutdown => "shutdown",
             Self::Encoding => "encoding",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolAge => "spool_age",
+            Self::SpoolUnreadable => "spool_unreadable",
         }
     }
 }
@@ -136,6 +148,9 @@ pub struct Dropped {
     pub too_large: SpanCounter,
     pub shutdown: SpanCounter,
     pub encoding: SpanCounter,
+    pub spool_full: SpanCounter,
+    pub spool_age: SpanCounter,
+    pub spool_unreadable: SpanCounter,
 }
 
 impl Dropped {
@@ -147,6 +162,9 @@ impl Dropped {
             DropReason::TooLarge => &self.too_large,
             DropReason::Shutdown => &self.shutdown,
             DropReason::Encoding => &self.encoding,
+            DropReason::SpoolFull => &self.spool_full,
+            DropReason::SpoolAge => &self.spool_age,
+            DropReason::SpoolUnreadable => &self.spool_unreadable,
         }
     }
 
@@ -161,11 +179,54 @@ impl Dropped {
     }
 }
 
+/// What the disk queue counts. Batches and octets; spans are counted beside those of the other places.
+#[derive(Debug, Default)]
+pub struct SpoolCounters {
+    /// Octets of all its files (gauge).
+    pub octets: AtomicU64,
+    /// Its files (gauge).
+    pub segments: AtomicU64,
+    /// Batches that wait there (gauge).
+    pub batches: AtomicU64,
+    /// Found at the start, left by an earlier run.
+    pub recovered_batches: AtomicU64,
+    pub written_batches: AtomicU64,
+    /// Octets written, with the headers of the entries.
+    pub written_octets: AtomicU64,
+    /// Read back from the disk.
+    pub replayed_batches: AtomicU64,
+    pub replayed_octets: AtomicU64,
+    /// Dropped to make room for others.
+    pub dropped_full: AtomicU64,
+    /// Dropped for their age.
+    pub dropped_age: AtomicU64,
+    /// Lost because they could not be read.
+    pub dropped_unreadable: AtomicU64,
+    /// Failures to write, to remove a file, or to bring it to the disk.
+    pub write_errors: AtomicU64,
+    /// Failures to read.
+    pub read_errors: AtomicU64,
+    /// Whether the last attempt to write a batch failed.
+    pub failing: AtomicBool,
+}
+
+impl SpoolCounters {
+    pub(super) const fn dropped(&self, reason: DropReason) -> &AtomicU64 {
+        match reason {
+            DropReason::SpoolAge => &self.dropped_age,
+            DropReason::SpoolUnreadable => &self.dropped_unreadable,
+            _ => &self.dropped_full,
+        }
+    }
+}
+
 /// The counters of this stage.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Handed over by the translation.
     pub pushed: SpanCounter,
+    /// Found in the spool at the start, left by an earlier run.
+    pub recovered: SpanCounter,
     /// Acknowledged by the backend. After an ambiguous failure a batch is sent again, so a backend
     /// may hold some twice.
     pub accepted: SpanCounter,
@@ -179,6 +240,9 @@ pub struct Counters {
     pub queued: SpanCounter,
     /// Taken from the queue, not settled yet (gauge).
     pub in_flight: SpanCounter,
+    /// Waiting in the spool (gauge).
+    pub spooled: SpanCounter,
+    pub spool: SpoolCounters,
     /// Encoded octets waiting in the memory queue (gauge).
     pub queued_octets: AtomicU64,
     /// Batches waiting in the memory queue (gauge).
@@ -238,12 +302,14 @@ impl Counters {
     pub fn totals(&self) -> Totals {
         Totals {
             pushed: self.pushed.load(),
+            recovered: self.recovered.load(),
             accepted: self.accepted.load(),
             rejected: self.rejected.load(),
             discarded: self.discarded.load(),
             dropped: self.dropped.load(),
             queued: self.queued.load(),
             in_flight: self.in_flight.load(),
+            spooled: self.spooled.load(),
         }
     }
 }
@@ -252,6 +318,7 @@ impl Counters {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Totals {
     pub pushed: Count,
+    pub recovered: Count,
     pub accepted: Count,
     pub rejected: Count,
     pub discarded: Count,
@@ -259,6 +326,7 @@ pub struct Totals {
     pub dropped: Count,
     pub queued: Count,
     pub in_flight: Count,
+    pub spooled: Count,
 }
 
 impl Totals {
@@ -266,11 +334,11 @@ impl Totals {
     #[must_use]
     pub fn balanced(&self) -> bool {
         let settled = [self.accepted, self.rejected, self.discarded, self.dropped];
-        let held = self.queued.plus(self.in_flight);
-        self.pushed == settled.into_iter().fold(held, Count::plus)
+        let held = self.queued.plus(self.in_flight).plus(self.spooled);
+        self.pushed.plus(self.recovered) == settled.into_iter().fold(held, Count::plus)
     }
 
-    /// Spans that no backend has: rejected, dropped, or still here.
+    /// Spans that no backend has and no spool: rejected, dropped, or still in memory.
     #[must_use]
     pub const fn lost(&self) -> Count {
         self.rejected

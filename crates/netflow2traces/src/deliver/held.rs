@@ -1,27 +1,71 @@
 //! A batch in flight. It is settled exactly once: accepted, rejected, discarded, dropped for a
-//! reason or split; if its task ends before, it counts as dropped at shutdown. So no span can leave
-//! without a counter.
+//! reason or split; if its task ends before, it goes back to the spool, or counts as dropped at shutdown where there
+//! is none. So no span can leave without a counter.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use otlp_wire::EncodedBatch;
 
-use super::counters::{Count, Counters, DropReason};
+use super::counters::{Count, DropReason};
+use super::queue::{Queue, Spooled};
+use super::spool::format::Position;
 
 /// A batch that left the queue, with its entry in the books.
 #[derive(Debug)]
 pub(super) struct Held {
     batch: EncodedBatch,
-    counters: Arc<Counters>,
+    queue: Arc<Queue>,
+    /// Its entry in the spool, if it has one.
+    entry: Option<Arc<Entry>>,
     settled: bool,
 }
 
+/// An entry of the spool, shared by the pieces of its batch: it is needed until all of them are settled.
+#[derive(Debug)]
+struct Entry {
+    position: Position,
+    queue: Arc<Queue>,
+    /// A piece was not settled.
+    needed: AtomicBool,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.needed.load(Relaxed) {
+            self.queue.counters().spool.batches.fetch_add(1, Relaxed);
+        } else {
+            self.queue.settled(self.position);
+        }
+    }
+}
+
 impl Held {
-    pub(super) fn new(batch: EncodedBatch, counters: Arc<Counters>) -> Self {
-        counters.in_flight.add(Count::of(&batch));
+    pub(super) fn new(batch: EncodedBatch, queue: &Arc<Queue>) -> Self {
+        Self::with(batch, queue, None)
+    }
+
+    /// A batch of the spool.
+    pub(super) fn spooled(spooled: Spooled, queue: &Arc<Queue>) -> Self {
+        let Spooled { batch, position } = spooled;
+        let entry = Arc::new(Entry {
+            position,
+            queue: Arc::clone(queue),
+            needed: AtomicBool::new(false),
+        });
+        let counters = queue.counters();
+        let held = Self::with(batch, queue, Some(entry));
+        counters.spooled.subtract(Count::of(&held.batch));
+        counters.spool.batches.fetch_sub(1, Relaxed);
+        held
+    }
+
+    fn with(batch: EncodedBatch, queue: &Arc<Queue>, entry: Option<Arc<Entry>>) -> Self {
+        queue.counters().in_flight.add(Count::of(&batch));
         Self {
             batch,
-            counters,
+            queue: Arc::clone(queue),
+            entry,
             settled: false,
         }
     }
@@ -34,23 +78,25 @@ impl Held {
     pub(super) fn accept_but(self, rejected_spans: u64) {
         let all = Count::of(&self.batch);
         let rejected = all.share(rejected_spans);
-        self.counters.rejected.add(rejected);
-        self.counters.accepted.add(all.minus(rejected));
+        let counters = self.queue.counters();
+        counters.rejected.add(rejected);
+        counters.accepted.add(all.minus(rejected));
         self.settle();
     }
 
     pub(super) fn reject(self) {
-        self.counters.rejected.add(Count::of(&self.batch));
+        self.queue.counters().rejected.add(Count::of(&self.batch));
         self.settle();
     }
 
     pub(super) fn discard(self) {
-        self.counters.discarded.add(Count::of(&self.batch));
+        self.queue.counters().discarded.add(Count::of(&self.batch));
         self.settle();
     }
 
     pub(super) fn drop_for(self, reason: DropReason) {
-        self.counters.dropped.by(reason).add(Count::of(&self.batch));
+        let dropped = self.queue.counters().dropped.by(reason);
+        dropped.add(Count::of(&self.batch));
         self.settle();
     }
 
@@ -58,10 +104,8 @@ impl Held {
     pub(super) fn split(self) -> Result<(Self, Self), Self> {
         match otlp_wire::split(&self.batch) {
             Some((first, second)) => {
-                let halves = (
-                    Self::new(first, Arc::clone(&self.counters)),
-                    Self::new(second, Arc::clone(&self.counters)),
-                );
+                let half = |batch| Self::with(batch, &self.queue, self.entry.clone());
+                let halves = (half(first), half(second));
                 self.settle();
                 Ok(halves)
             }
@@ -78,8 +122,15 @@ impl Drop for Held {
     fn drop(&mut self) {
         let count = Count::of(&self.batch);
         if !self.settled {
-            self.counters.dropped.shutdown.add(count);
+            let batch = std::mem::take(&mut self.batch);
+            if let Some(entry) = &self.entry {
+                entry.needed.store(true, Relaxed);
+                let position = entry.position;
+                self.queue.return_spooled(Spooled { batch, position });
+            } else if self.queue.return_live(batch).is_some() {
+                self.queue.counters().dropped.shutdown.add(count);
+            }
         }
-        self.counters.in_flight.subtract(count);
+        self.queue.counters().in_flight.subtract(count);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Batches wait in a [`Queue`]; as many tasks as may be requests in flight take them, bring them
 //! into the form to send, and try until each is settled: accepted, rejected, discarded, or dropped
-//! for a counted reason. See [`Counters`] for the identity that holds.
+//! for a counted reason. A [`spool`] keeps on disk what the memory can't. See [`Counters`] for the identity that holds.
 
 mod body;
 mod compress;
@@ -12,6 +12,7 @@ mod counters;
 mod diagnose;
 mod first_octets;
 mod held;
+mod metrics;
 mod otlp_grpc;
 mod otlp_http;
 mod outcome;
@@ -19,6 +20,7 @@ mod queue;
 mod report;
 pub mod retry;
 mod sender;
+pub mod spool;
 pub mod tls;
 mod transport;
 
@@ -37,8 +39,12 @@ use held::Held;
 use report::Report;
 use retry::{Admission, Backoff, Gate, Ticket};
 use sender::Sender;
+use spool::Spool;
 
-pub use counters::{Count, Counters, DropReason, Dropped, LastError, SpanCounter, Totals};
+pub use counters::{
+    Count, Counters, DropReason, Dropped, LastError, SpanCounter, SpoolCounters, Totals,
+};
+pub use metrics::MetricsSender;
 pub use outcome::{
     Cause, GrpcCode, Outcome, classify_grpc, classify_http, retry_after, stated_limit,
 };
@@ -48,6 +54,9 @@ pub use sender::DeliverError;
 /// A backend's limit is never learnt to be lower than this: a refusal for another reason must not
 /// make every request tiny. Requests that are refused get smaller even so.
 const LEAST_LEARNT_LIMIT: usize = 64 * 1024;
+/// How long the spool may take at the end to write what is in memory. Container runtimes wait two seconds longer
+/// than the default `NETFLOW_SHUTDOWN_TIMEOUT`; a disk that hangs must not hold the process for ever.
+const SPOOL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The running stage. Dropping it ends it at once; [`Delivery::drain`] ends it in order.
 #[derive(Debug)]
@@ -68,6 +77,7 @@ struct Shared {
     counters: Arc<Counters>,
     gate: Mutex<Gate>,
     gate_changed: Notify,
+    spool: Option<spool::Running>,
     report: Mutex<Report>,
     phase: watch::Sender<Phase>,
     /// Tasks that still run.
@@ -107,10 +117,21 @@ impl Delivery {
         let tasks = config.concurrency.max(1);
         let sender = Sender::new(&config.exporter, tasks, Console::new(stdout))?;
         let counters = Arc::new(Counters::default());
+        let queue = Queue::new(config.queue_size, Arc::clone(&counters));
+        let (queue, spool) = match &config.spool {
+            Some(config) => {
+                let spool = Spool::open(config, Arc::clone(&counters))?;
+                let queue = Arc::new(queue.with_spool(config.mode));
+                let running = spool.start(&queue)?;
+                (queue, Some(running))
+            }
+            None => (Arc::new(queue), None),
+        };
         let shared = Arc::new(Shared {
             sender,
-            queue: Arc::new(Queue::new(config.queue_size, Arc::clone(&counters))),
+            queue,
             counters,
+            spool,
             gate: Mutex::new(Gate::new(Backoff::default())),
             gate_changed: Notify::new(),
             report: Mutex::default(),
@@ -151,8 +172,8 @@ impl Delivery {
         }
     }
 
-    /// Takes no new batches, delivers what is queued until the deadline, with retries, then drops
-    /// and counts the rest. A back-off that runs is cut short, a wait that the backend asked for is
+    /// Takes no new batches, delivers what is queued until the deadline, with retries, then leaves
+    /// the rest to the spool, or drops and counts it. A back-off that runs is cut short, a wait that the backend asked for is
     /// not. A second call, or [`AbortHandle::abort`], ends the first at once.
     pub async fn drain(&self, deadline: Instant) -> Totals {
         let shared = &self.shared;
@@ -176,6 +197,9 @@ impl Delivery {
         {
             shared.abort();
             shared.ended().await;
+        }
+        if let Some(spool) = &shared.spool {
+            spool.finish(SPOOL_PATIENCE).await;
         }
         shared.queue.clear(DropReason::Shutdown);
         shared.counters.totals()

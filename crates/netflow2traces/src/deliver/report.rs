@@ -31,14 +31,14 @@ struct Outage {
 
 /// Lets one through a minute and counts the others.
 #[derive(Debug, Default)]
-struct Limiter {
+pub(super) struct Limiter {
     last: Option<Instant>,
     suppressed: u64,
 }
 
 impl Limiter {
     /// The number held back since the last line, if it is time for another.
-    fn pass(&mut self, now: Instant) -> Option<u64> {
+    pub(super) fn pass(&mut self, now: Instant) -> Option<u64> {
         if self
             .last
             .is_some_and(|last| now.saturating_duration_since(last) < QUIET)

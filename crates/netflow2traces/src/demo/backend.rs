@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::listen::BoundedListener;
 use super::store::{StoreLimits, TraceStore};
-use super::{ingest, tempo_api};
+use super::{ingest, tempo};
 
 /// The port of Tempo's HTTP API.
 pub const TEMPO_PORT: u16 = 3200;
@@ -121,7 +121,7 @@ impl Backend {
         let store = TraceStore::new(options.limits);
         let (stop, _) = watch::channel(false);
         let servers = vec![
-            serve(api, tempo_api::router(store.clone()), &stop),
+            serve(api, tempo::router(store.clone()), &stop),
             serve(http, ingest::http(store.clone(), options.max_body), &stop),
             serve_grpc(grpc, store.clone(), options.max_body, &stop),
         ];

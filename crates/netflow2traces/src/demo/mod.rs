@@ -9,8 +9,7 @@ mod ingest;
 mod listen;
 pub mod query;
 pub mod store;
-mod tempo_api;
-mod tempo_json;
+mod tempo;
 pub mod traffic;
 
 pub use announcement::{announcement, first_traces};

@@ -6,6 +6,7 @@
 //! traces and hold no lock while they look at them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -304,6 +305,12 @@ impl StoredTrace {
     #[must_use]
     pub fn duration(&self) -> u64 {
         self.end.saturating_sub(self.start)
+    }
+
+    /// Whether a part of it lies in this time, in nanoseconds since 1970.
+    #[must_use]
+    pub fn is_in(&self, times: &RangeInclusive<u64>) -> bool {
+        self.start <= *times.end() && self.end >= *times.start()
     }
 
     /// The trace as OTLP has it.

@@ -15,6 +15,9 @@ pub struct Account {
     /// What `total` counts.
     pub counts: &'static str,
     pub total: u64,
+    /// What `total` is the sum of, where it comes from more than one place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Part>,
     pub parts: Vec<Part>,
     /// `total` less the sum of `parts`.
     pub difference: i64,
@@ -41,8 +44,23 @@ impl Account {
             name,
             counts,
             total,
+            sources: Vec::new(),
             parts: parts.map(|(name, value)| Part { name, value }).to_vec(),
             difference: total.wrapping_sub(sum).cast_signed(),
+        }
+    }
+
+    /// An account of what comes from several places.
+    fn of_sources<const M: usize, const N: usize>(
+        name: &'static str,
+        counts: &'static str,
+        sources: [(&'static str, u64); M],
+        parts: [(&'static str, u64); N],
+    ) -> Self {
+        let total = sources.iter().map(|(_, value)| value).sum();
+        Self {
+            sources: sources.map(|(name, value)| Part { name, value }).to_vec(),
+            ..Self::new(name, counts, total, parts)
         }
     }
 
@@ -60,8 +78,18 @@ pub fn accounts(stages: &Stages) -> [Account; 5] {
         datagrams(stages),
         sets(stages),
         flow_records(stages),
-        spans(stages, "flow_spans", "spans of flow records", |c| c.flow),
-        spans(stages, "work_spans", "spans around them", |c| c.work),
+        spans(
+            stages,
+            "flow_spans",
+            "spans of flow records, made here or found in the spool",
+            |c| c.flow,
+        ),
+        spans(
+            stages,
+            "work_spans",
+            "spans around them, made here or found in the spool",
+            |c| c.work,
+        ),
     ]
 }
 
@@ -80,6 +108,14 @@ fn datagrams(stages: &Stages) -> Account {
             ),
             ("bad_length", count(|all| all.datagrams_bad_length.value())),
             ("bad_agent", count(|all| all.datagrams_bad_agent.value())),
+            (
+                "not_allowed",
+                count(|all| all.datagrams_not_allowed.value()),
+            ),
+            (
+                "rate_limited",
+                count(|all| all.datagrams_rate_limited.value()),
+            ),
         ],
     )
 }
@@ -136,10 +172,13 @@ fn spans(
     };
     let delivered = &stages.delivered;
     let dropped = |reason| kind(delivered.dropped.by(reason).load());
-    Account::new(
+    Account::of_sources(
         name,
         counts,
-        made,
+        [
+            ("made", made),
+            ("recovered", kind(delivered.recovered.load())),
+        ],
         [
             ("accepted", kind(delivered.accepted.load())),
             ("rejected", kind(delivered.rejected.load())),
@@ -148,9 +187,16 @@ fn spans(
             ("dropped_too_large", dropped(DropReason::TooLarge)),
             ("dropped_shutdown", dropped(DropReason::Shutdown)),
             ("dropped_encoding", dropped(DropReason::Encoding)),
+            ("dropped_spool_full", dropped(DropReason::SpoolFull)),
+            ("dropped_spool_age", dropped(DropReason::SpoolAge)),
+            (
+                "dropped_spool_unreadable",
+                dropped(DropReason::SpoolUnreadable),
+            ),
             ("in_open_batch", open),
             ("queued", kind(delivered.queued.load())),
             ("in_flight", kind(delivered.in_flight.load())),
+            ("spooled", kind(delivered.spooled.load())),
         ],
     )
 }
@@ -166,5 +212,7 @@ mod tests {
         let account = Account::new("a", "all", 10, [("b", 11)]);
         assert_eq!(account.difference, -1);
         assert!(Account::new("a", "all", 10, [("b", 4), ("c", 6)]).balances());
+        let account = Account::of_sources("a", "all", [("made", 3), ("found", 7)], [("b", 10)]);
+        assert_eq!((account.total, account.balances()), (10, true));
     }
 }

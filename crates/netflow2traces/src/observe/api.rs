@@ -1,14 +1,14 @@
-//! What the admin server answers: `/metrics`, `/livez`, `/readyz`, and the state of the daemon as JSON below `/api`.
+//! What the admin server answers: the page, `/metrics`, `/livez`, `/readyz`, and the state of the daemon as JSON below
+//! `/api`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -20,9 +20,12 @@ use tokio::sync::Semaphore;
 
 use super::accounting::{Account, accounts};
 use super::inquiry::{Inquiry, Unanswered};
+use super::live::{self, Live, Tap, record};
 use super::metrics::{Format, Metrics};
+use super::page;
 use super::stages::{Phase, Stages, Steered};
-use crate::deliver::{Count, DropReason};
+use crate::config;
+use crate::deliver::{self, Count, DropReason};
 use crate::translate::{
     ExporterReport, MAX_REJECTED, Protocol, RejectedDatagram, Rows, TemplateReport,
 };
@@ -40,17 +43,24 @@ pub struct Watched {
     pub stages: Arc<Stages>,
     pub metrics: Metrics,
     pub inquiry: Inquiry,
+    pub live: Live,
     permits: Semaphore,
 }
 
 impl Watched {
-    /// Of a daemon that runs.
+    /// Of a daemon that runs. `trace_url` is where people look at a trace, with `{trace_id}` in it.
     #[must_use]
-    pub fn new(stages: Arc<Stages>, inquiry: Inquiry) -> Self {
+    pub fn new(
+        stages: Arc<Stages>,
+        inquiry: Inquiry,
+        tap: Arc<Tap>,
+        trace_url: Option<String>,
+    ) -> Self {
         Self {
             metrics: Metrics::new(Arc::clone(&stages)),
             stages,
             inquiry,
+            live: Live::new(tap, trace_url),
             permits: Semaphore::new(MAX_QUESTIONS),
         }
     }
@@ -61,6 +71,7 @@ type Shared = State<Arc<Watched>>;
 /// The server's paths.
 pub(super) fn router(watched: Arc<Watched>) -> Router {
     Router::new()
+        .merge(page::router())
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
@@ -68,12 +79,16 @@ pub(super) fn router(watched: Arc<Watched>) -> Router {
         .route("/api/exporters", get(exporters))
         .route("/api/templates", get(templates))
         .route("/api/rejected", get(rejected))
+        .route("/api/history", get(history))
+        .route("/api/live", get(live::live))
+        .route("/api/traces/{id}", get(trace))
         .fallback(|| async { (StatusCode::NOT_FOUND, PATHS) })
         .with_state(watched)
 }
 
-const PATHS: &str = "not here; there are /metrics, /livez, /readyz, /api/status, /api/exporters, \
-                     /api/templates and /api/rejected\n";
+const PATHS: &str = "not here; there are / (the page), /metrics, /livez, /readyz, /api/status, \
+                     /api/exporters, /api/templates, /api/rejected, /api/history, /api/live and \
+                     /api/traces/TRACE_ID\n";
 
 async fn metrics(State(watched): Shared, headers: HeaderMap) -> Response {
     let accept = headers.get_all(header::ACCEPT).iter();
@@ -111,7 +126,7 @@ async fn status(State(watched): Shared) -> Response {
 
 /// `/api/status`.
 #[derive(Debug, Serialize)]
-struct Status {
+pub(super) struct Status {
     version: &'static str,
     phase: &'static str,
     started: String,
@@ -126,7 +141,7 @@ struct Status {
 }
 
 impl Status {
-    fn of(stages: &Stages) -> Self {
+    pub(super) fn of(stages: &Stages) -> Self {
         let facts = &stages.facts;
         let traffic = Protocol::ALL.into_iter().map(|protocol| {
             let counts = json!({
@@ -219,6 +234,7 @@ fn delivery(stages: &Stages) -> Value {
             "octets": counters.queued_octets.load(Relaxed),
             "limit": facts.queue_size,
         },
+        "spool": facts.spool.as_ref().map(|spool| self::spool(spool, counters)),
         "requests": {
             "in_flight": counters.requests_in_flight.load(Relaxed),
             "in_flight_limit": facts.concurrency,
@@ -238,6 +254,40 @@ fn delivery(stages: &Stages) -> Value {
             "discarded": spans(counters.discarded.load()),
             "dropped": dropped,
             "in_flight": spans(counters.in_flight.load()),
+            "recovered": spans(counters.recovered.load()),
+        },
+    })
+}
+
+fn spool(config: &config::Spool, all: &deliver::Counters) -> Value {
+    let counters = &all.spool;
+    json!({
+        "directory": config.directory,
+        "mode": config.mode.as_str(),
+        "state": if counters.failing.load(Relaxed) { "failing" } else { "up" },
+        "spans": spans(all.spooled.load()),
+        "batches": counters.batches.load(Relaxed),
+        "octets": counters.octets.load(Relaxed),
+        "limit": config.max_size,
+        "max_age_seconds": config.max_age.as_secs(),
+        "segments": counters.segments.load(Relaxed),
+        "recovered_batches": counters.recovered_batches.load(Relaxed),
+        "written": {
+            "batches": counters.written_batches.load(Relaxed),
+            "octets": counters.written_octets.load(Relaxed),
+        },
+        "replayed": {
+            "batches": counters.replayed_batches.load(Relaxed),
+            "octets": counters.replayed_octets.load(Relaxed),
+        },
+        "dropped_batches": {
+            "full": counters.dropped_full.load(Relaxed),
+            "age": counters.dropped_age.load(Relaxed),
+            "unreadable": counters.dropped_unreadable.load(Relaxed),
+        },
+        "errors": {
+            "write": counters.write_errors.load(Relaxed),
+            "read": counters.read_errors.load(Relaxed),
         },
     })
 }
@@ -300,7 +350,19 @@ async fn exporters(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer {
     let Query(wanted) = wanted?;
-    let limit = wanted.limit();
+    let (rows, total) = ask_exporters(&watched, wanted.limit()).await?;
+    Ok(Json(json!({
+        "total": total,
+        "shown": rows.len(),
+        "exporters": rows.iter().map(exporter).collect::<Vec<_>>(),
+    })))
+}
+
+/// The exporters seen last, in the order of their addresses, and how many there are.
+pub(super) async fn ask_exporters(
+    watched: &Watched,
+    limit: usize,
+) -> Result<(Vec<ExporterReport>, usize), Unanswered> {
     // The semaphore is never closed.
     let _permit = watched.permits.acquire().await.ok();
     let answers = watched
@@ -311,14 +373,10 @@ async fn exporters(
     rows.sort_unstable_by_key(|row: &ExporterReport| std::cmp::Reverse(row.last_seen));
     rows.truncate(limit);
     rows.sort_by_cached_key(|row| row.address.parse::<IpAddr>().ok());
-    Ok(Json(json!({
-        "total": total,
-        "shown": rows.len(),
-        "exporters": rows.iter().map(exporter).collect::<Vec<_>>(),
-    })))
+    Ok((rows, total))
 }
 
-fn exporter(row: &ExporterReport) -> Value {
+pub(super) fn exporter(row: &ExporterReport) -> Value {
     let lost: Map<String, Value> = row
         .lost
         .into_iter()
@@ -330,6 +388,8 @@ fn exporter(row: &ExporterReport) -> Value {
             "origin": origin,
         })
     });
+    let awaited = row.awaited.iter();
+    let awaited = awaited.map(|(domain, id)| json!({ "domain": domain, "template": id }));
     // Nothing of it could be read: then it was only counted.
     let seen = |at: UnixNanos| (row.datagrams > 0).then(|| wall_time(at));
     json!({
@@ -340,11 +400,13 @@ fn exporter(row: &ExporterReport) -> Value {
         "octets": row.octets,
         "flows": row.flows,
         "rejected": row.rejected,
+        "rate_limited": row.rate_limited,
         "lost": lost,
         "first_seen": seen(row.first_seen),
         "last_seen": seen(row.last_seen),
         "templates": row.templates,
         "sets_waiting": row.sets_waiting,
+        "awaited": awaited.collect::<Vec<_>>(),
         "sampling": sampling,
         "clock_ahead_ms": row.clock_ahead_ms,
         "warnings": row.warnings,
@@ -397,21 +459,61 @@ fn template(row: &TemplateReport) -> Value {
     })
 }
 
-async fn rejected(State(watched): Shared) -> Answer {
+/// Parameters of the list of rejected datagrams.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct WantedRejected {
+    exporter: Option<IpAddr>,
+    #[serde(default)]
+    format: RejectedFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum RejectedFormat {
+    #[default]
+    Json,
+    /// Text that `netflow2traces decode` reads.
+    Hex,
+}
+
+async fn rejected(
+    State(watched): Shared,
+    wanted: Result<Query<WantedRejected>, QueryRejection>,
+) -> Result<Response, NoAnswer> {
+    let Query(wanted) = wanted?;
     let _permit = watched.permits.acquire().await.ok();
     let answers = watched.inquiry.ask(|machine, _| machine.rejected()).await?;
     let mut all: Vec<RejectedDatagram> = answers.into_iter().flatten().collect();
+    if let Some(exporter) = wanted.exporter {
+        all.retain(|datagram| datagram.source.ip().to_canonical() == exporter.to_canonical());
+    }
     all.sort_by_key(|datagram| std::cmp::Reverse(datagram.received_at));
     all.truncate(MAX_REJECTED);
+    if wanted.format == RejectedFormat::Hex {
+        // In the order in which they came, as a capture has them.
+        let lines = all.iter().rev().map(rejected_lines);
+        return Ok(lines.collect::<String>().into_response());
+    }
     let all: Vec<Value> = all.iter().map(rejected_datagram).collect();
-    Ok(Json(json!({ "rejected": all })))
+    Ok(Json(json!({ "rejected": all })).into_response())
+}
+
+/// A comment, and the octets on a line of their own.
+fn rejected_lines(datagram: &RejectedDatagram) -> String {
+    let cut = match datagram.length - datagram.octets.len() {
+        0 => String::new(),
+        cut => format!(" (the last {cut} octets are not kept)"),
+    };
+    format!(
+        "# {} from {}: {}{cut}\n{}\n",
+        wall_time(datagram.received_at),
+        datagram.source,
+        datagram.problem.replace(char::is_control, " "),
+        record::hex(&datagram.octets)
+    )
 }
 
 fn rejected_datagram(datagram: &RejectedDatagram) -> Value {
-    let mut hex = String::with_capacity(datagram.octets.len() * 2);
-    for octet in &datagram.octets {
-        let _infallible = write!(hex, "{octet:02x}");
-    }
     json!({
         "received_at": wall_time(datagram.received_at),
         "source": datagram.source,
@@ -420,8 +522,43 @@ fn rejected_datagram(datagram: &RejectedDatagram) -> Value {
         "rejected": if datagram.whole { "datagram" } else { "set" },
         "octets": datagram.length,
         "cut": datagram.octets.len() < datagram.length,
-        "hex": hex,
+        "hex": record::hex(&datagram.octets),
     })
+}
+
+async fn history(State(watched): Shared) -> Json<Value> {
+    Json(watched.live.history())
+}
+
+/// A trace that came while somebody looked, as OTLP/JSON.
+async fn trace(State(watched): Shared, Path(id): Path<String>) -> Response {
+    let Some(trace_id) = trace_id(&id) else {
+        let text = "a trace id has 32 hexadecimal digits\n";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    };
+    let _permit = watched.permits.acquire().await.ok();
+    let reader = Arc::clone(&watched);
+    // It goes through megabytes.
+    let read = tokio::task::spawn_blocking(move || {
+        let request = reader.live.trace(trace_id)?;
+        let mut json = Vec::with_capacity(request.len() * 3);
+        otlp_wire::json::write_request(&request, &mut json).ok()?;
+        Some(json)
+    });
+    match read.await.ok().flatten() {
+        Some(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        None => {
+            let text = "no such trace is kept here: it came while no page was open, or it made room for newer \
+                        ones; the backend has it\n";
+            (StatusCode::NOT_FOUND, text).into_response()
+        }
+    }
+}
+
+fn trace_id(text: &str) -> Option<[u8; 16]> {
+    let is_hex = text.len() == 32 && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+    let id = is_hex.then(|| u128::from_str_radix(text, 16).ok())??;
+    Some(id.to_be_bytes())
 }
 
 /// The rows of all workers.

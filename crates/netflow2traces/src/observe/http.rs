@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderName, HeaderValue};
@@ -17,8 +17,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::api::{self, Watched};
+use super::live::{self, Lease};
 
 /// Connections at once; the next one is accepted when one of them has ended.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -26,7 +28,8 @@ pub const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIME: Duration = Duration::from_secs(5);
 /// Octets of a request's head.
 const MAX_HEAD: usize = 16 * 1024;
-/// A connection is closed after this, whatever it does: nobody keeps one by reading slowly.
+/// A connection is closed after this, whatever it does: nobody keeps one by reading slowly. Only the live events of
+/// the page prolong it, as long as somebody takes them.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// For answers that are under way when their connection is to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -108,10 +111,16 @@ impl AdminListener {
         let guard = Guard {
             loopback: address.ip().is_loopback(),
         };
+        let watched = Arc::new(watched);
         let router =
-            api::router(Arc::new(watched)).layer(middleware::from_fn_with_state(guard, guarded));
+            api::router(Arc::clone(&watched)).layer(middleware::from_fn_with_state(guard, guarded));
         let (stop, stopped) = watch::channel(());
-        let task = tokio::spawn(accept(listener, router, stopped));
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = accept(listener, router, stopped) => {}
+                () = live::keep_looking(watched) => {}
+            }
+        });
         Ok(AdminServer {
             address,
             _stop: stop,
@@ -168,17 +177,21 @@ async fn connection(
     mut stopped: watch::Receiver<()>,
     _permit: OwnedSemaphorePermit,
 ) {
+    let lease = Lease::new(LIFETIME);
+    let router = router.layer(Extension(lease.clone()));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(served);
-    tokio::select! {
-        // How a client's connection ends is the client's affair.
-        _ = &mut served => return,
-        () = tokio::time::sleep(LIFETIME) => {}
-        _ = stopped.changed() => {}
+    while Instant::now() < lease.end() {
+        tokio::select! {
+            // How a client's connection ends is the client's affair.
+            _ = &mut served => return,
+            () = tokio::time::sleep_until(lease.end()) => {}
+            _ = stopped.changed() => break,
+        }
     }
     served.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, served).await;

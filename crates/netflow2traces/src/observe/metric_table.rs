@@ -29,6 +29,7 @@ pub enum Section {
     Decoding,
     Spans,
     Delivery,
+    Spool,
     Process,
 }
 
@@ -65,11 +66,12 @@ impl Series {
 }
 
 impl Section {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Receiving,
         Self::Decoding,
         Self::Spans,
         Self::Delivery,
+        Self::Spool,
         Self::Process,
     ];
 
@@ -80,6 +82,7 @@ impl Section {
             Self::Decoding => "Decoding",
             Self::Spans => "Spans",
             Self::Delivery => "Delivery",
+            Self::Spool => "The spool",
             Self::Process => "The process",
         }
     }
@@ -139,6 +142,20 @@ macro_rules! delivered {
     };
 }
 
+/// One series of a number of the template store, without labels.
+macro_rules! stored {
+    ($field:ident) => {
+        &[(&[], |stages| stages.template_store.$field.load(Relaxed))]
+    };
+}
+
+/// One series of a number of the spool, without labels.
+macro_rules! spool {
+    ($field:ident) => {
+        &[(&[], |stages| stages.delivered.spool.$field.load(Relaxed))]
+    };
+}
+
 macro_rules! metrics {
     ($($section:ident { $($name:ident: $series:expr, $help:literal;)+ })+) => {
         &[$($(Metric {
@@ -180,6 +197,11 @@ pub static METRICS: &[Metric] = metrics! {
             "bad_agent" datagrams_bad_agent,
         )),
             "Datagrams refused whole, because their header could not be read";
+        netflow_packets_dropped_total: Series::Counters(translated_by!("reason":
+            "not_allowed" datagrams_not_allowed,
+            "rate_limited" datagrams_rate_limited,
+        )),
+            "Datagrams received and not decoded, nor counted above: not from NETFLOW_ALLOWED_EXPORTERS, or over NETFLOW_MAX_RATE_PER_EXPORTER";
         netflow_flows_total: Series::ByProtocol(READ, |all| all.flows.value()),
             "Flow records decoded, whatever became of them";
         netflow_flows_per_packet: Series::Histogram(|all| all.datagram_flows.distribution()),
@@ -249,6 +271,17 @@ pub static METRICS: &[Metric] = metrics! {
             "datagrams" late_datagrams,
         )),
             "Counted as lost before they came: overtaken on the way";
+        netflow_template_store_exporters: Series::Gauges(stored!(exporters)),
+            "Exporters in NETFLOW_TEMPLATE_STORE";
+        netflow_template_store_bytes: Series::Gauges(stored!(octets)),
+            "Octets of its file";
+        netflow_template_store_writes_total: Series::Counters(&[
+            (&[("outcome", "written")], |stages| stages.template_store.writes.load(Relaxed)),
+            (&[("outcome", "failed")], |stages| stages.template_store.failures.load(Relaxed)),
+        ]),
+            "How often it was written, or could not be";
+        netflow_template_store_refused_total: Series::Counters(stored!(refused)),
+            "Changes of exporters that found no room in it (256 MiB)";
         netflow_exporters: Series::Gauges(&[(&[], translated!(exporters))]),
             "Exporters known";
         netflow_exporter_restarts_total: Series::Counters(&[(&[], translated!(exporter_restarts))]),
@@ -282,7 +315,8 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_spans_discarded_total: Series::Counters(both_kinds!(|all: &Counters| all.discarded.load())),
             "Spans taken by OTEL_TRACES_EXPORTER=none";
         netflow_spans_dropped_total: Series::Counters(dropped!(
-            QueueFull "queue_full", TooLarge "too_large", Shutdown "shutdown", Encoding "encoding"
+            QueueFull "queue_full", TooLarge "too_large", Shutdown "shutdown", Encoding "encoding",
+            SpoolFull "spool_full", SpoolAge "spool_age", SpoolUnreadable "spool_unreadable"
         )),
             "Spans given up here before a backend took or refused them";
         netflow_spans_queued: Series::Gauges(both_kinds!(|all: &Counters| all.queued.load())),
@@ -318,6 +352,47 @@ pub static METRICS: &[Metric] = metrics! {
         })]),
             "0 while requests fail in a way worth another attempt, else 1";
     }
+    Spool {
+        netflow_spans_recovered_total: Series::Counters(both_kinds!(|all: &Counters| all.recovered.load())),
+            "Spans found in the spool at the start, left by an earlier run";
+        netflow_spans_spooled: Series::Gauges(both_kinds!(|all: &Counters| all.spooled.load())),
+            "Spans that wait in the spool";
+        netflow_spool_up: Series::Gauges(&[(&[], |stages| {
+            u64::from(stages.facts.spool.is_some() && !stages.delivered.spool.failing.load(Relaxed))
+        })]),
+            "1 with a spool whose last attempt to write did not fail, else 0";
+        netflow_spool_bytes: Series::Gauges(spool!(octets)),
+            "Octets of the spool's files";
+        netflow_spool_limit_bytes: Series::Gauges(&[(&[], |stages| {
+            stages.facts.spool.as_ref().map_or(0, |spool| spool.max_size)
+        })]),
+            "Octets that they may have (NETFLOW_SPOOL_MAX_SIZE); 0 without a spool";
+        netflow_spool_segments: Series::Gauges(spool!(segments)),
+            "The spool's files";
+        netflow_spool_batches: Series::Gauges(spool!(batches)),
+            "Batches that wait in the spool";
+        netflow_spool_recovered_batches_total: Series::Counters(spool!(recovered_batches)),
+            "Batches found in the spool at the start";
+        netflow_spool_written_batches_total: Series::Counters(spool!(written_batches)),
+            "Batches written to the spool";
+        netflow_spool_written_bytes_total: Series::Counters(spool!(written_octets)),
+            "Octets written to the spool";
+        netflow_spool_replayed_batches_total: Series::Counters(spool!(replayed_batches)),
+            "Batches read back from the spool's files; one that is sent right after it was written isn't read";
+        netflow_spool_replayed_bytes_total: Series::Counters(spool!(replayed_octets)),
+            "Their octets";
+        netflow_spool_dropped_batches_total: Series::Counters(&[
+            (&[("reason", "full")], |stages| stages.delivered.spool.dropped_full.load(Relaxed)),
+            (&[("reason", "age")], |stages| stages.delivered.spool.dropped_age.load(Relaxed)),
+            (&[("reason", "unreadable")], |stages| stages.delivered.spool.dropped_unreadable.load(Relaxed)),
+        ]),
+            "Batches of the spool that were dropped: to make room, for their age, or because they could not be read";
+        netflow_spool_errors_total: Series::Counters(&[
+            (&[("operation", "write")], |stages| stages.delivered.spool.write_errors.load(Relaxed)),
+            (&[("operation", "read")], |stages| stages.delivered.spool.read_errors.load(Relaxed)),
+        ]),
+            "Failures of the disk under the spool; to write is also to remove a file";
+    }
     Process {
         netflow_build_info: Series::Info(|_| vec![("version", env!("CARGO_PKG_VERSION").to_owned())]),
             "The version of this program";
@@ -328,8 +403,16 @@ pub static METRICS: &[Metric] = metrics! {
             "When it started, in seconds since 1970";
         netflow_uptime_seconds: Series::Seconds(|stages| stages.facts.started_instant.elapsed().as_secs_f64()),
             "How long it has been running";
+        netflow_metrics_exports_total: Series::Counters(&[
+            (&[("outcome", "accepted")], |stages| stages.own_metrics.accepted.load(Relaxed)),
+            (&[("outcome", "rejected")], |stages| stages.own_metrics.rejected.load(Relaxed)),
+            (&[("outcome", "failed")], |stages| stages.own_metrics.failed.load(Relaxed)),
+        ]),
+            "Times that these metrics were sent by OTLP (OTEL_METRICS_EXPORTER), by what became of it";
         netflow_workers: Series::Gauges(&[(&[], |stages| stages.received.len() as u64)]),
             "Threads that receive";
+        netflow_tasks: Series::Gauges(&[(&[], |stages| stages.tasks() as u64)]),
+            "Tasks of delivery and of the admin server that have not ended";
         netflow_receive_buffer_bytes: Series::Gauges(&[
             (&[("size", "requested")], |stages| stages.facts.receive_buffer.requested as u64),
             (&[("size", "granted")], |stages| stages.facts.receive_buffer.granted as u64),

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
+use tokio::runtime::Handle;
+
+use super::own_metrics::ExportCounters;
 use crate::config::{self, Exporter, print};
 use crate::deliver;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
+use crate::template_store;
 use crate::translate::{Protocol, ProtocolCounters, TranslateCounters};
 
 /// The stages as they can be read from any thread.
@@ -18,9 +22,15 @@ pub struct Stages {
     /// One for each worker.
     pub translated: Vec<Arc<TranslateCounters>>,
     pub delivered: Arc<deliver::Counters>,
+    /// All zero without a store.
+    pub template_store: Arc<template_store::Counters>,
     /// Octets of a request, as the backend has taught.
     pub request_limit: Arc<AtomicUsize>,
+    /// Of the daemon's own metrics, where they are sent.
+    pub own_metrics: ExportCounters,
     pub facts: Facts,
+    /// Of delivery and the admin server.
+    runtime: Option<Handle>,
     phase: AtomicU8,
 }
 
@@ -41,6 +51,8 @@ pub struct Facts {
     pub queue_size: usize,
     /// Requests that may be under way.
     pub concurrency: usize,
+    /// The disk queue, if there is one.
+    pub spool: Option<config::Spool>,
 }
 
 /// How datagrams come to their workers.
@@ -101,6 +113,7 @@ impl Facts {
             protocol: otlp.map(|otlp| otlp.protocol.as_str()),
             queue_size: config.queue_size,
             concurrency: config.concurrency,
+            spool: config.spool.clone(),
         }
     }
 }
@@ -118,8 +131,11 @@ impl Stages {
             received,
             translated,
             delivered: delivery.counters(),
+            template_store: Arc::default(),
             request_limit: delivery.request_limit(),
+            own_metrics: ExportCounters::default(),
             facts,
+            runtime: Handle::try_current().ok(),
             phase: AtomicU8::new(Phase::Starting as u8),
         }
     }
@@ -141,6 +157,13 @@ impl Stages {
     pub fn traffic(&self, of: Protocol, counter: fn(&ProtocolCounters) -> u64) -> u64 {
         let workers = self.translated.iter();
         workers.map(|all| counter(all.traffic.of(of))).sum()
+    }
+
+    /// Asynchronous tasks that have not ended.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        let runtime = self.runtime.as_ref();
+        runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks())
     }
 
     /// In which part of its life the daemon is.

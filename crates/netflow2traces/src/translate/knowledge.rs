@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::elements::ElementTypes;
+use super::saved::SavedDomain;
 
 /// Names of one kind in one domain.
 const MAX_NAMES: usize = 16 * 1024;
@@ -49,6 +50,8 @@ struct Room {
     left: usize,
     /// Entries not taken because a table or the room was full.
     refused: u64,
+    /// What was told and not known before.
+    changes: u64,
 }
 
 /// Octets that a value takes outside its table.
@@ -68,7 +71,15 @@ impl Outside for Sampler {
     }
 }
 
-fn put<V: Outside>(table: &mut HashMap<u64, V, RandomState>, key: u64, value: V, room: &mut Room) {
+fn put<V: Outside + PartialEq>(
+    table: &mut HashMap<u64, V, RandomState>,
+    key: u64,
+    value: V,
+    room: &mut Room,
+) {
+    if table.get(&key) == Some(&value) {
+        return;
+    }
     let needed = ENTRY + value.octets();
     let (may_stand, freed) = match table.get(&key) {
         Some(before) => (true, ENTRY + before.octets()),
@@ -80,6 +91,7 @@ fn put<V: Outside>(table: &mut HashMap<u64, V, RandomState>, key: u64, value: V,
     }
     room.octets = room.octets + needed - freed;
     room.left = room.left + freed - needed;
+    room.changes += 1;
     table.insert(key, value);
 }
 
@@ -146,12 +158,63 @@ impl Knowledge {
             (None, Some(index)) => {
                 put(&mut self.interface_samplers, index, sampler, &mut self.room);
             }
-            (None, None) => self.sampler = Some(sampler),
+            (None, None) => {
+                let before = self.sampler.replace(sampler);
+                self.room.changes += u64::from(before != self.sampler);
+            }
         }
     }
 
     pub(crate) fn started(&mut self, init_time: u64) {
-        self.init_time = Some(init_time);
+        let before = self.init_time.replace(init_time);
+        self.room.changes += u64::from(before != self.init_time);
+    }
+
+    fn save(&self, domain: Option<u32>) -> SavedDomain {
+        let names = |table: &HashMap<u64, Box<str>, RandomState>| {
+            let names = table.iter().map(|(key, name)| (*key, name.clone()));
+            names.collect()
+        };
+        let intervals = |table: &HashMap<u64, Sampler, RandomState>| {
+            let intervals = table.iter().map(|(key, sampler)| (*key, sampler.interval));
+            intervals.collect()
+        };
+        SavedDomain {
+            domain,
+            init_time: self.init_time,
+            interval: self.sampler.map(|sampler| sampler.interval),
+            interfaces: names(&self.interfaces),
+            vrfs: names(&self.vrfs),
+            applications: names(&self.applications),
+            samplers: intervals(&self.samplers),
+            interface_samplers: intervals(&self.interface_samplers),
+        }
+    }
+
+    fn restore(&mut self, saved: &SavedDomain) {
+        let room = &mut self.room;
+        for (table, names) in [
+            (&mut self.interfaces, &saved.interfaces),
+            (&mut self.vrfs, &saved.vrfs),
+            (&mut self.applications, &saved.applications),
+        ] {
+            for (key, name) in names.iter().filter(|(_, name)| name.len() <= MAX_NAME) {
+                put(table, *key, name.clone(), room);
+            }
+        }
+        for (table, intervals) in [
+            (&mut self.samplers, &saved.samplers),
+            (&mut self.interface_samplers, &saved.interface_samplers),
+        ] {
+            for (key, interval) in intervals {
+                let interval = (*interval).max(1);
+                put(table, *key, Sampler { interval }, room);
+            }
+        }
+        self.init_time = saved.init_time;
+        self.sampler = saved.interval.map(|interval| Sampler {
+            interval: interval.max(1),
+        });
     }
 }
 
@@ -162,6 +225,8 @@ pub(crate) struct ExporterKnowledge {
     any: Knowledge,
     /// Of all of them.
     octets: usize,
+    /// Likewise.
+    changes: u64,
     /// RFC 5610.
     pub(crate) types: ElementTypes,
     /// Types were learnt since the templates were compiled.
@@ -192,18 +257,60 @@ impl ExporterKnowledge {
         }
     }
 
+    /// Octets of all entries, with what their tables take.
+    pub(crate) fn octets(&self) -> usize {
+        self.octets
+    }
+
     /// Entries that found no room, since the start.
     pub(crate) fn refused(&self) -> u64 {
         self.any.room.refused
     }
 
+    /// How often something was told that was not known before.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// All of it but the element types.
+    pub(crate) fn save(&self) -> Vec<SavedDomain> {
+        if self.domains.is_empty() {
+            return Vec::new();
+        }
+        let domains = self.domains.iter();
+        let domains = domains.map(|(domain, known)| known.save(Some(*domain)));
+        std::iter::once(self.any.save(None))
+            .chain(domains)
+            .collect()
+    }
+
+    /// Takes back what [`save`](Self::save) gave, within the bounds that hold for what is told.
+    pub(crate) fn restore(&mut self, saved: &[SavedDomain]) {
+        for saved in saved {
+            let known = match saved.domain {
+                None => &mut self.any,
+                Some(domain) => {
+                    if self.domains.len() >= MAX_DOMAINS && !self.domains.contains_key(&domain) {
+                        continue;
+                    }
+                    self.domains.entry(domain).or_default()
+                }
+            };
+            let before = known.room.octets;
+            known.room.left = MAX_OCTETS.saturating_sub(self.octets);
+            known.restore(saved);
+            self.octets = self.octets - before + known.room.octets;
+        }
+    }
+
     /// Lets `learn` write down what was told in `domain`.
     pub(crate) fn learn(&mut self, domain: u32, learn: impl Fn(&mut Knowledge)) {
         let mut tell = |known: &mut Knowledge| {
-            let before = known.room.octets;
+            let before = (known.room.octets, known.room.changes);
             known.room.left = MAX_OCTETS.saturating_sub(self.octets);
             learn(known);
-            self.octets = self.octets - before + known.room.octets;
+            self.octets = self.octets - before.0 + known.room.octets;
+            self.changes += known.room.changes - before.1;
         };
         tell(&mut self.any);
         if self.domains.len() < MAX_DOMAINS || self.domains.contains_key(&domain) {

@@ -14,6 +14,9 @@ use super::traffic::Protocol;
 /// Fields of all templates in an answer: more rows are left out.
 const MAX_FIELDS: usize = 65_536;
 
+/// Awaited templates that are named for each exporter.
+const MAX_AWAITED: usize = 8;
+
 /// Rows of an answer, and how many there would be.
 #[derive(Clone, Debug)]
 pub struct Rows<T> {
@@ -44,6 +47,8 @@ pub struct ExporterReport {
     pub flows: u64,
     /// Datagrams that could not be used, or not whole.
     pub rejected: u64,
+    /// Datagrams over `NETFLOW_MAX_RATE_PER_EXPORTER`.
+    pub rate_limited: u64,
     /// Missing by sequence numbers, by unit.
     pub lost: [(&'static str, u64); LOST_UNITS.len()],
     pub first_seen: UnixNanos,
@@ -52,6 +57,8 @@ pub struct ExporterReport {
     pub templates: usize,
     /// Sets that wait for a template.
     pub sets_waiting: usize,
+    /// Domain and id of the templates that they wait for, the first few.
+    pub awaited: Vec<(u32, u16)>,
     /// One packet in so many, and where that was learnt.
     pub sampling: Option<(u64, &'static str)>,
     /// Its clock less ours.
@@ -122,6 +129,9 @@ fn exporter(exporter: &Exporter) -> ExporterReport {
     if activity.rejected > 0 {
         warnings.push("datagrams_rejected");
     }
+    if activity.rate_limited > 0 {
+        warnings.push("rate_limited");
+    }
     let configured = exporter.sampling.map(|interval| (interval, "config"));
     let header = activity
         .header_sampling
@@ -135,15 +145,31 @@ fn exporter(exporter: &Exporter) -> ExporterReport {
         octets: activity.octets,
         flows: activity.flows,
         rejected: activity.rejected,
+        rate_limited: activity.rate_limited,
         lost,
         first_seen: activity.first_at,
         last_seen: activity.last_at,
         templates: exporter.decoder.templates().len(),
         sets_waiting,
+        awaited: awaited(exporter),
         sampling: configured.or(header).or_else(options),
         clock_ahead_ms: clock_ahead.map(|nanos| nanos / 1_000_000),
         warnings,
     }
+}
+
+fn awaited(exporter: &Exporter) -> Vec<(u32, u16)> {
+    let mut awaited = Vec::new();
+    for set in exporter.decoder.held() {
+        let template = (set.key.domain, set.key.id);
+        if !awaited.contains(&template) {
+            awaited.push(template);
+        }
+        if awaited.len() == MAX_AWAITED {
+            break;
+        }
+    }
+    awaited
 }
 
 /// The templates of one exporter or of all.

@@ -23,6 +23,14 @@ fn defaults_are_what_the_reference_says() {
     assert_eq!(config.deliver.queue_size, 64 << 20);
     assert_eq!(config.deliver.concurrency, 4);
     assert_eq!(config.deliver.max_request_size, 2 << 20);
+    assert_eq!(config.deliver.spool, None);
+    let spool = Surroundings::sound().env("NETFLOW_SPOOL_DIR", "spool");
+    let spool = spool.config().deliver.spool.unwrap();
+    assert_eq!(spool.mode, SpoolMode::Overflow);
+    assert_eq!(
+        (spool.max_size, spool.max_age),
+        (1 << 30, seconds(7 * 86_400))
+    );
     assert_eq!(config.shutdown_timeout, seconds(8));
     assert_eq!(config.admin, Some("127.0.0.1:9464".parse().unwrap()));
     assert!(!config.log.json);

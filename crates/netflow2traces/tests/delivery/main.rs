@@ -9,10 +9,12 @@ mod backend;
 mod certificates;
 
 mod failures;
+mod faults;
 mod headers;
 mod logging;
 mod pipeline;
 mod shutdown;
+mod spool;
 mod tls;
 mod too_large;
 
@@ -108,6 +110,7 @@ pub(crate) fn to(otlp: Otlp) -> Deliver {
         queue_size: 64 << 20,
         concurrency: 2,
         max_request_size: 2 << 20,
+        spool: None,
     }
 }
 

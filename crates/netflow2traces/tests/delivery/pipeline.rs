@@ -206,6 +206,7 @@ fn exporter(exporter: Exporter) -> Deliver {
         queue_size: 1 << 20,
         concurrency: 2,
         max_request_size: 1 << 20,
+        spool: None,
     }
 }
 

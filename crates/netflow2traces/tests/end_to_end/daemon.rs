@@ -15,12 +15,14 @@ use tokio::task::JoinHandle;
 use crate::backend::FakeBackend;
 
 /// Longest wait for something that should happen at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the daemon is started: alone with these variables, in an empty directory.
 #[derive(Clone)]
 pub(crate) struct Setup {
     variables: Vec<(String, String)>,
+    /// What starts the program, with its arguments, if it isn't started at once.
+    through: Vec<String>,
 }
 
 impl Setup {
@@ -28,6 +30,7 @@ impl Setup {
     fn new() -> Self {
         Self {
             variables: Vec::new(),
+            through: Vec::new(),
         }
         .with("NETFLOW_LISTEN_HOST", "127.0.0.1")
         .with("NETFLOW_LISTEN_PORT", "0")
@@ -60,6 +63,12 @@ impl Setup {
         self
     }
 
+    /// Starts it by another program, which executes its arguments.
+    pub(crate) fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) async fn start(self) -> Daemon {
         self.start_on(1)
@@ -69,8 +78,21 @@ impl Setup {
 
     /// Starts it and waits until it listens on so many addresses, or has ended instead.
     pub(crate) async fn start_on(self, addresses: usize) -> Result<Daemon, Ended> {
+        let program = env!("CARGO_BIN_EXE_netflow2traces").to_owned();
+        let mut words = self.through.iter().cloned().chain([program]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        self.start_as(command, addresses).await
+    }
+
+    /// Starts it by a command that ends up as the daemon.
+    pub(crate) async fn start_as(
+        self,
+        mut command: Command,
+        addresses: usize,
+    ) -> Result<Daemon, Ended> {
         let directory = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_netflow2traces"))
+        let mut child = command
             .env_clear()
             .envs(self.variables)
             .current_dir(directory.path())
@@ -79,6 +101,8 @@ impl Setup {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        // It may hold what it gave to the child.
+        drop(command);
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().unwrap();
         let reading = {
@@ -147,6 +171,17 @@ impl Daemon {
         let said = |lines: &[Value]| lines.iter().any(|line| is(line, message));
         let said = self.log.until(message, said).await;
         assert!(said, "{message}: {:#?}", self.log());
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, without a chance to do anything.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Sends signals by their names without `SIG`, right after one another. The shell's own `kill` is
@@ -252,7 +287,7 @@ impl Log {
     }
 }
 
-fn is(line: &Value, message: &str) -> bool {
+pub(crate) fn is(line: &Value, message: &str) -> bool {
     line["message"] == message
 }
 

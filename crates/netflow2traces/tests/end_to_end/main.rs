@@ -6,8 +6,11 @@ mod admin_client;
 #[expect(dead_code, reason = "the backend's scripts serve other tests too")]
 #[path = "../support/backend.rs"]
 mod backend;
+#[expect(dead_code, reason = "parts of it serve other tests")]
 mod daemon;
 mod exporter;
+#[cfg(target_os = "linux")]
+mod manager;
 mod spans;
 
 mod admin;
@@ -15,8 +18,14 @@ mod admin_limits;
 mod console;
 mod garbage;
 mod listening;
+mod name_service;
 mod outage;
+mod own_metrics;
+mod page;
+#[cfg(target_os = "linux")]
+mod restart;
 mod shutdown;
 mod span_time;
+mod template_store;
 mod templates;
 mod versions;

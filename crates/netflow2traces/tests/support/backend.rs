@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -38,6 +38,8 @@ pub(crate) enum Reply {
     GrpcRetryInfo(tonic::Code, Duration),
     /// An HTTP status with headers and a body, over either protocol.
     Http(u16, Vec<(&'static str, &'static str)>, &'static [u8]),
+    /// Accepted, but not before this time has passed.
+    Slow(Duration),
     /// The request is read and never answered.
     Silence,
     /// The connection is cut before the request was read whole.
@@ -52,7 +54,7 @@ impl Reply {
     }
 
     fn accepts(&self) -> bool {
-        matches!(self, Self::Ok | Self::Partial(..))
+        matches!(self, Self::Ok | Self::Partial(..) | Self::Slow(_))
     }
 }
 
@@ -64,6 +66,7 @@ pub(crate) struct Received {
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) request: otlp::ExportTraceServiceRequest,
+    pub(crate) reply: Reply,
     pub(crate) accepted: bool,
 }
 
@@ -88,6 +91,9 @@ pub(crate) fn ids(request: &otlp::ExportTraceServiceRequest) -> Vec<(Vec<u8>, Ve
 #[derive(Debug, Default)]
 struct Books {
     script: VecDeque<Reply>,
+    /// The answer after the script.
+    standing: Option<Reply>,
+    accepted_spans: u64,
     received: Vec<Received>,
     arrivals: usize,
     connections: usize,
@@ -99,6 +105,8 @@ struct Shared {
     changed: watch::Sender<()>,
     /// HTTP: larger bodies get 413. gRPC: tonic's own limit.
     max_body: usize,
+    /// Counts and keeps nothing.
+    forgetful: bool,
 }
 
 /// How a backend is set up.
@@ -108,6 +116,7 @@ pub(crate) struct Setup {
     script: Vec<Reply>,
     tls: Option<Arc<rustls::ServerConfig>>,
     max_body: Option<usize>,
+    forgetful: bool,
     listener: Option<TcpListener>,
 }
 
@@ -124,6 +133,12 @@ impl Setup {
 
     pub(crate) fn max_body(mut self, octets: usize) -> Self {
         self.max_body = Some(octets);
+        self
+    }
+
+    /// Received requests are counted, not kept: for long runs.
+    pub(crate) fn forgetful(mut self) -> Self {
+        self.forgetful = true;
         self
     }
 
@@ -145,6 +160,7 @@ impl Setup {
             }),
             changed: watch::Sender::new(()),
             max_body: self.max_body.unwrap_or(16 << 20),
+            forgetful: self.forgetful,
         });
         let task = tokio::spawn(accept(
             listener,
@@ -194,6 +210,16 @@ impl FakeBackend {
             .unwrap()
     }
 
+    /// What it answers from here on, after the script: `None` is success.
+    pub(crate) fn answers(&self, reply: Option<Reply>) {
+        self.shared.books.lock().unwrap().standing = reply;
+    }
+
+    /// Spans of the requests that were accepted.
+    pub(crate) fn accepted_spans(&self) -> u64 {
+        self.shared.books.lock().unwrap().accepted_spans
+    }
+
     pub(crate) fn received(&self) -> Vec<Received> {
         self.shared.books.lock().unwrap().received.clone()
     }
@@ -241,25 +267,28 @@ impl Shared {
     }
 
     fn next_reply(&self) -> Reply {
-        self.books
-            .lock()
-            .unwrap()
-            .script
-            .pop_front()
+        let mut books = self.books.lock().unwrap();
+        let scripted = books.script.pop_front();
+        scripted
+            .or_else(|| books.standing.clone())
             .unwrap_or(Reply::Ok)
     }
 
     fn is_next(&self, wanted: impl Fn(&Reply) -> bool) -> bool {
-        self.books
-            .lock()
-            .unwrap()
-            .script
-            .front()
-            .is_some_and(wanted)
+        let books = self.books.lock().unwrap();
+        let next = books.script.front().or(books.standing.as_ref());
+        next.is_some_and(wanted)
     }
 
     fn keep(&self, received: Received) {
-        self.books.lock().unwrap().received.push(received);
+        let mut books = self.books.lock().unwrap();
+        if received.accepted {
+            books.accepted_spans += received.ids().len() as u64;
+        }
+        if !self.forgetful {
+            books.received.push(received);
+        }
+        drop(books);
         self.changed.send_replace(());
     }
 }
@@ -373,8 +402,13 @@ async fn answer_grpc(
         return cut_request(request, cut).await;
     }
     if shared.is_next(|reply| matches!(reply, Reply::CutAnswer | Reply::Http(..))) {
-        let _ = request.collect().await;
-        return match shared.next_reply() {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await;
+        let reply = shared.next_reply();
+        if let Ok(body) = body {
+            shared.keep(grpc_received(parts, &body.to_bytes(), &reply));
+        }
+        return match reply {
             Reply::Http(status, headers, body) => http_reply(status, headers, body),
             _ => cut_answer("application/grpc"),
         };
@@ -392,6 +426,21 @@ async fn answer_grpc(
     .max_decoding_message_size(max_body);
     let Ok(response) = server.call(request).await;
     response.map(|body| body.map_err(Into::into).boxed_unsync())
+}
+
+/// A gRPC request that tonic doesn't see, for its answer is none of gRPC.
+fn grpc_received(parts: http::request::Parts, body: &Bytes, reply: &Reply) -> Received {
+    // A flag and a length.
+    let plain = decompress(parts.headers.get("grpc-encoding"), &body.slice(5..));
+    Received {
+        at: Instant::now(),
+        path: parts.uri.path().to_owned(),
+        version: parts.version,
+        headers: parts.headers,
+        request: otlp::ExportTraceServiceRequest::decode(&plain[..]).expect("OTLP protobuf"),
+        reply: reply.clone(),
+        accepted: false,
+    }
 }
 
 /// tonic's side of a gRPC request.
@@ -414,6 +463,7 @@ impl TraceService for Export {
             version: self.version,
             headers: request.metadata().clone().into_headers(),
             request: request.into_inner(),
+            reply: reply.clone(),
             accepted: reply.accepts(),
         });
         match reply {
@@ -423,6 +473,10 @@ impl TraceService for Export {
                 Err(tonic::Status::with_details(code, "slow down", details))
             }
             Reply::Silence => std::future::pending().await,
+            Reply::Slow(delay) => {
+                tokio::time::sleep(delay).await;
+                Ok(tonic::Response::new(response_to(&Reply::Ok)))
+            }
             reply => Ok(tonic::Response::new(response_to(&reply))),
         }
     }
@@ -496,7 +550,7 @@ async fn answer_http(
     else {
         return http_reply(400, Vec::new(), b"broken body");
     };
-    let plain = decompress(&parts.headers, &body);
+    let plain = decompress(parts.headers.get("content-encoding"), &body);
     if plain.len() > shared.max_body {
         return http_reply(413, Vec::new(), b"too much");
     }
@@ -513,6 +567,7 @@ async fn answer_http(
         version: parts.version,
         headers: parts.headers,
         request: decoded,
+        reply: reply.clone(),
         accepted: reply.accepts(),
     });
     match reply {
@@ -523,6 +578,9 @@ async fn answer_http(
             panic!("{reply:?} is not for HTTP")
         }
         reply => {
+            if let Reply::Slow(delay) = reply {
+                tokio::time::sleep(delay).await;
+            }
             let response = response_to(&reply);
             let (media_type, octets) = if json {
                 ("application/json", serde_json::to_vec(&response).unwrap())
@@ -535,12 +593,9 @@ async fn answer_http(
     }
 }
 
-fn decompress(headers: &HeaderMap, body: &Bytes) -> Bytes {
+fn decompress(coding: Option<&HeaderValue>, body: &Bytes) -> Bytes {
     let mut plain = Vec::new();
-    match headers
-        .get("content-encoding")
-        .map(|value| value.to_str().unwrap())
-    {
+    match coding.map(|value| value.to_str().unwrap()) {
         None => return body.clone(),
         Some("gzip") => flate2::read::GzDecoder::new(&body[..])
             .read_to_end(&mut plain)

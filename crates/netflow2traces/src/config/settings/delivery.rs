@@ -1,10 +1,12 @@
-//! Settings: batches, requests, the queue.
+//! Settings: batches, requests, the queues in memory and on disk.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{GIB, HOUR, KIB, MIB};
+use super::{DAY, GIB, HOUR, KIB, MIB, SECOND};
+use crate::config::SpoolMode;
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
-use crate::config::values;
+use crate::config::values::{self, choice};
 
 settings! { DELIVERY:
     BATCH_DELAY: Duration {
@@ -63,8 +65,62 @@ settings! { DELIVERY:
         preset: Preset::Text("64MiB"),
         accepted: "a size from 1MiB to 64GiB, and not less than NETFLOW_MAX_REQUEST_SIZE",
         summary: "Memory for spans that wait for the backend",
-        details: "Encoded octets. When it is full, the oldest batch is dropped and counted.",
+        details: "Encoded octets. When it is full, the oldest batch is dropped and counted; with a \
+            spool, the oldest are written to disk from half of it on.",
         parse: |text| values::size(text, MIB..=64 * GIB),
+    }
+    SPOOL_DIR: PathBuf {
+        section: Delivery,
+        variables: ["NETFLOW_SPOOL_DIR"],
+        flag: "spool-dir",
+        placeholder: "DIR",
+        preset: Preset::Nothing("none"),
+        accepted: "a directory that may be written, or can be made; each daemon needs its own",
+        summary: "Directory of the disk queue",
+        details: "With it, spans that wait for the backend outlive an outage that is longer than \
+            the memory queue, and a restart. docs/operating.md says how large it should be, and \
+            docs/spool.md what the files look like.",
+        parse: values::directory,
+    }
+    SPOOL_MODE: SpoolMode {
+        section: Delivery,
+        variables: ["NETFLOW_SPOOL_MODE"],
+        flag: "spool-mode",
+        placeholder: "MODE",
+        preset: Preset::Text("overflow"),
+        accepted: "overflow, always",
+        summary: "What the disk queue takes",
+        details: "`overflow`: what the memory queue can't hold, and at the end of the daemon what \
+            could not be delivered. `always`: every batch before it is sent, so that even a \
+            daemon that is killed loses no more than the batch that it is filling.",
+        parse: |text| choice(text, &[
+            ("overflow", SpoolMode::Overflow),
+            ("always", SpoolMode::Always),
+        ]),
+    }
+    SPOOL_MAX_SIZE: usize {
+        section: Delivery,
+        variables: ["NETFLOW_SPOOL_MAX_SIZE"],
+        flag: "spool-max-size",
+        placeholder: "SIZE",
+        preset: Preset::Text("1GiB"),
+        accepted: "a size from 4MiB to 16384GiB, and not less than four times NETFLOW_MAX_REQUEST_SIZE",
+        summary: "Room of the disk queue",
+        details: "Octets of all its files. When it is full, the oldest batches are dropped and \
+            counted, up to a sixteenth of it at once.",
+        parse: |text| values::size(text, 4 * MIB..=16_384 * GIB),
+    }
+    SPOOL_MAX_AGE: Duration {
+        section: Delivery,
+        variables: ["NETFLOW_SPOOL_MAX_AGE"],
+        flag: "spool-max-age",
+        placeholder: "DURATION",
+        preset: Preset::Text("7d"),
+        accepted: "a duration from 1s to 365d, such as 12h or 7d",
+        summary: "How old spans in the disk queue may become",
+        details: "Batches that were received longer ago are dropped and counted. Many backends \
+            take no spans that are older than some hours or days.",
+        parse: |text| values::duration(text, SECOND..=365 * DAY),
     }
     SHUTDOWN_TIMEOUT: Duration {
         section: Delivery,

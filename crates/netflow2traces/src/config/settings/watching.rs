@@ -26,9 +26,28 @@ settings! { WATCHING:
         placeholder: "PORT",
         preset: Preset::Text("9464"),
         accepted: "a TCP port, or 0 to turn the admin server off",
-        summary: "TCP port of the admin server: metrics and health",
+        summary: "TCP port of the admin server: the page, metrics and health",
         details: "9464 is the port that OpenTelemetry gives to Prometheus exporters. Two daemons \
             on a machine need two ports.",
         parse: values::tcp_port,
+    }
+    TRACE_URL: String {
+        section: Watching,
+        variables: ["NETFLOW_TRACE_URL"],
+        flag: "trace-url",
+        placeholder: "URL",
+        preset: Preset::Nothing("no links"),
+        accepted: "a URL with {trace_id} in it, such as \
+            http://localhost:16686/trace/{trace_id}",
+        summary: "Where the page's links to a trace lead",
+        details: "The address at which your backend's own view shows a trace; the trace's id, in \
+            hexadecimal, takes the place of `{trace_id}`. Jaeger: \
+            `http://jaeger:16686/trace/{trace_id}`. Grafana, with the data source's uid in the \
+            place of `tempo`: `http://grafana:3000/explore?schemaVersion=1&orgId=1&panes=%7B%22a\
+            %22:%7B%22datasource%22:%22tempo%22,%22queries%22:%5B%7B%22refId%22:%22A%22,\
+            %22queryType%22:%22traceql%22,%22query%22:%22{trace_id}%22%7D%5D,%22range%22:%7B\
+            %22from%22:%22now-1h%22,%22to%22:%22now%22%7D%7D%7D`. It is shown to whoever opens \
+            the page: no passwords in it.",
+        parse: values::trace_url,
     }
 }

@@ -1,37 +1,50 @@
-//! What a search asks for: tags, a TraceQL selector, durations; and whether a span answers it.
+//! What a search asks for: tags or TraceQL; and which spans of a trace answer it.
 //!
-//! Of TraceQL this is one selector whose conditions are equalities joined by `&&`. Whatever else is
-//! asked is refused with a sentence that says what is understood.
+//! Of TraceQL these are selectors with all comparisons, joined by && and || in braces and between
+//! them, and after a `|` further selectors, thresholds of count, min, max, avg and sum, and select.
+//! Whatever else is asked is refused with a sentence that says where, and what is understood.
 
-mod parse;
+mod cursor;
+mod expression;
+mod field;
+mod pipeline;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod trace_ql;
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
-use super::store::{Origin, StoredTrace, attribute};
+use self::pipeline::Pipeline;
+use self::tags::Tag;
+use super::store::{Origin, StoredTrace};
 
-pub use parse::duration_nanos;
+pub use cursor::duration_nanos;
+pub use field::{Context, Field, INTRINSICS, Value};
 
 /// The longest query that is read, in octets.
 const MAX_QUERY_OCTETS: usize = 8 << 10;
+/// Parentheses within parentheses.
+const MAX_DEPTH: usize = 32;
+/// Memory that a regular expression may take once it is compiled.
+const MAX_PATTERN_OCTETS: usize = 1 << 20;
 
 /// Why a query can't be answered, in a sentence for its author.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum QueryError {
-    /// The selector.
+    /// TraceQL.
     #[error(
-        "invalid TraceQL query: {what} at character {at}. This backend understands equalities \
-         joined by &&, like {{ span.destination.port = 443 && \
-         resource.netflow.exporter.address = \"10.0.0.1\" }}, of span.KEY, resource.KEY, .KEY, \
-         name, kind, status, statusMessage, rootName, rootServiceName, trace:id and span:id; \
-         Tempo understands all of TraceQL"
+        "invalid TraceQL query: {what} at character {at}. This backend understands selectors like \
+         {{ span.destination.port = 443 && resource.netflow.exporter.address =~ \"10[.].*\" }} with \
+         =, !=, >, >=, <, <=, =~, !~, &&, ||, ! and parentheses, joined by && or ||; fields \
+         span.KEY, resource.KEY, .KEY, name, duration, kind, status, statusMessage, rootName, \
+         rootServiceName, traceDuration, trace:id and span:id; and | count() > 2, | avg(duration) > \
+         1s (or min, max, sum), | select(FIELD, …). Tempo understands all of TraceQL"
     )]
-    Selector {
+    TraceQl {
         /// What was met.
         what: String,
-        /// Where, from 1.
+        /// Where, from 1, in characters.
         at: usize,
     },
     /// The tags.
@@ -42,7 +55,7 @@ pub enum QueryError {
     Tags {
         /// What was met.
         what: String,
-        /// Where, from 1.
+        /// Where, from 1, in characters.
         at: usize,
     },
     /// A duration.
@@ -61,66 +74,24 @@ pub enum QueryError {
     },
 }
 
-/// Conditions that one span, with its resource and its trace, has to meet together.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Query {
-    conditions: Vec<Condition>,
+/// What is looked for in each trace.
+#[derive(Clone, Debug)]
+pub struct Query(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// All on one span, or its resource.
+    Tags(Vec<Tag>),
+    TraceQl(Pipeline),
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Condition {
-    field: Field,
-    test: Test,
-}
-
-/// What a condition or a tag name speaks of.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Field {
-    /// An attribute of the span.
-    Span(String),
-    /// An attribute of the resource.
-    Resource(String),
-    /// An attribute of the span or of the resource.
-    Either(String),
-    /// The span's name.
-    Name,
-    /// The span's kind.
-    Kind,
-    /// The span's status.
-    Status,
-    /// The message of the span's status.
-    StatusMessage,
-    /// The name of the trace's root span.
-    RootName,
-    /// The service of the trace's root span.
-    RootServiceName,
-    /// The trace's id in hexadecimal.
-    TraceId,
-    /// The span's id in hexadecimal.
-    SpanId,
-}
-
-/// A value in a query or in an answer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A text.
-    Text(String),
-    /// A whole number.
-    Int(i64),
-    /// Any number.
-    Float(f64),
-    /// A truth value.
-    Bool(bool),
-    /// One of TraceQL's words for kinds and status: `internal`, `ok`.
-    Keyword(&'static str),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Test {
-    /// TraceQL: the same value of the same type; whole and other numbers compare.
-    Equal(Value),
-    /// Tags: a text that contains this one, whatever the case, or another value of this text.
-    Like(String),
+/// The spans of a trace that answer a query.
+#[derive(Clone, Debug)]
+pub struct SpanSet<'a> {
+    /// In the order of the trace, at least one.
+    pub spans: Vec<(&'a Origin, &'a Span)>,
+    /// Numbers of the whole set that the query asked for, as `count()`.
+    pub attributes: Vec<(String, Value<'static>)>,
 }
 
 impl Query {
@@ -130,47 +101,79 @@ impl Query {
     ///
     /// # Errors
     /// [`QueryError::Tags`], [`QueryError::TooLong`].
-    pub fn from_tags(tags: &str) -> Result<Self, QueryError> {
-        parse::tags(tags).map(|conditions| Self { conditions })
+    pub fn from_tags(text: &str) -> Result<Self, QueryError> {
+        tags::tags(text).map(|tags| Self(Kind::Tags(tags)))
     }
 
-    /// Reads Tempo's `q` parameter as far as it is understood: `{ }` with equalities joined by `&&`.
+    /// Reads Tempo's `q` parameter as far as it is understood.
     ///
     /// # Errors
-    /// [`QueryError::Selector`], [`QueryError::TooLong`].
-    pub fn from_trace_ql(query: &str) -> Result<Self, QueryError> {
-        parse::selector(query).map(|conditions| Self { conditions })
+    /// [`QueryError::TraceQl`], [`QueryError::TooLong`].
+    pub fn from_trace_ql(text: &str) -> Result<Self, QueryError> {
+        trace_ql::pipeline(text).map(|pipeline| Self(Kind::TraceQl(pipeline)))
     }
 
-    /// Whether this span meets all conditions.
+    /// Reads a selector that may still be in the making, as editors send it: of
+    /// `{ span.a = 1 && span.b = }` the first condition. What can't be used asks for nothing.
     #[must_use]
-    pub fn matches(&self, trace: &StoredTrace, origin: &Origin, span: &Span) -> bool {
-        self.conditions.iter().all(|condition| {
-            let mut met = false;
-            condition.field.each(trace, origin, span, &mut |value| {
-                met = met || condition.test.accepts(&value);
+    pub fn from_unfinished_trace_ql(text: &str) -> Self {
+        let whole = trace_ql::pipeline(text).ok();
+        let whole = whole.filter(|pipeline| pipeline.only_condition().is_some());
+        let usable = whole.or_else(|| {
+            let inner = text.trim().strip_prefix('{')?;
+            let inner = inner.strip_suffix('}').unwrap_or(inner);
+            // Dropping a part of a choice would narrow it.
+            let parts = (!inner.contains("||")).then(|| inner.split("&&"))?;
+            let parts = parts.filter(|part| {
+                let condition = trace_ql::pipeline(&format!("{{{part}}}"));
+                !part.trim().is_empty() && condition.is_ok_and(|it| it.only_condition().is_some())
             });
-            met
-        })
+            let parts: Vec<&str> = parts.collect();
+            trace_ql::pipeline(&format!("{{{}}}", parts.join("&&"))).ok()
+        });
+        Self(usable.map_or(Kind::Tags(Vec::new()), Kind::TraceQl))
+    }
+
+    /// The spans of this trace that answer, unless there are none.
+    #[must_use]
+    pub fn find<'a>(&self, trace: &'a StoredTrace) -> Option<SpanSet<'a>> {
+        match &self.0 {
+            Kind::Tags(tags) => {
+                let matching = trace.spans().filter(|&(origin, span)| {
+                    let at = Context {
+                        trace,
+                        origin,
+                        span,
+                    };
+                    tags.iter().all(|tag| tag.matches(at))
+                });
+                let spans: Vec<_> = matching.collect();
+                let attributes = Vec::new();
+                (!spans.is_empty()).then_some(SpanSet { spans, attributes })
+            }
+            Kind::TraceQl(pipeline) => pipeline.find(trace).map(|found| SpanSet {
+                spans: found.spans,
+                attributes: found.aggregates,
+            }),
+        }
     }
 
     /// The fields that are asked for, each with its value at this span: what Tempo shows of a
     /// matched span.
     #[must_use]
-    pub fn shown(&self, trace: &StoredTrace, origin: &Origin, span: &Span) -> Vec<(String, Value)> {
-        let mut shown: Vec<(String, Value)> = Vec::new();
-        for condition in &self.conditions {
-            let name = condition.field.shown_as();
-            if shown.iter().any(|(known, _)| known == name) {
+    pub fn shown<'a>(&self, at: Context<'a>) -> Vec<(String, Value<'a>)> {
+        let fields: Vec<&Field> = match &self.0 {
+            Kind::Tags(tags) => tags.iter().map(|tag| &tag.field).collect(),
+            Kind::TraceQl(pipeline) => pipeline.fields(),
+        };
+        let mut shown: Vec<(String, Value<'a>)> = Vec::new();
+        for field in fields {
+            let Some(name) = field.shown_as() else {
                 continue;
+            };
+            if !shown.iter().any(|(known, _)| known == name) {
+                shown.extend(field.first(at).map(|value| (name.to_owned(), value)));
             }
-            let mut found = None;
-            condition.field.each(trace, origin, span, &mut |value| {
-                if condition.test.accepts(&value) {
-                    found.get_or_insert(value);
-                }
-            });
-            shown.extend(found.map(|value| (name.to_owned(), value)));
         }
         shown
     }
@@ -181,109 +184,7 @@ impl Field {
     /// `name`.
     #[must_use]
     pub fn from_trace_ql(name: &str) -> Option<Self> {
-        parse::field_name(name)
-    }
-
-    /// Gives every value that the field has at this span to `visit`; arrays give their elements.
-    pub fn each(
-        &self,
-        trace: &StoredTrace,
-        origin: &Origin,
-        span: &Span,
-        visit: &mut dyn FnMut(Value),
-    ) {
-        let root = || trace.root();
-        match self {
-            Self::Span(key) => each_value(attribute(&span.attributes, key), visit),
-            Self::Resource(key) => each_value(attribute(&origin.resource.attributes, key), visit),
-            Self::Either(key) => {
-                each_value(attribute(&span.attributes, key), visit);
-                each_value(attribute(&origin.resource.attributes, key), visit);
-            }
-            Self::Name => visit(Value::Text(span.name.clone())),
-            Self::Kind => visit(Value::Keyword(kind_keyword(span.kind()))),
-            Self::Status => {
-                let code = span
-                    .status
-                    .as_ref()
-                    .map_or(StatusCode::Unset, |status| status.code());
-                visit(Value::Keyword(status_keyword(code)));
-            }
-            Self::StatusMessage => {
-                let message = span.status.as_ref().map(|status| status.message.clone());
-                visit(Value::Text(message.unwrap_or_default()));
-            }
-            Self::RootName => {
-                if let Some((_, span)) = root() {
-                    visit(Value::Text(span.name.clone()));
-                }
-            }
-            Self::RootServiceName => {
-                if let Some((origin, _)) = root() {
-                    visit(Value::Text(origin.service_name().to_owned()));
-                }
-            }
-            Self::TraceId => visit(Value::Text(hex(&trace.id))),
-            Self::SpanId => visit(Value::Text(hex(&span.span_id))),
-        }
-    }
-
-    fn shown_as(&self) -> &str {
-        match self {
-            Self::Span(key) | Self::Resource(key) | Self::Either(key) => key,
-            Self::Name => "name",
-            Self::Kind => "kind",
-            Self::Status => "status",
-            Self::StatusMessage => "statusMessage",
-            Self::RootName => "rootName",
-            Self::RootServiceName => "rootServiceName",
-            Self::TraceId => "trace:id",
-            Self::SpanId => "span:id",
-        }
-    }
-}
-
-impl Test {
-    fn accepts(&self, value: &Value) -> bool {
-        match self {
-            Self::Equal(wanted) => match (wanted, value) {
-                (Value::Int(int), Value::Float(float)) | (Value::Float(float), Value::Int(int)) => {
-                    // TraceQL compares whole and other numbers as floats.
-                    *int as f64 == *float
-                }
-                _ => wanted == value,
-            },
-            Self::Like(wanted) => match value {
-                Value::Text(text) => text.to_lowercase().contains(wanted.as_str()),
-                other => other.to_text().eq_ignore_ascii_case(wanted),
-            },
-        }
-    }
-}
-
-impl Value {
-    /// The value as text, without quotes.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Int(int) => int.to_string(),
-            Self::Float(float) => float.to_string(),
-            Self::Bool(bool) => bool.to_string(),
-            Self::Keyword(word) => (*word).to_owned(),
-        }
-    }
-
-    /// Tempo's name of its type.
-    #[must_use]
-    pub fn type_name(&self) -> &'static str {
-        match self {
-            Self::Text(_) => "string",
-            Self::Int(_) => "int",
-            Self::Float(_) => "float",
-            Self::Bool(_) => "bool",
-            Self::Keyword(_) => "keyword",
-        }
+        trace_ql::field_name(name)
     }
 }
 
@@ -298,244 +199,4 @@ pub fn hex(octets: &[u8]) -> String {
             text
         },
     )
-}
-
-fn each_value(value: Option<&Attribute>, visit: &mut dyn FnMut(Value)) {
-    match value {
-        Some(Attribute::StringValue(text)) => visit(Value::Text(text.clone())),
-        Some(Attribute::IntValue(int)) => visit(Value::Int(*int)),
-        Some(Attribute::DoubleValue(float)) => visit(Value::Float(*float)),
-        Some(Attribute::BoolValue(bool)) => visit(Value::Bool(*bool)),
-        Some(Attribute::ArrayValue(array)) => {
-            for element in &array.values {
-                match &element.value {
-                    // Tempo looks one level deep, and so the depth of a search is bounded.
-                    Some(Attribute::ArrayValue(_)) | None => {}
-                    value => each_value(value.as_ref(), visit),
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-const KINDS: [(SpanKind, &str); 6] = [
-    (SpanKind::Unspecified, "unspecified"),
-    (SpanKind::Internal, "internal"),
-    (SpanKind::Server, "server"),
-    (SpanKind::Client, "client"),
-    (SpanKind::Producer, "producer"),
-    (SpanKind::Consumer, "consumer"),
-];
-
-const STATUSES: [(StatusCode, &str); 3] = [
-    (StatusCode::Unset, "unset"),
-    (StatusCode::Ok, "ok"),
-    (StatusCode::Error, "error"),
-];
-
-fn kind_keyword(kind: SpanKind) -> &'static str {
-    KINDS
-        .iter()
-        .find(|(known, _)| *known == kind)
-        .map_or("unspecified", |(_, word)| word)
-}
-
-fn status_keyword(code: StatusCode) -> &'static str {
-    STATUSES
-        .iter()
-        .find(|(known, _)| *known == code)
-        .map_or("unset", |(_, word)| word)
-}
-
-#[cfg(test)]
-mod tests {
-    use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
-    use opentelemetry_proto::tonic::resource::v1::Resource;
-    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Status};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::demo::store::{StoreLimits, TraceStore};
-
-    fn key_value(key: &str, value: Attribute) -> KeyValue {
-        let value = Some(AnyValue { value: Some(value) });
-        KeyValue {
-            key: key.to_owned(),
-            value,
-            ..KeyValue::default()
-        }
-    }
-
-    /// Whether a span with one attribute of each type matches.
-    fn answers(query: &Query) -> bool {
-        let text = |text: &str| Attribute::StringValue(text.to_owned());
-        let array = vec![AnyValue {
-            value: Some(Attribute::IntValue(16)),
-        }];
-        let span = Span {
-            trace_id: vec![0xab; 16],
-            span_id: vec![1; 8],
-            name: "netflow.flow".to_owned(),
-            kind: SpanKind::Internal as i32,
-            attributes: vec![
-                key_value("destination.port", Attribute::IntValue(443)),
-                key_value("network.transport", text("tcp")),
-                key_value("ratio", Attribute::DoubleValue(0.5)),
-                key_value("netflow.sampling.scaled", Attribute::BoolValue(true)),
-                key_value(
-                    "labels",
-                    Attribute::ArrayValue(ArrayValue { values: array }),
-                ),
-                key_value("a key", text("say \"hi\"")),
-            ],
-            status: Some(Status {
-                code: StatusCode::Ok as i32,
-                message: String::new(),
-            }),
-            ..Span::default()
-        };
-        let resource = Resource {
-            attributes: vec![
-                key_value("netflow.exporter.address", text("10.0.0.1")),
-                key_value("service.name", text("netflow-to-traces")),
-            ],
-            ..Resource::default()
-        };
-        let store = TraceStore::new(StoreLimits::default());
-        store.insert(vec![ResourceSpans {
-            resource: Some(resource),
-            scope_spans: vec![ScopeSpans {
-                spans: vec![span],
-                ..ScopeSpans::default()
-            }],
-            schema_url: String::new(),
-        }]);
-        let trace = store.trace([0xab; 16]).unwrap();
-        trace
-            .spans()
-            .any(|(origin, span)| query.matches(&trace, origin, span))
-    }
-
-    #[test]
-    fn selectors_match_by_equality() {
-        for matching in [
-            "{}",
-            "  { }  ",
-            "{ span.destination.port = 443 && resource.netflow.exporter.address = \"10.0.0.1\" }",
-            "{.destination.port=443}",
-            "{ .netflow.exporter.address = `10.0.0.1` && span.network.transport = 'tcp' }",
-            "{ span.ratio = 0.5 && span.destination.port = 443.0 }",
-            "{ span.netflow.sampling.scaled = true }",
-            "{ span.labels = 16 }",
-            "{ span.\"a key\" = \"say \\\"hi\\\"\" }",
-            "{ name = \"netflow.flow\" && kind = internal && status = ok }",
-            "{ span:name = \"netflow.flow\" && rootServiceName = \"netflow-to-traces\" }",
-            "{ trace:id = \"abababababababababababababababab\" }",
-        ] {
-            assert!(
-                answers(&Query::from_trace_ql(matching).unwrap()),
-                "{matching}"
-            );
-        }
-        for other in [
-            "{ span.destination.port = 80 }",
-            "{ span.destination.port = \"443\" }",
-            "{ resource.destination.port = 443 }",
-            "{ span.netflow.exporter.address = \"10.0.0.1\" }",
-            "{ span.destination.port = 443 && span.absent = 1 }",
-            "{ status = error }",
-            "{ span.network.transport = \"tc\" }",
-        ] {
-            assert!(!answers(&Query::from_trace_ql(other).unwrap()), "{other}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused_with_a_sentence() {
-        for refused in [
-            "",
-            "{",
-            "{ span.a = 1",
-            "{ span.a != 1 }",
-            "{ span.a =~ \"x\" }",
-            "{ span.a > 1 }",
-            "{ span.a = 1 || span.b = 2 }",
-            "{ span.a = 1 } | rate()",
-            "{ span.a = 1 } && { span.b = 2 }",
-            "{ span.a = \"x }",
-            "{ span.a = x }",
-            "{ kind = ok }",
-            "{ status = 2 }",
-            "{ link.a = 1 }",
-            "{ duration = 1s }",
-            "{ span. = 1 }",
-            "{ true }",
-        ] {
-            let error = Query::from_trace_ql(refused).unwrap_err().to_string();
-            assert!(
-                error.contains("at character") && error.contains("understands"),
-                "{error}"
-            );
-        }
-        let error = Query::from_trace_ql("{ span.a > 1 }").unwrap_err();
-        let what = "an = was expected, not '>',".to_owned();
-        assert_eq!(error, QueryError::Selector { what, at: 10 });
-    }
-
-    #[test]
-    fn tags_match_texts_in_part_and_numbers_whole() {
-        for (tags, expected) in [
-            ("", true),
-            ("destination.port=443", true),
-            ("destination.port=44", false),
-            ("network.transport=TC", true),
-            ("service.name=netflow destination.port=443", true),
-            ("netflow.sampling.scaled=true name=flow", true),
-            ("\"a", false),
-            ("absent=1", false),
-            ("status.code=ok root.name=netflow", true),
-            ("network.transport=\"tcp\"", true),
-        ] {
-            let found = Query::from_tags(tags)
-                .map(|query| answers(&query))
-                .unwrap_or(false);
-            assert_eq!(found, expected, "{tags}");
-        }
-        let error = Query::from_tags("destination.port")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("an = was expected") && error.contains("KEY=VALUE"),
-            "{error}"
-        );
-        assert!(Query::from_tags("a=\"b").is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn garbage_never_panics(text in "\\PC{0,200}") {
-            let _ = Query::from_trace_ql(&text);
-            let _ = Query::from_tags(&text);
-            let _ = duration_nanos("minDuration", &text);
-            let _ = Field::from_trace_ql(&text);
-        }
-
-        #[test]
-        fn near_misses_never_panic(
-            parts in prop::collection::vec(
-                prop::sample::select(vec![
-                    "{", "}", " ", "=", "&&", "&", "span.", "resource.", ".", "a", "name", "kind",
-                    "\"", "`", "\\", "1", "-", "1.5", "true", "ok", "é", "~",
-                ]),
-                0..24,
-            )
-        ) {
-            let text = parts.concat();
-            let _ = Query::from_tags(&text);
-            if let Ok(query) = Query::from_trace_ql(&text) {
-                let _ = answers(&query);
-            }
-        }
-    }
 }

@@ -1,0 +1,333 @@
+//! Commands, flags and what `--help` says of them. Flags of settings are made from the table of settings.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches};
+use clap_complete::Shell;
+
+use crate::config::setting::{About, Preset, Section};
+use crate::config::{AttributeLevel, Flags, settings};
+use crate::decode;
+use crate::send;
+
+pub(super) const DEMO_HTTP_PORT: u16 = 3200;
+
+pub(super) const CONNECT: &str = "connect";
+
+const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow by UDP and sends every flow record \
+     as an OpenTelemetry span by OTLP";
+
+const START: &str = "\
+How to start:
+  netflow2traces demo
+      Shows itself: makes traffic, keeps the traces in memory, says where to look at them.
+
+  netflow2traces --otlp-endpoint http://localhost:4317
+      Runs the daemon. Then let your routers send NetFlow, IPFIX or sFlow to UDP port 2055 of this
+      machine, and look in the backend for spans named netflow.flow.
+
+  netflow2traces decode FILE.pcap
+      Prints the flow records of a capture, and what in it can't be understood.
+
+  netflow2traces config print
+      Shows every setting, its value, and where the value came from.
+
+  netflow2traces run -h, netflow2traces --help
+      List all settings, in short and in full.
+
+Every setting is a flag and an environment variable; variables may also stand in the file .env of
+the working directory. A flag wins over the environment, the environment over .env.
+
+Exit codes: 0 all went well; 1 it could not run, or data was lost at shutdown; 2 the arguments or
+the configuration can't be used.";
+
+const DEMO: &str = "\
+Everything in one process, nothing else needed: the daemon, an embedded backend that keeps the
+last traces in memory, and a traffic source that sends NetFlow v5, v9 and IPFIX by real UDP on
+loopback. Prints how to fetch the traces.
+
+Settings of the daemon apply, but for those of the backend: the demo brings its own.";
+
+const HEALTHCHECK: &str =
+    "Says whether the daemon of this machine is ready (exit code 0 or 1), for containers";
+
+const DECODE: &str = "\
+Prints every flow record of a capture as a line of JSON, by the same code as the daemon, and then
+says on stderr what was read and what could not be understood. Nothing is sent anywhere.
+
+Reads classic pcap and pcapng (both also gzipped; VLAN tags, Linux cooked, raw IP and the other
+common link types; IP fragments are put together), IPFIX Files (RFC 5655), and text with the octets
+of a datagram in hexadecimal on each line. Every UDP datagram is looked at; --port narrows that.
+
+A record has the frame that it came in, who exported it, by which protocol, its start and end as
+the exporter told them (left out where it told none), and the attributes of the span that the
+daemon would make of it. Octets without a known meaning are in hexadecimal.
+
+Files are read in the order given, and templates learnt in one hold in the next: rotated captures
+belong into one command.";
+
+const DECODE_EXAMPLES: &str = "\
+Examples:
+  netflow2traces decode flows.pcap
+      Everything in the file.
+
+  netflow2traces decode flows.pcap | jq -r '[.start, .attributes[\"source.address\"]] | @tsv'
+      A table of some of it.
+
+  netflow2traces decode flows.pcap 2>&1 >/dev/null
+      Only the summary: is anything not understood?
+
+  sudo tcpdump -i any -U -w - udp port 2055 | netflow2traces decode -
+      What a router sends, as it comes.
+
+  netflow2traces decode --format otlp flows.pcap | while read -r request; do
+    curl -s -H 'Content-Type: application/json' -d \"$request\" http://localhost:4318/v1/traces
+  done
+      Sends a capture to a backend.
+
+Exit codes: 0 all was understood; 1 something was not: stderr says what and why; 2 a file can't be
+read, or the arguments can't be used.";
+
+const MAN: &str = "\
+Prints the manual page of the program, with every setting, in the form that man reads:
+
+  netflow2traces man | man -l -
+
+With --to, a page for the program and one for each of its commands are written into a directory:
+
+  netflow2traces man --to /usr/local/share/man/man1";
+
+const COMPLETIONS: &str = "\
+Prints a script that makes a shell complete commands, flags and their values.
+
+  bash:  netflow2traces completions bash > ~/.local/share/bash-completion/completions/netflow2traces
+  zsh:   netflow2traces completions zsh > \"${fpath[1]}/_netflow2traces\"
+  fish:  netflow2traces completions fish > ~/.config/fish/completions/netflow2traces.fish";
+
+const MORE: &str = "--help explains every setting and its flag.";
+
+pub(super) fn command() -> clap::Command {
+    let print = "Shows each value that holds and where it came from";
+    let check = "Says whether the configuration is sound (exit code 0 or 2)";
+    clap::Command::new("netflow2traces")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(START)
+        .max_term_width(100)
+        .args_conflicts_with_subcommands(true)
+        .args(only_in_long_help(setting_flags(|_| true)))
+        .subcommand(
+            subcommand(
+                "run",
+                "Runs the daemon (also what happens without a command)",
+            )
+            .args(setting_flags(|_| true)),
+        )
+        .subcommand(
+            subcommand(
+                "demo",
+                "Shows itself: daemon, backend and traffic in one process",
+            )
+            .long_about(DEMO)
+            .after_help(MORE)
+            .args(demo_flags())
+            .args(only_in_long_help(setting_flags(|section| {
+                !matches!(section, Section::Backend | Section::OwnMetrics)
+            }))),
+        )
+        .subcommand(send::command())
+        .subcommand(
+            subcommand("healthcheck", HEALTHCHECK)
+                .args(setting_flags(|section| section == Section::Watching)),
+        )
+        .subcommand(
+            subcommand(
+                "decode",
+                "Prints the flow records of a capture as JSON, and what can't be understood",
+            )
+            .long_about(DECODE)
+            .after_long_help(DECODE_EXAMPLES)
+            .after_help("--help has examples.")
+            .args(decode_flags()),
+        )
+        .subcommand(
+            subcommand(
+                "config",
+                "Checks or shows the configuration, without starting anything",
+            )
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .subcommand(
+                subcommand("check", check)
+                    .after_help(MORE)
+                    .arg(connect_flag())
+                    .args(only_in_long_help(setting_flags(|_| true))),
+            )
+            .subcommand(
+                subcommand("print", print)
+                    .after_help(MORE)
+                    .args(only_in_long_help(setting_flags(|_| true))),
+            ),
+        )
+        .subcommands(generating())
+}
+
+/// The commands for packagers and shells.
+fn generating() -> [clap::Command; 2] {
+    let to = Arg::new("to")
+        .long("to")
+        .value_name("DIRECTORY")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Write a page for each command into this directory [default: one page on stdout]");
+    let shell = Arg::new("SHELL")
+        .required(true)
+        .value_parser(clap::value_parser!(Shell))
+        .help("For which shell");
+    [
+        subcommand(
+            "man",
+            "Prints the manual page: netflow2traces man | man -l -",
+        )
+        .long_about(MAN)
+        .arg(to),
+        subcommand(
+            "completions",
+            "Prints what makes a shell complete commands and flags",
+        )
+        .long_about(COMPLETIONS)
+        .arg(shell),
+    ]
+}
+
+fn connect_flag() -> Arg {
+    Arg::new(CONNECT)
+        .long(CONNECT)
+        .action(ArgAction::SetTrue)
+        .help("Also send the backend a request without spans, and say what it answers (exit code 1 if it takes none)")
+}
+
+fn demo_flags() -> [Arg; 2] {
+    let no_traffic = Arg::new("no-traffic")
+        .long("no-traffic")
+        .action(ArgAction::SetTrue)
+        .help("Don't make traffic; wait for your own routers instead");
+    let http_port = Arg::new("http-port")
+        .long("http-port")
+        .value_name("PORT")
+        .value_parser(clap::value_parser!(u16))
+        .help(format!(
+            "TCP port on loopback to fetch traces from [default: {DEMO_HTTP_PORT}]"
+        ));
+    [no_traffic, http_port]
+}
+
+fn decode_flags() -> [Arg; 4] {
+    let files = Arg::new("FILE")
+        .required(true)
+        .num_args(1..)
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("pcap, pcapng, gzip of them, IPFIX File, or hexadecimal text; - for stdin");
+    let format = Arg::new("format")
+        .long("format")
+        .value_name("FORMAT")
+        .value_parser(clap::value_parser!(decode::Format))
+        .default_value("json")
+        .help("What a line is");
+    let attributes = Arg::new("attributes")
+        .long("attributes")
+        .value_name("LEVEL")
+        .value_parser(["minimal", "standard", "all"])
+        .default_value("all")
+        .help("How many attributes a record has, as NETFLOW_ATTRIBUTES of the daemon");
+    let port = Arg::new("port")
+        .long("port")
+        .value_name("PORT")
+        .value_parser(clap::value_parser!(u16))
+        .value_delimiter(',')
+        .action(ArgAction::Append)
+        .help("Look only at UDP datagrams to these ports [default: at all]");
+    [files, format, attributes, port]
+}
+
+pub(super) fn decode_options(matches: &ArgMatches) -> decode::Options {
+    let level = matches.get_one::<String>("attributes").map(String::as_str);
+    let level = [AttributeLevel::Minimal, AttributeLevel::Standard]
+        .into_iter()
+        .find(|known| Some(known.as_str()) == level);
+    decode::Options {
+        files: matches
+            .get_many("FILE")
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
+        format: matches.get_one("format").copied().unwrap_or_default(),
+        attributes: level.unwrap_or(AttributeLevel::All),
+        ports: matches
+            .get_many("port")
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect(),
+    }
+}
+
+fn subcommand(name: &'static str, about: &'static str) -> clap::Command {
+    clap::Command::new(name).about(about).max_term_width(100)
+}
+
+/// A flag for each setting of these sections.
+fn setting_flags(of: fn(Section) -> bool) -> impl Iterator<Item = Arg> {
+    settings::ALL
+        .iter()
+        .filter(move |about| of(about.section))
+        .map(|about| setting_flag(about))
+}
+
+/// `-h` then is one screen.
+fn only_in_long_help(flags: impl Iterator<Item = Arg>) -> impl Iterator<Item = Arg> {
+    flags.map(|flag| flag.hide_short_help(true))
+}
+
+fn setting_flag(about: &'static About) -> Arg {
+    let default = match about.preset {
+        Preset::Nothing("required") => "required".to_owned(),
+        preset => format!("default: {}", preset.describe()),
+    };
+    let short = format!("{} [{}; {default}]", about.summary, about.variable());
+    let variables = about.variables.join(", or else ");
+    let long = format!(
+        "{}. {}\n\n{variables}; {default}\nAccepted: {}",
+        about.summary,
+        about.details.replace('`', ""),
+        about.accepted
+    );
+    let flag = Arg::new(about.flag)
+        .long(about.flag)
+        .value_name(about.placeholder)
+        .value_parser(ValueParser::os_string())
+        .help_heading(about.section.title())
+        .help(short)
+        .long_help(long);
+    if about.switch {
+        // With "=" only, or the flag would swallow a command that follows it.
+        flag.num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+    } else {
+        flag
+    }
+}
+
+pub(super) fn flags(matches: &ArgMatches) -> Flags {
+    settings::ALL
+        .iter()
+        .filter_map(|about| {
+            // `demo` has no flags for the backend.
+            let value = matches.try_get_one::<OsString>(about.flag).ok().flatten()?;
+            Some((about.flag, value.clone()))
+        })
+        .collect()
+}

@@ -1,0 +1,301 @@
+//! What the queue shares with the spool's thread: batches to be written, batches read back, and what became of them.
+//! One lock for both keeps the sums right.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Instant;
+
+use otlp_wire::EncodedBatch;
+
+use super::{Queue, State};
+use crate::config::SpoolMode;
+use crate::deliver::counters::{Count, DropReason};
+use crate::deliver::spool::format::Position;
+
+/// Batches that are read ahead of the senders.
+const READ_AHEAD: usize = 2;
+
+/// A batch of the spool, read back; or passed on from memory, for it was just written.
+#[derive(Debug)]
+pub(in crate::deliver) struct Spooled {
+    pub(in crate::deliver) batch: EncodedBatch,
+    pub(in crate::deliver) position: Position,
+}
+
+/// The spool's side of the queue.
+#[derive(Debug)]
+pub(super) struct Lane {
+    mode: SpoolMode,
+    /// Senders take from the queue without the batch being written: in mode `always`, while the spool can't be written
+    /// or is slower than the traffic.
+    direct: bool,
+    /// Read back; not in the queue's octets.
+    replayed: VecDeque<Spooled>,
+    /// The last batch that a sender took came from the spool.
+    replayed_last: bool,
+    /// Settled since the thread last looked.
+    settled: Vec<Position>,
+    /// Read, but not settled when its sender ended.
+    returned: Vec<Spooled>,
+    /// There are batches in the spool that nobody has read, or one is being written.
+    more: bool,
+    writing: bool,
+    finishing: bool,
+    ended: bool,
+}
+
+/// What the spool's thread has to do.
+#[derive(Debug, Default)]
+pub(in crate::deliver) struct Chores {
+    pub(in crate::deliver) settled: Vec<Position>,
+    /// To be written, the oldest of the queue. [`Queue::written`] or [`Queue::not_written`] must follow.
+    pub(in crate::deliver) write: Option<EncodedBatch>,
+    /// There is room for a batch that is read back.
+    pub(in crate::deliver) read: bool,
+    /// The end: all that is left is to be written.
+    pub(in crate::deliver) finish: bool,
+}
+
+impl Lane {
+    /// Whether the oldest batch is to be written.
+    fn wants_write(&self, octets: usize, capacity: usize) -> bool {
+        self.finishing
+            || match self.mode {
+                SpoolMode::Always => true,
+                SpoolMode::Overflow => octets > capacity / 2,
+            }
+    }
+}
+
+impl State {
+    /// A batch of the spool, if it is its turn.
+    pub(super) fn next_spooled(&mut self) -> Option<Spooled> {
+        let live = self.senders_take() && !self.batches.is_empty();
+        let lane = self.lane.as_mut()?;
+        if live && lane.replayed_last {
+            lane.replayed_last = false;
+            return None;
+        }
+        let spooled = lane.replayed.pop_front()?;
+        lane.replayed_last = true;
+        Some(spooled)
+    }
+
+    /// Whether senders may take from the queue.
+    pub(super) fn senders_take(&self) -> bool {
+        let lane = self.lane.as_ref();
+        lane.is_none_or(|lane| lane.direct || lane.mode == SpoolMode::Overflow)
+    }
+
+    /// Whether the spool has, or will have, something for the senders.
+    pub(super) fn spool_has_more(&self) -> bool {
+        let lane = self.lane.as_ref().filter(|lane| !lane.ended);
+        lane.is_some_and(|lane| lane.more || lane.writing || !lane.replayed.is_empty())
+    }
+}
+
+impl Queue {
+    /// Gives it a spool. Until the thread says otherwise, there is something inside.
+    pub(in crate::deliver) fn with_spool(self, mode: SpoolMode) -> Self {
+        self.lock().lane = Some(Lane {
+            mode,
+            direct: false,
+            replayed: VecDeque::new(),
+            replayed_last: false,
+            settled: Vec::new(),
+            returned: Vec::new(),
+            more: true,
+            writing: false,
+            finishing: false,
+            ended: false,
+        });
+        self
+    }
+
+    /// The rest of a push: wakes whom it concerns.
+    pub(super) fn pushed_beside_spool(&self, mut state: MutexGuard<'_, State>) {
+        let octets = state.octets;
+        let Some(lane) = &mut state.lane else { return };
+        if lane.wants_write(octets, self.capacity) {
+            self.chores.notify_one();
+        }
+        // Sent unwritten rather than dropped.
+        if octets > self.capacity / 4 * 3 && !lane.direct {
+            lane.direct = true;
+            self.arrived.notify_waiters();
+        }
+        if state.senders_take() {
+            drop(state);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Waits until there is something to do, but not after `until`. `readable` says whether the spool holds batches
+    /// that can be read; nothing is given to write before `write_from`.
+    pub(in crate::deliver) fn chores(
+        &self,
+        readable: bool,
+        write_from: Option<Instant>,
+        until: Instant,
+    ) -> Chores {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let (octets, capacity) = (state.octets, self.capacity);
+            let State { batches, lane, .. } = &mut *state;
+            let Some(lane) = lane else {
+                return Chores::default();
+            };
+            lane.more = readable;
+            let may_write = lane.finishing || write_from.is_none_or(|from| from <= now);
+            let write = may_write && lane.wants_write(octets, capacity);
+            let write = if write { batches.pop_front() } else { None };
+            lane.writing = write.is_some();
+            let read = readable && lane.replayed.len() < READ_AHEAD && !lane.finishing;
+            let something = write.is_some() || read || lane.finishing || !lane.settled.is_empty();
+            if something || until <= now {
+                return Chores {
+                    settled: std::mem::take(&mut lane.settled),
+                    write,
+                    read,
+                    finish: lane.finishing,
+                };
+            }
+            if state.closed {
+                // Those who wait for more learn that there is none.
+                self.arrived.notify_waiters();
+            }
+            let left = match write_from {
+                Some(from) if from > now => from.min(until),
+                _ => until,
+            }
+            .saturating_duration_since(now);
+            state = self
+                .chores
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// The batch was written; it is in the spool, or lost to its limits, from here on.
+    pub(in crate::deliver) fn written(&self, batch: &EncodedBatch, kept: bool) {
+        let mut state = self.lock();
+        if kept {
+            self.counters.spooled.add(Count::of(batch));
+        } else {
+            self.counters.dropped.spool_full.add(Count::of(batch));
+        }
+        state.octets -= batch.octets.len();
+        self.counters.queued.subtract(Count::of(batch));
+        self.counters
+            .queued_octets
+            .fetch_sub(batch.octets.len() as u64, Relaxed);
+        self.counters.queued_batches.fetch_sub(1, Relaxed);
+        let octets = state.octets;
+        if let Some(lane) = &mut state.lane {
+            lane.writing = false;
+            lane.more |= kept;
+            if octets <= self.capacity / 2 {
+                lane.direct = false;
+            }
+        }
+    }
+
+    /// The batch could not be written: it stays the oldest of the queue, and senders take from there.
+    pub(in crate::deliver) fn not_written(&self, batch: EncodedBatch) {
+        let mut state = self.lock();
+        state.batches.push_front(batch);
+        if let Some(lane) = &mut state.lane {
+            lane.writing = false;
+            lane.direct = true;
+        }
+        self.arrived.notify_waiters();
+    }
+
+    /// Offers a batch of the spool to the senders.
+    pub(in crate::deliver) fn offer(&self, spooled: Spooled) {
+        let mut state = self.lock();
+        if let Some(lane) = &mut state.lane {
+            lane.replayed.push_back(spooled);
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Whether a batch that was just written may go to the senders from memory.
+    pub(in crate::deliver) fn wants_pass(&self) -> bool {
+        let state = self.lock();
+        let lane = state.lane.as_ref();
+        lane.is_some_and(|lane| lane.replayed.len() < READ_AHEAD && !lane.finishing)
+    }
+
+    /// A batch of the spool is settled.
+    pub(in crate::deliver) fn settled(&self, position: Position) {
+        if let Some(lane) = &mut self.lock().lane {
+            lane.settled.push(position);
+        }
+        self.chores.notify_one();
+    }
+
+    /// A batch of the queue that was in flight when its sender ended. Where a spool will take it, it waits again;
+    /// else it is given back.
+    pub(in crate::deliver) fn return_live(&self, batch: EncodedBatch) -> Option<EncodedBatch> {
+        let mut state = self.lock();
+        if state.lane.as_ref().is_none_or(|lane| lane.ended) {
+            return Some(batch);
+        }
+        self.counters.queued.add(Count::of(&batch));
+        self.counters
+            .queued_octets
+            .fetch_add(batch.octets.len() as u64, Relaxed);
+        self.counters.queued_batches.fetch_add(1, Relaxed);
+        state.octets += batch.octets.len();
+        // Several may come back, in any order.
+        let older = |other: &&EncodedBatch| other.oldest < batch.oldest;
+        let place = state.batches.iter().take_while(older).count();
+        state.batches.insert(place, batch);
+        None
+    }
+
+    /// A batch of the spool that was in flight when its sender ended: it is still in the spool.
+    pub(in crate::deliver) fn return_spooled(&self, spooled: Spooled) {
+        self.counters.spooled.add(Count::of(&spooled.batch));
+        if let Some(lane) = &mut self.lock().lane {
+            lane.returned.push(spooled);
+        }
+    }
+
+    /// The senders have ended: what is in memory is to be written.
+    pub(in crate::deliver) fn finish_spool(&self) {
+        if let Some(lane) = &mut self.lock().lane {
+            lane.finishing = true;
+        }
+        self.chores.notify_one();
+    }
+
+    /// What senders returned, for the thread's end.
+    pub(in crate::deliver) fn take_returned(&self) -> Vec<Spooled> {
+        let mut state = self.lock();
+        let lane = state.lane.as_mut();
+        lane.map(|lane| std::mem::take(&mut lane.returned))
+            .unwrap_or_default()
+    }
+
+    /// The thread has ended.
+    pub(in crate::deliver) fn spool_ended(&self) {
+        if let Some(lane) = &mut self.lock().lane {
+            lane.ended = true;
+            lane.direct = true;
+            lane.replayed.clear();
+        }
+        self.arrived.notify_waiters();
+    }
+
+    /// Spans of the spool that are lost after all.
+    pub(in crate::deliver) fn lose_spooled(&self, batch: &EncodedBatch, reason: DropReason) {
+        self.counters.dropped.by(reason).add(Count::of(batch));
+        self.counters.spooled.subtract(Count::of(batch));
+    }
+}

@@ -1,0 +1,226 @@
+//! The memory queue between translation and delivery: bounded in octets, pushed to from any thread,
+//! awaited by the senders. When it is full the oldest batch goes, for the newest data is worth most.
+//!
+//! With a spool, its thread takes batches out at the same end and offers what it reads back (`lane.rs`).
+
+mod lane;
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use otlp_wire::EncodedBatch;
+use tokio::sync::Notify;
+
+use super::counters::{Count, Counters, DropReason};
+use super::held::Held;
+use lane::Lane;
+pub(super) use lane::Spooled;
+
+/// Batches that wait for a sender.
+#[derive(Debug)]
+pub struct Queue {
+    state: Mutex<State>,
+    arrived: Notify,
+    /// There is something to do for the spool's thread.
+    chores: Condvar,
+    /// Octets that may wait. A single larger batch is kept nevertheless, alone.
+    capacity: usize,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batches: VecDeque<EncodedBatch>,
+    octets: usize,
+    closed: bool,
+    /// What it shares with the spool, if there is one.
+    lane: Option<Lane>,
+}
+
+impl Queue {
+    pub(super) fn new(capacity: usize, counters: Arc<Counters>) -> Self {
+        Self {
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            chores: Condvar::new(),
+            capacity,
+            counters,
+        }
+    }
+
+    /// Appends a batch and never blocks for longer than a few moves of pointers. Where there is no
+    /// room the oldest batches are dropped and counted; after the drain began, the batch itself.
+    pub fn push(&self, batch: EncodedBatch) {
+        self.counters.pushed.add(Count::of(&batch));
+        let mut state = self.lock();
+        if state.closed {
+            self.counters.dropped.shutdown.add(Count::of(&batch));
+            return;
+        }
+        while state.octets.saturating_add(batch.octets.len()) > self.capacity
+            && let Some(oldest) = self.take(&mut state)
+        {
+            self.counters.dropped.queue_full.add(Count::of(&oldest));
+        }
+        self.counters.queued.add(Count::of(&batch));
+        self.counters
+            .queued_octets
+            .fetch_add(batch.octets.len() as u64, Relaxed);
+        self.counters.queued_batches.fetch_add(1, Relaxed);
+        state.octets += batch.octets.len();
+        state.batches.push_back(batch);
+        if state.lane.is_some() {
+            self.pushed_beside_spool(state);
+            return;
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for the oldest batch; of the queue and the spool in turn. `None` when it is closed and both are empty.
+    pub(super) async fn pop(self: &Arc<Self>) -> Option<Held> {
+        loop {
+            let arrived = self.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if let Some(spooled) = state.next_spooled() {
+                    self.chores.notify_one();
+                    return Some(Held::spooled(spooled, self));
+                }
+                if state.senders_take()
+                    && let Some(batch) = self.take(&mut state)
+                {
+                    return Some(Held::new(batch, self));
+                }
+                if state.closed && state.batches.is_empty() && !state.spool_has_more() {
+                    return None;
+                }
+            }
+            arrived.await;
+        }
+    }
+
+    /// Takes no more batches; those inside can still be popped.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_waiters();
+        self.chores.notify_one();
+    }
+
+    /// Drops and counts what is inside.
+    pub(super) fn clear(&self, reason: DropReason) {
+        let mut state = self.lock();
+        while let Some(batch) = self.take(&mut state) {
+            self.counters.dropped.by(reason).add(Count::of(&batch));
+        }
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn take(&self, state: &mut State) -> Option<EncodedBatch> {
+        let batch = state.batches.pop_front()?;
+        state.octets -= batch.octets.len();
+        self.counters.queued.subtract(Count::of(&batch));
+        self.counters
+            .queued_octets
+            .fetch_sub(batch.octets.len() as u64, Relaxed);
+        self.counters.queued_batches.fetch_sub(1, Relaxed);
+        Some(batch)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use otlp_wire::UnixNanos;
+
+    fn batch(number: u64, octets: usize) -> EncodedBatch {
+        EncodedBatch {
+            octets: vec![0; octets].into(),
+            flow_spans: 10,
+            work_spans: 3,
+            oldest: UnixNanos(number),
+        }
+    }
+
+    fn queue(capacity: usize) -> Arc<Queue> {
+        Arc::new(Queue::new(capacity, Arc::new(Counters::default())))
+    }
+
+    #[tokio::test]
+    async fn the_oldest_makes_room() {
+        let queue = queue(100);
+        for number in 0..5 {
+            queue.push(batch(number, 40));
+        }
+        let counters = Arc::clone(&queue.counters);
+        assert_eq!(
+            counters.dropped.queue_full.load(),
+            Count { flow: 30, work: 9 }
+        );
+        assert_eq!(counters.queued_octets.load(Relaxed), 80);
+        assert!(counters.totals().balanced());
+        queue.close();
+        let mut left = Vec::new();
+        while let Some(held) = queue.pop().await {
+            left.push(held.batch().oldest.0);
+        }
+        assert_eq!(left, [3, 4]);
+        assert!(counters.totals().balanced());
+    }
+
+    #[tokio::test]
+    async fn a_batch_larger_than_the_queue_is_kept_alone() {
+        let queue = queue(100);
+        queue.push(batch(0, 40));
+        queue.push(batch(1, 400));
+        assert_eq!(queue.counters.queued_batches.load(Relaxed), 1);
+        assert_eq!(queue.pop().await.expect("kept").batch().oldest.0, 1);
+    }
+
+    #[tokio::test]
+    async fn a_push_wakes_a_waiting_sender_and_closing_all() {
+        let queue = queue(100);
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let queue = Arc::clone(&queue);
+                tokio::spawn(async move { queue.pop().await.is_some() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let pushing = Arc::clone(&queue);
+        std::thread::spawn(move || pushing.push(batch(0, 1)))
+            .join()
+            .unwrap();
+        tokio::task::yield_now().await;
+        queue.close();
+        let mut woken = 0;
+        for task in waiting {
+            woken += usize::from(task.await.unwrap());
+        }
+        assert_eq!(woken, 1);
+    }
+
+    #[test]
+    fn what_comes_after_closing_is_counted() {
+        let queue = queue(100);
+        queue.push(batch(0, 1));
+        queue.close();
+        queue.push(batch(1, 1));
+        queue.clear(DropReason::Shutdown);
+        assert_eq!(
+            queue.counters.dropped.shutdown.load(),
+            Count { flow: 20, work: 6 }
+        );
+        assert!(queue.counters.totals().balanced());
+    }
+}

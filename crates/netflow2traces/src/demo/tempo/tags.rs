@@ -1,0 +1,204 @@
+//! Names of attributes and their values, for whoever types a query: `/api/search/tags`,
+//! `/api/search/tag/TAG/values` and both in the second version.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{ApiError, collected, limit, times};
+use crate::demo::query::{self, Context, Field, INTRINSICS};
+use crate::demo::store::TraceStore;
+
+/// Names or values in a list at most.
+const MAX_TAGS: usize = 5_000;
+/// Names or values in a list that asks for no number.
+const DEFAULT_TAGS: usize = 1_000;
+
+/// Parameters as they come.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Parameters {
+    scope: Option<String>,
+    q: Option<String>,
+    limit: Option<String>,
+    start: Option<String>,
+    end: Option<String>,
+}
+
+/// Which spans are looked at, and how much of them is listed.
+struct Among {
+    query: query::Query,
+    limit: usize,
+    times: RangeInclusive<u64>,
+}
+
+impl Among {
+    fn new(parameters: &Parameters) -> Result<Self, ApiError> {
+        let q = parameters.q.as_deref().unwrap_or_default();
+        let asked = limit("limit", parameters.limit.as_deref())?;
+        Ok(Self {
+            // Editors send what is typed so far, so that nothing here is a mistake.
+            query: query::Query::from_unfinished_trace_ql(q),
+            limit: asked.unwrap_or(DEFAULT_TAGS).min(MAX_TAGS),
+            times: times(parameters.start.as_deref(), parameters.end.as_deref())?,
+        })
+    }
+
+    fn each_span(&self, store: &TraceStore, visit: &mut dyn FnMut(Context<'_>)) {
+        for trace in store.newest_first() {
+            if !trace.is_in(&self.times) {
+                continue;
+            }
+            let found = self.query.find(&trace);
+            for (origin, span) in found.into_iter().flat_map(|found| found.spans) {
+                visit(Context {
+                    trace: &trace,
+                    origin,
+                    span,
+                });
+            }
+        }
+    }
+}
+
+impl Parameters {
+    /// Which of `resource`, `span` and `intrinsic` are asked for: all without a scope.
+    fn scopes(&self) -> Result<Vec<&'static str>, ApiError> {
+        match self.scope.as_deref() {
+            None | Some("" | "none" | "all") => Ok(vec!["resource", "span", "intrinsic"]),
+            Some("resource") => Ok(vec!["resource"]),
+            Some("span") => Ok(vec!["span"]),
+            Some("intrinsic") => Ok(vec!["intrinsic"]),
+            // Scopes that Tempo knows and that spans of flows have nothing in.
+            Some("event" | "link" | "instrumentation") => Ok(Vec::new()),
+            Some(scope) => Err(ApiError::Parameter {
+                parameter: "scope",
+                value: scope.to_owned(),
+                accepted: "resource, span, intrinsic, event, link or instrumentation",
+            }),
+        }
+    }
+}
+
+/// Names of attributes of spans and of resources.
+#[derive(Default)]
+struct Names {
+    span: BTreeSet<String>,
+    resource: BTreeSet<String>,
+}
+
+pub(super) async fn names(
+    State(store): State<TraceStore>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let parameters = parameters?.0;
+    let (scopes, among) = (parameters.scopes()?, Among::new(&parameters)?);
+    let names = collected(move || Names::of(&store, &among)).await?;
+    let mut all = BTreeSet::new();
+    for scope in scopes {
+        all.extend(names.of_scope(scope));
+    }
+    Ok(Json(json!({ "tagNames": all, "metrics": {} })))
+}
+
+pub(super) async fn names_v2(
+    State(store): State<TraceStore>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let parameters = parameters?.0;
+    let (scopes, among) = (parameters.scopes()?, Among::new(&parameters)?);
+    let names = collected(move || Names::of(&store, &among)).await?;
+    let scopes = scopes
+        .iter()
+        .map(|scope| json!({ "name": scope, "tags": names.of_scope(scope) }));
+    Ok(Json(
+        json!({ "scopes": scopes.collect::<Value>(), "metrics": {} }),
+    ))
+}
+
+impl Names {
+    fn of(store: &TraceStore, among: &Among) -> Self {
+        let mut names = Self::default();
+        among.each_span(store, &mut |at| {
+            let resource = at.origin.resource.attributes.iter();
+            add_new(&mut names.resource, resource.map(|it| &*it.key), among);
+            let span = at.span.attributes.iter();
+            add_new(&mut names.span, span.map(|it| &*it.key), among);
+        });
+        names
+    }
+
+    fn of_scope(&self, scope: &str) -> Vec<String> {
+        match scope {
+            "span" => self.span.iter().cloned().collect(),
+            "resource" => self.resource.iter().cloned().collect(),
+            _ => INTRINSICS.map(|(name, _)| name.to_owned()).to_vec(),
+        }
+    }
+}
+
+fn add_new<'a>(known: &mut BTreeSet<String>, names: impl Iterator<Item = &'a str>, among: &Among) {
+    for name in names {
+        if known.len() < among.limit && !known.contains(name) {
+            known.insert(name.to_owned());
+        }
+    }
+}
+
+pub(super) async fn values(
+    State(store): State<TraceStore>,
+    Path(tag): Path<String>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let among = Among::new(&parameters?.0)?;
+    let intrinsic = INTRINSICS.iter().find(|(name, _)| *name == tag);
+    let field = intrinsic.map_or(Field::Either(tag), |(_, field)| field.clone());
+    let values = collected(move || values_of(&store, &field, &among)).await?;
+    let texts: BTreeSet<&String> = values.iter().map(|(_, text)| text).collect();
+    Ok(Json(json!({ "tagValues": texts, "metrics": {} })))
+}
+
+pub(super) async fn values_v2(
+    State(store): State<TraceStore>,
+    Path(tag): Path<String>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let among = Among::new(&parameters?.0)?;
+    let accepted = "a name like span.destination.port, resource.service.name, .key or kind";
+    let field = Field::from_trace_ql(&tag).ok_or(ApiError::Parameter {
+        parameter: "tag",
+        value: tag,
+        accepted,
+    })?;
+    let values = collected(move || values_of(&store, &field, &among)).await?;
+    let values = values
+        .iter()
+        .map(|(kind, text)| json!({ "type": kind, "value": text }));
+    Ok(Json(
+        json!({ "tagValues": values.collect::<Value>(), "metrics": {} }),
+    ))
+}
+
+/// Type and text of the values of a field.
+fn values_of(store: &TraceStore, field: &Field, among: &Among) -> BTreeSet<(&'static str, String)> {
+    let mut values = BTreeSet::new();
+    // Each trace would have its own.
+    if matches!(
+        field,
+        Field::Duration | Field::TraceDuration | Field::TraceId | Field::SpanId
+    ) {
+        return values;
+    }
+    among.each_span(store, &mut |at| {
+        field.each(at, &mut |value| {
+            if values.len() < among.limit {
+                values.insert((value.type_name(), value.to_text()));
+            }
+        });
+    });
+    values
+}

@@ -1,0 +1,554 @@
+//! What is wrong, and what to do about it: counters in, sentences out. What an operator would conclude from the
+//! counters after reading the manual, for who hasn't.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+use super::live::{History, Sample};
+use super::stages::{Phase, Stages};
+
+/// What happened within so many seconds counts as happening.
+const RECENT: u64 = 60;
+/// Silence of so many seconds is remarkable, in one who has sent.
+const SILENCE: u64 = 30;
+
+/// Something to tell.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub(super) struct Finding {
+    /// A stable word.
+    pub(super) code: &'static str,
+    pub(super) level: Level,
+    pub(super) title: String,
+    /// What it means and what to do, a paragraph each.
+    pub(super) text: Vec<String>,
+    /// To be run in a shell on the daemon's machine: what it tells, and the line.
+    pub(super) commands: Vec<(&'static str, String)>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    /// Something is lost, or nothing comes.
+    Problem,
+    /// Worth a look.
+    Notice,
+}
+
+/// What the sentences are made of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings {
+    pub(super) is_stopping: bool,
+    pub(super) has_failed: bool,
+    pub(super) listening: Vec<SocketAddr>,
+    pub(super) uptime_seconds: u64,
+    pub(super) datagrams: u64,
+    pub(super) decoded: u64,
+    pub(super) flows: u64,
+    /// Datagrams refused, by reason.
+    pub(super) refused: Vec<(&'static str, u64)>,
+    pub(super) refused_recently: u64,
+    pub(super) sets_waiting: u64,
+    pub(super) kernel_drops: u64,
+    pub(super) kernel_drops_recently: u64,
+    pub(super) buffer_requested: usize,
+    pub(super) buffer_granted: usize,
+    /// Seconds since the last datagram.
+    pub(super) silent_for: Option<u64>,
+    pub(super) endpoint: Option<String>,
+    pub(super) backend_away: bool,
+    pub(super) last_error: Option<String>,
+    /// Flow spans that wait, in the queue or for another attempt.
+    pub(super) waiting: u64,
+    pub(super) queued_octets: u64,
+    pub(super) queue_limit: u64,
+    pub(super) rejected_recently: u64,
+    pub(super) dropped_recently: u64,
+}
+
+impl Findings {
+    pub(super) fn of(stages: &Stages, history: &History) -> Self {
+        let facts = &stages.facts;
+        let latest = Sample::read(stages);
+        let delivered = &stages.delivered;
+        let refused = |counter| stages.translate(counter);
+        Self {
+            is_stopping: stages.phase() == Phase::Stopping,
+            has_failed: stages.phase() == Phase::Failed,
+            listening: facts.listening.clone(),
+            uptime_seconds: facts.started_instant.elapsed().as_secs(),
+            datagrams: latest.datagrams,
+            decoded: stages.translate(|all| all.datagrams_decoded.value()),
+            flows: latest.flows,
+            refused: vec![
+                ("too short", refused(|all| all.datagrams_truncated.value())),
+                (
+                    "of an unknown version",
+                    refused(|all| all.datagrams_unknown_version.value()),
+                ),
+                (
+                    "of a wrong length",
+                    refused(|all| all.datagrams_bad_length.value()),
+                ),
+                (
+                    "of an unknown kind of agent",
+                    refused(|all| all.datagrams_bad_agent.value()),
+                ),
+            ],
+            refused_recently: history.growth(RECENT, |sample| sample.refused),
+            sets_waiting: stages.translate(|all| all.sets_waiting.value()),
+            kernel_drops: latest.kernel_drops,
+            kernel_drops_recently: history.growth(RECENT, |sample| sample.kernel_drops),
+            buffer_requested: facts.receive_buffer.requested,
+            buffer_granted: facts.receive_buffer.granted,
+            silent_for: history.quiet_for(|sample| sample.datagrams),
+            endpoint: facts.endpoint.clone(),
+            backend_away: delivered
+                .backend_away
+                .load(std::sync::atomic::Ordering::Relaxed),
+            last_error: delivered.last_error().map(|error| error.text),
+            waiting: delivered.queued.load().flow + delivered.in_flight.load().flow,
+            queued_octets: latest.queued_octets,
+            queue_limit: facts.queue_size as u64,
+            rejected_recently: history.growth(RECENT, |sample| sample.rejected),
+            dropped_recently: history.growth(RECENT, |sample| sample.dropped),
+        }
+    }
+
+    fn problem(code: &'static str, title: impl Into<String>) -> Finding {
+        Finding {
+            code,
+            level: Level::Problem,
+            title: title.into(),
+            text: Vec::new(),
+            commands: Vec::new(),
+        }
+    }
+
+    fn notice(code: &'static str, title: impl Into<String>) -> Finding {
+        Finding {
+            level: Level::Notice,
+            ..Self::problem(code, title)
+        }
+    }
+}
+
+impl Finding {
+    fn says(mut self, sentence: impl Into<String>) -> Self {
+        self.text.push(sentence.into());
+        self
+    }
+
+    fn run(mut self, tells: &'static str, command: impl Into<String>) -> Self {
+        self.commands.push((tells, command.into()));
+        self
+    }
+}
+
+/// What there is to tell, the gravest first.
+pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
+    let mut all = Vec::new();
+    if seen.has_failed {
+        let text = "A receive worker has ended by itself; the daemon stops. Its log says why. Please report it.";
+        all.push(Findings::problem("worker_failed", "A worker has failed").says(text));
+    }
+    if seen.is_stopping {
+        let text =
+            "It was told to stop: what waits is delivered until NETFLOW_SHUTDOWN_TIMEOUT is over.";
+        all.push(Findings::notice("stopping", "The daemon is stopping").says(text));
+    }
+    all.extend(arrival(seen));
+    all.extend(backend(seen));
+    all.extend(kernel_drops(seen));
+    if seen.refused_recently > 0 && seen.decoded > 0 {
+        let title = format!(
+            "{} datagrams could not be read in the last minute",
+            seen.refused_recently
+        );
+        all.push(
+            Findings::notice("refused", title)
+                .says(format!("Since the start: {}.", reasons(seen)))
+                .run(
+                    "What they are, in hexadecimal:",
+                    "curl -s localhost:9464/api/rejected | jq",
+                ),
+        );
+    }
+    all
+}
+
+/// At most one of what keeps flows from coming.
+fn arrival(seen: &Findings) -> Option<Finding> {
+    if seen.datagrams == 0 {
+        return Some(nothing_arrives(seen));
+    }
+    if seen.decoded == 0 {
+        let title = format!(
+            "{} datagrams arrived, and none could be read",
+            seen.datagrams
+        );
+        return Some(
+            Findings::problem("none_readable", title)
+                .says(format!("They are {}.", reasons(seen)))
+                .says(
+                    "Flow records are read as NetFlow v1, v5, v7, v9, IPFIX or sFlow v5. Something else may be \
+                     sent to this port, or the exporter be set to another format.",
+                )
+                .run("What they are, in hexadecimal:", "curl -s localhost:9464/api/rejected | jq"),
+        );
+    }
+    if seen.flows == 0 && seen.sets_waiting > 0 {
+        return Some(
+            Findings::problem("awaits_templates", "Data is here, but not the templates that describe it")
+                .says(format!(
+                    "{} Sets of data wait. NetFlow v9 and IPFIX data means nothing without its template, and the \
+                     exporter alone decides when to send that: by default after up to half an hour.",
+                    seen.sets_waiting
+                ))
+                .says(
+                    "Nothing is lost: for 31 minutes what fits into 256 KiB for each exporter waits and is then \
+                     decoded with its own times. Set the exporter's template interval to a minute. The table of \
+                     exporters says who is waited for, and for which template.",
+                ),
+        );
+    }
+    if seen.flows == 0 {
+        return Some(
+            Findings::notice("no_flows", "Datagrams are understood, but no flow record has come yet")
+                .says(
+                    "So far there were templates and options only. An exporter reports a flow when it ends or when \
+                     its active timeout is over: with a timeout of 60 s that is within a minute of traffic.",
+                ),
+        );
+    }
+    let silent = seen.silent_for.filter(|seconds| *seconds >= SILENCE);
+    silent.map(|seconds| {
+        Findings::notice("silence", format!("No datagram for {seconds} s"))
+            .says("Exporters send when there is traffic. If there is some, look for what changed on the way.")
+            .run("Do datagrams reach this machine?", tcpdump(seen))
+    })
+}
+
+fn nothing_arrives(seen: &Findings) -> Finding {
+    let addresses: Vec<String> = seen.listening.iter().map(SocketAddr::to_string).collect();
+    let mut finding = Findings::problem("nothing_received", "Nothing has arrived yet").says(format!(
+        "Listening for {} on UDP {}. No datagram has come, none was refused, and the kernel dropped {}.",
+        duration(seen.uptime_seconds),
+        addresses.join(", "),
+        if seen.kernel_drops == 0 { "none".to_owned() } else { seen.kernel_drops.to_string() },
+    ));
+    if !seen.listening.is_empty()
+        && seen
+            .listening
+            .iter()
+            .all(|address| address.ip().is_loopback())
+    {
+        finding = finding.says(
+            "Only this machine reaches a loopback address: for routers set NETFLOW_LISTEN_HOST=0.0.0.0, or :: for \
+             IPv6 too.",
+        );
+    }
+    let port = seen.listening.first().map_or(2055, SocketAddr::port);
+    finding
+        .says(format!(
+            "Set the exporter to send to this machine's address and port {port}, with an active timeout of 60 s and \
+             templates every minute. Then look where its datagrams end:"
+        ))
+        .run("Do they reach this machine? If not: the exporter, a route, a firewall on the way.", tcpdump(seen))
+        .run("Does this machine's own firewall let them in?", "sudo nft list ruleset | grep -n udp")
+        .run("Does the daemon work? Ten flow records without a router:", format!("netflow2traces send --to {} --count 10", near(seen)))
+}
+
+fn backend(seen: &Findings) -> Option<Finding> {
+    let error = seen.last_error.clone();
+    let place = seen.endpoint.as_deref().unwrap_or("the backend");
+    let share = seen.queued_octets * 100 / seen.queue_limit.max(1);
+    if seen.backend_away {
+        let title = format!("{place} doesn't take spans");
+        let waits = if seen.dropped_recently > 0 {
+            format!(
+                "The queue is full: {} flow spans were dropped in the last minute.",
+                seen.dropped_recently
+            )
+        } else {
+            format!(
+                "Nothing is lost so far: {} flow spans wait, and the queue is {share} % full.",
+                seen.waiting
+            )
+        };
+        let mut finding = Findings::problem("backend_away", title);
+        finding.text.extend(error);
+        return Some(finding.says(waits).run(
+            "Ask it once, with the settings of the daemon:",
+            "netflow2traces config check --connect",
+        ));
+    }
+    if seen.rejected_recently > 0 {
+        let title = format!(
+            "{place} refused {} flow spans in the last minute",
+            seen.rejected_recently
+        );
+        let mut finding = Findings::problem("backend_refuses", title);
+        finding.text.extend(error);
+        return Some(finding.says("It refused them for good: they are not sent again."));
+    }
+    if seen.dropped_recently > 0 {
+        let title = format!(
+            "{} flow spans were dropped in the last minute",
+            seen.dropped_recently
+        );
+        let mut finding = Findings::problem("dropped", title);
+        finding.text.extend(error);
+        return Some(finding.says(format!(
+            "The queue is {share} % full. If the backend is slow, raise NETFLOW_QUEUE_SIZE or \
+             NETFLOW_EXPORT_CONCURRENCY."
+        )));
+    }
+    None
+}
+
+fn kernel_drops(seen: &Findings) -> Option<Finding> {
+    if seen.kernel_drops_recently == 0 {
+        return None;
+    }
+    let title = format!(
+        "The kernel dropped {} datagrams in the last minute, before they could be read",
+        seen.kernel_drops_recently
+    );
+    let finding = Findings::problem("kernel_drops", title);
+    let asked = seen.buffer_requested;
+    Some(if seen.buffer_granted < asked {
+        finding
+            .says(format!(
+                "Receive buffers are {} octets instead of {asked}: the kernel gave no more.",
+                seen.buffer_granted
+            ))
+            .run(
+                "Raise the limit until the next boot; then restart the daemon:",
+                format!("sudo sysctl -w net.core.rmem_max={asked}"),
+            )
+    } else {
+        finding.says("Raise NETFLOW_RECEIVE_BUFFER, and net.core.rmem_max with it; or NETFLOW_WORKERS, if several exporters are busy.")
+    })
+}
+
+fn reasons(seen: &Findings) -> String {
+    let refused = seen.refused.iter().filter(|(_, number)| *number > 0);
+    let parts: Vec<String> = refused
+        .map(|(reason, number)| format!("{number} {reason}"))
+        .collect();
+    if parts.is_empty() {
+        "not refused, but cut off".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+fn tcpdump(seen: &Findings) -> String {
+    let mut ports: Vec<u16> = seen.listening.iter().map(SocketAddr::port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let ports: Vec<String> = ports
+        .iter()
+        .map(|port| format!("udp port {port}"))
+        .collect();
+    format!("sudo tcpdump -ni any '{}'", ports.join(" or "))
+}
+
+/// An address of the daemon that this machine can send to.
+fn near(seen: &Findings) -> SocketAddr {
+    let address = seen.listening.first().copied();
+    let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 2055)));
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> Findings {
+        Findings {
+            listening: vec!["0.0.0.0:2055".parse().unwrap()],
+            uptime_seconds: 90,
+            datagrams: 100,
+            decoded: 100,
+            flows: 1000,
+            silent_for: Some(1),
+            endpoint: Some("http://tempo:4317".to_owned()),
+            queue_limit: 100,
+            buffer_requested: 100,
+            buffer_granted: 100,
+            ..Findings::default()
+        }
+    }
+
+    fn codes(seen: &Findings) -> Vec<&'static str> {
+        findings(seen).iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn all_is_well() {
+        assert!(findings(&healthy()).is_empty());
+    }
+
+    #[test]
+    fn nothing_arrives_names_the_addresses_and_what_to_try() {
+        let seen = Findings {
+            datagrams: 0,
+            decoded: 0,
+            flows: 0,
+            silent_for: None,
+            ..healthy()
+        };
+        let all = findings(&seen);
+        assert_eq!(codes(&seen), ["nothing_received"]);
+        assert!(
+            all[0].text[0].contains("for 90 s on UDP 0.0.0.0:2055"),
+            "{all:?}"
+        );
+        assert_eq!(all[0].commands[0].1, "sudo tcpdump -ni any 'udp port 2055'");
+        assert!(
+            all[0].commands[2].1.contains("--to 127.0.0.1:2055"),
+            "{all:?}"
+        );
+        let loopback = Findings {
+            listening: vec!["127.0.0.1:2055".parse().unwrap()],
+            ..seen
+        };
+        let text = findings(&loopback)[0].text.join(" ");
+        assert!(text.contains("NETFLOW_LISTEN_HOST"), "{text}");
+    }
+
+    #[test]
+    fn each_failure_has_its_sentence() {
+        let unreadable = Findings {
+            decoded: 0,
+            flows: 0,
+            refused: vec![("too short", 0), ("of an unknown version", 100)],
+            ..healthy()
+        };
+        assert_eq!(codes(&unreadable), ["none_readable"]);
+        assert_eq!(
+            findings(&unreadable)[0].text[0],
+            "They are 100 of an unknown version."
+        );
+        for (seen, code) in [
+            (
+                Findings {
+                    flows: 0,
+                    sets_waiting: 3,
+                    ..healthy()
+                },
+                "awaits_templates",
+            ),
+            (
+                Findings {
+                    flows: 0,
+                    ..healthy()
+                },
+                "no_flows",
+            ),
+            (
+                Findings {
+                    silent_for: Some(31),
+                    ..healthy()
+                },
+                "silence",
+            ),
+            (
+                Findings {
+                    backend_away: true,
+                    ..healthy()
+                },
+                "backend_away",
+            ),
+            (
+                Findings {
+                    rejected_recently: 1,
+                    ..healthy()
+                },
+                "backend_refuses",
+            ),
+            (
+                Findings {
+                    dropped_recently: 1,
+                    ..healthy()
+                },
+                "dropped",
+            ),
+            (
+                Findings {
+                    kernel_drops_recently: 1,
+                    ..healthy()
+                },
+                "kernel_drops",
+            ),
+            (
+                Findings {
+                    refused_recently: 1,
+                    ..healthy()
+                },
+                "refused",
+            ),
+            (
+                Findings {
+                    is_stopping: true,
+                    ..healthy()
+                },
+                "stopping",
+            ),
+            (
+                Findings {
+                    has_failed: true,
+                    ..healthy()
+                },
+                "worker_failed",
+            ),
+        ] {
+            assert_eq!(codes(&seen), [code]);
+            let all = findings(&seen);
+            assert!(!all[0].text.is_empty(), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_backend_that_is_away_says_its_error_and_the_queue() {
+        let seen = Findings {
+            backend_away: true,
+            last_error: Some("nothing listens there".to_owned()),
+            queued_octets: 40,
+            ..healthy()
+        };
+        let all = findings(&seen);
+        assert_eq!(all[0].title, "http://tempo:4317 doesn't take spans");
+        assert_eq!(all[0].text[0], "nothing listens there");
+        assert!(all[0].text[1].contains("40 % full"), "{all:?}");
+    }
+
+    #[test]
+    fn a_buffer_that_the_kernel_cut_names_the_sysctl() {
+        let seen = Findings {
+            kernel_drops_recently: 7,
+            buffer_granted: 50,
+            ..healthy()
+        };
+        let all = findings(&seen);
+        assert!(
+            all[0].commands[0].1.contains("net.core.rmem_max=100"),
+            "{all:?}"
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! One look: what came since the last, as every open page gets it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::record::Record;
+use super::tap::Tapped;
+use super::{Live, Seen};
+use crate::observe::advice::{self, Findings};
+use crate::observe::api::{self, Status, Watched};
+use crate::translate::ExporterReport;
+
+/// Every so many looks the workers are asked for their exporters.
+const ASK_EVERY: u64 = 2;
+/// Exporters on the page.
+const MAX_EXPORTERS: usize = 200;
+/// Conversations on the page.
+const MAX_CONVERSATIONS: usize = 25;
+
+/// What all pages get alike is written once.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) status: String,
+    pub(super) exporters: Option<String>,
+    pub(super) conversations: String,
+    /// New ones, in the order they came.
+    pub(super) records: Arc<[Record]>,
+    /// Flow spans that were made, and those of them that were not looked at.
+    pub(super) flow_spans: u64,
+    pub(super) passed_over: u64,
+}
+
+/// An exporter when it was last asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    at: Instant,
+    datagrams: u64,
+    flows: u64,
+    octets: u64,
+}
+
+pub(super) async fn take(watched: &Arc<Watched>, round: u64, now: Instant) -> Look {
+    let live = &watched.live;
+    let tapped = live.tap.take();
+    let (flow_spans, passed_over) = (tapped.flow_spans + tapped.passed_over, tapped.passed_over);
+    let reader = Arc::clone(watched);
+    // Batches of megabytes: not on a thread that delivers.
+    let read = tokio::task::spawn_blocking(move || read(&reader.live, tapped, now));
+    let (records, conversations) = read.await.unwrap_or_default();
+    let exporters = if round.is_multiple_of(ASK_EVERY) {
+        exporters(watched, now).await
+    } else {
+        None
+    };
+    Look {
+        status: status(watched).to_string(),
+        exporters: exporters.map(|exporters| exporters.to_string()),
+        conversations,
+        records,
+        flow_spans,
+        passed_over,
+    }
+}
+
+/// Records of the batches; batches, records and conversations are kept.
+fn read(live: &Live, tapped: Tapped, now: Instant) -> (Arc<[Record]>, String) {
+    let mut records = Vec::new();
+    let mut seen = live.lock_seen();
+    let Seen {
+        kept,
+        conversations,
+        ..
+    } = &mut *seen;
+    conversations.turn(now);
+    for batch in tapped.batches {
+        for record in Record::of_batch(&batch.octets) {
+            conversations.add(&record, batch.weight);
+            records.push(record);
+        }
+        kept.keep_batch(batch.octets);
+    }
+    let records: Arc<[Record]> = records.into();
+    if !records.is_empty() {
+        kept.keep_records(Arc::clone(&records));
+    }
+    let conversations = conversations.heaviest(MAX_CONVERSATIONS, now).to_string();
+    (records, conversations)
+}
+
+fn status(watched: &Watched) -> Value {
+    let live = &watched.live;
+    let (now, findings) = {
+        let history = live.lock_history();
+        (
+            history.now(),
+            advice::findings(&Findings::of(&watched.stages, &history)),
+        )
+    };
+    json!({
+        "status": Status::of(&watched.stages),
+        "rates": {
+            "at": now.at,
+            "flows": now.flows,
+            "datagrams": now.datagrams,
+            "octets": now.octets,
+            "accepted": now.accepted,
+        },
+        "findings": findings,
+    })
+}
+
+/// The exporters with what they sent a second since they were last asked for; `None` if a worker doesn't answer.
+async fn exporters(watched: &Watched, now: Instant) -> Option<Value> {
+    let (rows, total) = api::ask_exporters(watched, MAX_EXPORTERS).await.ok()?;
+    let mut seen = watched.live.lock_seen();
+    let before = std::mem::take(&mut seen.exporters);
+    let mut shown = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut value = api::exporter(row);
+        if let Some(before) = before.get(&row.address) {
+            value["rates"] = before.rates(row, now);
+        }
+        let after = Before {
+            at: now,
+            datagrams: row.datagrams,
+            flows: row.flows,
+            octets: row.octets,
+        };
+        seen.exporters.insert(row.address.clone(), after);
+        shown.push(value);
+    }
+    Some(json!({ "total": total, "exporters": shown }))
+}
+
+impl Before {
+    fn rates(&self, row: &ExporterReport, now: Instant) -> Value {
+        let seconds = now
+            .saturating_duration_since(self.at)
+            .as_secs_f64()
+            .max(0.001);
+        let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
+        json!({
+            "datagrams": rate(self.datagrams, row.datagrams),
+            "flows": rate(self.flows, row.flows),
+            "octets": rate(self.octets, row.octets),
+        })
+    }
+}

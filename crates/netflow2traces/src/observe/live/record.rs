@@ -1,0 +1,289 @@
+//! Flow records as the page shows them, read from finished batches; and which of them somebody wants to see.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use otlp_wire::view::{self, SpanView, ValueView};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::translate::transport;
+
+const FLOW: &[u8] = b"netflow.flow";
+
+/// A flow record, once a span.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) trace_id: [u8; 16],
+    span_id: [u8; 8],
+    start: u64,
+    end: u64,
+    exporter: Arc<str>,
+    version: i64,
+    pub(crate) source: End,
+    pub(crate) destination: End,
+    pub(crate) transport: Option<u8>,
+    pub(crate) octets: u64,
+    pub(crate) reverse_octets: u64,
+    pub(crate) packets: u64,
+    /// One packet in so many was seen, and the counts are not multiplied by it.
+    pub(crate) sampling: u64,
+    scaled: bool,
+}
+
+/// One end of a flow, as far as the record says it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct End {
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) port: Option<u16>,
+}
+
+impl Record {
+    /// The flow records of a batch, in their order.
+    pub(crate) fn of_batch(octets: &[u8]) -> impl Iterator<Item = Self> {
+        let mut exporter: (usize, Arc<str>) = (0, Arc::from(""));
+        view::spans(octets)
+            .filter(|span| span.name == FLOW)
+            .filter_map(move |span| {
+                let key = span.resource_key();
+                if key != exporter.0 {
+                    exporter = (key, exporter_of(&span));
+                }
+                Self::read(&span, &exporter.1)
+            })
+    }
+
+    fn read(span: &SpanView<'_>, exporter: &Arc<str>) -> Option<Self> {
+        let mut record = Self {
+            trace_id: span.trace_id.try_into().ok()?,
+            span_id: span.span_id.try_into().ok()?,
+            start: span.start,
+            end: span.end,
+            exporter: Arc::clone(exporter),
+            version: 0,
+            source: End::default(),
+            destination: End::default(),
+            transport: None,
+            octets: 0,
+            reverse_octets: 0,
+            packets: 0,
+            sampling: 1,
+            scaled: false,
+        };
+        for (key, value) in span.attributes() {
+            record.take_in(key, value);
+        }
+        Some(record)
+    }
+
+    fn take_in(&mut self, key: &str, value: ValueView<'_>) {
+        match (key, value) {
+            ("source.address", ValueView::Text(text)) => self.source.address = text.parse().ok(),
+            ("destination.address", ValueView::Text(text)) => {
+                self.destination.address = text.parse().ok();
+            }
+            ("netflow.sampling.scaled", ValueView::Bool(scaled)) => self.scaled = scaled,
+            (_, ValueView::Int(number)) => {
+                let count = u64::try_from(number).unwrap_or(0);
+                let port = u16::try_from(number).ok();
+                match key {
+                    "source.port" => self.source.port = port,
+                    "destination.port" => self.destination.port = port,
+                    "network.protocol.number" => self.transport = u8::try_from(number).ok(),
+                    "netflow.flow.bytes" => self.octets = count,
+                    "netflow.flow.reverse.bytes" => self.reverse_octets = count,
+                    "netflow.flow.packets" => self.packets = count,
+                    "netflow.version" => self.version = number,
+                    "netflow.sampling.interval" => self.sampling = count.max(1),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What to multiply its counts by to guess at the real traffic.
+    pub(crate) fn scale(&self) -> u64 {
+        if self.scaled { 1 } else { self.sampling }
+    }
+
+    /// For the page.
+    pub(crate) fn shown(&self) -> Value {
+        json!({
+            "trace": hex(&self.trace_id),
+            "span": hex(&self.span_id),
+            "end": self.end / 1_000_000,
+            "duration": self.end.saturating_sub(self.start) as f64 / 1e6,
+            "exporter": *self.exporter,
+            "version": self.version,
+            "source": self.source.address,
+            "source_port": self.source.port,
+            "destination": self.destination.address,
+            "destination_port": self.destination.port,
+            "transport": self.transport.map(transport),
+            "octets": self.octets,
+            "reverse_octets": self.reverse_octets,
+            "packets": self.packets,
+            "sampling": (self.sampling > 1).then_some(self.sampling),
+        })
+    }
+}
+
+fn exporter_of(span: &SpanView<'_>) -> Arc<str> {
+    let mut attributes = span.resource_attributes();
+    let address = attributes.find(|(key, _)| *key == "netflow.exporter.address");
+    match address {
+        Some((_, ValueView::Text(address))) => Arc::from(address),
+        _ => Arc::from(""),
+    }
+}
+
+/// In small letters.
+pub(crate) fn hex(octets: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(octets.len() * 2);
+    for octet in octets {
+        let _infallible = write!(text, "{octet:02x}");
+    }
+    text
+}
+
+/// What is asked for, as it was written; empty is nothing.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct FilterText {
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    port: String,
+    #[serde(default)]
+    protocol: String,
+}
+
+/// Which records are wanted: all that is set has to hold.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Filter {
+    address: Option<IpNet>,
+    port: Option<u16>,
+    transport: Option<u8>,
+}
+
+impl Filter {
+    /// # Errors
+    /// A sentence on the field that can't be understood.
+    pub(crate) fn read(text: &FilterText) -> Result<Self, (&'static str, String)> {
+        let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let mut filter = Self::default();
+        if let Some(text) = given(&text.address) {
+            let address = text.parse::<IpAddr>().map(IpNet::from);
+            let network = address.or_else(|_| text.parse::<IpNet>());
+            filter.address = Some(network.map_err(|_| {
+                let sentence =
+                    format!("{text:?} is neither an IP address nor a network such as 10.0.0.0/8");
+                ("address", sentence)
+            })?);
+        }
+        if let Some(text) = given(&text.port) {
+            filter.port = Some(text.parse().map_err(|_| {
+                let sentence = format!("{text:?} is not a port: a number from 0 to 65535");
+                ("port", sentence)
+            })?);
+        }
+        if let Some(text) = given(&text.protocol) {
+            let name = text.to_ascii_lowercase();
+            let by_name = || (0..=u8::MAX).find(|number| transport(*number) == name);
+            let number = name.parse().ok().or_else(by_name);
+            filter.transport = Some(number.ok_or_else(|| {
+                let sentence =
+                    format!("{text:?} is not an IP protocol, such as tcp, udp, icmp or a number");
+                ("protocol", sentence)
+            })?);
+        }
+        Ok(filter)
+    }
+
+    pub(crate) fn matches(&self, record: &Record) -> bool {
+        let ends = [record.source, record.destination];
+        let address = self.address.is_none_or(|network| {
+            let mut addresses = ends.iter().filter_map(|end| end.address);
+            addresses.any(|address| network.contains(&address))
+        });
+        address
+            && self
+                .port
+                .is_none_or(|port| ends.iter().any(|end| end.port == Some(port)))
+            && self
+                .transport
+                .is_none_or(|number| record.transport == Some(number))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn record(from: &str, to: &str, transport: u8, octets: u64) -> Record {
+        let end = |text: &str| {
+            let address: std::net::SocketAddr = text.parse().unwrap();
+            End {
+                address: Some(address.ip()),
+                port: Some(address.port()),
+            }
+        };
+        Record {
+            trace_id: [1; 16],
+            span_id: [2; 8],
+            start: 1,
+            end: 2,
+            exporter: Arc::from("192.0.2.1"),
+            version: 9,
+            source: end(from),
+            destination: end(to),
+            transport: Some(transport),
+            octets,
+            reverse_octets: 0,
+            packets: 1,
+            sampling: 1,
+            scaled: false,
+        }
+    }
+
+    fn filter(address: &str, port: &str, protocol: &str) -> Result<Filter, (&'static str, String)> {
+        Filter::read(&FilterText {
+            address: address.to_owned(),
+            port: port.to_owned(),
+            protocol: protocol.to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_filter_looks_at_both_ends() {
+        let record = record("10.0.0.1:50000", "192.0.2.7:443", 6, 100);
+        for (address, port, protocol, matches) in [
+            ("", "", "", true),
+            ("10.0.0.1", "", "", true),
+            ("192.0.2.7", "443", "tcp", true),
+            ("192.0.2.0/24", "50000", "TCP", true),
+            (" 10.0.0.0/8 ", "", "6", true),
+            ("10.0.0.2", "", "", false),
+            ("2001:db8::/32", "", "", false),
+            ("", "80", "", false),
+            ("", "443", "udp", false),
+        ] {
+            let filter = filter(address, port, protocol).unwrap();
+            assert_eq!(
+                filter.matches(&record),
+                matches,
+                "{address} {port} {protocol}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_filter_is_named() {
+        assert_eq!(filter("router", "", "").unwrap_err().0, "address");
+        assert_eq!(filter("", "70000", "").unwrap_err().0, "port");
+        assert_eq!(filter("", "", "tpc").unwrap_err().0, "protocol");
+        assert!(filter("", "", "ipv6-icmp").is_ok());
+    }
+}

@@ -1,0 +1,66 @@
+// Who sends.
+
+import { byId, make, makeRow, setText, syncRows } from './dom.js';
+import { count, percent, plural, short, span } from './format.js';
+
+const VERSIONS = { v1: 'NetFlow v1', v5: 'NetFlow v5', v7: 'NetFlow v7', v9: 'NetFlow v9', ipfix: 'IPFIX', sflow: 'sFlow v5' };
+const ORIGINS = { header: 'told in headers', record: 'told in records', options: 'told by options data', config: 'configured here' };
+
+export function showExporters({ total, exporters }) {
+  byId('exporters-empty').hidden = exporters.length > 0;
+  byId('exporters').hidden = exporters.length === 0;
+  const note = total > exporters.length ? `the ${count(exporters.length)} seen last of ${count(total)}` : total > 0 ? String(total) : '';
+  setText(byId('exporters-note'), note);
+  const create = () => makeRow('address', 'nowrap', 'number', 'number', 'number', 'number', 'nowrap', 'nowrap', 'remarks');
+  syncRows(byId('exporters').tBodies[0], exporters, (row) => row.address, create, update);
+}
+
+function update(row, exporter) {
+  const cells = row.cells;
+  setText(cells[0], exporter.address);
+  setText(cells[1], exporter.versions.map((version) => VERSIONS[version] ?? version).join(', ') || 'unknown');
+  setText(cells[2], exporter.rates ? short(exporter.rates.flows) : '–');
+  setText(cells[3], exporter.rates ? short(exporter.rates.datagrams) : '–');
+  const lost = loss(exporter);
+  setText(cells[4], percent(lost.share));
+  cells[4].title = lost.text;
+  cells[4].classList.toggle('bad-text', lost.share > 0);
+  setText(cells[5], exporter.versions.some((version) => version === 'v9' || version === 'ipfix') ? count(exporter.templates) : '–');
+  const { sampling } = exporter;
+  setText(cells[6], sampling ? `1 : ${count(sampling.interval)}` : 'none');
+  cells[6].title = sampling ? ORIGINS[sampling.origin] ?? sampling.origin : '';
+  setText(cells[7], exporter.last_seen ? ago(Date.parse(exporter.last_seen)) : '–');
+  const all = remarks(exporter);
+  if (cells[8].textContent !== all.join('')) cells[8].replaceChildren(...all.map((text) => make('span', { className: 'remark' }, text)));
+}
+
+function ago(millis) {
+  const seconds = (Date.now() - millis) / 1000;
+  return seconds < 2 ? 'now' : `${span(seconds)} ago`;
+}
+
+/** Loss by sequence numbers, in the version's own unit. */
+function loss({ lost, flows, datagrams }) {
+  const parts = Object.entries(lost).filter(([, number]) => number > 0);
+  let share = 0;
+  for (const [unit, number] of parts) {
+    const came = unit === 'flows' || unit === 'records' ? flows : datagrams;
+    share = Math.max(share, number / Math.max(1, number + came));
+  }
+  return { share, text: parts.map(([unit, number]) => `${count(number)} ${unit} missing by sequence numbers`).join(', ') || 'nothing is missing by sequence numbers' };
+}
+
+function remarks(exporter) {
+  const { warnings, awaited, clock_ahead_ms: ahead, rejected, sets_waiting: waiting } = exporter;
+  const sentences = {
+    waits_for_template: () => {
+      const ids = awaited.map(({ domain, template }) => (domain ? `${template} of domain ${domain}` : String(template)));
+      return `${plural(waiting, 'Set')} awaiting template ${ids.join(', ')}`;
+    },
+    clock_differs: () => `clock ${span(Math.abs(ahead) / 1000)} ${ahead > 0 ? 'ahead' : 'behind'}`,
+    records_lost: () => loss(exporter).text,
+    datagrams_rejected: () => `${plural(rejected, 'datagram')} not usable, or not whole`,
+  };
+  const all = warnings.map((warning) => sentences[warning]?.() ?? warning.replaceAll('_', ' '));
+  return exporter.proven ? all : ['nothing readable so far', ...all];
+}

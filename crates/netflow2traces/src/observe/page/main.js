@@ -1,0 +1,128 @@
+// The live connection: it is open while the page can be seen, and carries the filter.
+
+import { byId, setText } from './dom.js';
+import { showExporters } from './exporters.js';
+import { forgetRecords, onFilter, onTrace, showConversations, showRecords } from './flows.js';
+import { showHistory, showStatus } from './overview.js';
+import { onTraceClosed, openTrace, setTraceUrl } from './trace.js';
+
+/** Until a connection that was refused is tried again, in milliseconds. */
+const PAUSE = 3000;
+const FIELDS = ['address', 'port', 'protocol'];
+
+const form = byId('filter');
+let source = null;
+let retry = 0;
+
+/** What the address of the page says after its `#`: the filter, and the trace that is open. */
+const wanted = () => new URLSearchParams(location.hash.slice(1));
+
+function want(changes) {
+  const all = wanted();
+  for (const [name, value] of Object.entries(changes)) {
+    if (value) all.set(name, value);
+    else all.delete(name);
+  }
+  const text = all.toString();
+  history.replaceState(null, '', text ? `#${text}` : location.pathname);
+}
+
+function connect() {
+  disconnect();
+  const query = new URLSearchParams();
+  for (const name of FIELDS) if (wanted().get(name)) query.set(name, wanted().get(name));
+  source = new EventSource(`/api/live?${query}`);
+  const on = (name, show) => source.addEventListener(name, (event) => show(JSON.parse(event.data)));
+  on('hello', (hello) => {
+    say('');
+    showHistory(hello.history);
+    setTraceUrl(hello.trace_url);
+    showFilterProblem(hello.filter_problem);
+    forgetRecords(query.toString() !== '');
+    reopenTrace();
+  });
+  on('status', showStatus);
+  on('exporters', showExporters);
+  on('conversations', showConversations);
+  on('records', showRecords);
+  source.addEventListener('error', async () => {
+    const mine = source;
+    if (mine.readyState !== EventSource.CLOSED) {
+      say('The connection to the daemon is lost; trying again.');
+      return;
+    }
+    const isThere = await fetch('/livez').then((response) => response.ok, () => false);
+    if (mine !== source) return;
+    say(isThere ? 'As many pages as may be are open already: close one of them.' : 'The daemon does not answer; trying again.');
+    retry = setTimeout(connect, PAUSE);
+  });
+}
+
+function disconnect() {
+  clearTimeout(retry);
+  source?.close();
+  source = null;
+}
+
+function say(text) {
+  const place = byId('connection');
+  place.hidden = !text;
+  setText(place, text);
+}
+
+// A page that nobody sees costs nothing.
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) disconnect();
+  else connect();
+});
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  want(Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value.trim()])));
+  connect();
+});
+
+onFilter((fields) => {
+  for (const name of FIELDS) form.elements[name].value = fields[name];
+  form.requestSubmit();
+  byId('records-section').scrollIntoView();
+  byId('pause').focus({ preventScroll: true });
+});
+
+form.addEventListener('reset', () => {
+  want(Object.fromEntries(FIELDS.map((name) => [name, ''])));
+  connect();
+});
+
+function showFilterProblem(problem) {
+  const place = byId('filter-problem');
+  place.hidden = !problem;
+  setText(place, problem?.text ?? '');
+  for (const name of FIELDS) {
+    const input = form.elements[name];
+    if (problem?.field === name) {
+      input.setAttribute('aria-invalid', 'true');
+      input.setAttribute('aria-describedby', place.id);
+    } else {
+      input.removeAttribute('aria-invalid');
+      input.removeAttribute('aria-describedby');
+    }
+  }
+}
+
+onTrace((trace, span) => {
+  want({ trace, span });
+  openTrace(trace, span);
+});
+onTraceClosed(() => want({ trace: '', span: '' }));
+
+let isReopened = false;
+function reopenTrace() {
+  const trace = wanted().get('trace');
+  if (isReopened || !/^[0-9a-f]{32}$/.test(trace ?? '')) return;
+  isReopened = true;
+  openTrace(trace, wanted().get('span'));
+}
+
+for (const name of FIELDS) form.elements[name].value = wanted().get(name) ?? '';
+if (!document.hidden) connect();

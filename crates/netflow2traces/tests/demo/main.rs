@@ -1,0 +1,9 @@
+//! The demo's backend as its clients see it: OTLP in by gRPC and HTTP, Tempo's API out.
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod bounds;
+mod by_id;
+mod ingest;
+mod rig;
+mod search;
+mod tags;

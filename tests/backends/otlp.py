@@ -1,0 +1,67 @@
+"""OTLP/JSON, flat: one `Span` for each span of a request, in a form that two of them can be compared in."""
+
+from collections import namedtuple
+
+# `attributes` and `resource` are tuples of (key, value); a value says its type: ("int", 443).
+Span = namedtuple("Span", "name trace id parent kind start end status attributes resource scope")
+
+KINDS = {
+    "SPAN_KIND_INTERNAL": 1,
+    "SPAN_KIND_SERVER": 2,
+    "SPAN_KIND_CLIENT": 3,
+    "STATUS_CODE_OK": 1,
+    "STATUS_CODE_ERROR": 2,
+}
+
+
+def value(of):
+    """An AnyValue as (type, value)."""
+    (kind, content), *more = of.items() or [("empty", None)]
+    assert not more, of
+    if kind == "intValue":
+        return ("int", int(content))
+    if kind == "doubleValue":
+        return ("double", float(content))
+    if kind == "arrayValue":
+        return ("array", tuple(value(item) for item in content.get("values", [])))
+    if kind == "kvlistValue":
+        return ("kvlist", attributes(content.get("values", [])))
+    return (kind.removesuffix("Value"), content)
+
+
+def attributes(of):
+    return tuple((item["key"], value(item.get("value", {}))) for item in of)
+
+
+def spans(requests):
+    """All spans of ExportTraceServiceRequests, or of Tempo's traces."""
+    for request in requests:
+        for of_resource in request.get("resourceSpans") or request.get("batches") or []:
+            resource = attributes(of_resource.get("resource", {}).get("attributes", []))
+            for of_scope in of_resource.get("scopeSpans", []):
+                scope = of_scope.get("scope", {})
+                for span in of_scope["spans"]:
+                    status = span.get("status", {})
+                    kind = span.get("kind", 0)
+                    code = status.get("code", 0)
+                    yield Span(
+                        span["name"],
+                        span["traceId"],
+                        span["spanId"],
+                        span.get("parentSpanId", ""),
+                        KINDS.get(kind, kind),
+                        int(span["startTimeUnixNano"]),
+                        int(span["endTimeUnixNano"]),
+                        (KINDS.get(code, code), status.get("message", "")),
+                        attributes(span.get("attributes", [])),
+                        resource,
+                        (scope.get("name"), scope.get("version")),
+                    )
+
+
+def of(span, key):
+    """Value of an attribute, or of one of the resource."""
+    for name, (_, content) in span.attributes + span.resource:
+        if name == key:
+            return content
+    return None

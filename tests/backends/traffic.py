@@ -1,0 +1,57 @@
+"""Traffic for softflowd to read, and single datagrams whose times are chosen."""
+
+import socket
+import struct
+
+
+def checksum(octets):
+    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def ipv4(source, destination, protocol, payload):
+    header = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0,
+        socket.inet_aton(source), socket.inet_aton(destination),
+    )  # fmt: skip
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
+
+
+def write_pcap(path, end):
+    """UDP conversations that end at `end` (Unix seconds). Returns octets from client to server by server port."""
+    octets = {}
+    packets = []
+    for number, port in enumerate((53, 123, 4500)):
+        client, server = f"192.0.2.{10 + number}", f"198.51.100.{20 + number}"
+        sizes = [100 + 7 * number + packet for packet in range(5)]
+        octets[port] = sum(28 + size for size in sizes)
+        for packet, size in enumerate(sizes):
+            at = end - 10 + 2 * packet
+            for sender, receiver, ports in ((client, server, (40_000 + number, port)), (server, client, (port, 40_000 + number))):
+                datagram = struct.pack("!HHHH", *ports, 8 + size, 0) + bytes(size)
+                packets.append((at, bytes(12) + b"\x08\x00" + ipv4(sender, receiver, 17, datagram)))
+    packets.sort(key=lambda packet: packet[0])
+    with open(path, "wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+        for at, frame in packets:
+            file.write(struct.pack("<IIII", int(at), int(at % 1 * 1e6), len(frame), len(frame)) + frame)
+    return octets
+
+
+def send_v5(port, now, start, end, destination_port, octets, sequence=0, engine=0, sender=None):
+    """Sends a NetFlow v5 datagram with one TCP flow that began and ended at these Unix seconds."""
+    uptime = 10_000_000
+    header = struct.pack("!HHIIIIBBH", 5, 1, uptime, int(now), int(now % 1 * 1e9), sequence, 0, engine, 0)
+    first, last = (uptime - round((now - at) * 1000) for at in (start, end))
+    record = struct.pack(
+        "!4s4s4sHHIIIIHHBBBBHHBBH",
+        *(socket.inet_aton(address) for address in ("192.0.2.77", "198.51.100.77", "192.0.2.1")),
+        1, 2, 1000, octets, first, last, 50_000, destination_port, 0, 0x1B, 6, 0, 64500, 64501, 24, 24, 0,
+    )  # fmt: skip
+    if sender:
+        sender.sendto(header + record, ("127.0.0.1", port))
+    else:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+            own.sendto(header + record, ("127.0.0.1", port))
