@@ -55,7 +55,7 @@ units() {
     elif [ -d /lib/systemd/system ]; then
         cp -r /lib/systemd/system "$root/usr/lib/systemd/"
     fi
-    for unit in deploy/systemd/netflow2traces.{service,socket}; do cp "$unit" "$root/etc/systemd/system/"; done
+    for unit in deploy/systemd/netflow2traces.service deploy/systemd/socket-activation/netflow2traces.socket; do cp "$unit" "$root/etc/systemd/system/"; done
     # A manual page is looked for on this machine, not in the root.
     local said
     said="$(systemd-analyze verify --man=no --root="$root" netflow2traces.service netflow2traces.socket 2>&1)" ||
