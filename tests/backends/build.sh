@@ -4,11 +4,12 @@
 #   tests/backends/build.sh [--cached] [collector|tempo]...     without a name: all
 #
 # Each is kept in a folder of ${NETFLOW_BACKENDS_CACHE:-~/.cache/netflow2traces/backends} whose name is a hash of what
-# it is built from (the files in its folder here, this script, the version of Go): a second run builds nothing.
+# it is built from (the files in its folder here, the version of Go): a second run builds nothing.
 # Writes NAME=PATH for each to stdout, the rest to stderr. --cached builds nothing and leaves out what isn't there.
 #
 # The modules' checksums stand in the go.sum files. GOFLAGS, GOPROXY and GOSUMDB hold as they are set.
 set -euo pipefail
+shopt -s nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${NETFLOW_BACKENDS_CACHE:-$HOME/.cache/netflow2traces/backends}
 all=(collector tempo)
@@ -26,8 +27,8 @@ export CGO_ENABLED=0
 
 # What a backend is built from, as one number.
 key_of() {
-    { go env GOVERSION GOOS GOARCH; cat "${BASH_SOURCE[0]}" "$here/$1"/{go.mod,go.sum} "$here/$1"/manifest.yaml; } \
-        2>/dev/null | sha256sum | cut -c1-16
+    { go env GOVERSION GOOS GOARCH; cat "$here/$1"/{go.mod,go.sum,manifest*}; } |
+        sha256sum | cut -c1-16
 }
 
 # Each builds in the current folder, which is its own, and leaves the program as ./NAME.

@@ -40,15 +40,18 @@ def write_pcap(path, end):
     return octets
 
 
-def send_v5(port, now, start, end, destination_port, octets):
+def send_v5(port, now, start, end, destination_port, octets, sequence=0, engine=0, sender=None):
     """Sends a NetFlow v5 datagram with one TCP flow that began and ended at these Unix seconds."""
     uptime = 10_000_000
-    header = struct.pack("!HHIIIIBBH", 5, 1, uptime, int(now), int(now % 1 * 1e9), 0, 0, 0, 0)
+    header = struct.pack("!HHIIIIBBH", 5, 1, uptime, int(now), int(now % 1 * 1e9), sequence, 0, engine, 0)
     first, last = (uptime - round((now - at) * 1000) for at in (start, end))
     record = struct.pack(
         "!4s4s4sHHIIIIHHBBBBHHBBH",
         *(socket.inet_aton(address) for address in ("192.0.2.77", "198.51.100.77", "192.0.2.1")),
         1, 2, 1000, octets, first, last, 50_000, destination_port, 0, 0x1B, 6, 0, 64500, 64501, 24, 24, 0,
     )  # fmt: skip
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    if sender:
         sender.sendto(header + record, ("127.0.0.1", port))
+    else:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+            own.sendto(header + record, ("127.0.0.1", port))

@@ -232,6 +232,18 @@ impl<P, C: Clone> Decoder<P, C> {
         self.templates.forget_plans();
     }
 
+    /// Takes a Template in that was known before and last sent at `refreshed`, as if it had come then.
+    pub fn restore(
+        &mut self,
+        key: TemplateKey,
+        template: Template,
+        refreshed: Instant,
+        limits: &Limits,
+    ) {
+        self.templates.learn(key, template, refreshed, limits);
+        self.learnt = true;
+    }
+
     /// Forgets Templates and Sets whose time is over; returns how many Templates.
     pub fn expire(&mut self, now: Instant, limits: &Limits, mut event: impl FnMut(Event)) -> usize {
         self.held.expire(now, limits, |set| event(expired(&set)));

@@ -245,6 +245,12 @@ impl<P> TemplateCache<P> {
         self.learnt.len()
     }
 
+    /// Their fields together.
+    #[must_use]
+    pub fn fields(&self) -> usize {
+        self.fields
+    }
+
     /// No Template is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,13 +1,14 @@
 //! Stage 2 without sockets: datagrams in, batches out and dropped. Flows a second of one core.
 //!
-//! 30-record v5 datagrams, 28-record v9 and IPFIX IPv4, 14-record IPFIX IPv6, 7-sample sFlow, with the attributes of
-//! a level.
+//! 30-record v5 datagrams, 28-record v9 and IPFIX IPv4, 14-record IPFIX IPv6, 10 rich records of IPFIX, 7-sample
+//! sFlow, with the attributes of a level. The second rate is octets written: what an attribute costs beside another
+//! level is seen there.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use divan::Bencher;
-use divan::counter::ItemsCount;
+use divan::counter::{BytesCount, ItemsCount};
 use netflow_wire::sflow::{DataSource, FlowRecord, Interface, RawHeader, Router, Switch};
 use netflow_wire::write::{
     Field, IpfixHeader, MessageWriter, SflowHeader, SflowSample, SflowWriter, V5Header, V5Record,
@@ -190,6 +191,124 @@ fn ipfix_datagrams(v6: bool) -> [Vec<u8>; 2] {
     ]
 }
 
+/// What a router with many features on sends: 41 fields, some of them variable in length, and its options.
+fn rich_datagrams() -> [Vec<u8>; 4] {
+    let header = IpfixHeader {
+        export_time: NOW,
+        ..IpfixHeader::default()
+    };
+    let fields: Vec<_> = fields(false, [field(152, 8), field(153, 8)])
+        .into_iter()
+        .chain(
+            [
+                (61, 1),
+                (9, 1),
+                (13, 1),
+                (58, 2),
+                (59, 2),
+                (56, 6),
+                (80, 6),
+                (18, 4),
+                (136, 1),
+                (89, 1),
+                (225, 4),
+                (226, 4),
+                (227, 2),
+                (228, 2),
+                (230, 1),
+                (70, 3),
+                (71, 3),
+                (234, 4),
+                (235, 4),
+                (95, 4),
+                (302, 4),
+                (148, 8),
+                (195, 1),
+                (192, 1),
+                (371, 65_535),
+            ]
+            .map(|(element, length)| field(element, length)),
+        )
+        .collect();
+    let mut templates = MessageWriter::ipfix(header);
+    templates
+        .template(256, &fields)
+        .options_template(257, &[field(10, 4)], &[field(82, 16)])
+        .options_template(258, &[field(302, 4)], &[field(305, 4), field(306, 4)]);
+    let mut interfaces = MessageWriter::ipfix(header);
+    interfaces.declare(257, &[field(10, 4), field(82, 16)]);
+    interfaces.data_set(257, |set| {
+        for index in 1..=64_u32 {
+            let mut name = [0; 16];
+            name[..7].copy_from_slice(b"xe-0/0/");
+            name[7..9].copy_from_slice(&[b'0' + (index / 10) as u8, b'0' + (index % 10) as u8]);
+            set.record(|record| {
+                record.u32(index).bytes(&name);
+            });
+        }
+    });
+    let mut samplers = MessageWriter::ipfix(header);
+    samplers.declare(258, &[field(302, 4), field(305, 4), field(306, 4)]);
+    samplers.data_set(258, |set| {
+        set.record(|record| {
+            record.u32(1).u32(1).u32(999);
+        });
+    });
+    let mut message = MessageWriter::ipfix(header);
+    message.declare(256, &fields);
+    message.data_set(256, |set| {
+        for index in 0..10 {
+            let x = spread(index);
+            let end = u64::from(NOW) * 1000;
+            set.record(|record| {
+                record
+                    .ipv4(0x0a00_0000 | x >> 8)
+                    .ipv4(0xc0a8_0000 | x & 0xffff)
+                    .ipv4(0x0aff_0001)
+                    .u16((x >> 3) as u16)
+                    .u16(443)
+                    .u8(6)
+                    .u64(u64::from(64 + (x >> 10)))
+                    .u64(u64::from(1 + (x >> 20)))
+                    .u32(1 + (x & 0x3f))
+                    .u32(1 + (x >> 6 & 0x3f))
+                    .u32(64_512)
+                    .u32(15_169)
+                    .u8(0)
+                    .u8(0x1b)
+                    .u64(end - 60_000 + u64::from(x & 0x3fff))
+                    .u64(end - 900)
+                    .u8((x & 1) as u8)
+                    .u8(24)
+                    .u8(16)
+                    .u16(30)
+                    .u16(31)
+                    .bytes(&[2, 0, 0, 0, 0, 1])
+                    .bytes(&[2, 0, 0, 0, 0, 2])
+                    .ipv4(0x0aff_0002)
+                    .u8(1 + (x & 3) as u8)
+                    .u8(64)
+                    .ipv4(0xcb00_7101)
+                    .ipv4(0xc0a8_0000 | x & 0xffff)
+                    .u16((x >> 5) as u16)
+                    .u16(443)
+                    .u8(1)
+                    .bytes(&[0x12, 0x34, 0x50])
+                    .bytes(&[0x12, 0x35, 0x51])
+                    .u32(7)
+                    .u32(8)
+                    .u32(0x0300_01bb)
+                    .u32(1)
+                    .u64(u64::from(x) << 20)
+                    .u8(10)
+                    .u8(63)
+                    .variable(b"alice@example.net");
+            });
+        }
+    });
+    [templates, interfaces, samplers, message].map(|mut message| message.finish().expect("fits"))
+}
+
 /// What a switch sends of TCP in a VLAN: 128 octets of each packet, and what it knows of VLANs and routes.
 fn sflow_datagram() -> Vec<u8> {
     let mut writer = SflowWriter::new(&SflowHeader::default());
@@ -263,8 +382,26 @@ fn run(bencher: Bencher<'_, '_>, level: AttributeLevel, datagrams: &[Vec<u8>], f
     }
     let octets = datagrams.last().expect("some");
     let per_iteration = 100;
+    let counters = translator.counters();
+    // What a datagram becomes.
+    translator.flush();
+    while translator.poll_batch(now).is_some() {}
+    let before = (counters.batch_octets.value(), counters.flow_spans.value());
+    translator.on_datagram(
+        &Datagram {
+            octets,
+            source,
+            received_at: UnixNanos(1),
+        },
+        now,
+    );
+    translator.flush();
+    while translator.poll_batch(now).is_some() {}
+    let written = (counters.batch_octets.value() - before.0) as usize;
+    assert_eq!(counters.flow_spans.value() - before.1, flows as u64);
     bencher
         .counter(ItemsCount::new(flows * per_iteration))
+        .counter(BytesCount::new(written * per_iteration))
         .bench_local(|| {
             for _ in 0..per_iteration {
                 translator.on_datagram(
@@ -302,6 +439,12 @@ fn ipfix_ipv4(bencher: Bencher<'_, '_>, level: AttributeLevel) {
 #[divan::bench(args = LEVELS)]
 fn ipfix_ipv6(bencher: Bencher<'_, '_>, level: AttributeLevel) {
     run(bencher, level, &ipfix_datagrams(true), 14);
+}
+
+/// 41 elements.
+#[divan::bench(args = [AttributeLevel::Minimal, AttributeLevel::Standard, AttributeLevel::All])]
+fn ipfix_rich(bencher: Bencher<'_, '_>, level: AttributeLevel) {
+    run(bencher, level, &rich_datagrams(), 10);
 }
 
 #[divan::bench(args = LEVELS)]

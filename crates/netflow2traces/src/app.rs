@@ -24,12 +24,17 @@ use crate::observe::healthcheck::reachable;
 use crate::observe::http::{AdminListener, AdminServer};
 use crate::observe::inquiry::{Inbox, Inquiry};
 use crate::observe::live::Tap;
+use crate::observe::own_metrics::MetricsExport;
 use crate::observe::stages::{Facts, Phase, Stages};
 use crate::receive::{Handler, Receivers, Running};
+use crate::supervisor::{Supervised, Supervisor};
+use crate::template_store::{self, Keeper, Keeping};
 use crate::translate::{Datagram, Ids, TranslateCounters, Translator};
 
 /// How often it is looked whether all workers are still there.
 const WATCH: Duration = Duration::from_secs(1);
+/// How long the last request with own metrics may take, though the time to flush is over.
+const LAST_METRICS: Duration = Duration::from_secs(1);
 /// How long the demo waits for its first traces before it says what there is.
 const DEMO_PATIENCE: Duration = Duration::from_secs(15);
 /// A second signal so soon after the first is its echo, not a second wish: `timeout` signals its child and
@@ -43,10 +48,12 @@ const DEMO_BATCH_DELAY: Duration = Duration::from_millis(200);
 /// # Errors
 /// What keeps it from starting: an address that can't be bound, a TLS file that can't be used.
 pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    // Before anything else is opened.
+    let supervised = Supervised::take();
     let runtime = runtime()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let daemon = Daemon::start(config)?;
+        let daemon = Daemon::start(config, supervised)?;
         let why = tokio::select! {
             why = signals.next() => Ok(why),
             failed = daemon.failed() => Err(failed),
@@ -79,7 +86,7 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
             let api = reachable(backend.api_address);
             format!("http://{api}/api/traces/{TRACE_ID}")
         });
-        let daemon = Daemon::start(&config)?;
+        let daemon = Daemon::start(&config, Supervised::default())?;
         let target = *daemon
             .stages
             .facts
@@ -200,20 +207,25 @@ struct Daemon {
     delivery: Delivery,
     stages: Arc<Stages>,
     admin: Option<AdminServer>,
+    own_metrics: Option<MetricsExport>,
+    keeping: Option<Keeping>,
+    supervisor: Supervisor,
 }
 
 impl Daemon {
-    fn start(config: &Config) -> anyhow::Result<Self> {
+    fn start(config: &Config, mut supervised: Supervised) -> anyhow::Result<Self> {
         let delivery = Delivery::start(&config.deliver)?;
-        let receivers = Receivers::open(&config.receive)?;
+        let receivers = supervised.open(&config.receive)?;
         let admin = config.admin.map(AdminListener::bind).transpose()?;
-        receivers.announce();
         let facts = Facts::new(&receivers, &config.deliver);
         let mut workers = Vec::with_capacity(receivers.workers());
         let tap = Arc::new(Tap::default());
         for _ in 0..receivers.workers() {
             workers.push(Worker::new(&config.translate, &delivery, Arc::clone(&tap))?);
         }
+        let store_counters = Arc::default();
+        let keeper = load_templates(config, &store_counters, &receivers, &mut workers)?;
+        receivers.announce();
         let translated = workers
             .iter()
             .map(|worker| worker.translator.counters())
@@ -222,7 +234,8 @@ impl Daemon {
             .iter()
             .map(|worker| Arc::clone(&worker.inbox))
             .collect();
-        let stages = Stages::new(receivers.counters(), translated, &delivery, facts);
+        let mut stages = Stages::new(receivers.counters(), translated, &delivery, facts);
+        stages.template_store = store_counters;
         let stages = Arc::new(stages);
         workers.reverse();
         let running = receivers
@@ -231,16 +244,30 @@ impl Daemon {
         stages.enter(Phase::Running);
         let wakers = running.wakers().iter().cloned();
         let inquiry = Inquiry::new(inboxes.into_iter().zip(wakers).collect());
+        let keeping =
+            keeper.map(|keeper| Keeping::start(keeper, Arc::clone(&stages), inquiry.clone()));
+        let supervisor = supervised.attend(&stages, &inquiry);
         let watched = Watched::new(Arc::clone(&stages), inquiry, tap, config.trace_url.clone());
         let admin = admin.map(|listener| listener.serve(watched)).transpose()?;
         if let Some(admin) = &admin {
             info!(address = %admin.address(), "serving metrics and health");
         }
+        let own_metrics = match &config.own_metrics {
+            Some(own) => Some(MetricsExport::start(
+                own,
+                &config.translate.resource,
+                Arc::clone(&stages),
+            )?),
+            None => None,
+        };
         Ok(Self {
             running,
             delivery,
             stages,
             admin,
+            own_metrics,
+            keeping,
+            supervisor,
         })
     }
 
@@ -274,7 +301,11 @@ impl Daemon {
             delivery,
             stages,
             admin,
+            own_metrics,
+            keeping,
+            mut supervisor,
         } = self;
+        supervisor.stopping(timeout);
         if why.is_ok() {
             stages.enter(Phase::Stopping);
         }
@@ -287,6 +318,9 @@ impl Daemon {
             worker.translator.flush();
             worker.hand_over();
             waiting += worker.translator.sets_waiting();
+        }
+        if let Some(keeping) = keeping {
+            store_the_last(keeping, &mut workers).await;
         }
         let abort = delivery.abort_handle();
         let totals = {
@@ -306,6 +340,11 @@ impl Daemon {
             }
         };
         let lost = say_totals(&stages, &totals, waiting);
+        if let Some(own_metrics) = own_metrics {
+            own_metrics
+                .stop(deadline.max(Instant::now() + LAST_METRICS))
+                .await;
+        }
         // Until here it shows how the end goes.
         drop(admin);
         why?;
@@ -315,6 +354,61 @@ impl Daemon {
             ExitCode::SUCCESS
         })
     }
+}
+
+/// Gives the workers what the template store has, each exporter to the worker that the kernel gives it to.
+fn load_templates(
+    config: &Config,
+    counters: &Arc<template_store::Counters>,
+    receivers: &Receivers,
+    workers: &mut [Worker],
+) -> anyhow::Result<Option<Keeper>> {
+    let Some(path) = &config.translate.template_store else {
+        return Ok(None);
+    };
+    let lifetime = config.translate.template_lifetime;
+    let failed = || {
+        format!(
+            "the template store {} can't be used (NETFLOW_TEMPLATE_STORE)",
+            path.display()
+        )
+    };
+    let (mut keeper, saved) =
+        Keeper::open(path.clone(), lifetime, Arc::clone(counters)).with_context(failed)?;
+    // Better now than when there is something to lose.
+    keeper.write().with_context(failed)?;
+    let (now, exporters) = (Instant::now(), saved.len());
+    let mut templates = 0;
+    for saved in saved {
+        let worker = receivers.worker_of(saved.address);
+        templates += workers[worker].translator.restore(saved, now);
+    }
+    for worker in workers {
+        worker.translator.keep_changes();
+    }
+    info!(file = %path.display(), exporters, templates, "template store loaded");
+    Ok(Some(keeper))
+}
+
+/// Writes what changed since it was last written.
+async fn store_the_last(keeping: Keeping, workers: &mut [Worker]) {
+    let Some(mut keeper) = keeping.stop().await else {
+        error!("the task that keeps the template store has panicked");
+        return;
+    };
+    let now = Instant::now();
+    for worker in workers {
+        loop {
+            let changed = worker.translator.take_changes(now);
+            keeper.take(&changed.exporters);
+            if !changed.more {
+                break;
+            }
+        }
+    }
+    let written = tokio::task::spawn_blocking(move || keeper.write_or_say());
+    // It doesn't panic, and nobody cancels it.
+    let _ = written.await;
 }
 
 /// The line of totals at the end, a warning if anything was lost; whether it was.
@@ -334,6 +428,8 @@ fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
                 datagrams = stages.receive(|all| all.datagrams.value()),
                 datagrams_decoded = translate(|all| all.datagrams_decoded.value()),
                 datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
+                datagrams_not_allowed = translate(|all| all.datagrams_not_allowed.value()),
+                datagrams_rate_limited = translate(|all| all.datagrams_rate_limited.value()),
                 kernel_drops,
                 truncated,
                 flow_spans = translate(|all| all.flow_spans.value()),
@@ -446,7 +542,7 @@ impl Handler for Worker {
     }
 
     fn on_wake(&mut self, now: Instant) {
-        self.inbox.answer(&self.translator, now);
+        self.inbox.answer(&mut self.translator, now);
     }
 }
 

@@ -10,4 +10,6 @@ pub mod demo;
 pub mod observe;
 pub mod receive;
 pub mod send;
+pub mod supervisor;
+pub mod template_store;
 pub mod translate;

@@ -29,6 +29,8 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Decode(options) => return decode::run(&options).map_err(Failure::Running),
         Command::Send(options) => return send::run(&options).map_err(Failure::Running),
         Command::ConfigPrint(table, loaded) => return cli::show_settings(&table, loaded),
+        Command::Manual(directory) => return cli::show_manual(directory.as_deref()),
+        Command::Completions(shell) => return cli::show_completions(shell),
         Command::Run(loaded) => (None, loaded),
         Command::Demo(options, loaded) => (Some(options), loaded),
     };

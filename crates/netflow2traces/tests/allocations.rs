@@ -7,8 +7,10 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use netflow_wire::sflow::{FlowRecord, RawHeader};
 use netflow_wire::write::{
-    Field, IpfixHeader, MessageWriter, Record, V5Header, V5Record, V9Header, v5,
+    Field, IpfixHeader, MessageWriter, Record, SflowHeader, SflowSample, SflowWriter, V5Header,
+    V5Record, V9Header, v5,
 };
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources, Translate};
 use netflow2traces::translate::{Datagram, Ids, Translator};
@@ -239,6 +241,35 @@ fn an_ipfix_flow_allocates_nothing_in_either_family() {
 }
 
 #[test]
+fn a_sampled_packet_of_sflow_allocates_nothing() {
+    let mut header = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    header.extend_from_slice(&[0x45, 0, 5, 0xdc, 0, 1, 0x40, 0, 61, 6, 0, 0]);
+    header.extend_from_slice(&[192, 0, 2, 7, 198, 51, 100, 9, 0xc3, 0x50, 1, 0xbb]);
+    header.resize(128, 0);
+    let mut writer = SflowWriter::new(&SflowHeader::default());
+    for sequence in 0..7 {
+        let sample = SflowSample {
+            sequence,
+            sampling_rate: 1000,
+            ..SflowSample::default()
+        };
+        writer.flow(&sample, |records| {
+            records.record(&FlowRecord::RawHeader(RawHeader {
+                protocol: 1,
+                frame_length: 1518,
+                stripped: 4,
+                octets: &header,
+            }));
+        });
+    }
+    let datagram = writer.finish().expect("fits");
+    for level in LEVELS {
+        let datagrams = [datagram.clone()];
+        assert_eq!(warm_allocations(level, &datagrams), 0, "{level:?}");
+    }
+}
+
+#[test]
 fn a_flow_of_variable_length_allocates_nothing() {
     let fields = [&V4[..], &COMMON, &[Field::variable(371)]].concat();
     let datagrams = with_template(ipfix_message, &fields, |record| {
@@ -341,4 +372,66 @@ fn an_exporter_holds_no_more_than_its_bound() {
     let all = LIVE.get() - before;
     println!("{templates} octets with templates, {all} with names too");
     assert!(all <= MOST, "{all} octets");
+}
+
+/// Invented sources, each with a message of its own kind, beside one exporter that goes on sending.
+#[test]
+fn a_flood_of_invented_sources_costs_bounded_memory_and_no_honest_flow() {
+    const SOURCES: u32 = 100_000;
+    const MOST: isize = 256 << 20;
+    let fields = [&V4[..], &COMMON].concat();
+    let [teaching, flows] = with_template(v9_message, &fields, |record| {
+        record.ipv4([192, 0, 2, 7]).ipv4([198, 51, 100, 9]);
+        common(record);
+    });
+    let [_, without_template] = with_template(ipfix_message, &fields, |record| {
+        record.ipv4([192, 0, 2, 7]).ipv4([198, 51, 100, 9]);
+        common(record);
+    });
+    let wide: Vec<_> = (0..60).map(|field| Field::new(1 + field, 4)).collect();
+    let mut message = ipfix_message();
+    message.template(300, &wide);
+    let wide = message.finish().expect("fits");
+    let floods = [v5_datagram(), without_template, wide, vec![0xff; 40]];
+
+    let config = Translate {
+        batch_max_octets: 1 << 20,
+        ..configuration(AttributeLevel::Standard)
+    };
+    let mut translator = translator(&config);
+    let counters = translator.counters();
+    let mut now = Instant::now();
+    let before = LIVE.get();
+    send(&mut translator, &teaching, 1, now);
+    let (mut most, mut honest) = (0, 0);
+    for source in 0..SOURCES {
+        let octets = &floods[source as usize % floods.len()];
+        let datagram = Datagram {
+            octets,
+            source: SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + source), 2055)),
+            received_at: UnixNanos(1),
+        };
+        translator.on_datagram(&datagram, now);
+        if source % 100 == 0 {
+            let waiting = counters.sets_waited.value();
+            send(&mut translator, &flows, 1, now);
+            assert_eq!(counters.sets_waited.value(), waiting, "after {source}");
+            honest += 14;
+            now += std::time::Duration::from_millis(10);
+            translator.on_deadline(now);
+        }
+        while let Some(batch) = translator.poll_batch(now) {
+            drop(batch);
+        }
+        most = most.max(LIVE.get() - before);
+    }
+    println!("{most} octets at most");
+    assert!(most <= MOST, "{most} octets");
+    let invented = u64::from(SOURCES / 4) * 30;
+    assert_eq!(counters.flow_spans.value(), honest + invented);
+    assert_eq!(
+        counters.datagrams_decoded.value() + counters.datagrams_rejected(),
+        1 + u64::from(SOURCES) + u64::from(SOURCES) / 100
+    );
+    assert!(counters.exporters_evicted.value() > 0);
 }

@@ -397,3 +397,52 @@ fn help_is_a_command_too() {
     assert_eq!(ended.code, Some(0));
     assert!(ended.stdout.contains("--no-traffic"), "{}", ended.stdout);
 }
+
+#[test]
+fn the_manual_has_every_setting_and_the_exit_codes() {
+    let ended = Program::new(["man"]).run();
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stdout.contains(".TH netflow2traces 1"));
+    // Roff writes a dash as \\-.
+    let page = ended.stdout.replace("\\-", "-");
+    for about in settings::ALL {
+        assert!(
+            page.contains(&format!("--{}", about.flag)),
+            "{}",
+            about.flag
+        );
+    }
+    for text in ["SYNOPSIS", "SUBCOMMANDS", "demo", "Exit codes"] {
+        assert!(page.contains(text), "{text}");
+    }
+    let synopsis = page.split(".SH").nth(2).unwrap();
+    assert!(synopsis.lines().count() < 8, "{synopsis}");
+
+    let target = tempfile::tempdir().unwrap();
+    let pages = target.path().join("man1");
+    let ended = Program::new(["man", "--to", pages.to_str().unwrap()]).run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let page_of = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    assert_eq!(page_of("netflow2traces.1").replace("\\-", "-"), page);
+    assert!(page_of("netflow2traces-decode.1").contains("pcap"));
+    assert!(page_of("netflow2traces-config-check.1").contains("connect"));
+}
+
+#[test]
+fn completions_complete_commands_and_settings() {
+    for (shell, sign) in [
+        ("bash", "complete -F _netflow2traces"),
+        ("zsh", "#compdef netflow2traces"),
+        ("fish", "complete -c netflow2traces"),
+    ] {
+        let ended = Program::new(["completions", shell]).run();
+        assert_eq!(ended.code, Some(0), "{shell}");
+        assert!(ended.stdout.contains(sign), "{shell}");
+        for word in ["healthcheck", "listen-port", "no-traffic"] {
+            assert!(ended.stdout.contains(word), "{shell}: {word}");
+        }
+    }
+    let unknown = Program::new(["completions", "tcl"]).run();
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("bash"), "{}", unknown.stderr);
+}

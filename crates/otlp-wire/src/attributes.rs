@@ -22,15 +22,21 @@ const ANY_INT: u8 = 3 << 3;
 
 /// The longest key that [`Key`] holds.
 pub const MAX_KEY: usize = KEY_ROOM - 8;
-/// Octets copied for every key.
+/// Room for the front part of the longest key.
 pub(crate) const KEY_ROOM: usize = 64;
+/// Octets in front of the key's own: a tag and a length of the `KeyValue`, a tag and a length of the key.
+const BEFORE_KEY: usize = 4;
+/// Octets besides the key's own, with the tag and the length of the value.
+pub(crate) const AROUND_KEY: usize = BEFORE_KEY + 2;
 
 /// The encoded front of a Span attribute whose value is an integer, a boolean or a short string.
+///
+/// The length of the value is zero in it, and is missing from the length of the whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     pub(crate) octets: [u8; KEY_ROOM],
-    /// Octets up to the value's own tag, which is not among them.
-    pub(crate) len: u8,
+    /// Octets of the key itself, 1 to [`MAX_KEY`].
+    pub(crate) name_len: u8,
 }
 
 impl Key {
@@ -50,14 +56,13 @@ impl Key {
         octets[3] = key.len() as u8;
         let mut n = 0;
         while n < key.len() {
-            octets[4 + n] = key[n];
+            octets[BEFORE_KEY + n] = key[n];
             n += 1;
         }
-        octets[4 + key.len()] = KEY_VALUE_VALUE;
-        octets[5 + key.len()] = 0;
+        octets[BEFORE_KEY + key.len()] = KEY_VALUE_VALUE;
         Some(Self {
             octets,
-            len: (6 + key.len()) as u8,
+            name_len: key.len() as u8,
         })
     }
 
@@ -73,11 +78,38 @@ impl Key {
     /// The key as text.
     #[must_use]
     pub fn name(&self) -> &str {
-        let end = usize::from(self.len).saturating_sub(2);
+        let end = BEFORE_KEY + usize::from(self.name_len);
         self.octets
-            .get(4..end)
+            .get(BEFORE_KEY..end)
             .and_then(|key| str::from_utf8(key).ok())
             .unwrap_or_default()
+    }
+}
+
+/// The most that [`Encoded`] holds.
+pub(crate) const ENCODED_ROOM: usize = 96;
+
+/// Attributes of a Span that are the same again and again, encoded once: at most 96 octets of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded {
+    pub(crate) octets: [u8; ENCODED_ROOM],
+    pub(crate) len: u8,
+}
+
+impl Encoded {
+    /// Encodes the attributes; `None` if they are too long.
+    #[must_use]
+    pub fn new(attributes: &[(&str, Value<'_>)]) -> Option<Self> {
+        let mut encoded = Vec::new();
+        for (key, value) in attributes {
+            push_key_value(&mut encoded, 9, key, *value);
+        }
+        let mut octets = [0; ENCODED_ROOM];
+        octets.get_mut(..encoded.len())?.copy_from_slice(&encoded);
+        Some(Self {
+            octets,
+            len: encoded.len() as u8,
+        })
     }
 }
 

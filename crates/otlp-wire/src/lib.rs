@@ -19,7 +19,7 @@ mod split;
 pub mod text;
 pub mod view;
 
-pub use attributes::{Key, Value};
+pub use attributes::{Encoded, Key, Value};
 pub use batch::{EncodedBatch, UnixNanos};
 pub use read::WireError;
 pub use request::ResourceFront;

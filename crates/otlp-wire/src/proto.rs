@@ -27,6 +27,32 @@ pub(crate) fn short_varint(value: u64) -> ([u8; 8], usize) {
     ((x | continued).to_le_bytes(), len)
 }
 
+/// As [`short_varint`], of a value that was sent in one or two octets.
+#[inline(always)]
+pub(crate) fn varint_of_u16(value: u16) -> ([u8; 4], usize) {
+    let value = u32::from(value);
+    let (second, third) = (u32::from(value >= 1 << 7), u32::from(value >= 1 << 14));
+    let x = (value & 0x7f) | (value & 0x3f80) << 1 | (value & 0xc000) << 2;
+    let octets = x | second << 7 | third << 15;
+    (octets.to_le_bytes(), (1 + second + third) as usize)
+}
+
+/// As [`short_varint`], of a value that was sent in four octets.
+#[inline(always)]
+pub(crate) fn varint_of_u32(value: u32) -> ([u8; 8], usize) {
+    let wide = u64::from(value);
+    let x = (wide & 0x0fff_ffff) | (wide & 0xf000_0000) << 4;
+    let x = (x & 0x000f_0000_3fff) | (x & 0x0fff_c000) << 2;
+    let x = (x & 0x000f_007f_007f) | (x & 0x3f80_3f80) << 1;
+    // Comparisons cost less than looking for the highest bit.
+    let more = u32::from(value >= 1 << 7)
+        + u32::from(value >= 1 << 14)
+        + u32::from(value >= 1 << 21)
+        + u32::from(value >= 1 << 28);
+    let continued = 0x8080_8080_u64 & ((1_u64 << (8 * more)) - 1);
+    ((x | continued).to_le_bytes(), 1 + more as usize)
+}
+
 /// Writes `value` as a varint at the front of `room` and says how many octets it took.
 ///
 /// Values below 2^56 are written as one 8-octet store, so the octets after the varint are
@@ -76,16 +102,32 @@ mod tests {
         out
     }
 
+    /// Around each power of two.
+    fn values() -> impl Iterator<Item = u64> {
+        (0..64).flat_map(|shift| {
+            [-1_i64, 0, 1].map(|delta| (1_u64 << shift).wrapping_add_signed(delta))
+        })
+    }
+
+    #[test]
+    fn varints_of_every_width_are_one() {
+        for value in 0..=u16::MAX {
+            let (octets, len) = varint_of_u16(value);
+            assert_eq!(octets[..len], plain(value.into()), "{value}");
+        }
+        for value in values().filter_map(|value| u32::try_from(value).ok()) {
+            let (octets, len) = varint_of_u32(value);
+            assert_eq!(octets[..len], plain(value.into()), "{value}");
+        }
+    }
+
     #[test]
     fn varints_equal_the_plain_form_at_every_width() {
-        for shift in 0..64 {
-            for delta in [-1_i64, 0, 1] {
-                let value = (1_u64 << shift).wrapping_add_signed(delta);
-                let mut out = Vec::new();
-                push_varint(&mut out, value);
-                assert_eq!(out, plain(value), "{value}");
-                assert_eq!(out.len(), varint_len(value), "{value}");
-            }
+        for value in values() {
+            let mut out = Vec::new();
+            push_varint(&mut out, value);
+            assert_eq!(out, plain(value), "{value}");
+            assert_eq!(out.len(), varint_len(value), "{value}");
         }
         assert_eq!(varint_len(u64::MAX), 10);
     }

@@ -8,11 +8,13 @@
 //! gives the room back as it was.
 
 use crate::attributes::{
-    KEY_ROOM, Key, TAG_BOOL, TAG_INT, TAG_SPAN_ATTRIBUTES, TAG_STRING, Value, push_any_value,
-    push_key_value,
+    AROUND_KEY, ENCODED_ROOM, Encoded, KEY_ROOM, Key, TAG_BOOL, TAG_INT, TAG_SPAN_ATTRIBUTES,
+    TAG_STRING, Value, push_any_value, push_key_value,
 };
 use crate::batch::UnixNanos;
-use crate::proto::{SHORT_VARINT_BITS, put_varint, short_varint, varint_len};
+use crate::proto::{
+    SHORT_VARINT_BITS, put_varint, short_varint, varint_len, varint_of_u16, varint_of_u32,
+};
 use crate::text::{put_ipv4, put_ipv6, put_mac};
 
 /// `Span.trace_id`: 16 octets, not all zero.
@@ -127,14 +129,17 @@ pub struct SpanHead {
     pub end: UnixNanos,
 }
 
+/// Where a writer stands once something didn't fit: behind the end of any room.
+const FULL: usize = usize::MAX;
+
 /// Appends Spans to a room given by the caller.
 #[derive(Debug)]
 pub struct SpanWriter<'a> {
     octets: &'a mut [u8],
     /// End of the last whole Span.
     finished: usize,
+    /// Where the next octet goes, or [`FULL`].
     at: usize,
-    full: bool,
 }
 
 impl<'a> SpanWriter<'a> {
@@ -146,17 +151,31 @@ impl<'a> SpanWriter<'a> {
             octets,
             finished: at,
             at,
-            full: false,
         }
+    }
+
+    /// Lets `write` go on with a writer of its own, and then goes on where that one stopped.
+    ///
+    /// A writer that is given away by reference lives in memory from then on, and every attribute waits for the
+    /// position that the one before has stored. Where the position shall stay in a register, what is not
+    /// inlined gets another writer this way.
+    #[inline(always)]
+    pub fn apart<R>(&mut self, write: impl FnOnce(&mut SpanWriter<'_>) -> R) -> R {
+        let mut apart = SpanWriter {
+            octets: &mut *self.octets,
+            finished: self.finished,
+            at: self.at,
+        };
+        let result = write(&mut apart);
+        (self.finished, self.at) = (apart.finished, apart.at);
+        result
     }
 
     /// Begins a Span. A Span begun and not ended is given up.
     #[inline]
     pub fn begin(&mut self, front: &SpanFront, head: &SpanHead) {
-        self.full = false;
-        self.at = self.finished;
-        let Some(room) = room::<FRONT_ROOM>(self.octets, self.at) else {
-            self.full = true;
+        let Some(room) = room::<FRONT_ROOM>(self.octets, self.finished) else {
+            self.at = FULL;
             return;
         };
         *room = front.octets;
@@ -168,13 +187,13 @@ impl<'a> SpanWriter<'a> {
         let times_at = front.times_at % (FRONT_ROOM - 17);
         room[times_at..times_at + 8].copy_from_slice(&head.start.0.to_le_bytes());
         room[times_at + 9..times_at + 17].copy_from_slice(&head.end.0.to_le_bytes());
-        self.at += front.len;
+        self.at = self.finished + front.len;
     }
 
     /// Corrects the times of the Span that is being written.
     #[inline]
     pub fn set_times(&mut self, front: &SpanFront, start: UnixNanos, end: UnixNanos) {
-        if self.full {
+        if self.at == FULL {
             return;
         }
         if let Some(room) = room::<17>(self.octets, self.finished + front.times_at) {
@@ -190,9 +209,9 @@ impl<'a> SpanWriter<'a> {
         match status {
             Status::Unset => {}
             Status::Ok => self.put(&[15 << 3 | 2, 2, 3 << 3, 1]),
-            Status::Error(message) => self.error_status(message),
+            Status::Error(message) => self.apart(|writer| writer.error_status(message)),
         }
-        if self.full {
+        if self.at == FULL {
             self.at = self.finished;
             return false;
         }
@@ -201,7 +220,7 @@ impl<'a> SpanWriter<'a> {
             if let Some(room) = room::<2>(self.octets, self.finished + 1) {
                 *room = [len as u8 | 0x80, (len >> 7) as u8];
             }
-        } else if !self.move_body(len) {
+        } else if !self.apart(|writer| writer.move_body(len)) {
             self.at = self.finished;
             return false;
         }
@@ -219,26 +238,49 @@ impl<'a> SpanWriter<'a> {
     /// An integer attribute. A value above 2^63 - 1 becomes decimal text: see [`Value::Unsigned`].
     #[inline(always)]
     pub fn unsigned(&mut self, key: &Key, value: u64) {
-        if value >> SHORT_VARINT_BITS != 0 {
-            self.large_unsigned(key, value);
+        if let Ok(value) = u32::try_from(value) {
+            self.unsigned_u32(key, value);
+        } else {
+            self.apart(|writer| writer.large_unsigned(key, value));
+        }
+    }
+
+    /// As [`unsigned`](Self::unsigned), and a little faster.
+    #[inline(always)]
+    pub fn unsigned_u32(&mut self, key: &Key, value: u32) {
+        let Some(room) = self.attribute_room() else {
             return;
+        };
+        let key_len = put_key(room, key);
+        let (octets, len) = varint_of_u32(value);
+        room[key_len + 1..key_len + 9].copy_from_slice(&octets);
+        self.at += close(room, key_len, TAG_INT, len);
+    }
+
+    /// As [`unsigned`](Self::unsigned), and faster.
+    #[inline(always)]
+    pub fn unsigned_u16(&mut self, key: &Key, value: u16) {
+        let Some(room) = self.attribute_room() else {
+            return;
+        };
+        let key_len = put_key(room, key);
+        let (octets, len) = varint_of_u16(value);
+        room[key_len + 1..key_len + 5].copy_from_slice(&octets);
+        self.at += close(room, key_len, TAG_INT, len);
+    }
+
+    #[inline(never)]
+    fn large_unsigned(&mut self, key: &Key, value: u64) {
+        if value >> SHORT_VARINT_BITS != 0 {
+            return self.attribute(key.name(), Value::Unsigned(value));
         }
         let Some(room) = self.attribute_room() else {
             return;
         };
         let key_len = put_key(room, key);
-        room[key_len] = TAG_INT;
         let (octets, len) = short_varint(value);
         room[key_len + 1..key_len + 9].copy_from_slice(&octets);
-        let len = 1 + len;
-        room[1] += len as u8;
-        room[key_len - 1] += len as u8;
-        self.at += key_len + len;
-    }
-
-    #[cold]
-    fn large_unsigned(&mut self, key: &Key, value: u64) {
-        self.attribute(key.name(), Value::Unsigned(value));
+        self.at += close(room, key_len, TAG_INT, len);
     }
 
     /// A boolean attribute.
@@ -248,21 +290,18 @@ impl<'a> SpanWriter<'a> {
             return;
         };
         let key_len = put_key(room, key);
-        room[key_len] = TAG_BOOL;
         room[key_len + 1] = u8::from(value);
-        room[1] += 2;
-        room[key_len - 1] += 2;
-        self.at += key_len + 2;
+        self.at += close(room, key_len, TAG_BOOL, 1);
     }
 
     /// A text attribute: an IPv4 address in dotted decimal form.
-    #[inline]
+    #[inline(always)]
     pub fn ipv4(&mut self, key: &Key, address: [u8; 4]) {
         let Some(room) = self.attribute_room() else {
             return;
         };
         let key_len = put_key(room, key);
-        if let Some(to) = room[key_len + 2..].first_chunk_mut::<16>() {
+        if let Some(to) = room[key_len + 2..].first_chunk_mut::<32>() {
             let len = put_ipv4(to, address);
             self.at += close_text(room, key_len, len);
         }
@@ -297,14 +336,10 @@ impl<'a> SpanWriter<'a> {
     /// A text attribute of any length.
     #[inline]
     pub fn text(&mut self, key: &Key, text: &str) {
-        let text = text.as_bytes();
         if text.len() > SHORT_TEXT {
-            self.attribute(
-                key.name(),
-                Value::Text(str::from_utf8(text).unwrap_or_default()),
-            );
-            return;
+            return self.apart(|writer| writer.attribute(key.name(), Value::Text(text)));
         }
+        let text = text.as_bytes();
         let Some(room) = self.attribute_room() else {
             return;
         };
@@ -315,7 +350,21 @@ impl<'a> SpanWriter<'a> {
         self.at += close_text(room, key_len, text.len());
     }
 
+    /// Attributes that were encoded before.
+    #[inline(always)]
+    pub fn encoded(&mut self, attributes: &Encoded) {
+        let Some(room) = self.attribute_room() else {
+            return;
+        };
+        room[..MOST_ENCODED].copy_from_slice(&attributes.octets[..MOST_ENCODED]);
+        if usize::from(attributes.len) > MOST_ENCODED {
+            room[MOST_ENCODED..ENCODED_ROOM].copy_from_slice(&attributes.octets[MOST_ENCODED..]);
+        }
+        self.at += usize::from(attributes.len);
+    }
+
     /// An attribute of any key and value, not the fastest way: it allocates.
+    #[inline(never)]
     pub fn attribute(&mut self, key: &str, value: Value<'_>) {
         let mut any = Vec::with_capacity(32);
         push_any_value(&mut any, value);
@@ -341,12 +390,6 @@ impl<'a> SpanWriter<'a> {
         self.put(any);
     }
 
-    /// Attributes that are already encoded as fields of a Span.
-    #[inline]
-    pub fn encoded(&mut self, octets: &[u8]) {
-        self.put(octets);
-    }
-
     fn error_status(&mut self, message: &str) {
         let len = 1 + varint_len(message.len() as u64) + message.len() + 2;
         self.put(&[15 << 3 | 2]);
@@ -365,23 +408,21 @@ impl<'a> SpanWriter<'a> {
 
     #[inline]
     fn put(&mut self, octets: &[u8]) {
-        match self.octets.get_mut(self.at..self.at + octets.len()) {
-            Some(to) if !self.full => {
+        let room = self.octets.get_mut(self.at..);
+        match room.and_then(|room| room.get_mut(..octets.len())) {
+            Some(to) => {
                 to.copy_from_slice(octets);
                 self.at += octets.len();
             }
-            _ => self.full = true,
+            None => self.at = FULL,
         }
     }
 
     #[inline(always)]
     fn attribute_room(&mut self) -> Option<&mut [u8; ATTRIBUTE_ROOM]> {
-        if self.full {
-            return None;
-        }
-        // Written so for the borrow checker: `full` can't be set in the closure of an `or_else`.
+        // Written so for the borrow checker: `at` can't be set in the closure of an `or_else`.
         if self.octets.len().saturating_sub(self.at) < ATTRIBUTE_ROOM {
-            self.full = true;
+            self.at = FULL;
             return None;
         }
         room(self.octets, self.at)
@@ -411,19 +452,37 @@ fn room<const N: usize>(octets: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
     octets.get_mut(at..)?.first_chunk_mut()
 }
 
-/// Copies the key and returns its length, which is 7 to 62.
+/// Octets that hold most keys whole.
+const MOST_KEYS: usize = 32;
+/// Octets that hold most of what is encoded before.
+const MOST_ENCODED: usize = 64;
+
+/// Copies the key and returns its octets, up to the value's own tag.
 #[inline(always)]
 fn put_key(room: &mut [u8; ATTRIBUTE_ROOM], key: &Key) -> usize {
-    room[..KEY_ROOM].copy_from_slice(&key.octets);
-    usize::from(key.len).clamp(7, KEY_ROOM - 2)
+    room[..MOST_KEYS].copy_from_slice(&key.octets[..MOST_KEYS]);
+    if usize::from(key.name_len) > MOST_KEYS - AROUND_KEY {
+        room[MOST_KEYS..KEY_ROOM].copy_from_slice(&key.octets[MOST_KEYS..]);
+    }
+    // It is less than 64 anyway; said here, no bounds are checked.
+    AROUND_KEY + (usize::from(key.name_len) & 0x3f)
 }
 
-/// Puts the lengths of a text value whose octets stand behind its tag and length.
-#[inline]
+/// Puts the tag of the value, `len` octets that stand behind it already, and the lengths that count them; returns
+/// the octets of the attribute.
+#[inline(always)]
+fn close(room: &mut [u8; ATTRIBUTE_ROOM], key_len: usize, tag: u8, len: usize) -> usize {
+    room[key_len] = tag;
+    let value_len = 1 + len;
+    // The first two octets are not among those that they count.
+    room[1] = (key_len - 2 + value_len) as u8;
+    room[key_len - 1] = value_len as u8;
+    key_len + value_len
+}
+
+/// As [`close`], of a text whose octets stand behind its tag and length.
+#[inline(always)]
 fn close_text(room: &mut [u8; ATTRIBUTE_ROOM], key_len: usize, len: usize) -> usize {
-    room[key_len] = TAG_STRING;
     room[key_len + 1] = len as u8;
-    room[1] += len as u8 + 2;
-    room[key_len - 1] += len as u8 + 2;
-    key_len + 2 + len
+    close(room, key_len, TAG_STRING, 1 + len)
 }

@@ -8,26 +8,10 @@ use super::sources::Sources;
 /// Settings of features that this version doesn't have; a name that ends in `_` is a prefix.
 const LATER: &[(&str, &str)] = &[
     (
-        "NETFLOW_ALLOWED_EXPORTERS",
-        "this version can't filter exporters; use the firewall",
-    ),
-    (
-        "NETFLOW_TEMPLATE_STORE",
-        "this version keeps templates in memory only",
-    ),
-    (
-        "NETFLOW_MAX_RATE_PER_EXPORTER",
-        "this version has no rate limit for exporters",
-    ),
-    (
         "NETFLOW_CONVERSATION_WINDOW",
         "this version has no traces of conversations",
     ),
     ("NETFLOW_INPUT", "this version receives by UDP only"),
-    (
-        "OTEL_EXPORTER_OTLP_METRICS_",
-        "this version sends no metrics of its own",
-    ),
 ];
 
 /// Refuses what is set for features of later versions.

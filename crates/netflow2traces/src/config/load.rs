@@ -8,8 +8,8 @@ use super::setting::{Preset, Setting};
 use super::sources::{Given, Origin, Sources};
 use super::values::Rejection;
 use super::{
-    Config, Deliver, Exporter, ExporterKind, Log, Otlp, Protocol, Receive, SamplerKind, SpanTime,
-    Spool, Tls, TraceSampler, Translate, later, otlp, resource, settings,
+    Config, Deliver, Exporter, ExporterKind, Log, Otlp, Protocol, Receive, SamplerKind, Signal,
+    SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, resource, settings,
 };
 
 /// What the configuration is for.
@@ -130,15 +130,15 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-struct Loader<'a> {
-    sources: &'a Sources,
-    mistakes: Vec<Mistake>,
-    warnings: Vec<String>,
+pub(super) struct Loader<'a> {
+    pub(super) sources: &'a Sources,
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Loader<'_> {
     /// The value that was given; a mistake, noted, counts as none.
-    fn given<T>(&mut self, setting: &Setting<T>) -> Option<(T, Given)> {
+    pub(super) fn given<T>(&mut self, setting: &Setting<T>) -> Option<(T, Given)> {
         let given = self.sources.find(&setting.about)?;
         match (setting.parse)(&given.value) {
             Ok(value) => Some((value, given)),
@@ -149,34 +149,36 @@ impl Loader<'_> {
         }
     }
 
-    fn optional<T>(&mut self, setting: &Setting<T>) -> Option<T> {
+    pub(super) fn optional<T>(&mut self, setting: &Setting<T>) -> Option<T> {
         self.given(setting).map(|(value, _)| value)
     }
 
     /// The value that was given, or the default.
-    fn value<T>(&mut self, setting: &Setting<T>) -> T {
-        self.optional(setting).unwrap_or_else(|| {
-            let Preset::Text(text) = setting.about.preset else {
-                unreachable!("{} has a default as text", setting.about.flag)
-            };
-            (setting.parse)(text)
-                .unwrap_or_else(|_| unreachable!("the default of {} is sound", setting.about.flag))
-        })
+    pub(super) fn value<T>(&mut self, setting: &Setting<T>) -> T {
+        self.optional(setting).unwrap_or_else(|| preset(setting))
     }
 
-    fn reject<T>(&mut self, setting: &Setting<T>, given: &Given, Rejection(reason): &Rejection) {
-        let problem = format!("{reason}; accepted: {}", setting.about.accepted);
-        self.mistakes.push(Mistake {
+    pub(super) fn reject<T>(
+        &mut self,
+        setting: &Setting<T>,
+        given: &Given,
+        Rejection(reason): &Rejection,
+    ) {
+        let mistake = Mistake {
             setting: given.named(),
-            problem,
-        });
+            problem: format!("{reason}; accepted: {}", setting.about.accepted),
+        };
+        // Spans and metrics may share it.
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
+        }
     }
 
-    fn is_set<T>(&self, setting: &Setting<T>) -> Option<Given> {
+    pub(super) fn is_set<T>(&self, setting: &Setting<T>) -> Option<Given> {
         self.sources.find(&setting.about)
     }
 
-    fn warn_without_effect<T>(&mut self, setting: &Setting<T>, because: &str) {
+    pub(super) fn warn_without_effect<T>(&mut self, setting: &Setting<T>, because: &str) {
         if let Some(given) = self.is_set(setting) {
             self.warnings
                 .push(format!("{} has no effect: {because}", given.named()));
@@ -195,7 +197,7 @@ impl Loader<'_> {
         let admin = self.admin();
         let trace_url = self.optional(&settings::TRACE_URL);
         let log = self.log();
-        self.value(&settings::METRICS_EXPORTER);
+        let own_metrics = self.own_metrics(purpose);
         Config {
             receive,
             translate,
@@ -203,6 +205,7 @@ impl Loader<'_> {
             admin,
             trace_url,
             log,
+            own_metrics,
             shutdown_timeout,
         }
     }
@@ -236,6 +239,11 @@ impl Loader<'_> {
             .optional(&settings::RESOURCE_ATTRIBUTES)
             .unwrap_or_default();
         Translate {
+            allowed_exporters: self
+                .optional(&settings::ALLOWED_EXPORTERS)
+                .unwrap_or_default(),
+            max_rate_per_exporter: self.optional(&settings::MAX_RATE_PER_EXPORTER),
+            template_store: self.optional(&settings::TEMPLATE_STORE),
             template_lifetime: self.value(&settings::TEMPLATE_LIFETIME),
             max_exporters: self.value(&settings::MAX_EXPORTERS),
             max_templates_per_exporter: self.value(&settings::MAX_TEMPLATES_PER_EXPORTER),
@@ -343,7 +351,9 @@ impl Loader<'_> {
             ExporterKind::Otlp => otlp.map_or(Exporter::None, Exporter::Otlp),
             ExporterKind::Console | ExporterKind::None => {
                 let because = "OTEL_TRACES_EXPORTER is not otlp";
-                self.warn_without_effect(&settings::OTLP_ENDPOINT, because);
+                if !self.metrics_use_the_general_endpoint() {
+                    self.warn_without_effect(&settings::OTLP_ENDPOINT, because);
+                }
                 self.warn_without_effect(&settings::OTLP_TRACES_ENDPOINT, because);
                 if kind == ExporterKind::Console {
                     Exporter::Console
@@ -377,15 +387,19 @@ impl Loader<'_> {
             }
         };
         let is_general = setting.about.flag == general.about.flag;
-        let uri = match otlp::endpoint(&text, protocol, is_general, insecure) {
+        let uri = match otlp::endpoint(&text, Signal::Traces, protocol, is_general, insecure) {
             Ok(uri) => uri,
             Err(rejection) => {
                 self.reject(setting, &given, &rejection);
                 return None;
             }
         };
-        self.warnings
-            .extend(otlp::endpoint_warnings(&text, &uri, protocol));
+        self.warnings.extend(otlp::endpoint_warnings(
+            &text,
+            Signal::Traces,
+            &uri,
+            protocol,
+        ));
         if insecure && protocol != Protocol::Grpc {
             self.warn_without_effect(&settings::OTLP_INSECURE, "it is for gRPC only");
         } else if insecure && text.starts_with("https://") {
@@ -479,6 +493,15 @@ impl Loader<'_> {
             json: self.value(&settings::LOG_FORMAT),
         }
     }
+}
+
+/// The default of a setting that has one as text.
+pub(super) fn preset<T>(setting: &Setting<T>) -> T {
+    let Preset::Text(text) = setting.about.preset else {
+        unreachable!("{} has a default as text", setting.about.flag)
+    };
+    (setting.parse)(text)
+        .unwrap_or_else(|_| unreachable!("the default of {} is sound", setting.about.flag))
 }
 
 enum Endpoint {

@@ -6,6 +6,7 @@
 mod later;
 mod load;
 mod otlp;
+mod own_metrics;
 pub mod print;
 pub mod reference;
 mod resource;
@@ -35,6 +36,8 @@ pub struct Config {
     /// Where people look at a trace, with `{trace_id}` in it.
     pub trace_url: Option<String>,
     pub log: Log,
+    /// Whether and how the daemon sends its own metrics by OTLP.
+    pub own_metrics: Option<OwnMetrics>,
     /// Time to flush at SIGTERM or SIGINT.
     pub shutdown_timeout: Duration,
 }
@@ -52,6 +55,12 @@ pub struct Receive {
 /// Stage 2: decoding and spans.
 #[derive(Clone, Debug)]
 pub struct Translate {
+    /// Who may send; empty: everyone.
+    pub allowed_exporters: Vec<IpNet>,
+    /// Datagrams a second.
+    pub max_rate_per_exporter: Option<u32>,
+    /// A file that keeps templates and options data over a restart.
+    pub template_store: Option<PathBuf>,
     pub template_lifetime: Duration,
     pub max_exporters: usize,
     pub max_templates_per_exporter: usize,
@@ -218,6 +227,52 @@ pub enum Compression {
     None,
     Gzip,
     Zstd,
+}
+
+/// What is sent by OTLP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signal {
+    Traces,
+    Metrics,
+}
+
+/// `OTEL_METRICS_EXPORTER=otlp`.
+#[derive(Clone, Debug)]
+pub struct OwnMetrics {
+    pub otlp: Otlp,
+    /// From one export to the next.
+    pub interval: Duration,
+    /// Of an export with its repetitions.
+    pub timeout: Duration,
+}
+
+impl Signal {
+    /// Where OTLP/HTTP takes it.
+    #[must_use]
+    pub const fn http_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+        }
+    }
+
+    /// Where OTLP/gRPC takes it.
+    #[must_use]
+    pub const fn grpc_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+
+    /// The specific form of a variable of the OTLP exporter.
+    fn variable(self, setting: &str) -> String {
+        let signal = match self {
+            Self::Traces => "TRACES",
+            Self::Metrics => "METRICS",
+        };
+        format!("OTEL_EXPORTER_OTLP_{signal}_{setting}")
+    }
 }
 
 /// PEM files; used when the endpoint's scheme is `https`.

@@ -9,8 +9,35 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::setting::Secrecy;
-use super::values::{self, Rejection};
-use super::{Headers, Protocol};
+use super::values::{self, Rejection, choice};
+use super::{Compression, Headers, Protocol, Signal};
+
+/// A word for a protocol.
+pub(super) fn protocol(text: &str) -> Result<Protocol, Rejection> {
+    choice(
+        text,
+        &[
+            ("grpc", Protocol::Grpc),
+            ("http", Protocol::HttpProtobuf),
+            ("http/protobuf", Protocol::HttpProtobuf),
+            ("http/json", Protocol::HttpJson),
+        ],
+    )
+    .map_err(|_| Rejection(format!("{text} is not a protocol of OTLP")))
+}
+
+/// A word for a compression.
+pub(super) fn compression(text: &str) -> Result<Compression, Rejection> {
+    choice(
+        text,
+        &[
+            ("none", Compression::None),
+            ("gzip", Compression::Gzip),
+            ("zstd", Compression::Zstd),
+        ],
+    )
+    .map_err(|_| Rejection(format!("{text} is not a known compression")))
+}
 
 /// What an endpoint must be for any protocol; [`endpoint`] does the rest.
 pub(super) fn url_text(text: &str) -> Result<String, Rejection> {
@@ -26,10 +53,11 @@ pub(super) fn url_text(text: &str) -> Result<String, Rejection> {
 
 /// The complete address that requests go to.
 ///
-/// `general` is whether `text` is an endpoint for all signals: then for HTTP `/v1/traces` is
-/// appended. `insecure` decides for gRPC when there is no scheme.
+/// `general` is whether `text` is an endpoint for all signals: then for HTTP the path of this one
+/// is appended. `insecure` decides for gRPC when there is no scheme.
 pub(super) fn endpoint(
     text: &str,
+    signal: Signal,
     protocol: Protocol,
     general: bool,
     insecure: bool,
@@ -83,7 +111,7 @@ pub(super) fn endpoint(
                 .query()
                 .map(|query| format!("?{query}"))
                 .unwrap_or_default();
-            format!("{path}/v1/traces{query}")
+            format!("{path}{}{query}", signal.http_path())
         }
         (false, false) => uri
             .path_and_query()
@@ -99,7 +127,12 @@ pub(super) fn endpoint(
 }
 
 /// What is odd about an endpoint, though it can be used.
-pub(super) fn endpoint_warnings(text: &str, uri: &Uri, protocol: Protocol) -> Vec<String> {
+pub(super) fn endpoint_warnings(
+    text: &str,
+    signal: Signal,
+    uri: &Uri,
+    protocol: Protocol,
+) -> Vec<String> {
     let text = Secrecy::Url.shown(text);
     let mut warnings = Vec::new();
     let (grpc, plain) = (
@@ -123,10 +156,11 @@ pub(super) fn endpoint_warnings(text: &str, uri: &Uri, protocol: Protocol) -> Ve
         )),
         _ => {}
     }
-    if uri.path().ends_with("/v1/traces/v1/traces") {
+    let path = signal.http_path();
+    if uri.path().ends_with(&path.repeat(2)) {
+        let name = signal.variable("ENDPOINT");
         warnings.push(format!(
-            "/v1/traces is appended to {text}; a full URL belongs in \
-             OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+            "{path} is appended to {text}; a full URL belongs in {name}"
         ));
     }
     if grpc && !text.contains("://") && !plain {
@@ -225,7 +259,7 @@ mod tests {
     use super::*;
 
     fn made(text: &str, protocol: Protocol, general: bool, insecure: bool) -> String {
-        match endpoint(text, protocol, general, insecure) {
+        match endpoint(text, Signal::Traces, protocol, general, insecure) {
             Ok(uri) => uri.to_string(),
             Err(Rejection(reason)) => format!("refused: {reason}"),
         }

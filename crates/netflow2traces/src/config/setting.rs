@@ -65,6 +65,7 @@ pub enum Section {
     Delivery,
     Watching,
     Logging,
+    OwnMetrics,
 }
 
 impl About {
@@ -114,7 +115,7 @@ impl Preset {
 }
 
 impl Section {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Backend,
         Self::Receiving,
         Self::Decoding,
@@ -123,6 +124,7 @@ impl Section {
         Self::Delivery,
         Self::Watching,
         Self::Logging,
+        Self::OwnMetrics,
     ];
 
     #[must_use]
@@ -135,7 +137,8 @@ impl Section {
             Self::Resource => "Resource",
             Self::Delivery => "Delivery",
             Self::Watching => "The page, metrics and health",
-            Self::Logging => "Logging and own metrics",
+            Self::Logging => "Logging",
+            Self::OwnMetrics => "The daemon's own metrics",
         }
     }
 
@@ -166,6 +169,11 @@ impl Section {
                  ([operating.md](operating.md#watching-it))."
             }
             Self::Logging => "The daemon's log goes to stderr.",
+            Self::OwnMetrics => {
+                "What the daemon counts, sent by OTLP besides being shown at `/metrics` \
+                 ([metrics.md](metrics.md)). What isn't set for metrics is as for spans: the \
+                 general form of the variable holds, the form for traces doesn't."
+            }
         }
     }
 }

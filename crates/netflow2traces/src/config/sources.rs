@@ -172,21 +172,32 @@ impl Sources {
     /// The value that holds for a setting, if somebody gave one.
     #[must_use]
     pub fn find(&self, about: &About) -> Option<Given> {
-        if let Some((flag, value)) = self.flags.get_key_value(about.flag) {
-            return Some(Given {
-                variable: about.variable().to_owned(),
-                value: value.clone(),
-                origin: Origin::Flag(flag),
-                secrecy: about.secrecy,
-            });
-        }
-        about.variables.iter().find_map(|variable| {
-            let given = self.variable(variable)?;
-            Some(Given {
-                secrecy: about.secrecy,
-                ..given
-            })
+        self.flag(about).or_else(|| {
+            let mut variables = about.variables.iter();
+            variables.find_map(|variable| self.named(variable, about.secrecy))
         })
+    }
+
+    /// As [`Sources::find`], but of the variables only the general form is looked at.
+    #[must_use]
+    pub fn find_general(&self, about: &About) -> Option<Given> {
+        self.flag(about)
+            .or_else(|| self.named(about.variable(), about.secrecy))
+    }
+
+    fn flag(&self, about: &About) -> Option<Given> {
+        let (flag, value) = self.flags.get_key_value(about.flag)?;
+        Some(Given {
+            variable: about.variable().to_owned(),
+            value: value.clone(),
+            origin: Origin::Flag(flag),
+            secrecy: about.secrecy,
+        })
+    }
+
+    fn named(&self, variable: &str, secrecy: Secrecy) -> Option<Given> {
+        let given = self.variable(variable)?;
+        Some(Given { secrecy, ..given })
     }
 
     /// The value of a variable, whether a setting has that name or not.

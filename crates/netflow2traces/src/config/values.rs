@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -135,6 +135,9 @@ pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> 
 
 /// A directory, or a path where nothing is yet. Whether it can be written shows when it is used.
 pub fn directory(text: &str) -> Result<PathBuf, Rejection> {
+    if text.contains(char::is_control) {
+        return Err(Rejection::new("the name has control characters"));
+    }
     let path = PathBuf::from(text);
     match std::fs::metadata(&path) {
         Ok(found) if !found.is_dir() => Err(Rejection(format!("{text} is not a directory"))),
@@ -286,6 +289,30 @@ pub fn sampling_overrides(text: &str) -> Result<Vec<SamplingOverride>, Rejection
     }
     overrides.sort_by_key(|known| std::cmp::Reverse(known.exporters.prefix_len()));
     Ok(overrides)
+}
+
+/// A file that exists or can be made: its directory does.
+pub fn file_to_write(text: &str) -> Result<PathBuf, Rejection> {
+    let path = PathBuf::from(text);
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    if path.is_dir() || path.file_name().is_none() {
+        return Err(Rejection(format!("{text} is a directory")));
+    }
+    if !directory.is_dir() {
+        return Err(Rejection(format!(
+            "there is no directory {}",
+            directory.display()
+        )));
+    }
+    Ok(path)
+}
+
+/// Networks in CIDR form, or single addresses.
+pub fn networks(text: &str) -> Result<Vec<IpNet>, Rejection> {
+    list(text, network_of)
 }
 
 /// A network in CIDR form, or one address.

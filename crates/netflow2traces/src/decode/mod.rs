@@ -238,6 +238,9 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
 /// The daemon's defaults; but nothing is left out, and no time is shifted.
 fn configuration(options: &Options) -> config::Translate {
     config::Translate {
+        allowed_exporters: Vec::new(),
+        max_rate_per_exporter: None,
+        template_store: None,
         template_lifetime: Duration::MAX,
         max_exporters: 65_536,
         max_templates_per_exporter: 65_536,

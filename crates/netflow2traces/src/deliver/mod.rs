@@ -12,6 +12,7 @@ mod counters;
 mod diagnose;
 mod first_octets;
 mod held;
+mod metrics;
 mod otlp_grpc;
 mod otlp_http;
 mod outcome;
@@ -43,6 +44,7 @@ use spool::Spool;
 pub use counters::{
     Count, Counters, DropReason, Dropped, LastError, SpanCounter, SpoolCounters, Totals,
 };
+pub use metrics::MetricsSender;
 pub use outcome::{
     Cause, GrpcCode, Outcome, classify_grpc, classify_http, retry_after, stated_limit,
 };

@@ -12,9 +12,8 @@ use super::body::{Frames, Prepared};
 use super::compress::encoding_name;
 use super::outcome::{Cause, GrpcCode, Outcome, classify_grpc, classify_http};
 use super::transport::{Answer, Transport};
-use crate::config::Otlp;
+use crate::config::{Otlp, Signal};
 
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// Compressed flag and length.
 const PREFIX: usize = 5;
 
@@ -34,7 +33,12 @@ pub(super) struct GrpcSender {
 
 impl GrpcSender {
     /// `headers` are those of the user; the protocol's own are added here.
-    pub(super) fn new(otlp: &Otlp, mut headers: HeaderMap, transport: Transport) -> Self {
+    pub(super) fn new(
+        otlp: &Otlp,
+        signal: Signal,
+        mut headers: HeaderMap,
+        transport: Transport,
+    ) -> Self {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(GRPC_TIMEOUT, grpc_timeout(otlp.timeout));
@@ -42,7 +46,7 @@ impl GrpcSender {
             headers.insert(GRPC_ENCODING, HeaderValue::from_static(encoding));
         }
         let mut parts = otlp.endpoint.clone().into_parts();
-        parts.path_and_query = Some(PathAndQuery::from_static(EXPORT));
+        parts.path_and_query = Some(PathAndQuery::from_static(signal.grpc_path()));
         // Scheme and authority come from a valid URI, the path is a constant.
         let uri = Uri::from_parts(parts).unwrap_or_else(|_| otlp.endpoint.clone());
         Self {

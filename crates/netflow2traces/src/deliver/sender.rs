@@ -17,7 +17,7 @@ use super::outcome::Outcome;
 use super::spool::SpoolError;
 use super::tls::{self, TlsError};
 use super::transport::{Transport, Versions};
-use crate::config::{Compression, Exporter, Otlp, Protocol};
+use crate::config::{Compression, Exporter, Otlp, Protocol, Signal};
 
 /// As the OTLP exporter specification, "User Agent", wants it.
 const OUR_USER_AGENT: &str = concat!("netflow2traces/", env!("CARGO_PKG_VERSION"));
@@ -69,13 +69,14 @@ impl Sender {
         console: Console,
     ) -> Result<Self, DeliverError> {
         match exporter {
-            Exporter::Otlp(otlp) => Self::otlp(otlp, slots),
+            Exporter::Otlp(otlp) => Self::otlp(otlp, Signal::Traces, slots),
             Exporter::Console => Ok(Self::Console(console)),
             Exporter::None => Ok(Self::Discard),
         }
     }
 
-    fn otlp(otlp: &Otlp, slots: usize) -> Result<Self, DeliverError> {
+    /// For this signal; metrics come as JSON already where that is to be sent.
+    pub(super) fn otlp(otlp: &Otlp, signal: Signal, slots: usize) -> Result<Self, DeliverError> {
         let tls = match otlp.endpoint.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => tls::client_config(&otlp.tls)?,
             Some(scheme) if *scheme == Scheme::HTTP => tls::no_tls()?,
@@ -95,13 +96,13 @@ impl Sender {
         let transport = Transport::new(versions, tls, otlp.timeout, slots);
         Ok(match otlp.protocol {
             Protocol::Grpc => Self::Grpc {
-                sender: GrpcSender::new(otlp, headers, transport),
+                sender: GrpcSender::new(otlp, signal, headers, transport),
                 compression,
             },
             Protocol::HttpProtobuf | Protocol::HttpJson => Self::Http {
                 sender: HttpSender::new(otlp, headers, transport),
                 compression,
-                json: otlp.protocol == Protocol::HttpJson,
+                json: otlp.protocol == Protocol::HttpJson && signal == Signal::Traces,
             },
         })
     }

@@ -108,6 +108,14 @@ fn datagrams(stages: &Stages) -> Account {
             ),
             ("bad_length", count(|all| all.datagrams_bad_length.value())),
             ("bad_agent", count(|all| all.datagrams_bad_agent.value())),
+            (
+                "not_allowed",
+                count(|all| all.datagrams_not_allowed.value()),
+            ),
+            (
+                "rate_limited",
+                count(|all| all.datagrams_rate_limited.value()),
+            ),
         ],
     )
 }

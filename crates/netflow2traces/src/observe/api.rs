@@ -400,6 +400,7 @@ pub(super) fn exporter(row: &ExporterReport) -> Value {
         "octets": row.octets,
         "flows": row.flows,
         "rejected": row.rejected,
+        "rate_limited": row.rate_limited,
         "lost": lost,
         "first_seen": seen(row.first_seen),
         "last_seen": seen(row.last_seen),
@@ -458,14 +459,58 @@ fn template(row: &TemplateReport) -> Value {
     })
 }
 
-async fn rejected(State(watched): Shared) -> Answer {
+/// Parameters of the list of rejected datagrams.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct WantedRejected {
+    exporter: Option<IpAddr>,
+    #[serde(default)]
+    format: RejectedFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum RejectedFormat {
+    #[default]
+    Json,
+    /// Text that `netflow2traces decode` reads.
+    Hex,
+}
+
+async fn rejected(
+    State(watched): Shared,
+    wanted: Result<Query<WantedRejected>, QueryRejection>,
+) -> Result<Response, NoAnswer> {
+    let Query(wanted) = wanted?;
     let _permit = watched.permits.acquire().await.ok();
     let answers = watched.inquiry.ask(|machine, _| machine.rejected()).await?;
     let mut all: Vec<RejectedDatagram> = answers.into_iter().flatten().collect();
+    if let Some(exporter) = wanted.exporter {
+        all.retain(|datagram| datagram.source.ip().to_canonical() == exporter.to_canonical());
+    }
     all.sort_by_key(|datagram| std::cmp::Reverse(datagram.received_at));
     all.truncate(MAX_REJECTED);
+    if wanted.format == RejectedFormat::Hex {
+        // In the order in which they came, as a capture has them.
+        let lines = all.iter().rev().map(rejected_lines);
+        return Ok(lines.collect::<String>().into_response());
+    }
     let all: Vec<Value> = all.iter().map(rejected_datagram).collect();
-    Ok(Json(json!({ "rejected": all })))
+    Ok(Json(json!({ "rejected": all })).into_response())
+}
+
+/// A comment, and the octets on a line of their own.
+fn rejected_lines(datagram: &RejectedDatagram) -> String {
+    let cut = match datagram.length - datagram.octets.len() {
+        0 => String::new(),
+        cut => format!(" (the last {cut} octets are not kept)"),
+    };
+    format!(
+        "# {} from {}: {}{cut}\n{}\n",
+        wall_time(datagram.received_at),
+        datagram.source,
+        datagram.problem.replace(char::is_control, " "),
+        record::hex(&datagram.octets)
+    )
 }
 
 fn rejected_datagram(datagram: &RejectedDatagram) -> Value {

@@ -18,13 +18,14 @@ const MAX_WAITING: usize = 64;
 /// The machine of a worker.
 pub type Machine = Translator<fn() -> UnixNanos>;
 
-type Question = Box<dyn FnOnce(&Machine, Instant) + Send>;
+type Question = Box<dyn FnOnce(&mut Machine, Instant) + Send>;
 
 /// Questions to one worker.
 #[derive(Default)]
 pub struct Inbox(Mutex<Vec<Question>>);
 
 /// Where all workers can be asked.
+#[derive(Clone)]
 pub struct Inquiry {
     workers: Vec<(Arc<Inbox>, Waker)>,
 }
@@ -36,7 +37,7 @@ pub struct Unanswered;
 
 impl Inbox {
     /// Answers what was asked. To be called by the worker when it is woken.
-    pub fn answer(&self, machine: &Machine, now: Instant) {
+    pub fn answer(&self, machine: &mut Machine, now: Instant) {
         let questions = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for question in questions {
             question(machine, now);
@@ -58,6 +59,27 @@ impl Inquiry {
     #[must_use]
     pub fn new(workers: Vec<(Arc<Inbox>, Waker)>) -> Self {
         Self { workers }
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Lets one worker do something short with its own state, soon.
+    ///
+    /// # Errors
+    /// When too much waits for it already.
+    pub fn put(
+        &self,
+        worker: usize,
+        work: impl FnOnce(&mut Machine, Instant) + Send + 'static,
+    ) -> Result<(), Unanswered> {
+        let (inbox, waker) = self.workers.get(worker).ok_or(Unanswered)?;
+        inbox.put(Box::new(work))?;
+        waker.wake();
+        Ok(())
     }
 
     /// Asks every worker, and gives the answers in their order. What is asked runs on the worker's thread: it

@@ -142,6 +142,13 @@ macro_rules! delivered {
     };
 }
 
+/// One series of a number of the template store, without labels.
+macro_rules! stored {
+    ($field:ident) => {
+        &[(&[], |stages| stages.template_store.$field.load(Relaxed))]
+    };
+}
+
 /// One series of a number of the spool, without labels.
 macro_rules! spool {
     ($field:ident) => {
@@ -190,6 +197,11 @@ pub static METRICS: &[Metric] = metrics! {
             "bad_agent" datagrams_bad_agent,
         )),
             "Datagrams refused whole, because their header could not be read";
+        netflow_packets_dropped_total: Series::Counters(translated_by!("reason":
+            "not_allowed" datagrams_not_allowed,
+            "rate_limited" datagrams_rate_limited,
+        )),
+            "Datagrams received and not decoded, nor counted above: not from NETFLOW_ALLOWED_EXPORTERS, or over NETFLOW_MAX_RATE_PER_EXPORTER";
         netflow_flows_total: Series::ByProtocol(READ, |all| all.flows.value()),
             "Flow records decoded, whatever became of them";
         netflow_flows_per_packet: Series::Histogram(|all| all.datagram_flows.distribution()),
@@ -259,6 +271,17 @@ pub static METRICS: &[Metric] = metrics! {
             "datagrams" late_datagrams,
         )),
             "Counted as lost before they came: overtaken on the way";
+        netflow_template_store_exporters: Series::Gauges(stored!(exporters)),
+            "Exporters in NETFLOW_TEMPLATE_STORE";
+        netflow_template_store_bytes: Series::Gauges(stored!(octets)),
+            "Octets of its file";
+        netflow_template_store_writes_total: Series::Counters(&[
+            (&[("outcome", "written")], |stages| stages.template_store.writes.load(Relaxed)),
+            (&[("outcome", "failed")], |stages| stages.template_store.failures.load(Relaxed)),
+        ]),
+            "How often it was written, or could not be";
+        netflow_template_store_refused_total: Series::Counters(stored!(refused)),
+            "Changes of exporters that found no room in it (256 MiB)";
         netflow_exporters: Series::Gauges(&[(&[], translated!(exporters))]),
             "Exporters known";
         netflow_exporter_restarts_total: Series::Counters(&[(&[], translated!(exporter_restarts))]),
@@ -380,6 +403,12 @@ pub static METRICS: &[Metric] = metrics! {
             "When it started, in seconds since 1970";
         netflow_uptime_seconds: Series::Seconds(|stages| stages.facts.started_instant.elapsed().as_secs_f64()),
             "How long it has been running";
+        netflow_metrics_exports_total: Series::Counters(&[
+            (&[("outcome", "accepted")], |stages| stages.own_metrics.accepted.load(Relaxed)),
+            (&[("outcome", "rejected")], |stages| stages.own_metrics.rejected.load(Relaxed)),
+            (&[("outcome", "failed")], |stages| stages.own_metrics.failed.load(Relaxed)),
+        ]),
+            "Times that these metrics were sent by OTLP (OTEL_METRICS_EXPORTER), by what became of it";
         netflow_workers: Series::Gauges(&[(&[], |stages| stages.received.len() as u64)]),
             "Threads that receive";
         netflow_tasks: Series::Gauges(&[(&[], |stages| stages.tasks() as u64)]),

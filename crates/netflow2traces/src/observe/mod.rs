@@ -12,6 +12,8 @@ pub mod live;
 pub mod logging;
 pub mod metric_table;
 pub mod metrics;
+pub mod metrics_otlp;
 pub mod metrics_reference;
+pub mod own_metrics;
 mod page;
 pub mod stages;

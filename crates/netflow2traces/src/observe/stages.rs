@@ -8,9 +8,11 @@ use std::time::{Instant, SystemTime};
 
 use tokio::runtime::Handle;
 
+use super::own_metrics::ExportCounters;
 use crate::config::{self, Exporter, print};
 use crate::deliver;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
+use crate::template_store;
 use crate::translate::{Protocol, ProtocolCounters, TranslateCounters};
 
 /// The stages as they can be read from any thread.
@@ -20,8 +22,12 @@ pub struct Stages {
     /// One for each worker.
     pub translated: Vec<Arc<TranslateCounters>>,
     pub delivered: Arc<deliver::Counters>,
+    /// All zero without a store.
+    pub template_store: Arc<template_store::Counters>,
     /// Octets of a request, as the backend has taught.
     pub request_limit: Arc<AtomicUsize>,
+    /// Of the daemon's own metrics, where they are sent.
+    pub own_metrics: ExportCounters,
     pub facts: Facts,
     /// Of delivery and the admin server.
     runtime: Option<Handle>,
@@ -125,7 +131,9 @@ impl Stages {
             received,
             translated,
             delivered: delivery.counters(),
+            template_store: Arc::default(),
             request_limit: delivery.request_limit(),
+            own_metrics: ExportCounters::default(),
             facts,
             runtime: Handle::try_current().ok(),
             phase: AtomicU8::new(Phase::Starting as u8),

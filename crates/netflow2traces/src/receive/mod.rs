@@ -10,6 +10,8 @@ mod counters;
 #[cfg(target_os = "linux")]
 mod drops;
 mod error;
+#[cfg(target_os = "linux")]
+mod inherited;
 mod opening;
 #[cfg(target_os = "linux")]
 mod pace;
@@ -25,7 +27,9 @@ mod wake;
 mod worker;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -35,6 +39,8 @@ use socket2::Socket;
 
 pub use self::counters::WorkerCounters;
 pub use self::error::BindError;
+#[cfg(target_os = "linux")]
+pub use self::inherited::{Inherited, Kept, Unusable};
 pub use self::opening::Opening;
 use self::socket::BoundSocket;
 pub use self::socket::{ReceiveBuffer, Steering};
@@ -97,6 +103,18 @@ impl Receivers {
         self.workers.len()
     }
 
+    /// The worker that datagrams of `source` (not an IPv4-mapped address) come to, if the kernel steers by
+    /// source address.
+    #[must_use]
+    pub fn worker_of(&self, source: IpAddr) -> usize {
+        #[cfg(target_os = "linux")]
+        if self.workers() > 1 {
+            return steering::worker_of(source, self.workers());
+        }
+        let _ = source;
+        0
+    }
+
     /// Who chooses the worker for a datagram.
     #[must_use]
     pub fn steering(&self) -> &Steering {
@@ -113,6 +131,23 @@ impl Receivers {
     #[must_use]
     pub fn counters(&self) -> Arc<[WorkerCounters]> {
         Arc::clone(&self.counters)
+    }
+
+    /// The sockets that were made here, each with a name that tells it from the others: what a service manager
+    /// may keep while the daemon restarts.
+    #[cfg(target_os = "linux")]
+    pub fn made(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        let workers = self.workers.iter().enumerate();
+        let sockets = workers.flat_map(|(worker, sockets)| {
+            let sockets = sockets.iter();
+            sockets.map(move |bound| (worker, bound))
+        });
+        sockets
+            .filter(|(_, bound)| !bound.is_kept)
+            .map(|(worker, bound)| {
+                let name = inherited::stored_name(worker, bound.address);
+                (name, bound.socket.as_fd())
+            })
     }
 
     /// Logs where the sockets listen, and warns of what didn't come out as configured.

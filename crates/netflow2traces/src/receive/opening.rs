@@ -5,16 +5,19 @@ use std::sync::Arc;
 use super::Receivers;
 use super::counters::WorkerCounters;
 use super::error::BindError;
+#[cfg(target_os = "linux")]
+use super::inherited::{Group, Kept};
 use super::socket::{self, BoundSocket, Listen, ReceiveBuffer, Steering, granted_buffer};
 #[cfg(target_os = "linux")]
 use super::steering::SteeringProgram;
 use crate::config;
 
 /// How to open [`Receivers`].
-#[derive(Clone)]
 pub struct Opening<'a> {
     config: &'a config::Receive,
     portable: bool,
+    #[cfg(target_os = "linux")]
+    kept: Kept,
     #[cfg(target_os = "linux")]
     steering: Option<SteeringProgram>,
 }
@@ -27,6 +30,8 @@ impl<'a> Opening<'a> {
             config,
             portable: cfg!(not(target_os = "linux")),
             #[cfg(target_os = "linux")]
+            kept: Kept::default(),
+            #[cfg(target_os = "linux")]
             steering: None,
         }
     }
@@ -36,6 +41,14 @@ impl<'a> Opening<'a> {
     #[must_use]
     pub fn portable(mut self) -> Self {
         self.portable = true;
+        self
+    }
+
+    /// Goes on with sockets that were there before.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn kept(mut self, kept: Kept) -> Self {
+        self.kept = kept;
         self
     }
 
@@ -52,7 +65,9 @@ impl<'a> Opening<'a> {
     /// # Errors
     /// As [`Receivers::open`].
     pub fn open(self) -> Result<Receivers, BindError> {
-        let plan = socket::plan(&self.config.listen);
+        let config = self.config;
+        let portable = self.portable;
+        let plan = socket::plan(&config.listen);
         if plan.is_empty() {
             return Err(BindError::NoAddress);
         }
@@ -64,28 +79,42 @@ impl<'a> Opening<'a> {
         let counters: Vec<_> = workers.iter().map(|_| WorkerCounters::default()).collect();
         Ok(Receivers {
             workers,
-            portable: self.portable,
+            portable,
             local_addresses,
             steering,
             receive_buffer: ReceiveBuffer {
-                requested: self.config.receive_buffer,
+                requested: config.receive_buffer,
                 granted: granted.unwrap_or(0),
             },
             counters: Arc::from(counters),
         })
     }
 
-    fn open_sockets(
-        &self,
-        plan: &[Listen],
-    ) -> Result<(Vec<Vec<BoundSocket>>, Steering), BindError> {
+    fn open_sockets(self, plan: &[Listen]) -> Result<(Vec<Vec<BoundSocket>>, Steering), BindError> {
         let buffer = self.config.receive_buffer;
         #[cfg(target_os = "linux")]
         if !self.portable {
-            let workers = self.config.workers.max(1);
+            let mut kept = self.kept;
+            let mut workers = self.config.workers.max(1);
+            if kept.activated {
+                // A socket of ours can't join those of another user.
+                let sizes = kept.groups.iter().map(|group| group.sockets.len());
+                let passed = sizes.min().unwrap_or(1);
+                if passed < workers {
+                    tracing::warn!(
+                        sockets = passed,
+                        workers,
+                        "socket activation passed fewer sockets for an address than there are workers: \
+                         repeat its ListenDatagram= for each worker, with ReusePort=yes"
+                    );
+                    workers = passed;
+                }
+            } else if kept.groups.is_empty() {
+                kept.groups = plan.iter().map(|listen| Group::new(*listen)).collect();
+            }
             let by_address = || SteeringProgram::by_source_address(workers);
-            let program = self.steering.clone().unwrap_or_else(by_address);
-            return socket::open(plan, workers, buffer, &program);
+            let program = self.steering.unwrap_or_else(by_address);
+            return socket::open(kept, workers, buffer, &program);
         }
         let only = socket::open_portable(plan, buffer)?;
         Ok((vec![only], Steering::OneWorker))

@@ -52,6 +52,12 @@ pub(super) struct Listen {
     only_v6: bool,
 }
 
+impl Listen {
+    pub(super) fn new(address: SocketAddr, only_v6: bool) -> Self {
+        Self { address, only_v6 }
+    }
+}
+
 /// The addresses to bind, each once, without those that a wildcard address on the same port serves
 /// too. Every port 0 is a port of its own.
 pub(super) fn plan(addresses: &[SocketAddr]) -> Vec<Listen> {
@@ -85,6 +91,12 @@ pub(super) struct BoundSocket {
     pub(super) socket: Socket,
     /// Where it is bound; a port 0 has become a port.
     pub(super) address: SocketAddr,
+    /// The service manager has it: it was there before us.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux passes sockets on")
+    )]
+    pub(super) is_kept: bool,
     /// What its drop counter said when it began to take datagrams.
     #[cfg_attr(
         not(target_os = "linux"),
@@ -103,6 +115,7 @@ impl BoundSocket {
         Ok(Self {
             socket,
             address,
+            is_kept: false,
             drops_before: 0,
         })
     }
@@ -169,6 +182,7 @@ mod linux {
 
     use socket2::SockFilter;
 
+    use super::super::inherited::{Group, Kept};
     use super::super::steering::SteeringProgram;
     use super::super::sys;
     use super::*;
@@ -176,21 +190,32 @@ mod linux {
     /// A socket filter's program that lets nothing pass.
     const TAKE_NOTHING: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
 
-    /// Binds every address for each worker and has the kernel steer among them. Gives each worker's
-    /// sockets in the order of the plan; only one worker's where steering is refused.
+    /// Binds every address for each worker, but for the sockets that were kept, and has the kernel steer among
+    /// them. Gives each worker's sockets in the order of the plan; only one worker's where steering is refused.
     ///
-    /// Until the kernel steers, the sockets take nothing: a datagram at the wrong worker would teach
+    /// Until the kernel steers, the new sockets take nothing: a datagram at the wrong worker would teach
     /// a template to one that never sees its data.
     pub(in super::super) fn open(
-        plan: &[Listen],
+        kept: Kept,
         workers: usize,
         receive_buffer: usize,
         program: &SteeringProgram,
     ) -> Result<(Vec<Vec<BoundSocket>>, Steering), BindError> {
         let mut opened: Vec<Vec<BoundSocket>> = (0..workers).map(|_| Vec::new()).collect();
-        for listen in plan {
-            let mut listen = *listen;
+        // Where socket activation has more sockets than there are workers, the others must not be chosen.
+        let is_group = workers > 1 || kept.groups.iter().any(|group| group.size > workers);
+        for group in kept.groups {
+            let Group {
+                mut listen,
+                sockets: kept,
+                ..
+            } = group;
+            let mut kept = kept.into_iter();
             for (index, sockets) in opened.iter_mut().enumerate() {
+                if let Some(socket) = kept.next() {
+                    sockets.push(keep(socket, &listen, receive_buffer, workers > 1)?);
+                    continue;
+                }
                 let socket = create(&listen)?;
                 configure(&socket, receive_buffer).map_err(|source| {
                     BindError::new(listen.address, "setting the receive buffer", source)
@@ -208,10 +233,11 @@ mod linux {
                 sockets.push(bound);
             }
         }
-        if workers == 1 {
+        if !is_group {
             return Ok((opened, Steering::OneWorker));
         }
         let steering = match steer(&opened, program) {
+            Ok(()) if workers == 1 => Steering::OneWorker,
             Ok(()) => Steering::BySourceAddress,
             Err(error) => {
                 opened.truncate(1);
@@ -223,6 +249,35 @@ mod linux {
                 .map_err(|source| BindError::new(bound.address, "detaching a filter", source))?;
         }
         Ok((opened, steering))
+    }
+
+    /// Goes on with a socket that was there before us. What its drop counter says was counted by others.
+    fn keep(
+        socket: Socket,
+        listen: &Listen,
+        receive_buffer: usize,
+        is_shared: bool,
+    ) -> Result<BoundSocket, BindError> {
+        let failed = |source| BindError::new(listen.address, "taking over a socket", source);
+        configure(&socket, receive_buffer).map_err(failed)?;
+        if is_shared {
+            socket.set_reuse_port(true).map_err(failed)?;
+        }
+        let mut bound = BoundSocket::new(socket, listen)?;
+        bound.is_kept = true;
+        if let Ok(memory) = sys::socket_memory(bound.socket.as_fd()) {
+            bound.drops_before = memory.drops;
+            let queued = memory.queued_octets as usize;
+            if queued > accounted_buffer(&bound.socket) / 10 * 9 {
+                tracing::warn!(
+                    address = %bound.address,
+                    queued_octets = queued,
+                    "a socket's receive buffer was full when it was taken over: datagrams that came while \
+                     the daemon was away may be lost; raise NETFLOW_RECEIVE_BUFFER and net.core.rmem_max"
+                );
+            }
+        }
+        Ok(bound)
     }
 
     fn configure(socket: &Socket, receive_buffer: usize) -> io::Result<()> {
@@ -264,6 +319,9 @@ mod linux {
     /// Ends what [`TAKE_NOTHING`] began. The kernel counts what it kept out as dropped; the worker
     /// doesn't.
     fn take_datagrams(bound: &mut BoundSocket) -> io::Result<()> {
+        if bound.is_kept {
+            return Ok(());
+        }
         match bound.socket.detach_filter() {
             // Where attaching failed there is nothing to detach.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -4,6 +4,8 @@
 //! Ports don't count: an exporter that changes its source port, or sends to several of ours, meets
 //! the same worker and so its templates. The program needs no privilege.
 
+use std::net::IpAddr;
+
 use libc::{
     BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_B, BPF_IMM, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD,
     BPF_LDX, BPF_MEM, BPF_MISC, BPF_MUL, BPF_RET, BPF_RSH, BPF_ST, BPF_TAX, BPF_W, BPF_X, BPF_XOR,
@@ -72,6 +74,36 @@ impl SteeringProgram {
     pub(super) fn instructions(&self) -> &[sock_filter] {
         &self.instructions
     }
+}
+
+/// The worker that the program gives `source`, of so many: the program's arithmetic once more.
+pub(super) fn worker_of(source: IpAddr, workers: usize) -> usize {
+    let mixed = |mut hash: u32| {
+        for _ in 0..2 {
+            hash = hash.wrapping_mul(MIXER);
+            hash ^= hash >> 15;
+        }
+        hash
+    };
+    let (before, last) = match source {
+        IpAddr::V4(address) => (0, address.to_bits()),
+        IpAddr::V6(address) => {
+            let octets = address.octets();
+            let word = |at: usize| {
+                octets[at..]
+                    .first_chunk()
+                    .map_or(0, |word| u32::from_be_bytes(*word))
+            };
+            let first = [0, 4, 8]
+                .into_iter()
+                .fold(0, |hash: u32, at| mixed(hash.wrapping_add(word(at))));
+            (first, word(12))
+        }
+    };
+    let hash =
+        mixed(before.wrapping_add(last >> 8)).wrapping_add((last & 0xff).wrapping_mul(GOLDEN));
+    let workers = u32::try_from(workers).map_or(u32::from(u16::MAX), |n| n.clamp(1, 0xffff));
+    ((hash >> 16).wrapping_mul(workers) >> 16) as usize
 }
 
 /// Leaves the hash of the IPv4 source address in the accumulator.
@@ -234,6 +266,7 @@ mod tests {
             }
             packet[0] = 0x40 | (packet[0] & 0xf);
             prop_assert_eq!(run(&packet, workers), worker);
+            prop_assert_eq!(worker_of(address.into(), workers), worker);
 
             let address = Ipv6Addr::from(address_ipv6);
             let worker = run_ipv6(address, workers);
@@ -242,6 +275,7 @@ mod tests {
             packet[1..8].copy_from_slice(&rest[1..8]);
             packet[24..40].copy_from_slice(&rest[..16]);
             prop_assert_eq!(run(&packet, workers), worker);
+            prop_assert_eq!(worker_of(address.into(), workers), worker);
         }
     }
 

@@ -10,6 +10,7 @@ use std::mem::{size_of, size_of_val, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libc::{c_int, c_void, socklen_t};
@@ -269,6 +270,31 @@ fn set_option<T>(socket: BorrowedFd<'_>, name: c_int, value: &T) -> io::Result<(
         Err(io::Error::last_os_error())
     }
 }
+
+/// The descriptors `3..3 + count`, which the process was started with (sd_listen_fds(3)); none after the first call,
+/// and without those that aren't open. They aren't passed on to other programs.
+pub(super) fn inherited(count: u32) -> Vec<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let end = FIRST_INHERITED.saturating_add_unsigned(count.min(MAX_INHERITED));
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let take = |fd| {
+        // SAFETY: the call takes no pointers, and fails for what isn't open.
+        if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+            return None;
+        }
+        // SAFETY: it is open, whoever started the process gave it to it, and this is the only place that
+        // takes it over, once.
+        Some(unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    (FIRST_INHERITED..end).filter_map(take).collect()
+}
+
+/// `SD_LISTEN_FDS_START`.
+const FIRST_INHERITED: c_int = 3;
+/// More than workers and addresses can have sockets.
+const MAX_INHERITED: u32 = 4096;
 
 /// What `SO_MEMINFO` tells of a socket.
 #[derive(Clone, Copy, Debug)]

@@ -13,6 +13,8 @@ pub(crate) struct Activity {
     pub(crate) flows: u64,
     /// Datagrams that were refused, and those with a Set that could not be used.
     pub(crate) rejected: u64,
+    /// Datagrams over `NETFLOW_MAX_RATE_PER_EXPORTER`.
+    pub(crate) rate_limited: u64,
     /// In the units of [`lost_unit`].
     pub(crate) lost: [u64; 4],
     /// A bit for each [`Protocol`].

@@ -67,6 +67,13 @@ pub(crate) struct Attribute {
     pub(crate) sources: &'static [Source],
 }
 
+impl Attribute {
+    /// A count of sampled packets or octets, which `NETFLOW_SCALE_SAMPLED` multiplies.
+    pub(crate) fn is_count(&self) -> bool {
+        matches!(self.key, "netflow.flow.bytes" | "netflow.flow.packets")
+    }
+}
+
 const fn row(
     level: AttributeLevel,
     key: &'static str,

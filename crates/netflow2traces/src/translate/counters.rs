@@ -30,6 +30,10 @@ counters! {
         datagrams_decoded,
         /// Of these, those of sFlow.
         datagrams_sflow,
+        /// Datagrams of sources that `NETFLOW_ALLOWED_EXPORTERS` doesn't name; nothing else is known of them.
+        datagrams_not_allowed,
+        /// Datagrams over `NETFLOW_MAX_RATE_PER_EXPORTER`; of these only the header was read.
+        datagrams_rate_limited,
         /// Datagrams shorter than their header.
         datagrams_truncated,
         /// Datagrams of a version that nobody knows.
@@ -124,6 +128,8 @@ counters! {
         exporters,
         /// Exporters forgotten to make room for others.
         exporters_evicted,
+        /// Exporters whose templates or options data were to be stored.
+        state_changes,
         /// Flow spans in the batch that is being filled, a gauge.
         open_flow_spans,
         /// Work spans in it, a gauge.

@@ -186,6 +186,19 @@ impl ElementTypes {
         is_news
     }
 
+    /// All descriptions: enterprise, element, name, type.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u16, &str, Option<AbstractDataType>)> {
+        let told = self.told.iter();
+        told.map(|((enterprise, element), (name, data_type))| {
+            (*enterprise, *element, &**name, *data_type)
+        })
+    }
+
+    /// Elements described.
+    pub(crate) fn len(&self) -> usize {
+        self.told.len()
+    }
+
     /// An element's name in snake case and its type. What nobody knows is called by its numbers and has none.
     fn describe(
         &self,
@@ -272,7 +285,7 @@ fn push_value(
             push_delimited(out, 1, text.get(..len).unwrap_or_default());
         }
         Some(Type::Ipv4Address) if octets.len() == 4 => {
-            let mut text = [0; 16];
+            let mut text = [0; 32];
             let len = put_ipv4(&mut text, octets.try_into().unwrap_or_default());
             push_delimited(out, 1, text.get(..len).unwrap_or_default());
         }

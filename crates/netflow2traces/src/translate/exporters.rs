@@ -12,6 +12,7 @@ use netflow_wire::Decoder;
 use otlp_wire::{ResourceFront, UnixNanos};
 
 use super::activity::Activity;
+use super::admission::{Bucket, Rate};
 use super::batch::Membership;
 use super::concerns::Concerns;
 use super::knowledge::ExporterKnowledge;
@@ -20,6 +21,16 @@ use super::sequence::Sequences;
 
 /// Sources that have not sent anything decodable yet.
 const MAX_ON_PROBATION: usize = 1024;
+
+/// What all exporters of a worker may make it keep, in octets as [`Exporter::weigh`] estimates them: sources can
+/// be forged, so that the bounds of one exporter bound nothing.
+const MAX_WEIGHT: usize = 512 << 20;
+/// What a field of a template takes with its part of the plan, a template besides its fields, a sequence count, a
+/// described element.
+const FIELD_WEIGHT: usize = 128;
+const TEMPLATE_WEIGHT: usize = 512;
+const SEQUENCE_WEIGHT: usize = 96;
+const TYPE_WEIGHT: usize = 128;
 
 /// Between two compilations of an exporter's templates for its own descriptions of elements.
 const RECOMPILE_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,8 +58,15 @@ pub(crate) struct Exporter {
     pub(crate) error_shown: Option<Instant>,
     pub(crate) concerns: Concerns,
     pub(crate) activity: Activity,
+    bucket: Bucket,
     recompiled: Option<Instant>,
     last_seen: Instant,
+    /// What it took when it was last weighed.
+    weight: usize,
+    /// When it was last saved.
+    pub(crate) saved: Option<Instant>,
+    /// It stands in the row of those to be saved.
+    pub(crate) to_be_saved: bool,
     /// Something it sent was decodable.
     proven: bool,
     /// Seen since the hand of the clock last passed.
@@ -56,8 +74,39 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
+    pub(crate) fn last_seen(&self) -> Instant {
+        self.last_seen
+    }
+
+    /// It was last seen at `then`; who is restored waits for being seen.
+    pub(crate) fn restored(&mut self, then: Instant) {
+        self.last_seen = then;
+        self.referenced = false;
+    }
+
     pub(crate) fn is_proven(&self) -> bool {
         self.proven
+    }
+
+    /// Whether one more datagram keeps to the rate; if not, it is counted.
+    #[inline]
+    pub(crate) fn keeps_to(&mut self, rate: Option<Rate>, now: Instant) -> bool {
+        let keeps = rate.is_none_or(|rate| self.bucket.take(rate, now));
+        if !keeps {
+            self.activity.rate_limited += 1;
+            self.concerns.limited();
+        }
+        keeps
+    }
+
+    /// About how many octets it takes by what it has sent, but for Sets that wait.
+    fn weigh(&self) -> usize {
+        let templates = self.decoder.templates();
+        templates.fields() * FIELD_WEIGHT
+            + templates.len() * TEMPLATE_WEIGHT
+            + self.sequences.len() * SEQUENCE_WEIGHT
+            + self.knowledge.octets()
+            + self.knowledge.types.len() * TYPE_WEIGHT
     }
 
     /// Has the templates compiled anew if the exporter has described elements since, but not more than once in
@@ -91,6 +140,9 @@ pub(crate) struct ExporterTable {
     proven: VecDeque<IpAddr>,
     max_proven: usize,
     max_on_probation: usize,
+    /// What all of them took when they were last weighed.
+    weight: usize,
+    max_weight: usize,
     evicted: u64,
     /// Sets that waited at exporters that went, since they were last asked for.
     sets_gone: u64,
@@ -105,6 +157,8 @@ impl ExporterTable {
             proven: VecDeque::new(),
             max_proven,
             max_on_probation: MAX_ON_PROBATION.min(max_proven),
+            weight: 0,
+            max_weight: MAX_WEIGHT,
             evicted: 0,
             sets_gone: 0,
         }
@@ -138,8 +192,12 @@ impl ExporterTable {
                 error_shown: None,
                 concerns: Concerns::default(),
                 activity: Activity::default(),
+                bucket: Bucket::default(),
                 recompiled: None,
                 last_seen: now,
+                weight: 0,
+                saved: None,
+                to_be_saved: false,
                 proven: false,
                 referenced: true,
             })
@@ -166,35 +224,64 @@ impl ExporterTable {
         }
         self.probation.retain(|other| *other != address);
         while self.proven.len() >= self.max_proven {
-            // The hand gives a second chance to whoever was seen since it last passed.
-            let Some(candidate) = self.proven.pop_front() else {
-                break;
-            };
-            match self.by_address.get_mut(&candidate) {
-                Some(exporter) if exporter.referenced => {
-                    exporter.referenced = false;
-                    self.proven.push_back(candidate);
-                }
-                _ => self.evict(candidate),
-            }
+            self.advance_hand(None);
         }
         self.proven.push_back(address);
+    }
+
+    /// Evicts the proven exporter under the clock's hand, unless it was seen since the hand last passed or is the
+    /// one to keep.
+    fn advance_hand(&mut self, keep: Option<IpAddr>) {
+        let Some(candidate) = self.proven.pop_front() else {
+            return;
+        };
+        match self.by_address.get_mut(&candidate) {
+            Some(exporter) if exporter.referenced || keep == Some(candidate) => {
+                exporter.referenced = false;
+                self.proven.push_back(candidate);
+            }
+            _ => self.evict(candidate),
+        }
+    }
+
+    /// Weighs an exporter that may have grown, and evicts others, those on probation first, while all together
+    /// are too heavy.
+    #[cold]
+    pub(crate) fn settle(&mut self, address: IpAddr) {
+        let Some(exporter) = self.by_address.get_mut(&address) else {
+            return;
+        };
+        let weight = exporter.weigh();
+        self.weight = self.weight - exporter.weight + weight;
+        exporter.weight = weight;
+        while self.weight > self.max_weight && self.by_address.len() > 1 {
+            match self.probation.pop_front() {
+                Some(oldest) if oldest != address => self.evict(oldest),
+                Some(kept) if self.proven.is_empty() => self.probation.push_back(kept),
+                kept => {
+                    self.advance_hand(Some(address));
+                    self.probation.extend(kept);
+                }
+            }
+        }
     }
 
     fn evict(&mut self, address: IpAddr) {
         if let Some(gone) = self.by_address.remove(&address) {
             self.sets_gone += gone.decoder.waiting().0 as u64;
+            self.weight -= gone.weight;
         }
         self.evicted += 1;
     }
 
     /// Forgets who was not seen for `idle`.
     pub(crate) fn expire(&mut self, now: Instant, idle: Duration) {
-        let sets_gone = &mut self.sets_gone;
+        let (sets_gone, weight) = (&mut self.sets_gone, &mut self.weight);
         self.by_address.retain(|_, exporter| {
             let keep = now.saturating_duration_since(exporter.last_seen) <= idle;
             if !keep {
                 *sets_gone += exporter.decoder.waiting().0 as u64;
+                *weight -= exporter.weight;
             }
             keep
         });
@@ -230,6 +317,9 @@ impl ExporterTable {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use netflow_wire::Version;
+
+    use super::super::sequence::SequenceKey;
     use super::*;
 
     struct Plain;
@@ -370,5 +460,72 @@ mod tests {
         t.table.expire(t.now, idle);
         assert_eq!([1, 2, 3].map(|n| t.knows(n)), [false, false, true]);
         assert_eq!((t.table.probation.len(), t.table.proven.len()), (1, 0));
+    }
+
+    impl Test {
+        /// An exporter with so many sequence counts.
+        fn heavy(&mut self, n: u32, counts: u32) {
+            let exporter = self.table.entry(address(n), self.now, &Plain);
+            for domain in 0..counts {
+                exporter.sequences.of(SequenceKey {
+                    port: 1,
+                    version: Version::V9,
+                    domain,
+                });
+            }
+            self.table.settle(address(n));
+        }
+    }
+
+    #[test]
+    fn all_exporters_together_weigh_no_more_than_their_bound() {
+        let mut t = test(1000);
+        t.table.max_weight = 100 * SEQUENCE_WEIGHT;
+        t.records(1);
+        t.heavy(1, 10);
+        for n in 100..1000 {
+            t.records(n);
+            t.heavy(n, 20);
+            assert!(t.table.weight <= t.table.max_weight, "after {n}");
+            // It goes on sending.
+            t.garbage(1);
+            assert!(t.knows(1), "after {n}");
+        }
+        let weights = t.table.iter().map(|exporter| exporter.weight);
+        assert_eq!(weights.sum::<usize>(), t.table.weight);
+    }
+
+    #[test]
+    fn sources_on_probation_go_first_when_all_are_too_heavy() {
+        let mut t = test(1000);
+        t.table.max_weight = 100 * SEQUENCE_WEIGHT;
+        for n in 1..=4 {
+            t.records(n);
+            t.heavy(n, 10);
+        }
+        for n in 11..=16 {
+            t.garbage(n);
+            t.heavy(n, 10);
+        }
+        t.heavy(4, 30);
+        assert!((1..=4).all(|n| t.knows(n)));
+        assert_eq!(
+            [11, 12, 13, 16].map(|n| t.knows(n)),
+            [false, false, true, true]
+        );
+    }
+
+    /// The one that grows is kept, even if it is alone too heavy.
+    #[test]
+    fn who_is_too_heavy_alone_is_alone() {
+        let mut t = test(1000);
+        t.table.max_weight = 10 * SEQUENCE_WEIGHT;
+        t.records(1);
+        t.garbage(2);
+        t.heavy(3, 20);
+        assert_eq!([1, 2, 3].map(|n| t.knows(n)), [false, false, true]);
+        t.table
+            .expire(t.now + Duration::from_secs(9), Duration::from_secs(1));
+        assert_eq!((t.table.len(), t.table.weight), (0, 0));
     }
 }

@@ -3,13 +3,13 @@
 //! Held by exporter and Observation Domain, bounded in entries and octets; when full, what is new is not
 //! taken, and counted.
 
-use std::hash::Hash;
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::elements::ElementTypes;
+use super::saved::SavedDomain;
 
 /// Names of one kind in one domain.
 const MAX_NAMES: usize = 16 * 1024;
@@ -35,7 +35,7 @@ pub(crate) struct Sampler {
 pub(crate) struct Knowledge {
     interfaces: HashMap<u64, Box<str>, RandomState>,
     vrfs: HashMap<u64, Box<str>, RandomState>,
-    applications: HashMap<u128, Box<str>, RandomState>,
+    applications: HashMap<u64, Box<str>, RandomState>,
     samplers: HashMap<u64, Sampler, RandomState>,
     interface_samplers: HashMap<u64, Sampler, RandomState>,
     sampler: Option<Sampler>,
@@ -52,6 +52,8 @@ struct Room {
     left: usize,
     /// Entries not taken because a table or the room was full.
     refused: u64,
+    /// What was told and not known before.
+    changes: u64,
 }
 
 /// Octets that a value takes outside its table.
@@ -71,12 +73,15 @@ impl Outside for Sampler {
     }
 }
 
-fn put<K: Eq + Hash, V: Outside>(
-    table: &mut HashMap<K, V, RandomState>,
-    key: K,
+fn put<V: Outside + PartialEq>(
+    table: &mut HashMap<u64, V, RandomState>,
+    key: u64,
     value: V,
     room: &mut Room,
 ) {
+    if table.get(&key) == Some(&value) {
+        return;
+    }
     let needed = ENTRY + value.octets();
     let (may_stand, freed) = match table.get(&key) {
         Some(before) => (true, ENTRY + before.octets()),
@@ -88,19 +93,27 @@ fn put<K: Eq + Hash, V: Outside>(
     }
     room.octets = room.octets + needed - freed;
     room.left = room.left + freed - needed;
+    room.changes += 1;
     table.insert(key, value);
 }
 
-/// An application id of up to 15 octets as one number; its length counts, for `03` and `0003` differ. The longest
-/// that RFC 6759 has, of a vendor's own engine, take 8 or a few more.
-fn application_key(id: &[u8]) -> Option<u128> {
-    if id.is_empty() || id.len() > 15 {
-        return None;
+/// An application id as one number; its length counts, for `03` and `0003` differ. Longer ones than 7 octets, which
+/// vendors' own engines have (RFC 6759, section 4), are told apart by a hash of 56 bits, the same after a restart.
+fn application_key(id: &[u8]) -> Option<u64> {
+    match id.len() {
+        0 => None,
+        len @ 1..=7 => {
+            let digits = id.iter();
+            Some(digits.fold(len as u64, |key, octet| key << 8 | u64::from(*octet)))
+        }
+        // FNV-1a.
+        _ => {
+            let hash = id.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+                (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
+            });
+            Some(hash | 0xff << 56)
+        }
     }
-    Some(
-        id.iter()
-            .fold(id.len() as u128, |key, octet| key << 8 | u128::from(*octet)),
-    )
 }
 
 impl Knowledge {
@@ -155,12 +168,63 @@ impl Knowledge {
             (None, Some(index)) => {
                 put(&mut self.interface_samplers, index, sampler, &mut self.room);
             }
-            (None, None) => self.sampler = Some(sampler),
+            (None, None) => {
+                let before = self.sampler.replace(sampler);
+                self.room.changes += u64::from(before != self.sampler);
+            }
         }
     }
 
     pub(crate) fn started(&mut self, init_time: u64) {
-        self.init_time = Some(init_time);
+        let before = self.init_time.replace(init_time);
+        self.room.changes += u64::from(before != self.init_time);
+    }
+
+    fn save(&self, domain: Option<u32>) -> SavedDomain {
+        let names = |table: &HashMap<u64, Box<str>, RandomState>| {
+            let names = table.iter().map(|(key, name)| (*key, name.clone()));
+            names.collect()
+        };
+        let intervals = |table: &HashMap<u64, Sampler, RandomState>| {
+            let intervals = table.iter().map(|(key, sampler)| (*key, sampler.interval));
+            intervals.collect()
+        };
+        SavedDomain {
+            domain,
+            init_time: self.init_time,
+            interval: self.sampler.map(|sampler| sampler.interval),
+            interfaces: names(&self.interfaces),
+            vrfs: names(&self.vrfs),
+            applications: names(&self.applications),
+            samplers: intervals(&self.samplers),
+            interface_samplers: intervals(&self.interface_samplers),
+        }
+    }
+
+    fn restore(&mut self, saved: &SavedDomain) {
+        let room = &mut self.room;
+        for (table, names) in [
+            (&mut self.interfaces, &saved.interfaces),
+            (&mut self.vrfs, &saved.vrfs),
+            (&mut self.applications, &saved.applications),
+        ] {
+            for (key, name) in names.iter().filter(|(_, name)| name.len() <= MAX_NAME) {
+                put(table, *key, name.clone(), room);
+            }
+        }
+        for (table, intervals) in [
+            (&mut self.samplers, &saved.samplers),
+            (&mut self.interface_samplers, &saved.interface_samplers),
+        ] {
+            for (key, interval) in intervals {
+                let interval = (*interval).max(1);
+                put(table, *key, Sampler { interval }, room);
+            }
+        }
+        self.init_time = saved.init_time;
+        self.sampler = saved.interval.map(|interval| Sampler {
+            interval: interval.max(1),
+        });
     }
 }
 
@@ -174,6 +238,8 @@ pub(crate) struct ExporterKnowledge {
     agents_refused: u64,
     /// Of all of them.
     octets: usize,
+    /// Likewise.
+    changes: u64,
     /// RFC 5610.
     pub(crate) types: ElementTypes,
     /// Types were learnt since the templates were compiled.
@@ -204,6 +270,11 @@ impl ExporterKnowledge {
         }
     }
 
+    /// Octets of all entries, with what their tables take.
+    pub(crate) fn octets(&self) -> usize {
+        self.octets + self.agents.len() * ENTRY
+    }
+
     /// Entries that found no room, since the start.
     pub(crate) fn refused(&self) -> u64 {
         self.any.room.refused + self.agents_refused
@@ -218,6 +289,7 @@ impl ExporterKnowledge {
         self.agents.get(&(port, domain)).copied()
     }
 
+    /// It isn't saved over a restart: who takes a port next may be another.
     pub(crate) fn name_agent(&mut self, port: u16, domain: u32, agent: IpAddr) {
         let key = (port, domain);
         if self.agents.len() >= MAX_DOMAINS && !self.agents.contains_key(&key) {
@@ -227,13 +299,50 @@ impl ExporterKnowledge {
         self.agents.insert(key, agent);
     }
 
+    /// How often something was told that was not known before.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// All of it but the element types.
+    pub(crate) fn save(&self) -> Vec<SavedDomain> {
+        if self.domains.is_empty() {
+            return Vec::new();
+        }
+        let domains = self.domains.iter();
+        let domains = domains.map(|(domain, known)| known.save(Some(*domain)));
+        std::iter::once(self.any.save(None))
+            .chain(domains)
+            .collect()
+    }
+
+    /// Takes back what [`save`](Self::save) gave, within the bounds that hold for what is told.
+    pub(crate) fn restore(&mut self, saved: &[SavedDomain]) {
+        for saved in saved {
+            let known = match saved.domain {
+                None => &mut self.any,
+                Some(domain) => {
+                    if self.domains.len() >= MAX_DOMAINS && !self.domains.contains_key(&domain) {
+                        continue;
+                    }
+                    self.domains.entry(domain).or_default()
+                }
+            };
+            let before = known.room.octets;
+            known.room.left = MAX_OCTETS.saturating_sub(self.octets);
+            known.restore(saved);
+            self.octets = self.octets - before + known.room.octets;
+        }
+    }
+
     /// Lets `learn` write down what was told in `domain`.
     pub(crate) fn learn(&mut self, domain: u32, learn: impl Fn(&mut Knowledge)) {
         let mut tell = |known: &mut Knowledge| {
-            let before = known.room.octets;
+            let before = (known.room.octets, known.room.changes);
             known.room.left = MAX_OCTETS.saturating_sub(self.octets);
             learn(known);
-            self.octets = self.octets - before + known.room.octets;
+            self.octets = self.octets - before.0 + known.room.octets;
+            self.changes += known.room.changes - before.1;
         };
         tell(&mut self.any);
         if self.domains.len() < MAX_DOMAINS || self.domains.contains_key(&domain) {
@@ -323,6 +432,10 @@ mod tests {
         assert_eq!(name(&[3]).as_deref(), Some("short"));
         assert_eq!(name(&[0, 3]).as_deref(), Some("long"));
         assert_eq!(name(&[0; 16]), None);
+        // Only a length of its own makes a short key.
+        let keys = [&[1, 2, 3][..], &[0, 1, 2, 3], &[0; 7], &[0; 8], &[0; 9]];
+        let keys: std::collections::HashSet<_> = keys.map(application_key).into();
+        assert_eq!(keys.len(), 5);
         assert_eq!(name(&[]), None);
     }
 

@@ -5,6 +5,7 @@
 //! `exporters`. Everything that is not turned into a span is counted in [`TranslateCounters`].
 
 mod activity;
+mod admission;
 mod attributes;
 mod batch;
 mod concerns;
@@ -16,6 +17,7 @@ mod frame;
 mod ids;
 mod knowledge;
 mod options;
+mod phrases;
 mod plan;
 mod protocols;
 pub mod reference;
@@ -23,6 +25,7 @@ mod rejected;
 mod report;
 mod resource;
 mod sampling;
+mod saved;
 mod sequence;
 mod sflow;
 mod span;
@@ -42,6 +45,7 @@ pub use ids::Ids;
 pub(crate) use protocols::transport;
 pub use rejected::{MAX_REJECTED, RejectedDatagram};
 pub use report::{ExporterReport, FieldReport, Rows, TemplateReport};
+pub use saved::{Saved, SavedDomain, SavedExporter, SavedTemplate, SavedType};
 pub use traffic::{Protocol, ProtocolCounters, Traffic};
 pub use translator::{Translator, WaitingSet};
 

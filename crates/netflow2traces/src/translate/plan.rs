@@ -12,6 +12,7 @@ use super::attributes::{AGENT, ATTRIBUTES, Attribute, Form, Pick, Source};
 use super::elements::{self, ElementStep, ElementTypes};
 use super::frame::FramePlan;
 use super::options::OptionsPlan;
+use super::phrases::named_like;
 use super::sampling::RecordSampling;
 use super::times::TimePlan;
 use crate::config::AttributeLevel;
@@ -23,6 +24,8 @@ pub(crate) enum Step {
     U16(u16),
     U32(u16),
     U64(u16),
+    /// As `U32`, of what `NETFLOW_SCALE_SAMPLED` multiplies.
+    Count32(u16),
     /// Any other width, or a variable one.
     Unsigned(u16),
     /// The first that is not zero, else the first; of `SpanPlan::choices`.
@@ -36,16 +39,38 @@ pub(crate) enum Step {
     Mac(u16),
     Text(u16),
     Protocol(u16),
+    /// The protocol, of any width but one octet.
+    WideProtocol(u16),
     NetworkType,
     Direction(u16),
     ValueName(u16, u16),
     Icmp(IcmpPart, Choices),
+    /// Of a template that has none of ICMP's elements, only a destination port.
+    IcmpInPort(IcmpPart, Choices),
     MplsLabel(u16),
     ApplicationId(u16),
     InterfaceName(u16),
     VrfName(u16),
     /// By application id.
     ApplicationName(u16),
+}
+
+impl Step {
+    /// The field, of a step that reads one of a known width.
+    fn field(self) -> Option<u16> {
+        match self {
+            Self::U8(field)
+            | Self::U16(field)
+            | Self::U32(field)
+            | Self::U64(field)
+            | Self::Count32(field)
+            | Self::Ipv4(field)
+            | Self::Ipv6(field)
+            | Self::Protocol(field)
+            | Self::Mac(field) => Some(field),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,6 +106,8 @@ pub(crate) enum Family {
 pub(crate) struct Op {
     pub(crate) key: Key,
     pub(crate) step: Step,
+    /// Where the step's field lies in every record, if `SpanPlan::locations` says it.
+    pub(crate) at: u16,
     /// A count of sampled packets or octets, which `NETFLOW_SCALE_SAMPLED` multiplies.
     pub(crate) count: bool,
 }
@@ -94,6 +121,8 @@ pub(crate) struct FamilyPlan {
     pub(crate) addresses: Option<Choices>,
     /// Some step asks for it.
     pub(crate) asked: bool,
+    /// Every record has it.
+    pub(crate) constant: Option<Family>,
 }
 
 /// A Template, ready to run.
@@ -148,6 +177,7 @@ impl SpanPlan {
             shown: HashSet::new(),
             rivals: HashMap::new(),
         };
+        let locations = locations(template);
         let mut ops = Vec::new();
         let mut family = FamilyPlan::default();
         for attribute in ATTRIBUTES
@@ -165,8 +195,14 @@ impl SpanPlan {
             let Some(key) = Key::new(attribute.key) else {
                 continue;
             };
-            let count = matches!(attribute.key, "netflow.flow.bytes" | "netflow.flow.packets");
-            ops.push(Op { key, step, count });
+            let at = step.field().zip(locations.as_ref());
+            let at = at.and_then(|(field, locations)| locations.get(usize::from(field)));
+            ops.push(Op {
+                key,
+                step,
+                at: at.map_or(0, |at| at.offset),
+                count: attribute.is_count(),
+            });
         }
         family.ip_version = compiler.field((0, 60));
         let mut addresses: Vec<_> = [8, 27, 12, 28]
@@ -174,6 +210,9 @@ impl SpanPlan {
             .filter_map(|id| compiler.choice((0, *id)))
             .collect();
         addresses.sort_by_key(|choice| choice.field);
+        let first = addresses.first().and_then(|choice| choice.family);
+        let is_one = addresses.iter().all(|choice| choice.family == first);
+        family.constant = first.filter(|_| is_one && family.ip_version.is_none());
         family.addresses = compiler.stretch(addresses);
         let times = TimePlan::new(template);
         compiler.shown.extend(times.first_fields());
@@ -200,7 +239,7 @@ impl SpanPlan {
                 .scope_fields
                 .map(|_| Box::new(OptionsPlan::new(template))),
             protocol: compiler.field((0, 4)),
-            locations: locations(template),
+            locations,
             record_octets: template.min_record_octets(),
             choices: compiler.choices.into(),
         }
@@ -288,6 +327,15 @@ impl Compiler<'_> {
         })
     }
 
+    fn icmp(&mut self, part: IcmpPart, present: Vec<Choice>) -> Option<Step> {
+        let in_port = present.iter().all(|choice| choice.element == 11);
+        let choices = self.stretch(present)?;
+        Some(match in_port {
+            true => Step::IcmpInPort(part, choices),
+            false => Step::Icmp(part, choices),
+        })
+    }
+
     /// Of several fields all of one family or meaning count as shown; of counters only the first, since the
     /// others measure something else.
     fn note_shown(&mut self, step: Step) {
@@ -318,16 +366,19 @@ impl Compiler<'_> {
             }
             // They show what options data say of the number, not the number.
             Step::InterfaceName(_) | Step::VrfName(_) | Step::ApplicationName(_) => {}
+            Step::IcmpInPort(..) => {}
             Step::U8(field)
             | Step::U16(field)
             | Step::U32(field)
             | Step::U64(field)
+            | Step::Count32(field)
             | Step::Unsigned(field)
             | Step::Ipv4(field)
             | Step::Ipv6(field)
             | Step::Mac(field)
             | Step::Text(field)
             | Step::Protocol(field)
+            | Step::WideProtocol(field)
             | Step::Direction(field)
             | Step::ValueName(field, _)
             | Step::MplsLabel(field)
@@ -369,11 +420,12 @@ impl Compiler<'_> {
                     || HOLDS_AT_ZERO.contains(&element) =>
             {
                 match self.length(first) {
-                    1 => Step::U8(first),
-                    2 => Step::U16(first),
-                    4 => Step::U32(first),
+                    1 if !attribute.is_count() => Step::U8(first),
+                    2 if !attribute.is_count() => Step::U16(first),
+                    4 if !attribute.is_count() => Step::U32(first),
+                    4 => Step::Count32(first),
                     8 => Step::U64(first),
-                    3..=MAX_PLAIN_FIELD | VARIABLE_LENGTH => Step::Unsigned(first),
+                    1..=MAX_PLAIN_FIELD | VARIABLE_LENGTH => Step::Unsigned(first),
                     _ => return None,
                 }
             }
@@ -387,13 +439,13 @@ impl Compiler<'_> {
             Form::Address => Step::Address(self.stretch(present)?),
             Form::Mac => (self.length(first) == 6).then_some(Step::Mac(first))?,
             Form::Text => Step::Text(first),
-            Form::Protocol => Step::Protocol(first),
+            Form::Protocol if self.length(first) == 1 => Step::Protocol(first),
+            Form::Protocol => Step::WideProtocol(first),
             Form::NetworkType => Step::NetworkType,
             Form::Direction => Step::Direction(first),
-            // Values of vendors' types follow the registry's.
-            Form::ValueName => Step::ValueName(first, if element == 40005 { 233 } else { element }),
-            Form::IcmpType => Step::Icmp(IcmpPart::Type, self.stretch(present)?),
-            Form::IcmpCode => Step::Icmp(IcmpPart::Code, self.stretch(present)?),
+            Form::ValueName => Step::ValueName(first, named_like(element)),
+            Form::IcmpType => self.icmp(IcmpPart::Type, present)?,
+            Form::IcmpCode => self.icmp(IcmpPart::Code, present)?,
             Form::MplsLabel => Step::MplsLabel(first),
             Form::ApplicationId => Step::ApplicationId(first),
             Form::InterfaceName => Step::InterfaceName(first),

@@ -3,17 +3,10 @@
 use std::sync::LazyLock;
 
 use netflow_wire::ie;
-use otlp_wire::Value;
-use otlp_wire::attributes::push_key_value;
-
-/// `Span.attributes`.
-const SPAN_ATTRIBUTES: u32 = 9;
+use otlp_wire::{Encoded, Value};
 
 /// Both attributes for each of the 256 numbers.
-pub(crate) struct Protocols {
-    octets: Vec<u8>,
-    ends: [u32; 256],
-}
+pub(crate) struct Protocols(Box<[Encoded; 256]>);
 
 /// The table, made at its first use.
 pub(crate) fn protocols() -> &'static Protocols {
@@ -23,38 +16,25 @@ pub(crate) fn protocols() -> &'static Protocols {
 
 impl Protocols {
     fn new() -> Self {
-        let mut octets = Vec::new();
-        let mut ends = [0; 256];
-        for (number, end) in (0..=u8::MAX).zip(&mut ends) {
+        let attributes = |number| {
             let name = transport(number);
-            push_key_value(
-                &mut octets,
-                SPAN_ATTRIBUTES,
-                "network.transport",
-                Value::Text(&name),
-            );
-            let value = Value::Unsigned(u64::from(number));
-            push_key_value(
-                &mut octets,
-                SPAN_ATTRIBUTES,
-                "network.protocol.number",
-                value,
-            );
-            *end = u32::try_from(octets.len()).unwrap_or(u32::MAX);
-        }
-        Self { octets, ends }
+            let attributes = [
+                ("network.transport", Value::Text(&name)),
+                (
+                    "network.protocol.number",
+                    Value::Unsigned(u64::from(number)),
+                ),
+            ];
+            Encoded::new(&attributes).expect("keywords are short")
+        };
+        let table: Vec<_> = (0..=u8::MAX).map(attributes).collect();
+        Self(table.try_into().expect("256 numbers"))
     }
 
     /// The encoded attributes of a number.
     #[inline]
-    pub(crate) fn attributes(&self, number: u8) -> &[u8] {
-        let to = self.ends[usize::from(number)] as usize;
-        let from = if number == 0 {
-            0
-        } else {
-            self.ends[usize::from(number) - 1] as usize
-        };
-        self.octets.get(from..to).unwrap_or_default()
+    pub(crate) fn attributes(&self, number: u8) -> &Encoded {
+        &self.0[usize::from(number)]
     }
 }
 

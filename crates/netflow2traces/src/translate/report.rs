@@ -47,6 +47,8 @@ pub struct ExporterReport {
     pub flows: u64,
     /// Datagrams that could not be used, or not whole.
     pub rejected: u64,
+    /// Datagrams over `NETFLOW_MAX_RATE_PER_EXPORTER`.
+    pub rate_limited: u64,
     /// Missing by sequence numbers, by unit.
     pub lost: [(&'static str, u64); LOST_UNITS.len()],
     pub first_seen: UnixNanos,
@@ -127,6 +129,9 @@ fn exporter(exporter: &Exporter) -> ExporterReport {
     if activity.rejected > 0 {
         warnings.push("datagrams_rejected");
     }
+    if activity.rate_limited > 0 {
+        warnings.push("rate_limited");
+    }
     let configured = exporter.sampling.map(|interval| (interval, "config"));
     let header = activity
         .header_sampling
@@ -140,6 +145,7 @@ fn exporter(exporter: &Exporter) -> ExporterReport {
         octets: activity.octets,
         flows: activity.flows,
         rejected: activity.rejected,
+        rate_limited: activity.rate_limited,
         lost,
         first_seen: activity.first_at,
         last_seen: activity.last_at,

@@ -16,6 +16,8 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    pub(crate) const ALL: [Self; 4] = [Self::Header, Self::Record, Self::Options, Self::Config];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Header => "header",

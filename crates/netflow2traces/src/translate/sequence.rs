@@ -154,6 +154,11 @@ impl Sequences {
         sequence
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.counts.len()
+    }
+
     #[cold]
     fn make_room(&mut self) {
         let mut uses: Vec<u64> = self.counts.values().map(|(_, used)| *used).collect();

@@ -2,17 +2,21 @@
 
 use std::net::IpAddr;
 
-use netflow_wire::{Header, Location, ie, unsigned};
+use netflow_wire::{Header, Location, unsigned};
 use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
 
 use super::attributes::AGENT;
 use super::elements::{self, Lists};
 use super::frame::write_address;
 use super::knowledge::DomainKnowledge;
-use super::plan::{Choice, Choices, DESTINATION_PORT, Family, IcmpPart, Op, SpanPlan, Step};
+use super::phrases::{phrases, value_text};
+use super::plan::{
+    Choice, Choices, DESTINATION_PORT, Family, FamilyPlan, IcmpPart, Op, SpanPlan, Step,
+};
 use super::protocols::protocols;
 use super::sampling::{Sampling, scaled};
 use super::times::FlowTimes;
+use super::visit::Records;
 use crate::config::SpanTime;
 
 /// What every record of a Set shares.
@@ -49,7 +53,6 @@ struct Keys {
     end: Key,
     suspect: Key,
     sampling_interval: Key,
-    sampling_origin: Key,
     sampling_scaled: Key,
     agent: Key,
 }
@@ -59,7 +62,6 @@ static KEYS: Keys = Keys {
     end: Key::literal("netflow.flow.end_unix_nano"),
     suspect: Key::literal("netflow.time.suspect"),
     sampling_interval: Key::literal("netflow.sampling.interval"),
-    sampling_origin: Key::literal("netflow.sampling.origin"),
     sampling_scaled: Key::literal("netflow.sampling.scaled"),
     agent: Key::literal(AGENT),
 };
@@ -77,7 +79,7 @@ pub(crate) enum Written {
 
 /// Writes the span of one record.
 #[inline]
-pub(crate) fn write_flow(
+pub(crate) fn write_flow<R: Records>(
     plan: &SpanPlan,
     octets: &[u8],
     locations: &[Location],
@@ -86,9 +88,25 @@ pub(crate) fn write_flow(
     scratch: &mut Vec<u8>,
     writer: &mut SpanWriter<'_>,
 ) -> Written {
-    let times = plan
-        .times
-        .read(octets, locations, context.header, context.init_time);
+    let record = Record {
+        plan,
+        octets,
+        locations,
+        context,
+    };
+    writer.apart(|writer| write_record::<R>(record, span_id, scratch, writer))
+}
+
+/// What isn't inlined here is given a writer `apart`, for speed.
+#[inline(always)]
+fn write_record<R: Records>(
+    record: Record<'_>,
+    span_id: SpanId,
+    scratch: &mut Vec<u8>,
+    writer: &mut SpanWriter<'_>,
+) -> Written {
+    let Record { plan, context, .. } = record;
+    let times = record.times::<R>();
     let (start, end) = span_times(&times, context);
     writer.begin(
         &plan.front,
@@ -100,16 +118,13 @@ pub(crate) fn write_flow(
             end,
         },
     );
-    let record = Record {
-        plan,
-        octets,
-        locations,
-        context,
-    };
-    let family = if plan.family.asked {
-        record.family()
-    } else {
-        None
+    let family = match plan.family {
+        FamilyPlan { asked: false, .. } => None,
+        FamilyPlan {
+            constant: Some(family),
+            ..
+        } => Some(family),
+        _ => record.family(),
     };
     let interval = context.sampling.as_ref().and_then(|sampling| {
         sampling.of_record(
@@ -123,29 +138,17 @@ pub(crate) fn write_flow(
         _ => None,
     };
     for op in &plan.ops {
-        record.write(op, family, factor, writer);
+        record.write::<R>(op, family, factor, writer);
     }
     if let Some(frame) = &plan.frame {
-        frame.write(|field| record.field(field), factor, writer);
+        writer.apart(|writer| frame.write(|field| record.field(field), factor, writer));
     }
     if !plan.elements.is_empty() {
-        let is_told = |choices: Choices, field: u16| {
-            let told = record.by_family(choices, family);
-            told.is_some_and(|choice| choice.field == field)
-        };
-        elements::write(
-            &plan.elements,
-            octets,
-            locations,
-            context.lists,
-            is_told,
-            scratch,
-            writer,
-        );
+        writer.apart(|writer| record.write_elements(family, scratch, writer));
     }
     if let (Some((interval, origin)), true) = (interval, context.show_sampling) {
         writer.unsigned(&KEYS.sampling_interval, interval);
-        writer.text(&KEYS.sampling_origin, origin.name());
+        writer.encoded(phrases().origin(origin));
     }
     if factor.is_some() {
         writer.boolean(&KEYS.sampling_scaled, true);
@@ -154,9 +157,9 @@ pub(crate) fn write_flow(
         write_address(&KEYS.agent, agent, writer);
     }
     if context.tells_times {
-        write_only_told_times(&times, writer);
+        writer.apart(|writer| write_only_told_times(&times, writer));
     } else if times.suspect || start != times.start || end != times.end {
-        write_told_times(&times, writer);
+        writer.apart(|writer| write_told_times(&times, writer));
     }
     match writer.end(Status::Ok) {
         false => Written::No,
@@ -217,6 +220,13 @@ fn write_only_told_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
     }
 }
 
+/// `N` octets at `at`.
+#[inline(always)]
+fn chunk<const N: usize>(octets: &[u8], at: u16) -> Option<[u8; N]> {
+    let at = usize::from(at);
+    octets.get(at..at + N)?.first_chunk().copied()
+}
+
 #[derive(Clone, Copy)]
 struct Record<'a> {
     plan: &'a SpanPlan,
@@ -226,6 +236,18 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    #[inline(always)]
+    fn times<R: Records>(&self) -> FlowTimes {
+        let times = &self.plan.times;
+        let (header, init_time) = (self.context.header, self.context.init_time);
+        if R::FIXED
+            && let Some(plain) = times.read_plain(self.octets, header)
+        {
+            return plain;
+        }
+        times.read(self.octets, self.locations, header, init_time)
+    }
+
     #[inline]
     fn field(&self, field: u16) -> &'a [u8] {
         self.locations
@@ -235,8 +257,17 @@ impl<'a> Record<'a> {
 
     #[inline]
     fn fixed<const N: usize>(&self, field: u16) -> Option<[u8; N]> {
-        let at = usize::from(self.locations.get(usize::from(field))?.offset);
-        self.octets.get(at..)?.first_chunk().copied()
+        chunk(self.octets, self.locations.get(usize::from(field))?.offset)
+    }
+
+    /// The field of a step of known width.
+    #[inline(always)]
+    fn operand<R: Records, const N: usize>(&self, op: &Op, field: u16) -> Option<[u8; N]> {
+        if R::FIXED {
+            chunk(self.octets, op.at)
+        } else {
+            self.fixed(field)
+        }
     }
 
     #[inline]
@@ -289,7 +320,7 @@ impl<'a> Record<'a> {
     }
 
     #[inline(always)]
-    fn write(
+    fn write<R: Records>(
         &self,
         op: &Op,
         family: Option<Family>,
@@ -297,60 +328,122 @@ impl<'a> Record<'a> {
         writer: &mut SpanWriter<'_>,
     ) {
         let key = &op.key;
-        let value = match op.step {
-            Step::U8(field) => match self.fixed(field) {
-                Some(octets) => u64::from(u8::from_be_bytes(octets)),
-                None => return,
-            },
-            Step::U16(field) => match self.fixed(field) {
-                Some(octets) => u64::from(u16::from_be_bytes(octets)),
-                None => return,
-            },
-            Step::U32(field) => match self.fixed(field) {
-                Some(octets) => u64::from(u32::from_be_bytes(octets)),
-                None => return,
-            },
-            Step::U64(field) => match self.fixed(field) {
-                Some(octets) => u64::from_be_bytes(octets),
-                None => return,
-            },
+        let count = match op.step {
+            Step::U8(field) => {
+                if let Some([octet]) = self.operand::<R, 1>(op, field) {
+                    writer.unsigned_u16(key, u16::from(octet));
+                }
+                return;
+            }
+            Step::U16(field) => {
+                if let Some(octets) = self.operand::<R, 2>(op, field) {
+                    writer.unsigned_u16(key, u16::from_be_bytes(octets));
+                }
+                return;
+            }
+            Step::U32(field) => {
+                if let Some(octets) = self.operand::<R, 4>(op, field) {
+                    writer.unsigned_u32(key, u32::from_be_bytes(octets));
+                }
+                return;
+            }
             Step::Ipv4(field) => {
-                if let Some(address) = self.fixed(field) {
+                if let Some(address) = self.operand::<R, 4>(op, field) {
                     writer.ipv4(key, address);
                 }
                 return;
             }
             Step::Ipv6(field) => {
-                if let Some(address) = self.fixed(field) {
+                if let Some(address) = self.operand::<R, 16>(op, field) {
                     writer.ipv6(key, address);
                 }
                 return;
             }
             Step::Protocol(field) => {
-                let number = self.unsigned(field);
-                match u8::try_from(number) {
-                    Ok(number) => writer.encoded(protocols().attributes(number)),
-                    // The element has one octet; a wider one was sent with a value that no protocol has.
-                    Err(_) => writer.attribute("network.protocol.number", Value::Unsigned(number)),
+                if let Some([number]) = self.operand::<R, 1>(op, field) {
+                    writer.encoded(protocols().attributes(number));
                 }
                 return;
             }
-            Step::Unsigned(field) => self.unsigned(field),
-            Step::FirstNonZero(choices) => {
-                let choices = self.choices(choices);
-                let told = choices.iter().map(|choice| self.unsigned(choice.field));
-                told.clone()
-                    .find(|value| *value != 0)
-                    .or_else(|| told.clone().next())
-                    .unwrap_or(0)
+            Step::Mac(field) => {
+                if let Some(address) = self.operand::<R, 6>(op, field) {
+                    writer.mac(key, address);
+                }
+                return;
             }
-            _ => return self.write_rare(op, family, writer),
+            Step::NetworkType => {
+                if let Some(family) = family {
+                    writer.encoded(phrases().network_type(family));
+                }
+                return;
+            }
+            Step::Direction(field) => {
+                if let Some(direction) = phrases().direction(self.unsigned(field)) {
+                    writer.encoded(direction);
+                }
+                return;
+            }
+            Step::ValueName(field, element) => {
+                let value = self.unsigned(field);
+                match phrases().named(element, value) {
+                    Some(named) => writer.encoded(named),
+                    None => {
+                        writer
+                            .apart(|writer| writer.text(key, value_text(element, value).as_str()));
+                    }
+                }
+                return;
+            }
+            Step::IcmpInPort(..) if !self.is_icmp() => return,
+            Step::Count32(field) => match self.operand::<R, 4>(op, field) {
+                Some(octets) => u64::from(u32::from_be_bytes(octets)),
+                None => return,
+            },
+            Step::U64(field) => match self.operand::<R, 8>(op, field) {
+                Some(octets) => u64::from_be_bytes(octets),
+                None => return,
+            },
+            Step::Unsigned(field) => self.unsigned(field),
+            Step::FirstNonZero(choices) => self.first_non_zero(choices),
+            _ => return writer.apart(|writer| self.write_rare(op, family, writer)),
         };
         let value = match factor {
-            Some(factor) if op.count => scaled(value, factor),
-            _ => value,
+            Some(factor) if op.count => scaled(count, factor),
+            _ => count,
         };
         writer.unsigned(key, value);
+    }
+
+    #[inline(never)]
+    fn first_non_zero(&self, choices: Choices) -> u64 {
+        let choices = self.choices(choices);
+        let told = choices.iter().map(|choice| self.unsigned(choice.field));
+        told.clone()
+            .find(|value| *value != 0)
+            .or_else(|| told.clone().next())
+            .unwrap_or(0)
+    }
+
+    #[inline(never)]
+    fn write_elements(
+        &self,
+        family: Option<Family>,
+        scratch: &mut Vec<u8>,
+        writer: &mut SpanWriter<'_>,
+    ) {
+        let is_told = |choices: Choices, field: u16| {
+            let told = self.by_family(choices, family);
+            told.is_some_and(|choice| choice.field == field)
+        };
+        elements::write(
+            &self.plan.elements,
+            self.octets,
+            self.locations,
+            self.context.lists,
+            is_told,
+            scratch,
+            writer,
+        );
     }
 
     #[inline(never)]
@@ -375,32 +468,16 @@ impl<'a> Record<'a> {
                     writer.unsigned(key, self.unsigned(choice.field));
                 }
             }
-            Step::Mac(field) => {
-                if let Some(address) = self.fixed(field) {
-                    writer.mac(key, address);
+            Step::WideProtocol(field) => {
+                let number = self.unsigned(field);
+                match u8::try_from(number) {
+                    Ok(number) => writer.encoded(protocols().attributes(number)),
+                    // The element has one octet; a wider one was sent with a value that no protocol has.
+                    Err(_) => writer.attribute("network.protocol.number", Value::Unsigned(number)),
                 }
             }
             Step::Text(field) => write_text(key, self.field(field), writer),
-            Step::NetworkType => match family {
-                Some(Family::V4) => writer.text(key, "ipv4"),
-                Some(Family::V6) => writer.text(key, "ipv6"),
-                None => {}
-            },
-            Step::Direction(field) => match self.unsigned(field) {
-                0 => writer.text(key, "receive"),
-                1 => writer.text(key, "transmit"),
-                _ => {}
-            },
-            Step::ValueName(field, element) => {
-                let value = self.unsigned(field);
-                let mut text = ShortText::default();
-                match ie::value_name(element, value) {
-                    Some(name) => text.push_snake_case(name),
-                    None => text.push_number(value),
-                }
-                writer.text(key, text.as_str());
-            }
-            Step::Icmp(part, choices) => {
+            Step::Icmp(part, choices) | Step::IcmpInPort(part, choices) => {
                 if let Some(value) = self.icmp(part, choices, family) {
                     writer.unsigned(key, value);
                 }
@@ -468,13 +545,20 @@ impl<'a> Record<'a> {
         }
         // v5 and many others put both into the destination port.
         let port = self.unsigned(choices.first()?.field);
-        match self.plan.protocol.map(|field| self.unsigned(field)) {
-            Some(1 | 58) => Some(match part {
-                IcmpPart::Type => port >> 8 & 0xff,
-                IcmpPart::Code => port & 0xff,
-            }),
-            _ => None,
-        }
+        self.is_icmp().then_some(match part {
+            IcmpPart::Type => port >> 8 & 0xff,
+            IcmpPart::Code => port & 0xff,
+        })
+    }
+
+    /// ICMP, or ICMP for IPv6.
+    #[inline]
+    fn is_icmp(&self) -> bool {
+        let protocol = self.plan.protocol.map(|field| match *self.field(field) {
+            [octet] => u64::from(octet),
+            ref octets => unsigned(octets),
+        });
+        matches!(protocol, Some(1 | 58))
     }
 }
 
@@ -493,7 +577,7 @@ pub(crate) fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) 
 }
 
 /// A short text put together on the stack.
-struct ShortText {
+pub(crate) struct ShortText {
     octets: [u8; 64],
     len: usize,
 }
@@ -515,14 +599,14 @@ impl ShortText {
         }
     }
 
-    fn push_number(&mut self, value: u64) {
+    pub(crate) fn push_number(&mut self, value: u64) {
         let mut digits = [0; 20];
         let len = otlp_wire::text::put_decimal(&mut digits, value);
         digits.iter().take(len).for_each(|digit| self.push(*digit));
     }
 
     /// "idle timeout" becomes "idle_timeout".
-    fn push_snake_case(&mut self, name: &str) {
+    pub(crate) fn push_snake_case(&mut self, name: &str) {
         for octet in name.bytes() {
             if octet.is_ascii_alphanumeric() {
                 self.push(octet.to_ascii_lowercase());
@@ -535,7 +619,7 @@ impl ShortText {
         }
     }
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.octets
             .get(..self.len)
             .and_then(|text| str::from_utf8(text).ok())

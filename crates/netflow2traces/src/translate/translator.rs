@@ -10,7 +10,9 @@ use otlp_wire::{EncodedBatch, UnixNanos};
 use tracing::info;
 
 use super::Datagram;
+use super::admission::{AllowList, Rate};
 use super::batch::{Batches, Membership};
+use super::concerns::Lines;
 use super::counters::TranslateCounters;
 use super::debug_log::{self, DebugLog};
 use super::elements::{ElementTypes, NoTemplates};
@@ -19,6 +21,7 @@ use super::ids::Ids;
 use super::plan::SpanPlan;
 use super::rejected::{Problem, RejectedDatagram, RejectedDatagrams};
 use super::report::{self, ExporterReport, Rows, TemplateReport};
+use super::saved::Changes;
 use super::sequence::{SequenceKey, units};
 use super::sflow::{Own, Sender, Sflow};
 use super::trace::{Trace, WorkSpans};
@@ -45,16 +48,20 @@ const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 /// Turns datagrams into batches of spans. `C` tells the wall time, for the spans of the work itself.
 #[derive(Debug)]
 pub struct Translator<C> {
-    writing: Writing<C>,
-    limits: Limits,
+    pub(super) writing: Writing<C>,
+    pub(super) limits: Limits,
     /// Those that hold while there is no room for waiting Sets.
     limits_without_holding: Limits,
     /// Octets of Sets that wait; what evicted exporters held is taken off at the next sweep.
     held_octets: usize,
     /// And how many these are, likewise.
     held_sets: usize,
+    pub(super) allowed: AllowList,
+    rate: Option<Rate>,
+    lines: Lines,
     rejected: RejectedDatagrams,
-    exporters: ExporterTable,
+    pub(super) exporters: ExporterTable,
+    pub(super) changes: Option<Changes>,
     sflow: Sflow,
     work_spans: WorkSpans,
     fixed: [FixedVersion; 3],
@@ -130,8 +137,12 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             limits,
             held_octets: 0,
             held_sets: 0,
+            allowed: AllowList::new(&config.allowed_exporters),
+            rate: config.max_rate_per_exporter.map(Rate::per_second),
+            lines: Lines::default(),
             rejected: RejectedDatagrams::default(),
             exporters: ExporterTable::new(config.max_exporters),
+            changes: None,
             sflow: Sflow::new(),
             work_spans: WorkSpans::new(),
             fixed,
@@ -180,6 +191,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             octets: datagram.octets.len(),
         };
         let address = datagram.source.ip();
+        if !self.allowed.allows(address) {
+            self.writing.counters.datagrams_not_allowed.add(1);
+            return;
+        }
         let message = match Message::parse(datagram.octets) {
             Ok(message) => message,
             Err(MessageError::Sflow) => {
@@ -188,8 +203,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             Err(error) => return self.malformed(datagram, arrival, error.into(), now),
         };
         let header = &message.header;
-        self.writing.counters.datagrams_decoded.add(1);
         let exporter = self.exporters.entry(address, now, &self.writing.config);
+        if !exporter.keeps_to(self.rate, now) {
+            self.writing.counters.datagrams_rate_limited.add(1);
+            return;
+        }
+        self.writing.counters.datagrams_decoded.add(1);
+        let sequences_before = exporter.sequences.len();
         let key = SequenceKey {
             port: arrival.port,
             version: header.version,
@@ -205,6 +225,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let held_before = exporter.decoder.waiting();
         let evicted_before = exporter.decoder.templates().evicted();
         let refused_before = exporter.knowledge.refused();
+        let changes_before = exporter.knowledge.changes();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
         let (decoder, mut visit) = open(&mut self.writing, exporter, address, trace, arrival, now);
         match self
@@ -272,9 +293,15 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
         let concerns = &mut exporter.concerns;
         if outcome.waiting > 0 {
-            concerns.waiting(&exporter.address);
+            concerns.waiting(&exporter.address, &mut self.lines);
         }
-        concerns.clock(&exporter.address, header.export_time, arrival.received_at);
+        concerns.clock(
+            &exporter.address,
+            header.export_time,
+            arrival.received_at,
+            now,
+            &mut self.lines,
+        );
         if let Some(units) = lost {
             concerns.lost(header.version, units);
         }
@@ -321,9 +348,24 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         counters.templates_evicted.add(evicted);
         let refused = exporter.knowledge.refused() - refused_before;
         counters.options_refused.add(refused);
+        let has_grown = outcome.templates > 0
+            || outcome.options > 0
+            || exporter.sequences.len() > sequences_before;
+        if let Some(changes) = &mut self.changes {
+            let is_news = outcome.news || exporter.knowledge.changes() != changes_before;
+            let refreshed = outcome.templates > 0;
+            if changes.note(address, exporter, is_news, refreshed, now) {
+                counters.state_changes.add(1);
+            }
+        }
         if outcome.is_decodable() && !exporter.is_proven() {
             self.prove(address);
-            info!(exporter = %address, version = header.version.number(), "exporter appeared");
+            if self.lines.take() {
+                info!(exporter = %address, version = header.version.number(), "exporter appeared");
+            }
+        }
+        if has_grown {
+            self.exporters.settle(address);
         }
     }
 
@@ -341,6 +383,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             Err(error) => return self.malformed(datagram, arrival, error.into(), now),
         };
         let exporter = self.exporters.entry(address, now, &self.writing.config);
+        if !exporter.keeps_to(self.rate, now) {
+            self.writing.counters.datagrams_rate_limited.add(1);
+            return;
+        }
         let sender = Sender {
             address,
             text: &exporter.address,
@@ -365,13 +411,18 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             read.lost,
             arrival.received_at,
         );
+        if let Some(datagrams) = read.lost {
+            exporter.concerns.lost_datagrams(datagrams);
+        }
         if read.is_decodable && !exporter.is_proven() {
             self.prove(address);
-            info!(exporter = %address, version = "sflow5", "exporter appeared");
+            if self.lines.take() {
+                info!(exporter = %address, version = "sflow5", "exporter appeared");
+            }
         }
     }
 
-    fn prove(&mut self, address: IpAddr) {
+    pub(super) fn prove(&mut self, address: IpAddr) {
         self.exporters.prove(address);
         let counters = &self.writing.counters;
         counters.exporters_evicted.set(self.exporters.evicted());
@@ -463,8 +514,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 }
             });
             counters.templates_expired.add(templates as u64);
-            exporter.concerns.say_loss(&exporter.address, now);
+            exporter
+                .concerns
+                .say(&exporter.address, now, &mut self.lines);
         }
+        self.lines.refill();
         self.exporters.expire(now, self.limits.template_lifetime);
         self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);

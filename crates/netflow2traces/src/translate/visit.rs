@@ -64,6 +64,8 @@ pub(crate) struct Outcome {
     pub(crate) flows: u32,
     pub(crate) options: u32,
     pub(crate) templates: u32,
+    /// A template was new or different.
+    pub(crate) news: bool,
     pub(crate) waiting: u32,
     /// When the first record was reached.
     pub(crate) flows_began: Option<UnixNanos>,
@@ -137,12 +139,12 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
         }
     }
 
-    fn write(
+    fn write<R: Records>(
         &mut self,
         header: &Header,
         plan: &SpanPlan,
         resolve: &dyn Resolve,
-        records: &mut impl Records,
+        records: &mut R,
     ) {
         let before = self.outcome.flows;
         if !self.trace.kept {
@@ -194,7 +196,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                 if written == left {
                     break true;
                 }
-                match write_flow(
+                match write_flow::<R>(
                     plan,
                     record,
                     locations,
@@ -316,6 +318,7 @@ impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
         match event {
             Event::Template { learning, .. } => {
                 self.outcome.templates += 1;
+                self.outcome.news |= learning != Learning::Refreshed;
                 match learning {
                     Learning::New => &counters.templates_learnt,
                     Learning::Refreshed => &counters.templates_refreshed,
@@ -337,7 +340,9 @@ impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
 }
 
 /// The records of a Set, one at a time: the current one may be asked for again.
-trait Records {
+pub(crate) trait Records {
+    /// All have the same length, and their fields lie where the plan says.
+    const FIXED: bool;
     fn current(&mut self) -> Option<(&[u8], &[Location])>;
     fn advance(&mut self);
 }
@@ -349,6 +354,8 @@ struct FixedRecords<'a> {
 }
 
 impl Records for FixedRecords<'_> {
+    const FIXED: bool = true;
+
     #[inline]
     fn current(&mut self) -> Option<(&[u8], &[Location])> {
         Some((self.body.get(..self.octets)?, self.locations))
@@ -369,6 +376,8 @@ struct VariableRecords<'a> {
 }
 
 impl Records for VariableRecords<'_> {
+    const FIXED: bool = false;
+
     #[inline]
     fn current(&mut self) -> Option<(&[u8], &[Location])> {
         let length = match self.length {

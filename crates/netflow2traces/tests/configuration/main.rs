@@ -4,6 +4,7 @@
 
 mod backend;
 mod mistakes;
+mod own_metrics;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 use netflow2traces::config::setting::{Preset, Section};
 use netflow2traces::config::{
-    AttributeLevel, Compression, Config, Environment, Exporter, Loaded, Machine, Otlp, Protocol,
-    Purpose, Sources, SpanTime, SpoolMode, TraceSampler, load, print, reference, settings,
+    AttributeLevel, Compression, Config, Environment, Exporter, Loaded, Machine, Otlp, OwnMetrics,
+    Protocol, Purpose, Sources, SpanTime, SpoolMode, TraceSampler, load, print, reference,
+    settings,
 };
 
 /// What surrounds a daemon that isn't there.
@@ -87,6 +89,12 @@ impl Surroundings {
             Exporter::Otlp(otlp) => otlp,
             other => panic!("not OTLP: {other:?}"),
         }
+    }
+
+    /// With metrics sent by OTLP.
+    fn own_metrics(self) -> OwnMetrics {
+        let config = self.env("OTEL_METRICS_EXPORTER", "otlp").config();
+        config.own_metrics.unwrap_or_else(|| panic!("not sent"))
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -74,9 +74,9 @@ fn a_value_that_can_not_be_used_says_which_where_why_and_what_is_accepted() {
         ),
         (
             "OTEL_METRICS_EXPORTER",
-            "otlp",
-            "OTEL_METRICS_EXPORTER=otlp (environment): otlp is not part of this version yet; \
-             accepted: none",
+            "prometheus",
+            "OTEL_METRICS_EXPORTER=prometheus (environment): /metrics of the admin server is always \
+             there for Prometheus; unset it; accepted: otlp, none",
         ),
     ] {
         assert_eq!(
@@ -271,14 +271,7 @@ fn a_value_that_is_not_text_is_a_mistake_where_it_matters() {
 
 #[test]
 fn settings_of_later_versions_are_refused() {
-    for variable in [
-        "NETFLOW_ALLOWED_EXPORTERS",
-        "NETFLOW_TEMPLATE_STORE",
-        "NETFLOW_MAX_RATE_PER_EXPORTER",
-        "NETFLOW_CONVERSATION_WINDOW",
-        "NETFLOW_INPUT",
-        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    ] {
+    for variable in ["NETFLOW_CONVERSATION_WINDOW", "NETFLOW_INPUT"] {
         let mistakes = Surroundings::sound().env(variable, "x").mistakes();
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
         assert!(mistakes[0].starts_with(&format!("{variable} (environment): this version ")));
@@ -296,7 +289,7 @@ fn a_spool_must_hold_some_requests_and_be_a_directory() {
     let mistakes = spooled().env("NETFLOW_SPOOL_MAX_SIZE", "7MiB").mistakes();
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");
     assert!(
-        mistakes[0].starts_with("NETFLOW_SPOOL_MAX_SIZE (environment): four requests"),
+        mistakes[0].starts_with("NETFLOW_SPOOL_MAX_SIZE=7MiB (environment): four requests"),
         "{mistakes:?}"
     );
     let file = env!("CARGO_MANIFEST_PATH");
@@ -309,11 +302,11 @@ fn a_spool_must_hold_some_requests_and_be_a_directory() {
         .warnings();
     assert_eq!(
         warnings,
-        ["NETFLOW_SPOOL_MODE (environment) has no effect: NETFLOW_SPOOL_DIR is not set"]
+        ["NETFLOW_SPOOL_MODE=always (environment) has no effect: NETFLOW_SPOOL_DIR is not set"]
     );
     let warnings = spooled().env("OTEL_TRACES_EXPORTER", "none").warnings();
     assert!(
-        warnings[0].starts_with("NETFLOW_SPOOL_DIR (environment) has no effect"),
+        warnings[1].starts_with("NETFLOW_SPOOL_DIR=spool (environment) has no effect"),
         "{warnings:?}"
     );
 }

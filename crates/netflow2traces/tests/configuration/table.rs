@@ -1,7 +1,5 @@
 //! Defaults, `config print`, and the generated files: all from one table.
 
-use netflow2traces::config::SpoolMode;
-
 use super::*;
 
 #[test]

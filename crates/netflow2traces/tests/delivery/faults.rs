@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use netflow2traces::config::{Deliver, Protocol, SpoolMode};
+use netflow2traces::config::{Deliver, Exporter, Protocol, SpoolMode};
 use netflow2traces::deliver::{Count, Delivery};
 use otlp_wire::EncodedBatch;
 use tokio::io::AsyncReadExt as _;
@@ -60,9 +60,14 @@ fn assert_books(what: &str, made: &[EncodedBatch], received: &[Received], delive
             partly += u64::try_from(rejected).unwrap();
         }
     }
-    assert!(accepted.values().all(|times| *times == 1), "{what}: twice");
-    for id in refused.keys() {
-        assert_eq!(shapes[id].len(), 1, "{what}: sent again after a refusal");
+    // Where a request timed out, the backend may have taken it.
+    if !what.starts_with("silent") && !what.starts_with("half-open") {
+        assert!(accepted.values().all(|times| *times == 1), "{what}: twice");
+    }
+    for (id, times) in &refused {
+        let last = shapes[id].last().expect("it was sent");
+        let once = *times == 1 && is_final(&last.reply);
+        assert!(once, "{what}: sent again after a refusal");
     }
     let counted = totals.accepted.all() + partly;
     assert_eq!(counted, accepted.len() as u64, "{what}");
@@ -105,9 +110,15 @@ fn endpoint(backend: &FakeBackend, grpc: bool) -> Deliver {
     } else {
         (Protocol::HttpProtobuf, "/v1/traces")
     };
-    let mut otlp = otlp(protocol, backend.endpoint(path));
-    otlp.timeout = Duration::from_millis(500);
-    to(otlp)
+    to(otlp(protocol, backend.endpoint(path)))
+}
+
+/// With a timeout that a test can wait for. An answer may come after it where the machine is busy.
+fn impatient(mut config: Deliver) -> Deliver {
+    if let Exporter::Otlp(otlp) = &mut config.exporter {
+        otlp.timeout = Duration::from_secs(1);
+    }
+    config
 }
 
 fn setup(grpc: bool) -> crate::backend::Setup {
@@ -194,7 +205,11 @@ async fn the_books_balance_after_every_answer() {
                     let what = format!("{name}, gRPC {grpc}, {mode:?}");
                     let directory = tempfile::tempdir().unwrap();
                     let backend = setup(grpc).script(script).start().await;
-                    let config = keeping(endpoint(&backend, grpc), &directory, mode);
+                    let mut config = endpoint(&backend, grpc);
+                    if name == "silent" {
+                        config = impatient(config);
+                    }
+                    let config = keeping(config, &directory, mode);
                     let batches = fresh(BATCHES, 5, 100);
                     let delivery = start(&config, &batches);
                     finish(&delivery).await;
@@ -272,7 +287,7 @@ async fn an_expired_certificate_holds_up_and_its_renewal_delivers() {
             .start()
             .await;
         let mut config = endpoint(&expired, true);
-        if let netflow2traces::config::Exporter::Otlp(otlp) = &mut config.exporter {
+        if let Exporter::Otlp(otlp) = &mut config.exporter {
             otlp.tls.certificate = Some(authority.file());
         }
         let config = keeping(config, &directory, mode);
@@ -357,8 +372,8 @@ async fn a_half_open_connection_costs_a_timeout_and_is_replaced() {
             let directory = tempfile::tempdir().unwrap();
             let backend = setup(grpc).start().await;
             let between = Vanishing::before(backend.address).await;
-            let mut config = endpoint(&backend, grpc);
-            if let netflow2traces::config::Exporter::Otlp(otlp) = &mut config.exporter {
+            let mut config = impatient(endpoint(&backend, grpc));
+            if let Exporter::Otlp(otlp) = &mut config.exporter {
                 let path = if grpc { "" } else { "/v1/traces" };
                 otlp.endpoint = format!("http://{}{path}", between.address).parse().unwrap();
             }

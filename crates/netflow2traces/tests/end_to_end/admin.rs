@@ -216,6 +216,44 @@ async fn exporters_templates_and_refusals_are_shown() {
 }
 
 #[tokio::test]
+async fn decode_reads_what_was_rejected() {
+    let backend = FakeBackend::grpc().start().await;
+    let admin = Admin::new();
+    let daemon = admin.of(Setup::to_grpc(&backend)).start().await;
+    let one = Exporter::new("127.0.0.2", daemon.address());
+    one.send(&[0, 5, 0xab]);
+    one.send(b"what is this?");
+    Exporter::new("127.0.0.3", daemon.address()).send(&[0, 9]);
+    let text = admin
+        .until("/api/rejected?format=hex", |body| body.lines().count() == 6)
+        .await;
+    assert!(text.starts_with("# 20"), "{text}");
+    assert!(
+        text.contains(&format!("Z from 127.0.0.2:{}: ", one.port())),
+        "{text}"
+    );
+    let of_one = admin
+        .get("/api/rejected?format=hex&exporter=127.0.0.3")
+        .await;
+    assert!(of_one.head.contains("text/plain"), "{}", of_one.head);
+    let hex: Vec<&str> = of_one
+        .body
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    assert_eq!(hex, ["0009"]);
+    assert_eq!(admin.get("/api/rejected?format=pcap").await.status, 400);
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &text).unwrap();
+    let decoded = run(&["decode", file.path().to_str().unwrap()]).await;
+    assert_eq!(decoded.status.code(), Some(1), "{decoded:?}");
+    let summary = String::from_utf8(decoded.stderr).unwrap();
+    assert!(summary.contains("3 datagrams"), "{summary}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn it_is_ready_while_the_backend_is_away_and_says_why_it_is() {
     let admin = Admin::new();
     let port = reserved_port();

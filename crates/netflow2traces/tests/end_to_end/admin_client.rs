@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::daemon::Setup;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const PORT: u16 = 9464;
 
 /// Where an admin server listens, or will.

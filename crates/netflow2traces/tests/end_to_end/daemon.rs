@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::backend::FakeBackend;
 
 /// Longest wait for something that should happen at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the daemon is started: alone with these variables, in an empty directory.
 #[derive(Clone)]
@@ -78,11 +78,21 @@ impl Setup {
 
     /// Starts it and waits until it listens on so many addresses, or has ended instead.
     pub(crate) async fn start_on(self, addresses: usize) -> Result<Daemon, Ended> {
-        let directory = tempfile::tempdir().unwrap();
         let program = env!("CARGO_BIN_EXE_netflow2traces").to_owned();
-        let mut words = self.through.into_iter().chain([program]);
-        let mut child = Command::new(words.next().unwrap())
-            .args(words)
+        let mut words = self.through.iter().cloned().chain([program]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        self.start_as(command, addresses).await
+    }
+
+    /// Starts it by a command that ends up as the daemon.
+    pub(crate) async fn start_as(
+        self,
+        mut command: Command,
+        addresses: usize,
+    ) -> Result<Daemon, Ended> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = command
             .env_clear()
             .envs(self.variables)
             .current_dir(directory.path())
@@ -91,6 +101,8 @@ impl Setup {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        // It may hold what it gave to the child.
+        drop(command);
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().unwrap();
         let reading = {
@@ -275,7 +287,7 @@ impl Log {
     }
 }
 
-fn is(line: &Value, message: &str) -> bool {
+pub(crate) fn is(line: &Value, message: &str) -> bool {
     line["message"] == message
 }
 

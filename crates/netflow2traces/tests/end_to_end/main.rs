@@ -9,6 +9,8 @@ mod backend;
 #[expect(dead_code, reason = "parts of it serve other tests")]
 mod daemon;
 mod exporter;
+#[cfg(target_os = "linux")]
+mod manager;
 mod spans;
 
 mod admin;
@@ -18,7 +20,12 @@ mod garbage;
 mod listening;
 mod name_service;
 mod outage;
+mod own_metrics;
+mod page;
+#[cfg(target_os = "linux")]
+mod restart;
 mod shutdown;
 mod span_time;
+mod template_store;
 mod templates;
 mod versions;

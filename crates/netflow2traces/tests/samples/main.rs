@@ -43,6 +43,9 @@ struct Shown {
 fn configuration(attributes: AttributeLevel) -> Translate {
     Translate {
         template_lifetime: Duration::from_secs(24 * 60 * 60),
+        allowed_exporters: Vec::new(),
+        max_rate_per_exporter: None,
+        template_store: None,
         max_exporters: 65_536,
         max_templates_per_exporter: 4_096,
         span_time: SpanTime::Flow,

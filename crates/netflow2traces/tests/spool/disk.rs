@@ -76,7 +76,7 @@ impl Rig {
         backend.answers(Some(Reply::Grpc(Code::Unavailable, "away")));
         let admin = Admin::new();
         let setup = spooling(Setup::to_grpc(&backend), spool, mode)
-            .with("NETFLOW_QUEUE_SIZE", "1MiB")
+            .with("NETFLOW_QUEUE_SIZE", "16MiB")
             .with("NETFLOW_MAX_REQUEST_SIZE", "64KiB")
             .with("NETFLOW_SPOOL_MAX_SIZE", "256MiB")
             .with("OTEL_BSP_SCHEDULE_DELAY", "10")
@@ -96,13 +96,20 @@ impl Rig {
         self.admin.json("/api/status").await
     }
 
-    /// Sends datagrams, each after the one before was understood, until this holds.
-    async fn send_until(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..4_000 {
-            let sequence = self.sent * u32::from(FLOWS);
-            self.exporter
-                .send(&v5_datagram(now(), sequence, 1000, FLOWS));
-            self.sent += 1;
+    /// Sends so many datagrams at a time, each time after the ones before were understood, until this holds.
+    async fn send_until(
+        &mut self,
+        at_once: u32,
+        what: &str,
+        holds: impl Fn(&Value) -> bool,
+    ) -> Value {
+        for _ in 0..1_000 {
+            for _ in 0..at_once {
+                let sequence = self.sent * u32::from(FLOWS);
+                self.exporter
+                    .send(&v5_datagram(now(), sequence, 1000, FLOWS));
+                self.sent += 1;
+            }
             let made = u64::from(self.sent) * u64::from(FLOWS);
             let status = self
                 .admin
@@ -118,8 +125,10 @@ impl Rig {
         panic!("{what}: {:#}", self.status().await);
     }
 
+    /// Slowly, when the disk is to be tried again: a second's datagrams must find room in memory.
     async fn send_until_spool_is(&mut self, state: &str) -> Value {
-        self.send_until(state, |status| {
+        let at_once = if state == "up" { 1 } else { 10 };
+        self.send_until(at_once, state, |status| {
             status["delivery"]["spool"]["state"] == state
         })
         .await
@@ -171,7 +180,7 @@ async fn a_full_disk_and_a_full_memory_drop_the_oldest_and_count_it() {
     };
     let mut rig = Rig::start(&disk.path().join("spool"), "overflow", &[]).await;
     let status = rig
-        .send_until("drops", |status| part(status, "dropped_queue_full") > 0)
+        .send_until(20, "drops", |status| part(status, "dropped_queue_full") > 0)
         .await;
     assert_eq!(status["delivery"]["spool"]["state"], "failing");
     rig.backend.answers(None);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -402,8 +402,13 @@ async fn answer_grpc(
         return cut_request(request, cut).await;
     }
     if shared.is_next(|reply| matches!(reply, Reply::CutAnswer | Reply::Http(..))) {
-        let _ = request.collect().await;
-        return match shared.next_reply() {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await;
+        let reply = shared.next_reply();
+        if let Ok(body) = body {
+            shared.keep(grpc_received(parts, &body.to_bytes(), &reply));
+        }
+        return match reply {
             Reply::Http(status, headers, body) => http_reply(status, headers, body),
             _ => cut_answer("application/grpc"),
         };
@@ -421,6 +426,21 @@ async fn answer_grpc(
     .max_decoding_message_size(max_body);
     let Ok(response) = server.call(request).await;
     response.map(|body| body.map_err(Into::into).boxed_unsync())
+}
+
+/// A gRPC request that tonic doesn't see, for its answer is none of gRPC.
+fn grpc_received(parts: http::request::Parts, body: &Bytes, reply: &Reply) -> Received {
+    // A flag and a length.
+    let plain = decompress(parts.headers.get("grpc-encoding"), &body.slice(5..));
+    Received {
+        at: Instant::now(),
+        path: parts.uri.path().to_owned(),
+        version: parts.version,
+        headers: parts.headers,
+        request: otlp::ExportTraceServiceRequest::decode(&plain[..]).expect("OTLP protobuf"),
+        reply: reply.clone(),
+        accepted: false,
+    }
 }
 
 /// tonic's side of a gRPC request.
@@ -530,7 +550,7 @@ async fn answer_http(
     else {
         return http_reply(400, Vec::new(), b"broken body");
     };
-    let plain = decompress(&parts.headers, &body);
+    let plain = decompress(parts.headers.get("content-encoding"), &body);
     if plain.len() > shared.max_body {
         return http_reply(413, Vec::new(), b"too much");
     }
@@ -573,12 +593,9 @@ async fn answer_http(
     }
 }
 
-fn decompress(headers: &HeaderMap, body: &Bytes) -> Bytes {
+fn decompress(coding: Option<&HeaderValue>, body: &Bytes) -> Bytes {
     let mut plain = Vec::new();
-    match headers
-        .get("content-encoding")
-        .map(|value| value.to_str().unwrap())
-    {
+    match coding.map(|value| value.to_str().unwrap()) {
         None => return body.clone(),
         Some("gzip") => flate2::read::GzDecoder::new(&body[..])
             .read_to_end(&mut plain)

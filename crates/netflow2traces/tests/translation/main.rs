@@ -1,5 +1,6 @@
 //! What the translator makes of datagrams, seen as a backend sees it: requests decoded by the generated types.
 
+mod admission;
 mod batches;
 mod choices;
 mod identity;

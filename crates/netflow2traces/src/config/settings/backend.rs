@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::later;
 use crate::config::otlp;
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
-use crate::config::values::{self, Rejection, choice};
+use crate::config::values::{self, choice};
 use crate::config::{Compression, ExporterKind, Headers, Protocol};
 
 settings! { BACKEND:
@@ -49,12 +49,7 @@ settings! { BACKEND:
         details: "`grpc` is what Tempo, Jaeger and the OpenTelemetry Collector take on port 4317. \
             `http/protobuf` passes more proxies and is what Grafana Cloud takes. `http/json` is \
             for backends that can't read protobuf, and makes larger requests.",
-        parse: |text| choice(text, &[
-            ("grpc", Protocol::Grpc),
-            ("http", Protocol::HttpProtobuf),
-            ("http/protobuf", Protocol::HttpProtobuf),
-            ("http/json", Protocol::HttpJson),
-        ]).map_err(|_| Rejection(format!("{text} is not a protocol of OTLP"))),
+        parse: otlp::protocol,
     }
     OTLP_HEADERS: Headers {
         section: Backend,
@@ -82,11 +77,7 @@ settings! { BACKEND:
         details: "Flow spans repeat much, so they compress well: it saves network and costs \
             processor time, with `zstd` usually less than with `gzip`. Nearly every backend \
             understands `gzip`; not every one `zstd`.",
-        parse: |text| choice(text, &[
-            ("none", Compression::None),
-            ("gzip", Compression::Gzip),
-            ("zstd", Compression::Zstd),
-        ]).map_err(|_| Rejection(format!("{text} is not a known compression"))),
+        parse: otlp::compression,
     }
     OTLP_TIMEOUT: Duration {
         section: Backend,

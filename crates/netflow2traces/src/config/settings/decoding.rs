@@ -1,6 +1,9 @@
 //! Settings: templates, exporters, sampling.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::{DAY, SECOND};
 use crate::config::SamplingOverride;
@@ -8,6 +11,53 @@ use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values;
 
 settings! { DECODING:
+    ALLOWED_EXPORTERS: Vec<IpNet> {
+        section: Decoding,
+        variables: ["NETFLOW_ALLOWED_EXPORTERS"],
+        flag: "allowed-exporters",
+        placeholder: "CIDR,…",
+        preset: Preset::Nothing("everyone"),
+        accepted: "networks in CIDR form or addresses, separated by commas, such as \
+            10.0.0.0/8,192.0.2.1,2001:db8::/32",
+        summary: "Who may send",
+        details: "Datagrams of other sources are dropped and counted \
+            (`netflow_packets_dropped_total`, `not_allowed`) before anything is kept of them. UDP \
+            source addresses can be forged: a firewall that knows the network's paths protects \
+            better.",
+        parse: values::networks,
+    }
+    MAX_RATE_PER_EXPORTER: u32 {
+        section: Decoding,
+        variables: ["NETFLOW_MAX_RATE_PER_EXPORTER"],
+        flag: "max-rate-per-exporter",
+        placeholder: "N",
+        preset: Preset::Nothing("no limit"),
+        accepted: "datagrams a second, a whole number from 1 to 10000000",
+        summary: "Datagrams a second to take from one exporter",
+        details: "Keeps one exporter from using up what all share. After a pause a second's worth \
+            may come at once. What is over it is dropped after its header was read, and counted: \
+            `netflow_packets_dropped_total`, `rate_limited`, and by exporter in `/api/exporters`. \
+            Its records then are missing by sequence number, too.",
+        parse: |text| values::whole_number(text, 1..=10_000_000)
+            .map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
+    }
+
+    TEMPLATE_STORE: PathBuf {
+        section: Decoding,
+        variables: ["NETFLOW_TEMPLATE_STORE"],
+        flag: "template-store",
+        placeholder: "FILE",
+        preset: Preset::Nothing("none: templates are kept in memory only"),
+        accepted: "a file in a directory that exists and can be written to, such as \
+            /var/lib/netflow2traces/templates",
+        summary: "File that keeps templates and options data over a restart",
+        details: "Without it, v9 and IPFIX data of the first minutes after a restart wait until \
+            their exporters send their templates again. The file is replaced as a whole, within \
+            seconds of a change, and read at the start; it doesn't matter how many workers there \
+            are then. A damaged file is set aside with a warning. Each daemon needs a file of \
+            its own. docs/template-store.md describes the format.",
+        parse: values::file_to_write,
+    }
     TEMPLATE_LIFETIME: Duration {
         section: Decoding,
         variables: ["NETFLOW_TEMPLATE_LIFETIME"],
@@ -31,7 +81,7 @@ settings! { DECODING:
         summary: "Exporters to remember",
         details: "Bounds memory when many sources send, real or invented. When it is reached, the \
             source that was silent longest is forgotten, one that never sent anything decodable \
-            first.",
+            first. Each worker has a table of its own with this bound: workers share nothing.",
         parse: |text| values::count(text, 1..=1 << 24),
     }
     MAX_TEMPLATES_PER_EXPORTER: usize {

@@ -1,6 +1,5 @@
 //! Settings: the log, and metrics that are sent.
 
-use super::later;
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values::{Rejection, choice};
 
@@ -50,17 +49,5 @@ settings! { LOGGING:
         summary: "Form of the log lines",
         details: "`json` is one object a line, for log collectors.",
         parse: |text| choice(text, &[("text", false), ("json", true)]),
-    }
-    METRICS_EXPORTER: () {
-        section: Logging,
-        variables: ["OTEL_METRICS_EXPORTER"],
-        flag: "metrics-exporter",
-        placeholder: "EXPORTER",
-        preset: Preset::Text("none"),
-        accepted: "none",
-        summary: "Where the daemon's own metrics go",
-        details: "This version sends no metrics of its own.",
-        parse: |text| choice(text, &[("none", ())])
-            .map_err(|rejection| later(text, &["otlp", "prometheus", "console"], rejection)),
     }
 }

@@ -70,6 +70,7 @@ mod backend;
 mod decoding;
 mod delivery;
 mod logging;
+mod own_metrics;
 mod receiving;
 mod resource;
 mod spans;
@@ -79,14 +80,23 @@ pub use backend::*;
 pub use decoding::*;
 pub use delivery::*;
 pub use logging::*;
+pub use own_metrics::*;
 pub use receiving::*;
 pub use resource::*;
 pub use spans::*;
 pub use watching::*;
 
 /// The rooms, in the order in which they are shown.
-const ROOMS: [&[&About]; 8] = [
-    BACKEND, RECEIVING, DECODING, SPANS, RESOURCE, DELIVERY, WATCHING, LOGGING,
+const ROOMS: [&[&About]; 9] = [
+    BACKEND,
+    RECEIVING,
+    DECODING,
+    SPANS,
+    RESOURCE,
+    DELIVERY,
+    WATCHING,
+    LOGGING,
+    OWN_METRICS,
 ];
 
 /// Every setting, in the order in which they are shown.

@@ -252,7 +252,10 @@ impl Queue {
             .fetch_add(batch.octets.len() as u64, Relaxed);
         self.counters.queued_batches.fetch_add(1, Relaxed);
         state.octets += batch.octets.len();
-        state.batches.push_front(batch);
+        // Several may come back, in any order.
+        let older = |other: &&EncodedBatch| other.oldest < batch.oldest;
+        let place = state.batches.iter().take_while(older).count();
+        state.batches.insert(place, batch);
         None
     }
 

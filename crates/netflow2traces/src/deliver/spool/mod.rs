@@ -8,6 +8,7 @@ mod directory;
 pub mod format;
 mod report;
 mod store;
+mod syncer;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

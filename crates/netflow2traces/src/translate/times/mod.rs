@@ -48,6 +48,40 @@ pub(crate) struct TimePlan {
     duration_us: Option<u16>,
     /// Element 160 in the record itself.
     init_time: Option<u16>,
+    /// The usual case.
+    plain: Option<Plain>,
+}
+
+/// Times as most exporters send them, where every record has them at the same place: start and end first among
+/// the template's time fields, and both in the one unit.
+#[derive(Clone, Copy, Debug)]
+enum Plain {
+    /// 22 and 21, of four octets.
+    SysUptime { start_at: usize, end_at: usize },
+    /// 152 and 153, of eight octets.
+    Milliseconds { start_at: usize, end_at: usize },
+}
+
+impl Plain {
+    fn new(template: &Template, starts: &[Source], ends: &[Source]) -> Option<Self> {
+        if template.is_variable() {
+            return None;
+        }
+        let (start, end) = (starts.first()?, ends.first()?);
+        let place = |source: &Source| {
+            let (before, rest) = template.fields.split_at_checked(source.field.into())?;
+            let at = before.iter().map(|field| usize::from(field.length)).sum();
+            Some((at, rest.first()?.length))
+        };
+        let ((start_at, start_octets), (end_at, end_octets)) = (place(start)?, place(end)?);
+        match (start.unit, end.unit, start_octets, end_octets) {
+            (Unit::SysUptime, Unit::SysUptime, 4, 4) => Some(Self::SysUptime { start_at, end_at }),
+            (Unit::Milliseconds, Unit::Milliseconds, 8, 8) => {
+                Some(Self::Milliseconds { start_at, end_at })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Preference: the finest first.
@@ -108,9 +142,11 @@ impl TimePlan {
                 })
                 .collect()
         };
+        let (starts, ends): (Vec<_>, Vec<_>) = (sources(STARTS), sources(ENDS));
         Self {
-            starts: sources(STARTS),
-            ends: sources(ENDS),
+            plain: Plain::new(template, &starts, &ends),
+            starts,
+            ends,
             events: sources(EVENTS),
             duration_ms: field(161),
             duration_us: field(162),
@@ -126,9 +162,40 @@ impl TimePlan {
             .map(|source| source.field)
     }
 
+    /// The times of one record as [`read`](Self::read) gives them, if it is of fixed length and its times are as
+    /// most exporters send them, and plausible.
+    #[inline(always)]
+    pub(crate) fn read_plain(&self, record: &[u8], header: &Header) -> Option<FlowTimes> {
+        let (start, end) = match self.plain? {
+            Plain::SysUptime { start_at, end_at } => {
+                let uptime = header.sys_uptime_ms?;
+                let time = |at: usize| {
+                    let told = u32::from_be_bytes(*record.get(at..)?.first_chunk()?);
+                    Some(before(header.export_time, uptime, told))
+                };
+                (time(start_at)?, time(end_at)?)
+            }
+            Plain::Milliseconds { start_at, end_at } => {
+                let time = |at: usize| {
+                    let told = u64::from_be_bytes(*record.get(at..)?.first_chunk()?);
+                    // Of zero other fields may know better.
+                    (told != 0).then_some(told)?.checked_mul(MILLISECOND)
+                };
+                (time(start_at)?, time(end_at)?)
+            }
+        };
+        plausible(start, end, header.export_time).then_some(FlowTimes {
+            start: UnixNanos(start),
+            end: UnixNanos(end),
+            told_start: Some(UnixNanos(start)),
+            told_end: Some(UnixNanos(end)),
+            suspect: false,
+        })
+    }
+
     /// The times of one record. `init_time` is what the exporter's options data say of its start
     /// (element 160), in milliseconds since 1970.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn read(
         &self,
         record: &[u8],
@@ -226,6 +293,14 @@ fn pick(sources: &[Source], value: impl Fn(u16) -> u64) -> Option<(Unit, u64)> {
     first
 }
 
+/// When an exporter had been up for `value` milliseconds, if it has been up for `uptime` at the export time.
+#[inline]
+fn before(export: u64, uptime: u32, value: u32) -> u64 {
+    // Modulo 2^32 ms, half of it for each side: a wrap is the past, a clock slightly ahead isn't.
+    let ago = i64::from(uptime.wrapping_sub(value).cast_signed());
+    export.saturating_add_signed(-ago * MILLISECOND as i64)
+}
+
 #[inline]
 fn to_unix(unit: Unit, value: u64, export: u64, boot: Boot) -> Option<u64> {
     Some(match unit {
@@ -244,11 +319,7 @@ fn to_unix(unit: Unit, value: u64, export: u64, boot: Boot) -> Option<u64> {
         }
         Unit::SysUptime => match boot {
             Boot::Unknown => return None,
-            Boot::Uptime(uptime) => {
-                // Modulo 2^32 ms, half of it for each side: a wrap is the past, a clock slightly ahead isn't.
-                let ago = i64::from(uptime.wrapping_sub(value as u32).cast_signed());
-                export.saturating_add_signed(-ago * MILLISECOND as i64)
-            }
+            Boot::Uptime(uptime) => before(export, uptime, value as u32),
             Boot::At(start) => {
                 let time = start.saturating_add(value.saturating_mul(MILLISECOND));
                 // The counter has wrapped as often as brings the time nearest before the export.
@@ -290,6 +361,11 @@ fn from_ntp(value: u64, export: u64) -> u64 {
         .saturating_add(nanos)
 }
 
+#[inline]
+fn plausible(start: u64, end: u64, export: u64) -> bool {
+    start <= end && end <= export.saturating_add(MAX_AHEAD) && end >= export.saturating_sub(MAX_AGE)
+}
+
 /// Judges what was told against the export time; gives an implausible flow a usable time.
 #[inline]
 fn judged(
@@ -300,9 +376,7 @@ fn judged(
     export: u64,
     suspect: bool,
 ) -> FlowTimes {
-    let plausible = start <= end
-        && end <= export.saturating_add(MAX_AHEAD)
-        && end >= export.saturating_sub(MAX_AGE);
+    let plausible = plausible(start, end, export);
     let (usable_start, usable_end) = if plausible {
         (start, end)
     } else {

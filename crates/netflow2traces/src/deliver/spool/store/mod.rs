@@ -17,6 +17,7 @@ use otlp_wire::{EncodedBatch, UnixNanos};
 use super::directory::{Directory, SpoolError};
 use super::format::{EntryHeader, Found, Note, Position, SEGMENT_HEADER, SegmentHeader, Walk};
 use super::report::SpoolReport;
+use super::syncer::Syncer;
 use crate::config;
 use crate::deliver::counters::{Count, Counters, DropReason};
 
@@ -44,6 +45,7 @@ pub(super) struct Store {
     note: Note,
     next_number: u64,
     counters: Arc<Counters>,
+    syncer: Syncer,
     pub(super) report: SpoolReport,
 }
 
@@ -141,6 +143,7 @@ impl Store {
             condemned: Vec::new(),
             note,
             next_number,
+            syncer: Syncer::start(&counters).map_err(SpoolError::Thread)?,
             counters,
             report: SpoolReport::default(),
         })
@@ -395,6 +398,7 @@ impl Store {
         self.close_if_settled();
         self.seal();
         self.tidy();
+        self.syncer.finish();
         if let Err(error) = self.directory.sync_note() {
             self.failed_write(&error);
         }
@@ -420,10 +424,8 @@ impl Store {
 
     /// Ends the active segment and brings it to the disk.
     fn seal(&mut self) {
-        if let Some(file) = self.active.take()
-            && let Err(error) = file.sync_data()
-        {
-            self.failed_write(&error);
+        if let Some(file) = self.active.take() {
+            self.syncer.sync(file);
         }
     }
 

@@ -1,265 +1,20 @@
-//! The command line: arguments and environment in, a command with its sound configuration out.
+//! Commands, flags and what `--help` says of them. Flags of settings are made from the table of settings.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::builder::ValueParser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
+use clap_complete::Shell;
 
 use crate::config::setting::{About, Preset, Section};
-use crate::config::{
-    AttributeLevel, Environment, Exporter, Flags, Loaded, Machine, Mistakes, Purpose, Sources,
-    load, load_admin, print, settings,
-};
+use crate::config::{AttributeLevel, Flags, settings};
 use crate::decode;
-use crate::deliver::{Outcome, try_backend};
-use crate::observe::healthcheck;
 use crate::send;
 
-/// What to do.
-#[derive(Debug)]
-pub enum Command {
-    Run(Loaded),
-    Demo(DemoOptions, Loaded),
-    Decode(decode::Options),
-    Send(send::Options),
-    /// Whether the backend is to be tried too.
-    ConfigCheck(Loaded, bool),
-    /// Where the daemon serves its health, if it does.
-    Healthcheck(Option<SocketAddr>),
-    /// The table of settings, and what they amount to. The table is shown in any case.
-    ConfigPrint(String, Result<Loaded, Mistakes>),
-}
+pub(super) const DEMO_HTTP_PORT: u16 = 3200;
 
-/// What only `demo` has.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct DemoOptions {
-    /// Make traffic; without it the demo waits for real exporters.
-    pub traffic: bool,
-    /// TCP port of the embedded backend's HTTP API on loopback; 0 lets the system choose.
-    pub http_port: u16,
-}
-
-/// Why there is nothing more to do.
-#[derive(Debug)]
-pub enum Failure {
-    /// The arguments can't be understood, or asked for help or the version.
-    CommandLine(clap::Error),
-    Configuration(Mistakes),
-    /// The program started and could not go on.
-    Running(anyhow::Error),
-}
-
-/// Understands the arguments, the first of which is the program's name.
-///
-/// # Errors
-/// When the arguments or the configuration can't be used, and when help or the version was asked
-/// for.
-pub fn parse(
-    arguments: impl IntoIterator<Item = OsString>,
-    environment: &dyn Environment,
-) -> Result<Command, Failure> {
-    let matches = command()
-        .try_get_matches_from(arguments)
-        .map_err(explained)?;
-    let machine = Machine::read();
-    let load_for = |purpose, matches: &ArgMatches| {
-        let sources = Sources::collect(flags(matches), environment);
-        let loaded = load(purpose, &sources, &machine);
-        (sources, loaded)
-    };
-    match matches.subcommand() {
-        Some(("demo", matches)) => {
-            let loaded = load_for(Purpose::Demo, matches)
-                .1
-                .map_err(Failure::Configuration)?;
-            let options = DemoOptions {
-                traffic: !matches.get_flag("no-traffic"),
-                http_port: matches
-                    .get_one("http-port")
-                    .copied()
-                    .unwrap_or(DEMO_HTTP_PORT),
-            };
-            Ok(Command::Demo(options, loaded))
-        }
-        Some(("decode", matches)) => Ok(Command::Decode(decode_options(matches))),
-        Some(("send", matches)) => send::options(matches)
-            .map(Command::Send)
-            .map_err(Failure::CommandLine),
-        Some(("config", matches)) => match matches.subcommand() {
-            Some(("print", matches)) => {
-                let (sources, loaded) = load_for(Purpose::Run, matches);
-                Ok(Command::ConfigPrint(
-                    print::table(&sources, &machine),
-                    loaded,
-                ))
-            }
-            Some((_, matches)) => {
-                let loaded = load_for(Purpose::Run, matches)
-                    .1
-                    .map_err(Failure::Configuration)?;
-                Ok(Command::ConfigCheck(loaded, matches.get_flag(CONNECT)))
-            }
-            None => unreachable!("clap requires a subcommand of config"),
-        },
-        Some(("healthcheck", matches)) => {
-            let sources = Sources::collect(flags(matches), environment);
-            let admin = load_admin(&sources).map_err(Failure::Configuration)?;
-            Ok(Command::Healthcheck(admin))
-        }
-        Some((_, matches)) => Ok(Command::Run(
-            load_for(Purpose::Run, matches)
-                .1
-                .map_err(Failure::Configuration)?,
-        )),
-        None => Ok(Command::Run(
-            load_for(Purpose::Run, &matches)
-                .1
-                .map_err(Failure::Configuration)?,
-        )),
-    }
-}
-
-impl Failure {
-    /// Tells the user, once, and gives the exit code: 0 for help, 1 when running failed, 2 when the
-    /// arguments or the configuration can't be used.
-    #[must_use]
-    pub fn report(&self) -> ExitCode {
-        match self {
-            Self::CommandLine(error) => {
-                // Nobody is left to tell when the terminal is gone.
-                let _ = error.print();
-                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-            }
-            Self::Configuration(_) => {
-                complain(self);
-                ExitCode::from(2)
-            }
-            Self::Running(_) => {
-                complain(self);
-                ExitCode::FAILURE
-            }
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CommandLine(error) => error.fmt(f),
-            Self::Configuration(mistakes) => mistakes.fmt(f),
-            Self::Running(error) => write!(f, "{error:#}"),
-        }
-    }
-}
-
-/// Shows whether the configuration is sound; it is when there is one.
-#[must_use]
-pub fn show_check(loaded: &Loaded) -> ExitCode {
-    let mut text = String::from("The configuration is sound.\n");
-    text.push_str(&print::summary(&loaded.config));
-    text.push_str(&warnings(loaded));
-    say(&text);
-    ExitCode::SUCCESS
-}
-
-/// Shows all settings, and what they amount to.
-///
-/// # Errors
-/// The mistakes, when there are any; the settings have been shown.
-pub fn show_settings(table: &str, loaded: Result<Loaded, Mistakes>) -> Result<ExitCode, Failure> {
-    say(table);
-    let loaded = loaded.map_err(Failure::Configuration)?;
-    say(&format!(
-        "\nIn effect\n{}{}",
-        print::summary(&loaded.config),
-        warnings(&loaded)
-    ));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Sends a request without spans, and shows what the backend said: exit code 0 when it takes spans, else 1.
-///
-/// # Errors
-/// When a setting of the connection can't be used.
-pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
-    let Exporter::Otlp(otlp) = exporter else {
-        say("No connection was tried: OTEL_TRACES_EXPORTER is not otlp.\n");
-        return Ok(ExitCode::SUCCESS);
-    };
-    let (endpoint, protocol) = (print::endpoint(otlp), otlp.protocol.as_str());
-    let outcome = try_backend(exporter)
-        .await
-        .map_err(|error| Failure::Running(error.into()))?;
-    let cause = match outcome {
-        Outcome::Accepted => {
-            say(&format!(
-                "The backend at {endpoint} takes spans by {protocol}.\n"
-            ));
-            return Ok(ExitCode::SUCCESS);
-        }
-        Outcome::Partial { message, .. } => {
-            say(&format!(
-                "The backend at {endpoint} takes spans by {protocol}, and says: {message}\n"
-            ));
-            return Ok(ExitCode::SUCCESS);
-        }
-        Outcome::Retry { cause, .. }
-        | Outcome::TooLarge { cause }
-        | Outcome::Rejected { cause } => cause,
-    };
-    Err(Failure::Running(anyhow::anyhow!(
-        "the backend at {endpoint} doesn't take spans by {protocol}: {cause}"
-    )))
-}
-
-/// Asks the daemon whether it is ready.
-///
-/// # Errors
-/// When it isn't, or doesn't answer.
-pub fn show_health(admin: Option<SocketAddr>) -> Result<ExitCode, Failure> {
-    healthcheck::check(admin).map_err(|error| Failure::Running(error.into()))?;
-    say("ready\n");
-    Ok(ExitCode::SUCCESS)
-}
-
-fn warnings(loaded: &Loaded) -> String {
-    loaded
-        .warnings
-        .iter()
-        .map(|warning| format!("warning: {warning}\n"))
-        .collect()
-}
-
-fn say(text: &str) {
-    // A reader that has seen enough (`| head`) is no failure.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
-}
-
-fn complain(failure: &Failure) {
-    let _ = writeln!(io::stderr().lock(), "error: {failure}");
-}
-
-/// Adds what clap can't know.
-fn explained(mut error: clap::Error) -> Failure {
-    if error.kind() == ErrorKind::ArgumentConflict {
-        let tip = "flags stand after the command: netflow2traces demo --listen-port 9995";
-        error.insert(
-            ContextKind::Suggested,
-            ContextValue::StyledStrs(vec![tip.into()]),
-        );
-    }
-    Failure::CommandLine(error)
-}
-
-const DEMO_HTTP_PORT: u16 = 3200;
-
-const CONNECT: &str = "connect";
+pub(super) const CONNECT: &str = "connect";
 
 const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow by UDP and sends every flow record \
      as an OpenTelemetry span by OTLP";
@@ -275,9 +30,6 @@ How to start:
 
   netflow2traces decode FILE.pcap
       Prints the flow records of a capture, and what in it can't be understood.
-
-  netflow2traces send
-      Sends flow records to it, as a router does.
 
   netflow2traces config print
       Shows every setting, its value, and where the value came from.
@@ -338,9 +90,25 @@ Examples:
 Exit codes: 0 all was understood; 1 something was not: stderr says what and why; 2 a file can't be
 read, or the arguments can't be used.";
 
+const MAN: &str = "\
+Prints the manual page of the program, with every setting, in the form that man reads:
+
+  netflow2traces man | man -l -
+
+With --to, a page for the program and one for each of its commands are written into a directory:
+
+  netflow2traces man --to /usr/local/share/man/man1";
+
+const COMPLETIONS: &str = "\
+Prints a script that makes a shell complete commands, flags and their values.
+
+  bash:  netflow2traces completions bash > ~/.local/share/bash-completion/completions/netflow2traces
+  zsh:   netflow2traces completions zsh > \"${fpath[1]}/_netflow2traces\"
+  fish:  netflow2traces completions fish > ~/.config/fish/completions/netflow2traces.fish";
+
 const MORE: &str = "--help explains every setting and its flag.";
 
-fn command() -> clap::Command {
+pub(super) fn command() -> clap::Command {
     let print = "Shows each value that holds and where it came from";
     let check = "Says whether the configuration is sound (exit code 0 or 2)";
     clap::Command::new("netflow2traces")
@@ -366,7 +134,7 @@ fn command() -> clap::Command {
             .after_help(MORE)
             .args(demo_flags())
             .args(only_in_long_help(setting_flags(|section| {
-                section != Section::Backend
+                !matches!(section, Section::Backend | Section::OwnMetrics)
             }))),
         )
         .subcommand(send::command())
@@ -403,6 +171,34 @@ fn command() -> clap::Command {
                     .args(only_in_long_help(setting_flags(|_| true))),
             ),
         )
+        .subcommands(generating())
+}
+
+/// The commands for packagers and shells.
+fn generating() -> [clap::Command; 2] {
+    let to = Arg::new("to")
+        .long("to")
+        .value_name("DIRECTORY")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Write a page for each command into this directory [default: one page on stdout]");
+    let shell = Arg::new("SHELL")
+        .required(true)
+        .value_parser(clap::value_parser!(Shell))
+        .help("For which shell");
+    [
+        subcommand(
+            "man",
+            "Prints the manual page: netflow2traces man | man -l -",
+        )
+        .long_about(MAN)
+        .arg(to),
+        subcommand(
+            "completions",
+            "Prints what makes a shell complete commands and flags",
+        )
+        .long_about(COMPLETIONS)
+        .arg(shell),
+    ]
 }
 
 fn connect_flag() -> Arg {
@@ -455,7 +251,7 @@ fn decode_flags() -> [Arg; 4] {
     [files, format, attributes, port]
 }
 
-fn decode_options(matches: &ArgMatches) -> decode::Options {
+pub(super) fn decode_options(matches: &ArgMatches) -> decode::Options {
     let level = matches.get_one::<String>("attributes").map(String::as_str);
     let level = [AttributeLevel::Minimal, AttributeLevel::Standard]
         .into_iter()
@@ -525,7 +321,7 @@ fn setting_flag(about: &'static About) -> Arg {
     }
 }
 
-fn flags(matches: &ArgMatches) -> Flags {
+pub(super) fn flags(matches: &ArgMatches) -> Flags {
     settings::ALL
         .iter()
         .filter_map(|about| {

@@ -1,0 +1,187 @@
+//! The command line: arguments and environment in, a command with its sound configuration out.
+
+mod arguments;
+mod manual;
+mod show;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap_complete::Shell;
+
+use self::arguments::{CONNECT, DEMO_HTTP_PORT, command, decode_options, flags};
+use crate::config::{
+    Environment, Loaded, Machine, Mistakes, Purpose, Sources, load, load_admin, print,
+};
+use crate::decode;
+use crate::send;
+
+pub use manual::{show_completions, show_manual};
+pub use show::{show_check, show_connection, show_health, show_settings};
+
+/// What to do.
+#[derive(Debug)]
+pub enum Command {
+    Run(Loaded),
+    Demo(DemoOptions, Loaded),
+    Decode(decode::Options),
+    Send(send::Options),
+    /// Whether the backend is to be tried too.
+    ConfigCheck(Loaded, bool),
+    /// Where the daemon serves its health, if it does.
+    Healthcheck(Option<SocketAddr>),
+    /// The table of settings, and what they amount to. The table is shown in any case.
+    ConfigPrint(String, Result<Loaded, Mistakes>),
+    /// The manual: on stdout, or every page into this directory.
+    Manual(Option<PathBuf>),
+    Completions(Shell),
+}
+
+/// What only `demo` has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DemoOptions {
+    /// Make traffic; without it the demo waits for real exporters.
+    pub traffic: bool,
+    /// TCP port of the embedded backend's HTTP API on loopback; 0 lets the system choose.
+    pub http_port: u16,
+}
+
+/// Why there is nothing more to do.
+#[derive(Debug)]
+pub enum Failure {
+    /// The arguments can't be understood, or asked for help or the version.
+    CommandLine(clap::Error),
+    Configuration(Mistakes),
+    /// The program started and could not go on.
+    Running(anyhow::Error),
+}
+
+/// Understands the arguments, the first of which is the program's name.
+///
+/// # Errors
+/// When the arguments or the configuration can't be used, and when help or the version was asked
+/// for.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &dyn Environment,
+) -> Result<Command, Failure> {
+    let matches = command()
+        .try_get_matches_from(arguments)
+        .map_err(explained)?;
+    let machine = Machine::read();
+    let load_for = |purpose, matches: &ArgMatches| {
+        let sources = Sources::collect(flags(matches), environment);
+        let loaded = load(purpose, &sources, &machine);
+        (sources, loaded)
+    };
+    match matches.subcommand() {
+        Some(("demo", matches)) => {
+            let loaded = load_for(Purpose::Demo, matches)
+                .1
+                .map_err(Failure::Configuration)?;
+            let options = DemoOptions {
+                traffic: !matches.get_flag("no-traffic"),
+                http_port: matches
+                    .get_one("http-port")
+                    .copied()
+                    .unwrap_or(DEMO_HTTP_PORT),
+            };
+            Ok(Command::Demo(options, loaded))
+        }
+        Some(("decode", matches)) => Ok(Command::Decode(decode_options(matches))),
+        Some(("send", matches)) => send::options(matches)
+            .map(Command::Send)
+            .map_err(Failure::CommandLine),
+        Some(("config", matches)) => match matches.subcommand() {
+            Some(("print", matches)) => {
+                let (sources, loaded) = load_for(Purpose::Run, matches);
+                Ok(Command::ConfigPrint(
+                    print::table(&sources, &machine),
+                    loaded,
+                ))
+            }
+            Some((_, matches)) => {
+                let loaded = load_for(Purpose::Run, matches)
+                    .1
+                    .map_err(Failure::Configuration)?;
+                Ok(Command::ConfigCheck(loaded, matches.get_flag(CONNECT)))
+            }
+            None => unreachable!("clap requires a subcommand of config"),
+        },
+        Some(("healthcheck", matches)) => {
+            let sources = Sources::collect(flags(matches), environment);
+            let admin = load_admin(&sources).map_err(Failure::Configuration)?;
+            Ok(Command::Healthcheck(admin))
+        }
+        Some(("man", matches)) => Ok(Command::Manual(matches.get_one("to").cloned())),
+        Some(("completions", matches)) => {
+            let shell = matches.get_one::<Shell>("SHELL").copied();
+            Ok(Command::Completions(shell.unwrap_or(Shell::Bash)))
+        }
+        Some((_, matches)) => Ok(Command::Run(
+            load_for(Purpose::Run, matches)
+                .1
+                .map_err(Failure::Configuration)?,
+        )),
+        None => Ok(Command::Run(
+            load_for(Purpose::Run, &matches)
+                .1
+                .map_err(Failure::Configuration)?,
+        )),
+    }
+}
+
+impl Failure {
+    /// Tells the user, once, and gives the exit code: 0 for help, 1 when running failed, 2 when the
+    /// arguments or the configuration can't be used.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Self::CommandLine(error) => {
+                // Nobody is left to tell when the terminal is gone.
+                let _ = error.print();
+                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            }
+            Self::Configuration(_) => {
+                complain(self);
+                ExitCode::from(2)
+            }
+            Self::Running(_) => {
+                complain(self);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine(error) => error.fmt(f),
+            Self::Configuration(mistakes) => mistakes.fmt(f),
+            Self::Running(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+/// Adds what clap can't know.
+fn explained(mut error: clap::Error) -> Failure {
+    if error.kind() == ErrorKind::ArgumentConflict {
+        let tip = "flags stand after the command: netflow2traces demo --listen-port 9995";
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
+    Failure::CommandLine(error)
+}
+
+fn complain(failure: &Failure) {
+    let _ = writeln!(io::stderr().lock(), "error: {failure}");
+}

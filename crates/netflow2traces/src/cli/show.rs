@@ -1,0 +1,93 @@
+//! What commands show that start nothing.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use super::Failure;
+use crate::config::{Exporter, Loaded, Mistakes, print};
+use crate::deliver::{Outcome, try_backend};
+use crate::observe::healthcheck;
+
+/// Shows whether the configuration is sound; it is when there is one.
+#[must_use]
+pub fn show_check(loaded: &Loaded) -> ExitCode {
+    let mut text = String::from("The configuration is sound.\n");
+    text.push_str(&print::summary(&loaded.config));
+    text.push_str(&warnings(loaded));
+    say(&text);
+    ExitCode::SUCCESS
+}
+
+/// Shows all settings, and what they amount to.
+///
+/// # Errors
+/// The mistakes, when there are any; the settings have been shown.
+pub fn show_settings(table: &str, loaded: Result<Loaded, Mistakes>) -> Result<ExitCode, Failure> {
+    say(table);
+    let loaded = loaded.map_err(Failure::Configuration)?;
+    say(&format!(
+        "\nIn effect\n{}{}",
+        print::summary(&loaded.config),
+        warnings(&loaded)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends a request without spans, and shows what the backend said: exit code 0 when it takes spans, else 1.
+///
+/// # Errors
+/// When a setting of the connection can't be used.
+pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
+    let Exporter::Otlp(otlp) = exporter else {
+        say("No connection was tried: OTEL_TRACES_EXPORTER is not otlp.\n");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (endpoint, protocol) = (print::endpoint(otlp), otlp.protocol.as_str());
+    let outcome = try_backend(exporter)
+        .await
+        .map_err(|error| Failure::Running(error.into()))?;
+    let cause = match outcome {
+        Outcome::Accepted => {
+            say(&format!(
+                "The backend at {endpoint} takes spans by {protocol}.\n"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Outcome::Partial { message, .. } => {
+            say(&format!(
+                "The backend at {endpoint} takes spans by {protocol}, and says: {message}\n"
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Outcome::Retry { cause, .. }
+        | Outcome::TooLarge { cause }
+        | Outcome::Rejected { cause } => cause,
+    };
+    Err(Failure::Running(anyhow::anyhow!(
+        "the backend at {endpoint} doesn't take spans by {protocol}: {cause}"
+    )))
+}
+
+/// Asks the daemon whether it is ready.
+///
+/// # Errors
+/// When it isn't, or doesn't answer.
+pub fn show_health(admin: Option<SocketAddr>) -> Result<ExitCode, Failure> {
+    healthcheck::check(admin).map_err(|error| Failure::Running(error.into()))?;
+    say("ready\n");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn warnings(loaded: &Loaded) -> String {
+    loaded
+        .warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}\n"))
+        .collect()
+}
+
+pub(super) fn say(text: &str) {
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}

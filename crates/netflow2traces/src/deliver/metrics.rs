@@ -1,0 +1,50 @@
+//! Requests with the daemon's own metrics, by the same transports as the spans' and one at a time.
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use prost::Message as _;
+
+use super::outcome::{Cause, Outcome};
+use super::sender::{DeliverError, Sender};
+use crate::config::{Otlp, Protocol, Signal};
+
+/// Sends requests to a backend of metrics.
+#[derive(Debug)]
+pub struct MetricsSender {
+    sender: Sender,
+    json: bool,
+}
+
+impl MetricsSender {
+    /// Reads the TLS files; connections are made when there is something to send.
+    ///
+    /// # Errors
+    /// [`DeliverError`], if a setting can't be used.
+    pub fn new(otlp: &Otlp) -> Result<Self, DeliverError> {
+        Ok(Self {
+            sender: Sender::otlp(otlp, Signal::Metrics, 1)?,
+            json: otlp.protocol == Protocol::HttpJson,
+        })
+    }
+
+    /// One attempt. What can't be written counts as refused.
+    pub async fn send(&self, request: &ExportMetricsServiceRequest) -> Outcome {
+        let octets = if self.json {
+            match serde_json::to_vec(request) {
+                Ok(octets) => octets,
+                Err(error) => return unwritable(&error),
+            }
+        } else {
+            request.encode_to_vec()
+        };
+        match self.sender.prepare(octets.into()).await {
+            Ok(body) => self.sender.send(0, &body).await,
+            Err(error) => unwritable(&error),
+        }
+    }
+}
+
+fn unwritable(error: &dyn std::error::Error) -> Outcome {
+    Outcome::Rejected {
+        cause: Cause::new(format!("the metrics can't be written: {error}")),
+    }
+}

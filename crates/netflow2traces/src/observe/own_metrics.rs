@@ -1,0 +1,206 @@
+//! `OTEL_METRICS_EXPORTER=otlp`: every interval, and once at the end, a request with all metrics.
+//!
+//! Each has the sums since the start, so that a lost request loses nothing but a point in time: what can't be
+//! delivered within its time is given up, counted, and said once.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use super::logging::RateLimit;
+use super::metrics_otlp;
+use super::stages::Stages;
+use crate::config;
+use crate::deliver::{Cause, DeliverError, MetricsSender, Outcome};
+
+/// From a failed attempt to the next; a backend may ask for longer.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Time between two lines about refusals.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// What became of exports.
+#[derive(Debug, Default)]
+pub struct ExportCounters {
+    /// The backend has all of it.
+    pub accepted: AtomicU64,
+    /// The backend refused it, or a part of it.
+    pub rejected: AtomicU64,
+    /// There was no usable answer in time.
+    pub failed: AtomicU64,
+}
+
+/// The running export. Dropped, it ends at once; [`stop`](Self::stop) sends a last time.
+#[derive(Debug)]
+pub struct MetricsExport {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl MetricsExport {
+    /// Reads the TLS files and starts. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`DeliverError`], if a setting can't be used. A backend that is away is no error.
+    pub fn start(
+        config: &config::OwnMetrics,
+        resource: &[(String, String)],
+        stages: Arc<Stages>,
+    ) -> Result<Self, DeliverError> {
+        let export = Export {
+            sender: MetricsSender::new(&config.otlp)?,
+            timeout: config.timeout,
+            resource: resource.to_vec(),
+            stages,
+            away_since: None,
+            refusals: RateLimit::new(1, QUIET),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(export.run(config.interval, stopped));
+        Ok(Self { stop, task })
+    }
+
+    /// Sends a last time, and ends not later than at `deadline`.
+    pub async fn stop(mut self, deadline: Instant) {
+        self.stop.send_replace(true);
+        let ended = tokio::time::timeout_at(deadline.into(), &mut self.task).await;
+        if ended.is_err() {
+            warn!("the last numbers of the daemon's own metrics were not sent in time");
+        }
+    }
+}
+
+impl Drop for MetricsExport {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Export {
+    sender: MetricsSender,
+    timeout: Duration,
+    resource: Vec<(String, String)>,
+    stages: Arc<Stages>,
+    /// Since when exports fail, once that was said.
+    away_since: Option<Instant>,
+    refusals: RateLimit,
+}
+
+impl Export {
+    async fn run(mut self, interval: Duration, mut stopped: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first is now, when there is nothing to tell yet.
+        ticks.tick().await;
+        loop {
+            let last = tokio::select! {
+                _ = ticks.tick() => false,
+                // An error says that the sender is gone, which means the same.
+                _ = stopped.wait_for(|stopped| *stopped) => true,
+            };
+            // A stop needn't wait for an export whose backend is away: the last one follows.
+            let mut stopped = stopped.clone();
+            tokio::select! {
+                () = self.export() => {}
+                _ = stopped.wait_for(|stopped| *stopped), if !last => continue,
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    async fn export(&mut self) {
+        let request = metrics_otlp::request(&self.stages, &self.resource, SystemTime::now());
+        let mut cause = None;
+        let outcome = tokio::time::timeout(self.timeout, async {
+            loop {
+                match self.sender.send(&request).await {
+                    Outcome::Retry { after, cause: why } => {
+                        cause = Some(why);
+                        tokio::time::sleep(after.unwrap_or(PAUSE).max(PAUSE)).await;
+                    }
+                    outcome => return outcome,
+                }
+            }
+        })
+        .await;
+        let counters = &self.stages.own_metrics;
+        match outcome {
+            Ok(Outcome::Accepted) => {
+                counters.accepted.fetch_add(1, Relaxed);
+                self.back();
+            }
+            Ok(Outcome::Partial {
+                rejected_spans: 0,
+                message,
+            }) => {
+                counters.accepted.fetch_add(1, Relaxed);
+                self.back();
+                self.refused(&Cause {
+                    text: message,
+                    remedy: None,
+                });
+            }
+            Ok(Outcome::Partial { message, .. }) => {
+                counters.rejected.fetch_add(1, Relaxed);
+                self.back();
+                self.refused(&Cause {
+                    text: message,
+                    remedy: None,
+                });
+            }
+            Ok(
+                Outcome::Rejected { cause }
+                | Outcome::TooLarge { cause }
+                | Outcome::Retry { cause, .. },
+            ) => {
+                counters.rejected.fetch_add(1, Relaxed);
+                self.refused(&cause);
+            }
+            Err(_) => {
+                counters.failed.fetch_add(1, Relaxed);
+                self.away(cause.as_ref());
+            }
+        }
+    }
+
+    fn refused(&mut self, cause: &Cause) {
+        if let Some(suppressed) = self.refusals.admit(Instant::now()) {
+            warn!(
+                cause = %cause.text,
+                remedy = cause.remedy,
+                suppressed,
+                "backend of metrics refuses the daemon's own metrics, or a part of them"
+            );
+        }
+    }
+
+    fn away(&mut self, cause: Option<&Cause>) {
+        if self.away_since.is_some() {
+            return;
+        }
+        self.away_since = Some(Instant::now());
+        let no_answer = "no answer in the time of OTEL_METRIC_EXPORT_TIMEOUT";
+        warn!(
+            cause = cause.map_or(no_answer, |cause| cause.text.as_str()),
+            remedy = cause.and_then(|cause| cause.remedy),
+            "backend of metrics doesn't take the daemon's own metrics; every interval tries again"
+        );
+    }
+
+    fn back(&mut self) {
+        if let Some(since) = self.away_since.take() {
+            let away_ms = since.elapsed().as_millis();
+            info!(
+                away_ms,
+                "backend of metrics takes the daemon's own metrics again"
+            );
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Tells the service manager regularly how we are. That we are alive is said only when every worker has just
+//! answered, which takes a round over its sockets, and the asynchronous runtime got around to asking.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use super::Notifier;
+use crate::observe::inquiry::Inquiry;
+use crate::observe::stages::Stages;
+
+/// How often the status is brought up to date.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// A watchdog is fed so many times within its time.
+const FEEDS: u32 = 3;
+
+/// How often the manager wants to hear that we live: `WATCHDOG_USEC`, if `WATCHDOG_PID` is ours or isn't set.
+#[must_use]
+pub(super) fn watchdog_interval(variable: impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let is_ours = variable("WATCHDOG_PID").is_none_or(|id| id.parse() == Ok(std::process::id()));
+    let micros = variable("WATCHDOG_USEC")?.parse().ok()?;
+    (is_ours && micros > 0).then(|| Duration::from_micros(micros))
+}
+
+/// The task that tells; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Attending(JoinHandle<()>);
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Attending {
+    /// Says that we are ready, and goes on telling.
+    #[must_use]
+    pub(super) fn start(
+        notifier: Arc<Notifier>,
+        watchdog: Option<Duration>,
+        stages: Arc<Stages>,
+        inquiry: Inquiry,
+    ) -> Self {
+        notifier.ready(&status(&stages));
+        Self(tokio::spawn(attend(notifier, watchdog, stages, inquiry)))
+    }
+}
+
+async fn attend(
+    notifier: Arc<Notifier>,
+    watchdog: Option<Duration>,
+    stages: Arc<Stages>,
+    inquiry: Inquiry,
+) {
+    let interval = watchdog.map_or(STATUS_INTERVAL, |watchdog| {
+        (watchdog / FEEDS).clamp(Duration::from_millis(1), STATUS_INTERVAL)
+    });
+    let mut tick = tokio::time::interval(interval);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut said, mut said_at) = (String::new(), tokio::time::Instant::now());
+    let mut silent = false;
+    loop {
+        let now = tick.tick().await;
+        if watchdog.is_some() {
+            match inquiry.ask(|_, _| ()).await {
+                Ok(_) => {
+                    notifier.alive();
+                    silent = false;
+                }
+                Err(error) if !silent => {
+                    silent = true;
+                    warn!(%error, "the service manager's watchdog is not fed");
+                }
+                Err(_) => {}
+            }
+        }
+        if now.duration_since(said_at) >= STATUS_INTERVAL {
+            said_at = now;
+            let status = status(&stages);
+            if status != said {
+                notifier.status(&status);
+                said = status;
+            }
+        }
+    }
+}
+
+/// How we are, in a line.
+fn status(stages: &Stages) -> String {
+    let listening = stages.facts.listening.iter();
+    let listening: Vec<_> = listening.map(ToString::to_string).collect();
+    let exporters = stages.translate(|all| all.exporters.value());
+    let flows = stages.translate(|all| all.flow_spans.value());
+    let backend = if stages.delivered.backend_away.load(Relaxed) {
+        "; the backend doesn't take spans"
+    } else {
+        ""
+    };
+    format!(
+        "listening on {} with {} workers; {exporters} exporters, {flows} flows{backend}",
+        listening.join(", "),
+        stages.received.len(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_of_another_process_is_not_ours() {
+        let variables = |id: Option<u32>, micros: &'static str| {
+            move |name: &str| match name {
+                "WATCHDOG_PID" => id.map(|id| id.to_string()),
+                "WATCHDOG_USEC" => Some(micros.to_owned()),
+                _ => None,
+            }
+        };
+        let us = std::process::id();
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(watchdog_interval(variables(Some(us), "1000000")), second);
+        assert_eq!(watchdog_interval(variables(None, "1000000")), second);
+        assert_eq!(watchdog_interval(variables(Some(us + 1), "1000000")), None);
+        assert_eq!(watchdog_interval(variables(None, "0")), None);
+        assert_eq!(watchdog_interval(variables(None, "soon")), None);
+        assert_eq!(watchdog_interval(|_| None), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! `NETFLOW_TEMPLATE_STORE`: what exporters told of themselves survives a restart. Workers say what changed when
+//! they are asked; the file is written here, away from their threads, and only when something changed.
+
+mod file;
+mod format;
+mod keeper;
+
+pub use keeper::{Counters, Keeper, Keeping};

@@ -1,0 +1,312 @@
+#!/usr/bin/env python3
+"""Writes the dashboards beside this file: dashboards/*.json. Python's standard library is enough.
+
+    deploy/grafana/make_dashboards.py            writes them
+    deploy/grafana/make_dashboards.py --check    exit status 1 when one isn't what this would write
+
+tests/backends/test_dashboards.py puts every panel's query to a real Tempo and a real Prometheus.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent / "dashboards"
+TEMPO = {"type": "tempo", "uid": "tempo"}
+MIMIR = {"type": "prometheus", "uid": "mimir"}
+
+# Of the exporters that are chosen; a variable for several has a regular expression.
+FLOWS = '{ name = "netflow.flow" && resource.netflow.exporter.address =~ "$exporter" }'
+DATAGRAMS = '{ name = "netflow.export" && resource.netflow.exporter.address =~ "$exporter" }'
+CALLS = 'traces_spanmetrics_calls_total{span_name="netflow.%s", netflow_exporter_address=~"$exporter"}'
+
+
+def promql(expression, legend="", instant=False):
+    return {
+        "datasource": MIMIR,
+        "expr": expression,
+        "legendFormat": legend or "__auto",
+        "instant": instant,
+        "range": not instant,
+    }
+
+
+def traceql(query, step="1m", legend=""):
+    """TraceQL metrics; sums are of one step each, hence a step of our own."""
+    target = {
+        "datasource": TEMPO,
+        "queryType": "traceql",
+        "query": query,
+        "metricsQueryType": "range",
+        "tableType": "traces",
+        "step": step,
+        "filters": [],
+        "limit": 20,
+    }
+    if legend:
+        target["legendFormat"] = legend
+    return target
+
+
+def search(query, limit=20, table="spans"):
+    """TraceQL that finds spans."""
+    return {
+        "datasource": TEMPO,
+        "queryType": "traceql",
+        "query": query,
+        "tableType": table,
+        "filters": [],
+        "limit": limit,
+        "spss": 10,
+    }
+
+
+def panel(kind, title, *targets, unit="short", width=12, height=8, text="", stack=False, reduce="lastNotNull", **options):
+    custom = {}
+    if kind == "timeseries":
+        custom = {
+            "custom": {
+                "fillOpacity": 20 if stack else 0,
+                "lineWidth": 1,
+                "showPoints": "never",
+                "stacking": {"mode": "normal" if stack else "none", "group": "A"},
+            }
+        }
+        options = {
+            "legend": {"displayMode": "table", "placement": "right", "calcs": ["mean", "max"], "sortBy": "Mean", "sortDesc": True},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+            **options,
+        }
+    elif kind in ("stat", "bargauge"):
+        options = {"reduceOptions": {"calcs": [reduce], "fields": "", "values": False}, **options}
+        if kind == "bargauge":
+            options = {"orientation": "horizontal", "displayMode": "gradient", **options}
+    return {
+        "type": kind,
+        "title": title,
+        "description": text,
+        "datasource": targets[0]["datasource"],
+        "fieldConfig": {"defaults": {"unit": unit, "min": 0, **custom}, "overrides": []},
+        "options": options,
+        "targets": [{"refId": chr(ord("A") + number), **target} for number, target in enumerate(targets)],
+        "_size": (width, height),
+    }
+
+
+def row(title):
+    return {"type": "row", "title": title, "collapsed": False, "panels": [], "_size": (24, 1)}
+
+
+def exporter_variable(several):
+    query = "label_values(traces_spanmetrics_calls_total{span_name=\"netflow.export\"}, netflow_exporter_address)"
+    return {
+        "name": "exporter",
+        "label": "Exporter",
+        "type": "query",
+        "datasource": MIMIR,
+        "query": {"query": query, "refId": "exporters"},
+        "definition": query,
+        "refresh": 2,
+        "sort": 3,
+        "multi": several,
+        "includeAll": several,
+        **({"allValue": ".*", "current": {"text": "All", "value": "$__all"}} if several else {}),
+    }
+
+
+def dashboard(uid, title, description, panels, variables=(), since="now-30m"):
+    placed, x, y, line = [], 0, 0, 0
+    for number, each in enumerate(panels):
+        width, height = each.pop("_size")
+        if x + width > 24:
+            x, y, line = 0, y + line, 0
+        placed.append({"id": number + 1, "gridPos": {"x": x, "y": y, "w": width, "h": height}, **each})
+        x, line = x + width, max(line, height)
+    return {
+        "uid": uid,
+        "title": title,
+        "description": description,
+        "tags": ["netflow2traces"],
+        "schemaVersion": 41,
+        "version": 1,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": since, "to": "now"},
+        "timezone": "browser",
+        "templating": {"list": list(variables)},
+        "annotations": {"list": []},
+        "links": [
+            {
+                "type": "dashboards",
+                "title": "netflow2traces",
+                "tags": ["netflow2traces"],
+                "asDropdown": False,
+                "includeVars": True,
+                "keepTime": True,
+            }
+        ],
+        "panels": placed,
+    }
+
+
+OCTETS = "| sum_over_time(span.netflow.flow.bytes)"
+PACKETS = "| sum_over_time(span.netflow.flow.packets)"
+SAMPLED = "As the exporter counted, not scaled by its sampling interval unless NETFLOW_SCALE_SAMPLED is on."
+FOUND = "select(span.source.address, span.source.port, span.destination.address, span.destination.port, span.network.transport, span.netflow.flow.bytes, span.netflow.flow.packets)"
+
+
+def flows():
+    return dashboard(
+        "netflow-flows",
+        "Flows",
+        "What the exporters told: rates from span metrics, the rest by TraceQL from the flows themselves.",
+        [
+            panel("stat", "Flow records a second", promql(f"sum(rate({CALLS % 'flow'}[$__rate_interval]))"), width=6, height=4),
+            panel("stat", "Datagrams a second", promql(f"sum(rate({CALLS % 'export'}[$__rate_interval]))"), width=6, height=4),
+            panel("stat", "Exporters", promql(f"count(count by (netflow_exporter_address) ({CALLS % 'export'}))"), width=6, height=4),
+            panel("stat", "Octets in a minute", traceql(f"{FLOWS} {OCTETS}"), unit="decbytes", width=6, height=4, text=SAMPLED),
+            row("Rates"),
+            panel(
+                "timeseries", "Flow records by exporter",
+                promql(f"sum by (netflow_exporter_address) (rate({CALLS % 'flow'}[$__rate_interval]))", "{{netflow_exporter_address}}"),
+                unit="cps", stack=True,
+            ),
+            panel(
+                "timeseries", "Flow records by transport",
+                promql(f"sum by (network_transport) (rate({CALLS % 'flow'}[$__rate_interval]))", "{{network_transport}}"),
+                unit="cps", stack=True,
+            ),
+            panel("timeseries", "Octets in a minute by exporter", traceql(f"{FLOWS} {OCTETS} by (resource.netflow.exporter.address)"), unit="decbytes", stack=True, text=SAMPLED),
+            panel("timeseries", "Octets in a minute by transport", traceql(f"{FLOWS} {OCTETS} by (span.network.transport)"), unit="decbytes", stack=True, text=SAMPLED),
+            panel("timeseries", "Octets in a minute by destination port", traceql(f"{FLOWS} {OCTETS} by (span.destination.port) | topk(10)"), unit="decbytes", text="The ten largest of each minute."),
+            panel("timeseries", "Flow records by destination port", traceql(f"{FLOWS} | rate() by (span.destination.port) | topk(10)"), unit="cps", text="The ten largest of each minute."),
+            panel("timeseries", "Flow records by protocol version", traceql(f"{FLOWS} | rate() by (span.netflow.version)"), unit="cps", stack=True),
+            panel("timeseries", "Packets in a minute by exporter", traceql(f"{FLOWS} {PACKETS} by (resource.netflow.exporter.address)"), stack=True, text=SAMPLED),
+            row("Who talks"),
+            panel("bargauge", "Top sources", traceql(f"{FLOWS} {OCTETS} by (span.source.address) | topk(10)"), unit="decbytes", width=8, height=10, reduce="sum", text="Octets over the range shown, of the ten largest of each minute."),
+            panel("bargauge", "Top destinations", traceql(f"{FLOWS} {OCTETS} by (span.destination.address) | topk(10)"), unit="decbytes", width=8, height=10, reduce="sum", text="Octets over the range shown, of the ten largest of each minute."),
+            panel("bargauge", "Top conversations", traceql(f"{FLOWS} {OCTETS} by (span.source.address, span.destination.address) | topk(10)"), unit="decbytes", width=8, height=10, reduce="sum", text="Octets over the range shown, of the ten largest of each minute."),
+            panel("timeseries", "Conversations", traceql(f"{FLOWS} {OCTETS} by (span.source.address, span.destination.address, span.destination.port) | topk(10)"), unit="decbytes", width=24),
+            row("Records"),
+            panel("table", "Large flows", search(f'{FLOWS[:-2]} && span.netflow.flow.bytes > 10000 }} | {FOUND}'), width=24, height=10, text="Of more than 10,000 octets; change the number in the query."),
+            panel("table", "Datagrams that were not understood", search('{ name = "netflow.export" && status = error } | select(span.netflow.exporter.address, span.netflow.version, statusMessage)'), width=24, height=8),
+        ],
+        [exporter_variable(several=True)],
+    )  # fmt: skip
+
+
+def exporter():
+    flow_time = 'histogram_quantile(%s, sum by (le) (rate(traces_spanmetrics_latency_bucket{span_name="netflow.flow", netflow_exporter_address=~"$exporter"}[$__rate_interval])))'
+    return dashboard(
+        "netflow-exporter",
+        "One exporter",
+        "A router by its interfaces, neighbours and talkers, and how well its datagrams arrive.",
+        [
+            panel("stat", "Flow records a second", promql(f"sum(rate({CALLS % 'flow'}[$__rate_interval]))"), width=6, height=4),
+            panel("stat", "Datagrams a second", promql(f"sum(rate({CALLS % 'export'}[$__rate_interval]))"), width=6, height=4),
+            panel("stat", "Octets in a minute", traceql(f"{FLOWS} {OCTETS}"), unit="decbytes", width=6, height=4, text=SAMPLED),
+            panel("stat", "Lost records or messages", traceql(f"{DATAGRAMS[:-2]} && span.netflow.lost > 0 }} | sum_over_time(span.netflow.lost)"), width=6, height=4, reduce="sum", text="Missing by sequence numbers over the range shown; nothing shown is nothing lost."),
+            row("Traffic"),
+            panel("timeseries", "Octets in a minute by input interface", traceql(f"{FLOWS} {OCTETS} by (span.netflow.interface.input)"), unit="decbytes", stack=True, text=SAMPLED),
+            panel("timeseries", "Octets in a minute by output interface", traceql(f"{FLOWS} {OCTETS} by (span.netflow.interface.output)"), unit="decbytes", stack=True, text=SAMPLED),
+            panel("timeseries", "Octets in a minute by transport", traceql(f"{FLOWS} {OCTETS} by (span.network.transport)"), unit="decbytes", stack=True, text=SAMPLED),
+            panel("timeseries", "Octets in a minute by destination port", traceql(f"{FLOWS} {OCTETS} by (span.destination.port) | topk(10)"), unit="decbytes"),
+            panel("timeseries", "Octets in a minute by source AS", traceql(f"{FLOWS} {OCTETS} by (span.netflow.src_as) | topk(10)"), unit="decbytes"),
+            panel("timeseries", "Octets in a minute by destination AS", traceql(f"{FLOWS} {OCTETS} by (span.netflow.dst_as) | topk(10)"), unit="decbytes"),
+            panel("timeseries", "Octets in a minute by next hop", traceql(f"{FLOWS} {OCTETS} by (span.netflow.nexthop) | topk(10)"), unit="decbytes"),
+            panel("timeseries", "Packets in a minute by input interface", traceql(f"{FLOWS} {PACKETS} by (span.netflow.interface.input)"), stack=True, text=SAMPLED),
+            row("Who talks"),
+            panel("bargauge", "Top sources", traceql(f"{FLOWS} {OCTETS} by (span.source.address) | topk(10)"), unit="decbytes", width=8, height=10, reduce="sum"),
+            panel("bargauge", "Top destinations", traceql(f"{FLOWS} {OCTETS} by (span.destination.address) | topk(10)"), unit="decbytes", width=8, height=10, reduce="sum"),
+            panel("bargauge", "Top conversations", traceql(f"{FLOWS} {OCTETS} by (span.source.address, span.destination.address) | topk(10)"), unit="decbytes", width=8, height=10, reduce="sum"),
+            row("How it exports"),
+            panel("timeseries", "How long flows last", promql(flow_time % "0.5", "half are shorter"), promql(flow_time % "0.95", "95 % are shorter"), unit="s", text="Near the exporter's active timeout, long flows are cut into pieces."),
+            panel("timeseries", "Records of a datagram", traceql(f"{DATAGRAMS} | avg_over_time(span.netflow.flow.count)")),
+            panel("timeseries", "Octets of a datagram", traceql(f"{DATAGRAMS} | avg_over_time(span.netflow.packet.size_bytes)"), unit="decbytes"),
+            panel("timeseries", "Time to decode a datagram", traceql('{ name = "netflow.parse_packet" && resource.netflow.exporter.address =~ "$exporter" } | quantile_over_time(duration, .5, .99)'), unit="s"),
+            panel("table", "Datagrams", search(f"{DATAGRAMS} | select(span.netflow.version, span.netflow.flow.count, span.netflow.sequence, span.netflow.packet.size_bytes)"), width=24, height=10),
+        ],
+        [exporter_variable(several=False)],
+    )  # fmt: skip
+
+
+def daemon():
+    own = 'instance=~"$instance"'
+
+    def rate(metric, by="", extra=""):
+        labels = ", ".join(filter(None, (own, extra)))
+        return f"sum{f' by ({by})' if by else ''} (rate({metric}{{{labels}}}[$__rate_interval]))"
+
+    def now(metric, by=""):
+        return f"sum{f' by ({by})' if by else ''} ({metric}{{{own}}})"
+
+    query = "label_values(netflow_build_info, instance)"
+    return dashboard(
+        "netflow-daemon",
+        "The daemon's health",
+        "What netflow2traces counts of itself at /metrics. docs/metrics.md of the project explains each.",
+        [
+            panel("stat", "Backend takes spans", promql(f"min(netflow_backend_up{{{own}}})"), width=4, height=4, text="1: yes. 0: requests fail, and spans wait in the queue."),
+            panel("stat", "Datagrams a second", promql(rate("netflow_packets_total")), width=4, height=4),
+            panel("stat", "Flow records a second", promql(rate("netflow_flows_total")), width=4, height=4),
+            panel("stat", "Exporters", promql(now("netflow_exporters")), width=4, height=4),
+            panel("stat", "Queue", promql(f"{now('netflow_queue_bytes')} / {now('netflow_queue_limit_bytes')}"), unit="percentunit", width=4, height=4, text="How full; at 100 % the oldest spans are dropped."),
+            panel("stat", "Up for", promql(f"min(netflow_uptime_seconds{{{own}}})"), unit="s", width=4, height=4),
+            row("Losses: each of these should be flat at zero"),
+            panel("timeseries", "Dropped by the kernel", promql(rate("netflow_kernel_drops_total"), "datagrams"), unit="cps", width=8, text="A receive buffer was full: NETFLOW_RECEIVE_BUFFER and net.core.rmem_max."),
+            panel("timeseries", "Missing by sequence numbers", promql(rate("netflow_lost_total", "unit"), "{{unit}}"), promql(rate("netflow_late_total", "unit"), "{{unit}}, came late"), unit="cps", width=8, text="Lost between exporter and here."),
+            panel("timeseries", "Spans dropped and refused", promql(rate("netflow_spans_dropped_total", "reason"), "dropped: {{reason}}"), promql(rate("netflow_spans_rejected_total"), "refused by the backend"), unit="cps", width=8),
+            panel("timeseries", "Datagrams refused", promql(rate("netflow_packet_errors_total", "reason"), "{{reason}}"), unit="cps", width=8),
+            panel("timeseries", "Sets and samples that could not be used", promql(rate("netflow_set_errors_total", "reason"), "{{reason}}"), promql(rate("netflow_sample_errors_total", "reason"), "{{reason}}"), unit="cps", width=8),
+            panel("timeseries", "Sets without a template", promql(now("netflow_sets_waiting"), "waiting"), promql(rate("netflow_sets_expired_total"), "expired a second"), promql(rate("netflow_sets_decoded_late_total"), "decoded late a second"), width=8),
+            row("Work"),
+            panel("timeseries", "Datagrams by version", promql(rate("netflow_packets_total", "version"), "{{version}}"), unit="cps", stack=True),
+            panel("timeseries", "Datagrams by worker", promql(rate("netflow_worker_packets_total", "worker"), "worker {{worker}}"), unit="cps", stack=True, text="An exporter always has the same worker."),
+            panel("timeseries", "Flow records by version", promql(rate("netflow_flows_total", "version"), "{{version}}"), unit="cps", stack=True),
+            panel("timeseries", "Octets received", promql(rate("netflow_packet_bytes_total", "version"), "{{version}}"), unit="Bps", stack=True),
+            panel("timeseries", "Octets of a datagram", promql(f"histogram_quantile(0.5, {rate('netflow_packet_size_bytes_bucket', 'le')})", "half are smaller"), promql(f"histogram_quantile(0.99, {rate('netflow_packet_size_bytes_bucket', 'le')})", "99 % are smaller"), unit="decbytes"),
+            panel("timeseries", "Templates", promql(rate("netflow_templates_total", "event"), "{{event}}"), unit="cps"),
+            row("Delivery"),
+            panel("timeseries", "Spans", promql(rate("netflow_spans_total", "kind"), "made: {{kind}}"), promql(rate("netflow_spans_accepted_total", "kind"), "accepted: {{kind}}"), unit="cps"),
+            panel("timeseries", "Requests", promql(rate("netflow_requests_total"), "sent"), promql(rate("netflow_request_retries_total"), "of these again"), promql(rate("netflow_request_failures_total"), "failed"), unit="reqps"),
+            panel("timeseries", "Queue", promql(now("netflow_queue_bytes"), "waiting"), promql(now("netflow_queue_limit_bytes"), "room"), unit="bytes"),
+            panel("timeseries", "In flight", promql(now("netflow_requests_in_flight"), "requests"), unit="short"),
+            panel("timeseries", "Octets sent", promql(rate("netflow_request_encoded_bytes_total"), "before compression"), promql(rate("netflow_request_sent_bytes_total"), "as sent"), unit="Bps"),
+            panel("timeseries", "Octets of a span", promql(f"{rate('netflow_batch_bytes_total')} / {rate('netflow_spans_total')}", "encoded"), unit="decbytes"),
+        ],
+        [
+            {
+                "name": "instance",
+                "label": "Instance",
+                "type": "query",
+                "datasource": MIMIR,
+                "query": {"query": query, "refId": "instances"},
+                "definition": query,
+                "refresh": 2,
+                "sort": 1,
+                "multi": True,
+                "includeAll": True,
+                "allValue": ".*",
+                "current": {"text": "All", "value": "$__all"},
+            }
+        ],
+    )  # fmt: skip
+
+
+def main():
+    stale = []
+    for name, made in {"flows": flows(), "exporter": exporter(), "daemon": daemon()}.items():
+        path = FOLDER / f"{name}.json"
+        text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+        if sys.argv[1:] == ["--check"]:
+            if not path.exists() or path.read_text() != text:
+                stale.append(str(path))
+        else:
+            path.write_text(text)
+    if stale:
+        sys.exit(f"not as {sys.argv[0]} writes them: {', '.join(stale)}")
+
+
+if __name__ == "__main__":
+    main()

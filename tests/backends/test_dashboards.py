@@ -1,0 +1,190 @@
+"""Every query of every dashboard, and of its variables, put to a real Tempo and a real Prometheus, returns data.
+
+Prometheus stands in for Mimir: it answers the same queries, and takes what Tempo's generator writes. Needs
+BACKEND_TEMPO, as run.sh sets it, and a `prometheus` program.
+"""
+
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+import traffic
+from harness import REPOSITORY, Daemon, Folder, Process, answers, free_port, get_json, program, until
+from tempo import BINARY, Tempo
+
+GRAFANA = REPOSITORY / "deploy" / "grafana"
+DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
+PROMETHEUS = os.environ.get("BACKEND_PROMETHEUS") or shutil.which("prometheus")
+
+
+def panels(dashboard):
+    for panel in dashboard["panels"]:
+        yield panel
+        yield from panel.get("panels", [])
+
+
+class Files(unittest.TestCase):
+    """What can be said of the files alone."""
+
+    def test_dashboards_are_as_their_script_writes_them(self):
+        done = subprocess.run(
+            [sys.executable, GRAFANA / "make_dashboards.py", "--check"], capture_output=True, text=True, check=False
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_data_sources_are_the_provisioned_ones(self):
+        provisioned = (GRAFANA / "provisioning" / "datasources" / "datasources.yaml").read_text()
+        known = dict(re.findall(r"uid: (\w+)\n    type: (\w+)", provisioned))
+        self.assertEqual(set(known), {"tempo", "mimir"})
+        for path in DASHBOARDS:
+            dashboard = json.loads(path.read_text())
+            for panel in panels(dashboard):
+                for target in panel.get("targets", []):
+                    source = target["datasource"]
+                    self.assertEqual(known.get(source["uid"]), source["type"], f"{path.name}: {panel['title']}")
+
+    def test_panels_do_not_overlap(self):
+        for path in DASHBOARDS:
+            taken = {}
+            for panel in json.loads(path.read_text())["panels"]:
+                at = panel["gridPos"]
+                for x in range(at["x"], at["x"] + at["w"]):
+                    for y in range(at["y"], at["y"] + at["h"]):
+                        self.assertLess(x, 24)
+                        self.assertIsNone(taken.get((x, y)), f"{path.name}: {panel['title']}")
+                        taken[x, y] = panel["title"]
+
+
+@unittest.skipUnless(BINARY, "no Tempo: tests/backends/build.sh tempo")
+@unittest.skipUnless(PROMETHEUS, "prometheus isn't installed")
+class Queries(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = Folder("dashboards")
+        cls.addClassCleanup(folder.remove)
+        prometheus_port = free_port()
+        cls.prometheus = f"http://127.0.0.1:{prometheus_port}"
+        cls.tempo = Tempo(
+            folder.path,
+            remote_write=f"{cls.prometheus}/api/v1/write",
+            changes=[("  registry:\n", "  registry:\n    collection_interval: 1s\n")],
+        )
+        cls.addClassCleanup(cls.tempo.stop)
+        cls.daemon = Daemon(folder.path, OTEL_EXPORTER_OTLP_ENDPOINT=cls.tempo.endpoint())
+        cls.addClassCleanup(cls.daemon.process.stop)
+
+        config = (REPOSITORY / "deploy" / "prometheus" / "prometheus.yaml").read_text()
+        for old, new in (
+            ("netflow2traces:9464", f"127.0.0.1:{cls.daemon.admin}"),
+            ("tempo:3200", f"127.0.0.1:{cls.tempo.http}"),
+            ("scrape_interval: 15s", "scrape_interval: 1s"),
+            ("http://mimir:9009/api/v1/push", "http://127.0.0.1:9/nobody"),
+        ):
+            assert old in config, old
+            config = config.replace(old, new)
+        path = folder.path / "prometheus.yaml"
+        path.write_text(config.partition("remote_write:")[0])
+        cls.server = Process(
+            "prometheus",
+            [
+                PROMETHEUS,
+                f"--config.file={path}",
+                f"--storage.tsdb.path={folder.path}/prometheus",
+                f"--web.listen-address=127.0.0.1:{prometheus_port}",
+                "--web.enable-remote-write-receiver",
+            ],
+            folder.path,
+        )
+        cls.addClassCleanup(cls.server.stop)
+        cls.server.wait_until("is ready", lambda: answers(f"{cls.prometheus}/-/ready"))
+
+        # Traffic as long as the queries are put: at most so long, and ended with the class.
+        for name, protocol in (("v5", "v5"), ("v9", "v9"), ("ipfix", "ipfix"), ("sflow", "sflow")):
+            sender = Process(
+                f"send-{name}",
+                [program(), "send", "--protocol", protocol, "--rate", "60", "--duration", "10m", "--quiet",
+                 "--to", f"127.0.0.1:{cls.daemon.port}"],
+                folder.path,
+            )  # fmt: skip
+            cls.addClassCleanup(sender.stop)
+        cls.disturb()
+
+    @classmethod
+    def disturb(cls):
+        """What healthy traffic lacks: a datagram that isn't understood, a large flow, a gap in a sequence."""
+        now = time.time()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"\x00\x05\x00\x01too short", ("127.0.0.1", cls.daemon.port))
+            for sequence in (1_000, 1_007):
+                traffic.send_v5(
+                    cls.daemon.port, now, start=now - 9, end=now - 2, destination_port=443, octets=50_000_000,
+                    sequence=sequence, engine=7, sender=sender,
+                )  # fmt: skip
+
+    def ask_prometheus(self, expression, seconds=120):
+        now = time.time()
+        answer = get_json(
+            f"{self.prometheus}/api/v1/query_range",
+            {"query": expression, "start": now - seconds, "end": now, "step": 5},
+        )
+        return [
+            series
+            for series in answer["data"]["result"]
+            if any(math.isfinite(float(value)) for _, value in series["values"])
+        ]
+
+    def ask_tempo(self, target):
+        query = target["query"]
+        if re.search(r"_over_time\(|\| *rate\(", query):
+            series = self.tempo.series(query, seconds=300, step=target["step"])
+            return [each for each in series if any(sample.get("value") for sample in each.get("samples", []))]
+        return self.tempo.search(query, limit=target["limit"])
+
+    def filled(self, text, exporter):
+        text = text.replace("$__rate_interval", "20s").replace("$exporter", exporter).replace("$instance", ".*")
+        self.assertNotIn("$", text, "a variable that this test doesn't know")
+        return text
+
+    def check(self, path):
+        dashboard = json.loads(path.read_text())
+        variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+        for variable in variables.values():
+            metric, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"]).groups()
+            values = until(
+                f"values of {label}",
+                lambda m=metric, n=label: get_json(f"{self.prometheus}/api/v1/label/{n}/values", {"match[]": m})["data"],
+            )
+            if variable["name"] == "exporter":
+                self.assertIn("127.0.0.1", values)
+        several = variables.get("exporter", {}).get("multi", True)
+        asked = 0
+        for panel in panels(dashboard):
+            for target in panel.get("targets", []):
+                with self.subTest(dashboard=dashboard["title"], panel=panel["title"], query=target["refId"]):
+                    exporter = ".*" if several else "127.0.0.1"
+                    if target["datasource"]["type"] == "prometheus":
+                        expression = self.filled(target["expr"], exporter)
+                        until(expression, lambda e=expression: self.ask_prometheus(e), seconds=60, interval=0.5)
+                    else:
+                        own = {**target, "query": self.filled(target["query"], exporter)}
+                        until(own["query"], lambda o=own: self.ask_tempo(o), seconds=60, interval=0.5)
+                    asked += 1
+        print(f"{dashboard['title']}: {asked} queries put")
+
+
+def add_dashboard_tests():
+    for path in DASHBOARDS:
+        setattr(Queries, f"test_{path.stem}", lambda self, path=path: self.check(path))
+
+
+add_dashboard_tests()
+
+if __name__ == "__main__":
+    unittest.main()
