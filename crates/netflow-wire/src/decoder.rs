@@ -226,12 +226,6 @@ impl<P, C: Clone> Decoder<P, C> {
         }
     }
 
-    /// Something that [`compile`](Visitor::compile) looks at has changed: it is called anew for every Template, when
-    /// data of it comes.
-    pub fn forget_plans(&mut self) {
-        self.templates.forget_plans();
-    }
-
     /// Takes a Template in that was known before and last sent at `refreshed`, as if it had come then.
     pub fn restore(
         &mut self,
@@ -242,6 +236,12 @@ impl<P, C: Clone> Decoder<P, C> {
     ) {
         self.templates.learn(key, template, refreshed, limits);
         self.learnt = true;
+    }
+
+    /// Something that [`compile`](Visitor::compile) looks at has changed: it is called anew for every Template, when
+    /// data of it comes.
+    pub fn forget_plans(&mut self) {
+        self.templates.forget_plans();
     }
 
     /// Forgets Templates and Sets whose time is over; returns how many Templates.

@@ -319,8 +319,8 @@ mod tests {
 
     use netflow_wire::Version;
 
-    use super::super::sequence::SequenceKey;
     use super::*;
+    use crate::translate::sequence::SequenceKey;
 
     struct Plain;
 

@@ -3,6 +3,7 @@
 //! Held by exporter and Observation Domain, bounded in entries and octets; when full, what is new is not
 //! taken, and counted.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
@@ -35,7 +36,7 @@ pub(crate) struct Sampler {
 pub(crate) struct Knowledge {
     interfaces: HashMap<u64, Box<str>, RandomState>,
     vrfs: HashMap<u64, Box<str>, RandomState>,
-    applications: HashMap<u64, Box<str>, RandomState>,
+    applications: HashMap<u128, Box<str>, RandomState>,
     samplers: HashMap<u64, Sampler, RandomState>,
     interface_samplers: HashMap<u64, Sampler, RandomState>,
     sampler: Option<Sampler>,
@@ -73,9 +74,9 @@ impl Outside for Sampler {
     }
 }
 
-fn put<V: Outside + PartialEq>(
-    table: &mut HashMap<u64, V, RandomState>,
-    key: u64,
+fn put<K: Eq + Hash, V: Outside + PartialEq>(
+    table: &mut HashMap<K, V, RandomState>,
+    key: K,
     value: V,
     room: &mut Room,
 ) {
@@ -97,23 +98,16 @@ fn put<V: Outside + PartialEq>(
     table.insert(key, value);
 }
 
-/// An application id as one number; its length counts, for `03` and `0003` differ. Longer ones than 7 octets, which
-/// vendors' own engines have (RFC 6759, section 4), are told apart by a hash of 56 bits, the same after a restart.
-fn application_key(id: &[u8]) -> Option<u64> {
-    match id.len() {
-        0 => None,
-        len @ 1..=7 => {
-            let digits = id.iter();
-            Some(digits.fold(len as u64, |key, octet| key << 8 | u64::from(*octet)))
-        }
-        // FNV-1a.
-        _ => {
-            let hash = id.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
-                (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
-            });
-            Some(hash | 0xff << 56)
-        }
+/// An application id of up to 15 octets as one number; its length counts, for `03` and `0003` differ. The longest
+/// that RFC 6759 has, of a vendor's own engine, take 8 or a few more.
+fn application_key(id: &[u8]) -> Option<u128> {
+    if id.is_empty() || id.len() > 15 {
+        return None;
     }
+    Some(
+        id.iter()
+            .fold(id.len() as u128, |key, octet| key << 8 | u128::from(*octet)),
+    )
 }
 
 impl Knowledge {
@@ -181,10 +175,10 @@ impl Knowledge {
     }
 
     fn save(&self, domain: Option<u32>) -> SavedDomain {
-        let names = |table: &HashMap<u64, Box<str>, RandomState>| {
+        fn names<K: Copy>(table: &HashMap<K, Box<str>, RandomState>) -> Vec<(K, Box<str>)> {
             let names = table.iter().map(|(key, name)| (*key, name.clone()));
             names.collect()
-        };
+        }
         let intervals = |table: &HashMap<u64, Sampler, RandomState>| {
             let intervals = table.iter().map(|(key, sampler)| (*key, sampler.interval));
             intervals.collect()
@@ -202,16 +196,19 @@ impl Knowledge {
     }
 
     fn restore(&mut self, saved: &SavedDomain) {
-        let room = &mut self.room;
-        for (table, names) in [
-            (&mut self.interfaces, &saved.interfaces),
-            (&mut self.vrfs, &saved.vrfs),
-            (&mut self.applications, &saved.applications),
-        ] {
+        fn put_names<K: Copy + Eq + Hash>(
+            table: &mut HashMap<K, Box<str>, RandomState>,
+            names: &[(K, Box<str>)],
+            room: &mut Room,
+        ) {
             for (key, name) in names.iter().filter(|(_, name)| name.len() <= MAX_NAME) {
                 put(table, *key, name.clone(), room);
             }
         }
+        let room = &mut self.room;
+        put_names(&mut self.interfaces, &saved.interfaces, room);
+        put_names(&mut self.vrfs, &saved.vrfs, room);
+        put_names(&mut self.applications, &saved.applications, room);
         for (table, intervals) in [
             (&mut self.samplers, &saved.samplers),
             (&mut self.interface_samplers, &saved.interface_samplers),
@@ -272,7 +269,7 @@ impl ExporterKnowledge {
 
     /// Octets of all entries, with what their tables take.
     pub(crate) fn octets(&self) -> usize {
-        self.octets + self.agents.len() * ENTRY
+        self.octets
     }
 
     /// Entries that found no room, since the start.
@@ -289,7 +286,6 @@ impl ExporterKnowledge {
         self.agents.get(&(port, domain)).copied()
     }
 
-    /// It isn't saved over a restart: who takes a port next may be another.
     pub(crate) fn name_agent(&mut self, port: u16, domain: u32, agent: IpAddr) {
         let key = (port, domain);
         if self.agents.len() >= MAX_DOMAINS && !self.agents.contains_key(&key) {
@@ -432,10 +428,6 @@ mod tests {
         assert_eq!(name(&[3]).as_deref(), Some("short"));
         assert_eq!(name(&[0, 3]).as_deref(), Some("long"));
         assert_eq!(name(&[0; 16]), None);
-        // Only a length of its own makes a short key.
-        let keys = [&[1, 2, 3][..], &[0, 1, 2, 3], &[0; 7], &[0; 8], &[0; 9]];
-        let keys: std::collections::HashSet<_> = keys.map(application_key).into();
-        assert_eq!(keys.len(), 5);
         assert_eq!(name(&[]), None);
     }
 

@@ -143,6 +143,10 @@ pub(crate) struct Sequences {
 }
 
 impl Sequences {
+    pub(crate) fn len(&self) -> usize {
+        self.counts.len()
+    }
+
     /// The count of a session and domain.
     pub(crate) fn of(&mut self, key: SequenceKey) -> &mut Sequence {
         if self.counts.len() >= MAX_SEQUENCES && !self.counts.contains_key(&key) {
@@ -152,11 +156,6 @@ impl Sequences {
         let (sequence, used) = self.counts.entry(key).or_default();
         *used = self.uses;
         sequence
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.counts.len()
     }
 
     #[cold]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{self, DatagramError};
-use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, TemplateKey, Version};
+use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, Version};
 use otlp_wire::{EncodedBatch, UnixNanos};
 use tracing::info;
 
@@ -19,10 +19,9 @@ use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter};
 use super::ids::Ids;
 use super::plan::SpanPlan;
-use super::rejected::{Problem, RejectedDatagram, RejectedDatagrams};
-use super::report::{self, ExporterReport, Rows, TemplateReport};
+use super::rejected::{Problem, RejectedDatagrams};
 use super::saved::Changes;
-use super::sequence::{SequenceKey, units};
+use super::sequence::{SequenceKey, Verdict, units};
 use super::sflow::{Own, Sender, Sflow};
 use super::trace::{Trace, WorkSpans};
 use super::traffic::Protocol;
@@ -59,7 +58,7 @@ pub struct Translator<C> {
     pub(super) allowed: AllowList,
     rate: Option<Rate>,
     lines: Lines,
-    rejected: RejectedDatagrams,
+    pub(super) rejected: RejectedDatagrams,
     pub(super) exporters: ExporterTable,
     pub(super) changes: Option<Changes>,
     sflow: Sflow,
@@ -81,17 +80,6 @@ fn refusals(problem: Problem, counters: &TranslateCounters) -> &Counter {
         Problem::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
         _ => &counters.datagrams_truncated,
     }
-}
-
-/// A Set whose template has not come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct WaitingSet<'a> {
-    /// The exporter's address.
-    pub exporter: &'a str,
-    /// The template it waits for.
-    pub key: TemplateKey,
-    /// Of its records.
-    pub octets: usize,
 }
 
 /// v1, v5 or v7.
@@ -304,6 +292,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         );
         if let Some(units) = lost {
             concerns.lost(header.version, units);
+        }
+        if verdict == Verdict::Restarted {
+            concerns.restarted(&exporter.address, &mut self.lines, now);
         }
 
         exporter.recompile(now);
@@ -556,45 +547,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .sum()
     }
 
-    /// The Sets that wait for their template now: by exporter, oldest first.
-    pub fn waiting_sets(&self) -> impl Iterator<Item = WaitingSet<'_>> {
-        self.exporters.iter().flat_map(|exporter| {
-            exporter.decoder.held().map(|set| WaitingSet {
-                exporter: &exporter.address,
-                key: set.key,
-                octets: set.body.len(),
-            })
-        })
-    }
-
     /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it, and
     /// brings the counters up to date.
     pub fn flush(&mut self) {
         self.writing.batches.finish();
         self.settle_waiting();
-    }
-
-    /// The `limit` exporters that were seen last, in no order.
-    #[must_use]
-    pub fn exporters(&self, limit: usize) -> Rows<ExporterReport> {
-        report::exporters(&self.exporters, limit)
-    }
-
-    /// `limit` templates of an exporter, or of all, in no order.
-    #[must_use]
-    pub fn templates(
-        &self,
-        of: Option<IpAddr>,
-        limit: usize,
-        now: Instant,
-    ) -> Rows<TemplateReport> {
-        report::templates(&self.exporters, of, limit, now)
-    }
-
-    /// The last datagrams that could not be used, or not whole, oldest first.
-    #[must_use]
-    pub fn rejected(&self) -> Vec<RejectedDatagram> {
-        self.rejected.list()
     }
 }
 

@@ -7,5 +7,6 @@ mod identity;
 mod quirks;
 mod rig;
 mod sampling;
+mod saved;
 mod sequences;
 mod told;
