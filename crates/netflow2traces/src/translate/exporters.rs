@@ -57,7 +57,7 @@ pub(crate) struct SequenceKey {
 
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    pub(crate) decoder: Decoder<SpanPlan, Arrival>,
+    pub(crate) decoder: Decoder<Arc<SpanPlan>, Arrival>,
     pub(crate) knowledge: ExporterKnowledge,
     pub(crate) sequences: HashMap<SequenceKey, Sequence, RandomState>,
     pub(crate) front: Arc<ResourceFront>,
@@ -133,7 +133,7 @@ impl Exporter {
         self.recompiled = Some(now);
         let types = &self.knowledge.types;
         self.decoder
-            .recompile(|template| SpanPlan::compile(template, level, types));
+            .recompile(|template| Arc::new(SpanPlan::compile(template, level, types)));
     }
 
     /// The count of a session and domain; `None` when there are too many of them.

@@ -10,7 +10,6 @@ use netflow_wire::{Limits, Template, TemplateKey, Version};
 use otlp_wire::UnixNanos;
 
 use super::exporters::Exporter;
-use super::plan::SpanPlan;
 use super::translator::Translator;
 
 /// Octets that one call of [`Translator::take_changes`] gives, about; the worker receives nothing meanwhile.
@@ -199,8 +198,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 domain: saved.domain,
                 id: saved.template.id,
             };
-            let compile =
-                |template: &Template| SpanPlan::compile(template, config.attributes, types);
+            let plans = &mut self.writing.plans;
+            let compile = |template: &Template| plans.of(template, config.attributes, types);
             let refreshed = instant(saved.refreshed);
             exporter
                 .decoder

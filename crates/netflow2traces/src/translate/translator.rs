@@ -19,6 +19,7 @@ use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
 use super::ids::Ids;
 use super::plan::SpanPlan;
+use super::plans::Plans;
 use super::rejected::{Problem, RejectedDatagram, RejectedDatagrams};
 use super::report::{self, ExporterReport, Rows, TemplateReport};
 use super::saved::Changes;
@@ -156,6 +157,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 ids,
                 tells_times: false,
                 debug_log: DebugLog::default(),
+                plans: Plans::default(),
                 locations: Vec::new(),
                 value: Vec::new(),
             },
@@ -513,6 +515,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
         self.lines.refill();
         self.exporters.expire(now, self.limits.template_lifetime);
+        self.writing.plans.forget_unused();
         self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
         counters.exporters_evicted.set(self.exporters.evicted());
@@ -598,7 +601,7 @@ fn open<'a, C>(
     trace: Trace,
     arrival: Arrival,
     now: Instant,
-) -> (&'a mut Decoder<SpanPlan, Arrival>, Visit<'a, C>) {
+) -> (&'a mut Decoder<Arc<SpanPlan>, Arrival>, Visit<'a, C>) {
     writing.batches.enter(
         &mut exporter.member,
         &exporter.front,
