@@ -16,6 +16,8 @@ mod spans;
 mod admin;
 mod admin_limits;
 mod console;
+#[cfg(target_os = "linux")]
+mod flood;
 mod garbage;
 mod listening;
 mod load;
