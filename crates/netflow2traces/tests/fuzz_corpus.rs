@@ -11,6 +11,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
+#[path = "../../../fuzz/src/gzip.rs"]
+mod gzip;
 #[path = "../../../fuzz/src/memory.rs"]
 mod memory;
 #[path = "../../../fuzz/src/message.rs"]
@@ -62,6 +64,11 @@ fn translations_keep_their_promises() {
 #[test]
 fn responses_keep_their_promises() {
     replay("otlp_response", otlp_response::run);
+}
+
+#[test]
+fn compressed_bodies_keep_their_promises() {
+    replay("gzip", gzip::run);
 }
 
 #[test]

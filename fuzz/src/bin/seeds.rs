@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,6 +13,8 @@ use netflow_wire::write::{
     Field, IpfixHeader, ListSemantic, MessageWriter, SflowHeader, SflowSample, SflowWriter,
     V1Header, V1Record, V5Header, V5Record, V7Header, V7Record, V9Header, v1, v5, v7,
 };
+use netflow2traces::config::{self, Machine, Purpose, Sources};
+use netflow2traces::translate::{Datagram, Ids, Translator};
 use netflow2traces::deliver::spool::format::{
     EntryHeader, NOTE, NOTE_PLACES, Note, Position, SegmentHeader,
 };
@@ -51,6 +55,18 @@ fn main() -> io::Result<()> {
             );
         }
         write(&corpus, "session", &index.to_string(), &steps)?;
+        for (number, octets) in requests(sequence).iter().enumerate() {
+            // Alone, and 16 times a little different.
+            for choice in [0, 4 << 2 | 2] {
+                let input = [&[choice][..], octets].concat();
+                write(
+                    &corpus,
+                    "gzip",
+                    &format!("{index}-{number}-{choice}"),
+                    &input,
+                )?;
+            }
+        }
         for choice in [0, 2, 4] {
             let input = [&[choice][..], &steps].concat();
             write(&corpus, "translate", &format!("{index}-{choice}"), &input)?;
@@ -70,6 +86,28 @@ fn main() -> io::Result<()> {
         write(&corpus, "spool_segment", name, &octets)?;
     }
     Ok(())
+}
+
+/// What becomes of datagrams.
+fn requests(datagrams: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
+    let loaded = config::load(Purpose::Run, &sources, &Machine::read());
+    let config = loaded.expect("defaults are sound").config.translate;
+    let wall = || UnixNanos(u64::from(SECONDS) * 1_000_000_000);
+    let mut translator = Translator::new(&config, wall, Ids::new([7; 32]));
+    let now = Instant::now();
+    for octets in datagrams {
+        let datagram = Datagram {
+            octets,
+            source: SocketAddr::from(([192, 0, 2, 1], 2055)),
+            received_at: wall(),
+        };
+        translator.on_datagram(&datagram, now);
+    }
+    translator.flush();
+    std::iter::from_fn(|| translator.poll_batch(now))
+        .map(|batch| batch.octets.to_vec())
+        .collect()
 }
 
 /// A segment of three batches, a file with both notes, and batches to be cut and changed.
