@@ -44,10 +44,10 @@ pub use counters::TranslateCounters;
 pub use ids::Ids;
 pub(crate) use protocols::transport;
 pub use rejected::{MAX_REJECTED, RejectedDatagram};
-pub use report::{ExporterReport, FieldReport, Rows, TemplateReport};
+pub use report::{ExporterReport, FieldReport, Rows, TemplateReport, WaitingSet};
 pub use saved::{Saved, SavedDomain, SavedExporter, SavedTemplate, SavedType};
 pub use traffic::{Protocol, ProtocolCounters, Traffic};
-pub use translator::{Translator, WaitingSet};
+pub use translator::Translator;
 
 /// A UDP datagram as it was received.
 #[derive(Clone, Copy, Debug)]

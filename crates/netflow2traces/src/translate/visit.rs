@@ -1,5 +1,6 @@
 //! What is done with the Sets of one message: options taken in, records written, everything counted.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,6 +47,8 @@ pub(crate) struct Visit<'a, C> {
     pub(crate) knowledge: &'a mut ExporterKnowledge,
     pub(crate) member: &'a mut Membership,
     pub(crate) front: &'a Arc<ResourceFront>,
+    /// The exporter's address.
+    pub(crate) source: IpAddr,
     /// `NETFLOW_SAMPLING_OVERRIDE` for this exporter.
     pub(crate) sampling: Option<u64>,
     pub(crate) trace: Trace,
@@ -167,6 +170,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                 .unwrap_or(u64::MAX),
             knowledge,
             init_time: knowledge.find(super::knowledge::Knowledge::init_time),
+            agent: self
+                .knowledge
+                .agent(self.arrival.port, header.observation_domain)
+                .filter(|agent| standard && *agent != self.source),
             sampling: (standard || self.writing.config.scale_sampled)
                 .then(|| Sampling::new(self.sampling, header, knowledge)),
             show_sampling: standard,
@@ -251,6 +258,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                         .learn(set.header.observation_domain, |knowledge| {
                             plan.apply(record, knowledge);
                         });
+                    if let Some((domain, agent)) = plan.agent(record) {
+                        let domain = domain.unwrap_or(set.header.observation_domain);
+                        self.knowledge.name_agent(self.arrival.port, domain, agent);
+                    }
                     if plan.describe(record, &mut self.knowledge.types) {
                         self.knowledge.types_changed = true;
                     }
