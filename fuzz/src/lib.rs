@@ -3,6 +3,7 @@
 //! The fuzz targets call them on nightly; `crates/netflow2traces/tests/fuzz_corpus.rs` calls the same ones
 //! with the corpus on stable.
 
+pub mod gzip;
 pub mod memory;
 pub mod message;
 pub mod otlp_response;
@@ -10,4 +11,5 @@ pub mod pcap;
 pub mod sequence;
 pub mod session;
 pub mod sflow;
+pub mod spool_segment;
 pub mod translate;

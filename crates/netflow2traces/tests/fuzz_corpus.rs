@@ -11,6 +11,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
+#[path = "../../../fuzz/src/gzip.rs"]
+mod gzip;
 #[path = "../../../fuzz/src/memory.rs"]
 mod memory;
 #[path = "../../../fuzz/src/message.rs"]
@@ -25,6 +27,8 @@ mod sequence;
 mod session;
 #[path = "../../../fuzz/src/sflow.rs"]
 mod sflow;
+#[path = "../../../fuzz/src/spool_segment.rs"]
+mod spool_segment;
 #[path = "../../../fuzz/src/translate.rs"]
 mod translate;
 
@@ -63,8 +67,18 @@ fn responses_keep_their_promises() {
 }
 
 #[test]
+fn compressed_bodies_keep_their_promises() {
+    replay("gzip", gzip::run);
+}
+
+#[test]
 fn captures_keep_their_promises() {
     replay("pcap", pcap::run);
+}
+
+#[test]
+fn the_spool_keeps_its_promises() {
+    replay("spool_segment", spool_segment::run);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 pub mod attributes;
 mod batch;
 mod fields;
+pub mod gzip;
 pub mod json;
 pub mod proto;
 mod read;

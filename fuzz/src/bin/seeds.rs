@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Instant;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,11 +13,17 @@ use netflow_wire::write::{
     Field, IpfixHeader, ListSemantic, MessageWriter, SflowHeader, SflowSample, SflowWriter,
     V1Header, V1Record, V5Header, V5Record, V7Header, V7Record, V9Header, v1, v5, v7,
 };
+use netflow2traces::config::{self, Machine, Purpose, Sources};
+use netflow2traces::translate::{Datagram, Ids, Translator};
+use netflow2traces::deliver::spool::format::{
+    EntryHeader, NOTE, NOTE_PLACES, Note, Position, SegmentHeader,
+};
 use netflow2traces_fuzz::sequence::{Step, push};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otlp_wire::{EncodedBatch, UnixNanos};
 use prost::Message as _;
 
 const SECONDS: u32 = 1_700_000_000;
@@ -47,6 +55,18 @@ fn main() -> io::Result<()> {
             );
         }
         write(&corpus, "session", &index.to_string(), &steps)?;
+        for (number, octets) in requests(sequence).iter().enumerate() {
+            // Alone, and 16 times a little different.
+            for choice in [0, 4 << 2 | 2] {
+                let input = [&[choice][..], octets].concat();
+                write(
+                    &corpus,
+                    "gzip",
+                    &format!("{index}-{number}-{choice}"),
+                    &input,
+                )?;
+            }
+        }
         for choice in [0, 2, 4] {
             let input = [&[choice][..], &steps].concat();
             write(&corpus, "translate", &format!("{index}-{choice}"), &input)?;
@@ -62,7 +82,61 @@ fn main() -> io::Result<()> {
     for (index, octets) in headers().iter().enumerate() {
         write(&corpus, "sflow", &format!("header-{index}"), octets)?;
     }
+    for (name, octets) in spool() {
+        write(&corpus, "spool_segment", name, &octets)?;
+    }
     Ok(())
+}
+
+/// What becomes of datagrams.
+fn requests(datagrams: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
+    let loaded = config::load(Purpose::Run, &sources, &Machine::read());
+    let config = loaded.expect("defaults are sound").config.translate;
+    let wall = || UnixNanos(u64::from(SECONDS) * 1_000_000_000);
+    let mut translator = Translator::new(&config, wall, Ids::new([7; 32]));
+    let now = Instant::now();
+    for octets in datagrams {
+        let datagram = Datagram {
+            octets,
+            source: SocketAddr::from(([192, 0, 2, 1], 2055)),
+            received_at: wall(),
+        };
+        translator.on_datagram(&datagram, now);
+    }
+    translator.flush();
+    std::iter::from_fn(|| translator.poll_batch(now))
+        .map(|batch| batch.octets.to_vec())
+        .collect()
+}
+
+/// A segment of three batches, a file with both notes, and batches to be cut and changed.
+fn spool() -> [(&'static str, Vec<u8>); 3] {
+    let segment = SegmentHeader { number: 7, salt: 8 };
+    let mut file = segment.encode().to_vec();
+    for octets in [&b"one"[..], b"", b"BTCH three"] {
+        let batch = EncodedBatch {
+            octets: octets.to_vec().into(),
+            flow_spans: 1,
+            work_spans: 3,
+            oldest: UnixNanos(5),
+        };
+        let header = EntryHeader::of(&batch, UnixNanos(6)).expect("a short batch");
+        file.extend(header.encode(&segment, file.len() as u64));
+        file.extend(octets);
+    }
+    let mut notes = vec![0; NOTE_PLACES[1] as usize + NOTE];
+    for sequence in [4, 5] {
+        let settled = Position {
+            segment: 7,
+            offset: 32,
+        };
+        let note = Note { sequence, settled };
+        let at = note.place() as usize;
+        notes[at..at + NOTE].copy_from_slice(&note.encode());
+    }
+    let changes = [&[200, 0, 90, 0, 1][..], b"first\0second\0third"].concat();
+    [("segment", file), ("notes", notes), ("changes", changes)]
 }
 
 fn write(corpus: &Path, target: &str, name: &str, octets: &[u8]) -> io::Result<()> {

@@ -19,6 +19,17 @@ pub(super) struct Prepared {
     pub(super) compressed: bool,
 }
 
+impl Prepared {
+    /// The request as it is.
+    pub(super) fn verbatim(octets: Bytes) -> Self {
+        Self {
+            octets,
+            verbatim: true,
+            compressed: false,
+        }
+    }
+}
+
 /// A body of at most two frames.
 #[derive(Debug)]
 pub(super) struct Frames {

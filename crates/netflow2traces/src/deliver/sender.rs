@@ -9,7 +9,7 @@ use http::uri::Scheme;
 use tracing::warn;
 
 use super::body::Prepared;
-use super::compress::compress;
+use super::compress::Compressor;
 use super::console::Console;
 use super::otlp_grpc::GrpcSender;
 use super::otlp_http::HttpSender;
@@ -39,11 +39,11 @@ pub enum DeliverError {
 pub(super) enum Sender {
     Grpc {
         sender: GrpcSender,
-        compression: Compression,
+        compressor: Compressor,
     },
     Http {
         sender: HttpSender,
-        compression: Compression,
+        compressor: Compressor,
         json: bool,
     },
     Console(Console),
@@ -87,7 +87,7 @@ impl Sender {
             }
         };
         let headers = user_headers(&otlp.headers);
-        let compression = otlp.compression;
+        let compressor = Compressor::new(otlp.compression);
         let versions = if otlp.protocol == Protocol::Grpc {
             Versions::Http2
         } else {
@@ -97,11 +97,11 @@ impl Sender {
         Ok(match otlp.protocol {
             Protocol::Grpc => Self::Grpc {
                 sender: GrpcSender::new(otlp, signal, headers, transport),
-                compression,
+                compressor,
             },
             Protocol::HttpProtobuf | Protocol::HttpJson => Self::Http {
                 sender: HttpSender::new(otlp, headers, transport),
-                compression,
+                compressor,
                 json: otlp.protocol == Protocol::HttpJson && signal == Signal::Traces,
             },
         })
@@ -110,11 +110,11 @@ impl Sender {
     /// Puts the octets of a batch into the form to send, once for all attempts. Nothing is copied
     /// where they are sent as they are; all else runs off the async threads.
     pub(super) async fn prepare(&self, octets: Bytes) -> Result<Prepared, PrepareError> {
-        let (compression, json) = match self {
-            Self::Grpc { compression, .. } => (*compression, false),
+        let (compressor, json) = match self {
+            Self::Grpc { compressor, .. } => (compressor, false),
             Self::Http {
-                compression, json, ..
-            } => (*compression, *json),
+                compressor, json, ..
+            } => (compressor, *json),
             Self::Console(_) => {
                 return off_thread(move || {
                     let mut lines = Vec::new();
@@ -127,15 +127,13 @@ impl Sender {
                 })
                 .await;
             }
-            Self::Discard => (Compression::None, false),
+            Self::Discard => return Ok(Prepared::verbatim(octets)),
         };
-        if compression == Compression::None && !json {
-            return Ok(Prepared {
-                octets,
-                verbatim: true,
-                compressed: false,
-            });
+        let compressed = compressor.method() != Compression::None;
+        if !compressed && !json {
+            return Ok(Prepared::verbatim(octets));
         }
+        let compressor = compressor.clone();
         off_thread(move || {
             let mut octets = octets;
             if json {
@@ -143,9 +141,9 @@ impl Sender {
                 otlp_wire::json::write_request(&octets, &mut text)?;
                 octets = text.into();
             }
-            let compressed = compression != Compression::None;
             if compressed {
-                octets = compress(compression, &octets)
+                octets = compressor
+                    .compress(&octets)
                     .map_err(PrepareError::Compress)?
                     .into();
             }

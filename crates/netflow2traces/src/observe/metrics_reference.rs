@@ -23,6 +23,9 @@ scrape_configs:
       - targets: [\"127.0.0.1:9464\"]
 ```
 
+The same goes out by OTLP with `OTEL_METRICS_EXPORTER=otlp` ([backends.md](backends.md#the-daemons-own-metrics)): the names
+and labels below, counters and histograms as sums since the start, information as a gauge of 1.
+
 Every label has a closed set of values, so the number of series doesn't grow with the traffic. What is known of a
 single exporter is at `/api/exporters`.
 

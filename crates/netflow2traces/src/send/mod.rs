@@ -190,6 +190,26 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Invents datagrams without sending any: `each` is given the exporter's number, from 0, and the octets. All are
+/// exported at `now_ms`, milliseconds since 1970.
+///
+/// # Errors
+/// When records don't fit a datagram. Without a count it doesn't end.
+pub fn invent(
+    options: &GenerateOptions,
+    now_ms: u64,
+    mut each: impl FnMut(usize, &[u8]),
+) -> anyhow::Result<()> {
+    let sources = (0..).map(|number| Some(address_of(number)));
+    let mut generator = generator::Generator::new(options, sources, now_ms)?;
+    while let Some(turn) = generator.next(now_ms)? {
+        for octets in turn.octets.chunks(turn.segment.max(1)) {
+            each(turn.exporter, octets);
+        }
+    }
+    Ok(())
+}
+
 fn send(options: &Options, stop: &Stop) -> anyhow::Result<Totals> {
     match &options.what {
         What::Generate(generate) => generate::run(options, generate, stop),

@@ -20,6 +20,7 @@ mod console;
 mod flood;
 mod garbage;
 mod listening;
+mod load;
 mod name_service;
 mod outage;
 mod own_metrics;

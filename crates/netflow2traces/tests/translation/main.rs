@@ -3,6 +3,8 @@
 mod admission;
 mod batches;
 mod choices;
+mod identity;
+mod quirks;
 mod rig;
 mod sampling;
 mod saved;
