@@ -20,6 +20,8 @@ case "${1-}" in
     step rustdoc --workspace
     # The tests also say when a generated file is stale.
     step cargo test --workspace --locked
+    # Says so and goes on where no Chromium is installed.
+    step scripts/check-page.sh
     # Advisories need a database from the network; the rest of deny.toml doesn't.
     if command -v cargo-deny >/dev/null; then
         step cargo deny --locked check bans licenses sources

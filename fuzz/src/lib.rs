@@ -11,4 +11,5 @@ pub mod pcap;
 pub mod sequence;
 pub mod session;
 pub mod sflow;
+pub mod spool_segment;
 pub mod translate;

@@ -59,13 +59,10 @@ impl Output {
             let attributes = &resource.resource.as_ref().expect("a resource").attributes;
             let mut keys = attributes.iter().map(|attribute| attribute.key.as_str());
             assert!(keys.any(|key| key == "netflow.exporter.address"));
-            // Sources not known make no state, not even for their malformed datagrams; what a source says by
-            // sFlow stands apart from what it says by NetFlow.
+            // Sources not known make no state, not even for their malformed datagrams.
             let spans = || resource.scope_spans.iter().flat_map(|scope| &scope.spans);
             if spans().any(|span| span.name != "netflow.export") {
-                let mut said = spans().flat_map(|span| &span.attributes);
-                let is_sflow = said.any(|attribute| attribute.key == "sflow.version");
-                let is_new = exporters.insert(format!("{is_sflow} {attributes:?}"));
+                let is_new = exporters.insert(format!("{attributes:?}"));
                 assert!(is_new, "a resource twice");
             }
             for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {

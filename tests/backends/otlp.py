@@ -1,5 +1,6 @@
 """OTLP/JSON, flat: one `Span` for each span of a request, in a form that two of them can be compared in."""
 
+import base64
 from collections import namedtuple
 
 # `attributes` and `resource` are tuples of (key, value); a value says its type: ("int", 443).
@@ -33,6 +34,11 @@ def attributes(of):
     return tuple((item["key"], value(item.get("value", {}))) for item in of)
 
 
+def identifier(text, octets):
+    """An id in hexadecimal; Tempo tells it in base64."""
+    return text if len(text) in (0, 2 * octets) else base64.b64decode(text, validate=True).hex()
+
+
 def spans(requests):
     """All spans of ExportTraceServiceRequests, or of Tempo's traces."""
     for request in requests:
@@ -46,9 +52,9 @@ def spans(requests):
                     code = status.get("code", 0)
                     yield Span(
                         span["name"],
-                        span["traceId"],
-                        span["spanId"],
-                        span.get("parentSpanId", ""),
+                        identifier(span["traceId"], 16),
+                        identifier(span["spanId"], 8),
+                        identifier(span.get("parentSpanId", ""), 8),
                         KINDS.get(kind, kind),
                         int(span["startTimeUnixNano"]),
                         int(span["endTimeUnixNano"]),

@@ -1,12 +1,20 @@
 """A real Tempo with the repository's own tempo.yaml, and questions to its HTTP API."""
 
 import json
+import re
 import time
 
 import otlp
 from harness import REPOSITORY, Process, answers, backend_binary, free_port, get, get_json, until
 
 BINARY = backend_binary("tempo")
+
+
+def within(text, block, lines):
+    """YAML with further lines at the beginning of a block of the top level, which it gets where it has none."""
+    indented = "".join(f"  {line}\n" for line in lines)
+    changed, times = re.subn(rf"^{block}:\n", lambda found: found[0] + indented, text, flags=re.MULTILINE)
+    return changed if times else f"{text}\n{block}:\n{indented}"
 
 
 class Tempo:
@@ -32,22 +40,19 @@ class Tempo:
             if old not in text:
                 raise AssertionError(f"no {old!r} in the configuration")
             text = text.replace(old, new)
+        # Nothing outside of loopback, and no fixed port.
+        for block, lines in {
+            "server": ["http_listen_address: 127.0.0.1", "grpc_listen_address: 127.0.0.1", f"grpc_listen_port: {internal}"],
+            "memberlist": ["bind_addr: [127.0.0.1]", f"bind_port: {gossip}"],
+            "distributor": ["ring: {instance_addr: 127.0.0.1}"],
+            "ingester": ["lifecycler: {address: 127.0.0.1}"],
+            "metrics_generator": ["ring: {instance_addr: 127.0.0.1}"],
+            "compactor": ["ring: {instance_addr: 127.0.0.1}"],
+        }.items():
+            text = within(text, block, lines)
         path = folder / "tempo.yaml"
         path.write_text(text)
-        self.process = Process(
-            "tempo",
-            [
-                BINARY,
-                f"-config.file={path}",
-                # Nothing outside of loopback.
-                "-server.http-listen-address=127.0.0.1",
-                "-server.grpc-listen-address=127.0.0.1",
-                f"-server.grpc-listen-port={internal}",
-                "-memberlist.bind-addr=127.0.0.1",
-                f"-memberlist.bind-port={gossip}",
-            ],
-            folder,
-        )
+        self.process = Process("tempo", [BINARY, f"-config.file={path}"], folder)
         self.url = f"http://127.0.0.1:{self.http}"
         self.process.wait_until("is ready", lambda: answers(f"{self.url}/ready"), seconds=120)
 

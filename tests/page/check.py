@@ -411,20 +411,29 @@ def images(program, browser, folder):
     with Daemon(program, "demo", "--http-port", "0") as daemon:
         page = browser.open(daemon.url, *size, "light", 1.5)
         page.until(f"{Check.ROWS}.length > 10", "records")
-        seconds = int(os.environ.get("SECONDS_OF_HISTORY", "310"))
+        seconds = int(os.environ.get("SECONDS_OF_HISTORY", "285"))
         print(f"collecting {seconds} s of history", flush=True)
         deadline = time.monotonic() + seconds + PATIENCE
         while page.value("fetch('/api/history').then((answer) => answer.json()).then((past) => past.at.length)") < seconds:
             if time.monotonic() > deadline:
                 raise Failed("the history doesn't grow")
             page.value("new Promise((resolve) => setTimeout(resolve, 1000))")
-        written = [page.screenshot(os.path.join(folder, "page-light.webp"))]
+        # Down to the first records.
+        cut = "document.querySelectorAll('#records tbody tr')[8].getBoundingClientRect().top + scrollY"
+        written = [page.screenshot(os.path.join(folder, "page-light.webp"), height=page.value(cut))]
         page.look(*size, scheme="dark", scale=1.5)
+        written.append(page.screenshot(os.path.join(folder, "page-dark.webp"), height=page.value(cut)))
+        page.look(1240, 760, scheme="light", scale=1.5)
         page.value("document.querySelector('#pause').click(), 0")
-        page.value(f"[...{Check.ROWS}].find((row) => row.innerText.includes('127.10.0.2')).querySelector('button').click(), 0")
+        # The trace that most of the rows are of.
+        most = """(() => {
+            const rows = [...document.querySelectorAll('#records tbody tr')];
+            const of = Map.groupBy(rows, (row) => row.dataset.trace);
+            return [...of.values()].sort((one, other) => other.length - one.length)[0][0];
+        })()"""
+        page.value(f"{most}.querySelector('button').click(), 0")
         page.until("document.querySelectorAll('#trace-rows li').length > 3", "a trace")
-        page.look(1240, 860, scheme="dark", scale=1.5)
-        written.append(page.screenshot(os.path.join(folder, "trace-dark.webp")))
+        written.append(page.screenshot(os.path.join(folder, "trace-light.webp")))
         page.close()
     for octets in written:
         if octets >= 250_000:

@@ -84,7 +84,7 @@ pub enum Event {
 
 /// What a caller does with a message. `P` is what it compiles of a Template.
 pub trait Visitor<P> {
-    /// Compiles a Template; called once for each definition.
+    /// Compiles a Template; called once for each definition, when its first data comes.
     fn compile(&mut self, template: &Template) -> P;
     /// Data Records have come.
     fn data(&mut self, set: &DataSet<'_, P>);
@@ -137,19 +137,22 @@ impl<P, C: Clone> Decoder<P, C> {
                     offset,
                     body,
                 }) => match self.templates.find(key(id), now, limits) {
-                    Some(known) => visitor.data(&DataSet {
-                        header,
-                        template: &known.template,
-                        plan: &known.plan,
-                        offset,
-                        body,
-                        siblings: Siblings {
-                            templates: &self.templates,
-                            key: key(id),
-                            now,
-                            limits,
-                        },
-                    }),
+                    Some(known) => {
+                        let plan = known.plan(|template| visitor.compile(template));
+                        visitor.data(&DataSet {
+                            header,
+                            template: &known.template,
+                            plan,
+                            offset,
+                            body,
+                            siblings: Siblings {
+                                templates: &self.templates,
+                                key: key(id),
+                                now,
+                                limits,
+                            },
+                        });
+                    }
                     None if body.is_empty() => {}
                     None => {
                         let set =
@@ -171,10 +174,7 @@ impl<P, C: Clone> Decoder<P, C> {
                             }
                             Ok(TemplateRecord::Definition(template)) => {
                                 let id = template.id;
-                                let learning =
-                                    self.templates.learn(key(id), template, now, limits, |t| {
-                                        visitor.compile(t)
-                                    });
+                                let learning = self.templates.learn(key(id), template, now, limits);
                                 self.learnt = true;
                                 visitor.event(Event::Template { id, learning });
                             }
@@ -209,10 +209,11 @@ impl<P, C: Clone> Decoder<P, C> {
         visitor: &mut impl Visitor<P>,
     ) {
         if let Some(known) = self.templates.find(set.key, now, limits) {
+            let plan = known.plan(|template| visitor.compile(template));
             visitor.data(&DataSet {
                 header: &set.header,
                 template: &known.template,
-                plan: &known.plan,
+                plan,
                 offset: set.offset,
                 body: &set.body,
                 siblings: Siblings {
@@ -232,16 +233,15 @@ impl<P, C: Clone> Decoder<P, C> {
         template: Template,
         refreshed: Instant,
         limits: &Limits,
-        compile: impl FnOnce(&Template) -> P,
     ) {
-        self.templates
-            .learn(key, template, refreshed, limits, compile);
+        self.templates.learn(key, template, refreshed, limits);
         self.learnt = true;
     }
 
-    /// Compiles all Templates anew: something that `compile` looks at has changed.
-    pub fn recompile(&mut self, compile: impl FnMut(&Template) -> P) {
-        self.templates.recompile(compile);
+    /// Something that [`compile`](Visitor::compile) looks at has changed: it is called anew for every Template, when
+    /// data of it comes.
+    pub fn forget_plans(&mut self) {
+        self.templates.forget_plans();
     }
 
     /// Forgets Templates and Sets whose time is over; returns how many Templates.

@@ -15,6 +15,9 @@ pub const VARIABLE_LENGTH: u16 = 65535;
 /// not Information Elements (RFC 3954, section 6.1).
 pub const V9_SCOPE: u32 = u32::MAX;
 
+/// The last of them, "Template"; exporters that need another scope put a field type above it.
+const LAST_V9_SCOPE: u16 = 5;
+
 /// A field of a Template: which Information Element, how many octets.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct FieldSpecifier {
@@ -205,7 +208,8 @@ impl<'a> TemplateRecords<'a> {
             return malformed;
         };
         if self.version == Version::V9 {
-            for field in fields.iter_mut().take(scope.unwrap_or(0)) {
+            let scope = fields.iter_mut().take(scope.unwrap_or(0));
+            for field in scope.filter(|field| field.element <= LAST_V9_SCOPE) {
                 field.enterprise = V9_SCOPE;
             }
         }

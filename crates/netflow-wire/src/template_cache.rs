@@ -1,10 +1,10 @@
-//! The Templates of one exporter: learnt, compiled once, replaced, expired, bounded.
+//! The Templates of one exporter: learnt, compiled at their first data, replaced, expired, bounded.
 //!
 //! A Template belongs to a Transport Session (the exporter's port stands for it) and an Observation Domain
 //! (RFC 7011, section 8). Routers change ports and spread line cards over several, so a look-up that misses
 //! asks the exporter's other ports, and believes them only if all that know the ID agree.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::hash::BuildHasher;
 use std::time::Instant;
 
@@ -43,14 +43,22 @@ impl TemplateKey {
 pub struct Learnt<P> {
     /// The definition.
     pub template: Template,
-    /// Compiled once for it.
-    pub plan: P,
+    /// Compiled once for it, when its first data comes: a datagram may hold thousands of Templates.
+    plan: OnceCell<P>,
     /// When it was last sent.
     pub refreshed: Instant,
     /// In a cell, so that a look-up needs no exclusive borrow: lists look other Templates up meanwhile.
     used: Cell<Instant>,
     /// A keyed hash of the definition: whether ports agree is told without reading their Templates.
     fingerprint: u64,
+}
+
+impl<P> Learnt<P> {
+    /// What the caller compiles of the definition; `compile` is called the first time.
+    #[inline]
+    pub fn plan(&self, compile: impl FnOnce(&Template) -> P) -> &P {
+        self.plan.get_or_init(|| compile(&self.template))
+    }
 }
 
 /// What a definition did to the cache.
@@ -115,14 +123,13 @@ impl<P> Default for TemplateCache<P> {
 }
 
 impl<P> TemplateCache<P> {
-    /// Takes a definition in; `compile` is called if it is new or different.
+    /// Takes a definition in.
     pub fn learn(
         &mut self,
         key: TemplateKey,
         template: Template,
         now: Instant,
         limits: &Limits,
-        compile: impl FnOnce(&Template) -> P,
     ) -> Learning {
         if let Some(known) = self.learnt.get_mut(&key) {
             let expired = is_expired(known, now, limits);
@@ -137,7 +144,7 @@ impl<P> TemplateCache<P> {
             self.fields = self.fields - known.template.fields.len() + template.fields.len();
             let before = known.fingerprint;
             known.fingerprint = fingerprint(&self.fingerprints, &template);
-            known.plan = compile(&template);
+            known.plan = OnceCell::new();
             known.template = template;
             if let Some(sessions) = self.sessions.get_mut(&key.any_port())
                 && sessions.ports.len() > 1
@@ -152,7 +159,6 @@ impl<P> TemplateCache<P> {
                 Learning::Replaced
             };
         }
-        let plan = compile(&template);
         let fingerprint = fingerprint(&self.fingerprints, &template);
         self.fields += template.fields.len();
         let sessions = self.sessions.entry(key.any_port()).or_default();
@@ -170,7 +176,7 @@ impl<P> TemplateCache<P> {
             key,
             Box::new(Learnt {
                 template,
-                plan,
+                plan: OnceCell::new(),
                 refreshed: now,
                 used: Cell::new(now),
                 fingerprint,
@@ -213,9 +219,9 @@ impl<P> TemplateCache<P> {
             })
     }
 
-    pub(crate) fn recompile(&mut self, mut compile: impl FnMut(&Template) -> P) {
+    pub(crate) fn forget_plans(&mut self) {
         for known in self.learnt.values_mut() {
-            known.plan = compile(&known.template);
+            known.plan = OnceCell::new();
         }
     }
 
@@ -352,25 +358,20 @@ mod tests {
         }
 
         fn learn(&mut self, port: u16, id: u16, fields: usize) -> Learning {
-            let compiled = &mut self.compiled;
-            self.cache.learn(
-                key(port, id),
-                template(id, fields),
-                self.now,
-                &self.limits,
-                |template| {
-                    *compiled += 1;
-                    template.fields.len()
-                },
-            )
+            self.cache
+                .learn(key(port, id), template(id, fields), self.now, &self.limits)
         }
 
         /// Fields of what is found.
         fn find(&mut self, port: u16, id: u16) -> Option<usize> {
             let found = self.cache.find(key(port, id), self.now, &self.limits);
             found.map(|known| {
-                assert_eq!(known.plan, known.template.fields.len());
-                known.plan
+                let plan = *known.plan(|template| {
+                    self.compiled += 1;
+                    template.fields.len()
+                });
+                assert_eq!(plan, known.template.fields.len());
+                plan
             })
         }
     }
@@ -380,18 +381,26 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_is_compiled_once() {
+    fn a_definition_is_compiled_once_and_not_before_its_data() {
         let mut c = cache();
         assert_eq!(c.learn(1, 256, 2), Learning::New);
         assert_eq!(c.learn(1, 256, 2), Learning::Refreshed);
+        assert_eq!(c.compiled, 0);
+        for _ in 0..2 {
+            assert_eq!(c.find(1, 256), Some(2));
+            assert_eq!(c.compiled, 1);
+        }
+        c.cache.forget_plans();
         assert_eq!(c.compiled, 1);
         assert_eq!(c.find(1, 256), Some(2));
+        assert_eq!(c.compiled, 2);
     }
 
     #[test]
     fn redefinition_replaces() {
         let mut c = cache();
         c.learn(1, 256, 2);
+        assert_eq!(c.find(1, 256), Some(2));
         assert_eq!(c.learn(1, 256, 3), Learning::Replaced);
         assert_eq!((c.find(1, 256), c.cache.len()), (Some(3), 1));
         assert_eq!(c.compiled, 2);
@@ -403,7 +412,7 @@ mod tests {
         c.learn(1, 256, 2);
         let fields = template(256, 2).fields;
         let options = Template::new(Version::Ipfix, 256, Some(1), fields);
-        let learning = c.cache.learn(key(1, 256), options, c.now, &c.limits, |_| 2);
+        let learning = c.cache.learn(key(1, 256), options, c.now, &c.limits);
         assert_eq!(learning, Learning::Replaced);
     }
 
@@ -552,7 +561,11 @@ mod tests {
         // A known one grows: the others make room, never itself.
         assert_eq!(c.learn(1, 256, 35), Learning::Replaced);
         assert_eq!(c.find(1, 256), Some(35));
-        let held: usize = c.cache.iter().map(|(_, known)| known.plan).sum();
+        let held: usize = c
+            .cache
+            .iter()
+            .map(|(_, known)| known.template.fields.len())
+            .sum();
         assert_eq!((held, c.cache.evicted()), (95, 3));
         assert_eq!(c.find(1, 257), None);
         // And makes room again when it shrinks.

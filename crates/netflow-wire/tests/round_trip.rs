@@ -116,7 +116,8 @@ impl Spec {
             length: field.length,
         };
         let scope = self.scope.iter().map(|field| match version {
-            Version::V9 => FieldSpecifier {
+            // RFC 3954, section 6.1, has five types of scope.
+            Version::V9 if field.element <= 5 => FieldSpecifier {
                 enterprise: V9_SCOPE,
                 ..of(field)
             },

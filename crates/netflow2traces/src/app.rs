@@ -142,18 +142,20 @@ async fn announce(
     admin: Option<SocketAddr>,
     waits_for_routers: bool,
 ) {
-    say(&format!(
-        "Embedded backend (Tempo's HTTP API): http://{}\n",
-        backend.api_address
-    ));
     if let Some(admin) = admin {
         let admin = reachable(admin);
         say(&format!("See it: http://{admin}/\n"));
     }
+    say(&format!(
+        "Embedded backend: http://{} (Tempo's HTTP API), takes OTLP at {} (gRPC) and {} (HTTP)\n",
+        backend.api_address, backend.grpc_address, backend.http_address
+    ));
     let patience = if waits_for_routers {
+        let port = target.port();
         say(&format!(
-            "No traffic of its own: point an exporter at UDP port {} of this machine.\n",
-            target.port()
+            "No traffic of its own: point an exporter at UDP port {port} of this machine, or try\n\n  \
+             netflow2traces send --to 127.0.0.1:{port} --count 100\n\n\
+             While nothing comes, the page says what to check.\n"
         ));
         // Until the user stops it.
         Duration::from_secs(u64::from(u32::MAX))

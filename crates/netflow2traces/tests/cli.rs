@@ -446,3 +446,26 @@ fn completions_complete_commands_and_settings() {
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.stderr.contains("bash"), "{}", unknown.stderr);
 }
+
+#[test]
+fn the_help_of_each_command_teaches_by_examples() {
+    for command in [
+        &["run"][..],
+        &["demo"],
+        &["send"],
+        &["decode"],
+        &["config", "check"],
+        &["config", "print"],
+    ] {
+        let mut program = Program::new(["help"]);
+        program.command.args(command);
+        let ended = program.run();
+        assert_eq!(ended.code, Some(0), "{command:?}");
+        let (_, examples) = ended.stdout.split_once("Examples:\n").unwrap();
+        let line = format!("netflow2traces {}", command.join(" "));
+        assert!(examples.contains(&line), "{command:?}: {examples}");
+    }
+    let health = Program::new(["healthcheck", "--help"]).run().stdout;
+    assert!(health.contains("/readyz") && health.contains("--admin-port"));
+    assert!(!health.contains("--trace-url"), "{health}");
+}

@@ -1,9 +1,10 @@
 //! `LOG_LEVEL=DEBUG`: what was understood of datagrams and flows is shown, but not without bound.
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use std::io::{self, Write};
+#[path = "support/log.rs"]
+mod log;
+
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{FlowRecord, SampledIp};
@@ -11,61 +12,12 @@ use netflow_wire::write::{SflowHeader, SflowSample, SflowWriter, V5Header, V5Rec
 use netflow2traces::config::{AttributeLevel, SpanTime, TraceSampler, Translate};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
-use serde_json::Value;
 use tracing::Level;
-use tracing_subscriber::fmt::MakeWriter;
+
+use crate::log::Log;
 
 /// 2023-11-14 22:13:20 UTC.
 const EXPORTED: u32 = 1_700_000_000;
-
-/// The log of this thread, as JSON.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn begin(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_max_level(level)
-            .with_writer(log.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    /// The lines with this message.
-    fn lines(&self, message: &str) -> Vec<Value> {
-        let octets = self.0.lock().unwrap().clone();
-        let lines = octets.split(|octet| *octet == b'\n');
-        lines
-            .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
-            .filter(|line| line["message"] == message)
-            .collect()
-    }
-
-    fn clear(&self) {
-        self.0.lock().unwrap().clear();
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(octets)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 fn translator(batch_max_spans: usize) -> Translator<fn() -> UnixNanos> {
     let config = Translate {
@@ -135,7 +87,7 @@ fn a_flow_is_shown_as_its_span_says() {
             &thirty_flows(),
             Instant::now(),
         );
-        let flows = log.lines("flow understood");
+        let flows = log.saying("flow understood");
         assert_eq!(flows.len(), 30);
         for (number, line) in flows.iter().enumerate() {
             assert_eq!(line["level"], "DEBUG");
@@ -151,7 +103,7 @@ fn a_flow_is_shown_as_its_span_says() {
             let shown = line["attributes"].as_str().unwrap();
             assert!(shown.starts_with(&attributes), "{shown}");
         }
-        let datagrams = log.lines("datagram understood");
+        let datagrams = log.saying("datagram understood");
         assert_eq!(datagrams.len(), 1);
         assert_eq!(datagrams[0]["exporter"], "192.0.2.1");
         assert_eq!(datagrams[0]["port"], 50_000);
@@ -169,19 +121,19 @@ fn a_second_has_a_bounded_number_of_lines() {
         give(&mut translator, &thirty_flows(), start);
         give(&mut translator, b"garbage", start);
     }
-    assert_eq!(log.lines("flow understood").len(), 30);
-    assert_eq!(log.lines("datagram understood").len(), 10);
-    assert_eq!(log.lines("datagram rejected").len(), 10);
+    assert_eq!(log.saying("flow understood").len(), 30);
+    assert_eq!(log.saying("datagram understood").len(), 10);
+    assert_eq!(log.saying("datagram rejected").len(), 10);
     log.clear();
     let later = start + Duration::from_secs(1);
     give(&mut translator, &thirty_flows(), later);
     give(&mut translator, b"garbage", later);
-    let flows = log.lines("flow understood");
+    let flows = log.saying("flow understood");
     assert_eq!(flows.len(), 30);
     assert_eq!(flows[0]["suppressed"], 99 * 30);
     assert!(flows[1]["suppressed"].is_null());
-    assert_eq!(log.lines("datagram understood")[0]["suppressed"], 90);
-    assert_eq!(log.lines("datagram rejected")[0]["suppressed"], 90);
+    assert_eq!(log.saying("datagram understood")[0]["suppressed"], 90);
+    assert_eq!(log.saying("datagram rejected")[0]["suppressed"], 90);
 }
 
 #[test]
@@ -207,14 +159,14 @@ fn sflow_is_shown_and_bounded_alike() {
     for _ in 0..20 {
         give(&mut translator, &datagram, start);
     }
-    let flows = log.lines("flow understood");
+    let flows = log.saying("flow understood");
     assert_eq!(flows.len(), 30);
     let shown = flows[0]["attributes"].as_str().unwrap();
     assert!(
         shown.contains("source.address=10.0.0.1 source.port=5000 "),
         "{shown}"
     );
-    let datagrams = log.lines("datagram understood");
+    let datagrams = log.saying("datagram understood");
     assert_eq!(datagrams.len(), 10);
     assert_eq!(datagrams[0]["version"], "sflow5");
     assert_eq!(datagrams[0]["agent"], "127.0.0.1");
@@ -227,7 +179,60 @@ fn info_has_no_line_for_each() {
     let mut translator = translator(usize::MAX);
     give(&mut translator, &thirty_flows(), Instant::now());
     give(&mut translator, b"garbage", Instant::now());
-    let all = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(all.lines().count(), 1, "{all}");
-    assert!(all.contains("exporter appeared"), "{all}");
+    let lines = log.lines();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert_eq!(lines[0]["message"], "exporter appeared");
+}
+
+#[test]
+fn many_exporters_at_once_are_a_bounded_number_of_lines() {
+    let (log, _guard) = Log::begin(Level::INFO);
+    let mut translator = translator(usize::MAX);
+    let start = Instant::now();
+    let octets = thirty_flows();
+    let mut from = |address: [u8; 4], now| {
+        let datagram = Datagram {
+            octets: &octets,
+            source: (address, 50_000).into(),
+            received_at: received_at(),
+        };
+        translator.on_datagram(&datagram, now);
+        while translator.poll_batch(now).is_some() {}
+    };
+    for host in 0..=250 {
+        from([192, 0, 2, host], start);
+    }
+    assert_eq!(log.saying("exporter appeared").len(), 100);
+    translator.on_deadline(start + Duration::from_secs(20));
+    let more = log.saying("more happened to exporters than is logged; /api/exporters shows them");
+    assert_eq!(more[0]["suppressed"], 151);
+}
+
+#[test]
+fn a_restart_is_said_and_not_again_and_again() {
+    let (log, _guard) = Log::begin(Level::INFO);
+    let mut translator = translator(usize::MAX);
+    let start = Instant::now();
+    let counting = |sequence, uptime| {
+        let header = V5Header {
+            sys_uptime_ms: uptime,
+            unix_secs: EXPORTED,
+            flow_sequence: sequence,
+            ..V5Header::default()
+        };
+        v5(&header, &[V5Record::default()]).unwrap()
+    };
+    for round in 0..5 {
+        give(&mut translator, &counting(10, 9_000_000), start);
+        give(&mut translator, &counting(1, 1_000 + round), start);
+    }
+    let message = "exporter restarted, or counts anew: nothing is taken for lost";
+    let lines = log.saying(message);
+    assert_eq!(lines.len(), 1, "{:#?}", log.lines());
+    assert_eq!(lines[0]["level"], "INFO");
+    assert_eq!(lines[0]["exporter"], "192.0.2.1");
+    let later = start + Duration::from_secs(600);
+    give(&mut translator, &counting(10, 9_000_000), later);
+    give(&mut translator, &counting(1, 1_000), later);
+    assert_eq!(log.saying(message).len(), 2);
 }

@@ -27,6 +27,8 @@ mod sequence;
 mod session;
 #[path = "../../../fuzz/src/sflow.rs"]
 mod sflow;
+#[path = "../../../fuzz/src/spool_segment.rs"]
+mod spool_segment;
 #[path = "../../../fuzz/src/translate.rs"]
 mod translate;
 
@@ -72,6 +74,11 @@ fn compressed_bodies_keep_their_promises() {
 #[test]
 fn captures_keep_their_promises() {
     replay("pcap", pcap::run);
+}
+
+#[test]
+fn the_spool_keeps_its_promises() {
+    replay("spool_segment", spool_segment::run);
 }
 
 #[test]

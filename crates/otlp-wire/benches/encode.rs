@@ -101,7 +101,7 @@ fn spans_with_text(bencher: Bencher<'_, '_>) {
 fn split_of_a_request(bencher: Bencher<'_, '_>) {
     let mut spans = vec![0; 1 << 20];
     let end = write(&mut spans, |writer, key, x| {
-        writer.ipv4(key, x.to_be_bytes())
+        writer.ipv4(key, x.to_be_bytes());
     });
     let spans = spans[..end].repeat(4);
     let resource = ResourceFront::new(

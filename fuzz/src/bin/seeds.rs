@@ -15,12 +15,15 @@ use netflow_wire::write::{
 };
 use netflow2traces::config::{self, Machine, Purpose, Sources};
 use netflow2traces::translate::{Datagram, Ids, Translator};
+use netflow2traces::deliver::spool::format::{
+    EntryHeader, NOTE, NOTE_PLACES, Note, Position, SegmentHeader,
+};
 use netflow2traces_fuzz::sequence::{Step, push};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use otlp_wire::UnixNanos;
+use otlp_wire::{EncodedBatch, UnixNanos};
 use prost::Message as _;
 
 const SECONDS: u32 = 1_700_000_000;
@@ -79,6 +82,9 @@ fn main() -> io::Result<()> {
     for (index, octets) in headers().iter().enumerate() {
         write(&corpus, "sflow", &format!("header-{index}"), octets)?;
     }
+    for (name, octets) in spool() {
+        write(&corpus, "spool_segment", name, &octets)?;
+    }
     Ok(())
 }
 
@@ -102,6 +108,35 @@ fn requests(datagrams: &[Vec<u8>]) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| translator.poll_batch(now))
         .map(|batch| batch.octets.to_vec())
         .collect()
+}
+
+/// A segment of three batches, a file with both notes, and batches to be cut and changed.
+fn spool() -> [(&'static str, Vec<u8>); 3] {
+    let segment = SegmentHeader { number: 7, salt: 8 };
+    let mut file = segment.encode().to_vec();
+    for octets in [&b"one"[..], b"", b"BTCH three"] {
+        let batch = EncodedBatch {
+            octets: octets.to_vec().into(),
+            flow_spans: 1,
+            work_spans: 3,
+            oldest: UnixNanos(5),
+        };
+        let header = EntryHeader::of(&batch, UnixNanos(6)).expect("a short batch");
+        file.extend(header.encode(&segment, file.len() as u64));
+        file.extend(octets);
+    }
+    let mut notes = vec![0; NOTE_PLACES[1] as usize + NOTE];
+    for sequence in [4, 5] {
+        let settled = Position {
+            segment: 7,
+            offset: 32,
+        };
+        let note = Note { sequence, settled };
+        let at = note.place() as usize;
+        notes[at..at + NOTE].copy_from_slice(&note.encode());
+    }
+    let changes = [&[200, 0, 90, 0, 1][..], b"first\0second\0third"].concat();
+    [("segment", file), ("notes", notes), ("changes", changes)]
 }
 
 fn write(corpus: &Path, target: &str, name: &str, octets: &[u8]) -> io::Result<()> {

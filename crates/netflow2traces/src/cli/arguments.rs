@@ -53,6 +53,51 @@ Settings of the daemon apply, but for those of the backend: the demo brings its 
 const HEALTHCHECK: &str =
     "Says whether the daemon of this machine is ready (exit code 0 or 1), for containers";
 
+const HEALTHCHECK_MORE: &str = "\
+Asks /readyz of the daemon on this machine: exit code 0 when its sockets are bound and all its
+workers run, else 1, with a line that says why not. A backend that is away doesn't make it unready,
+for what is received waits.
+
+In a container file: HEALTHCHECK CMD [\"netflow2traces\", \"healthcheck\"]";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  netflow2traces run --otlp-endpoint http://tempo:4317
+      NetFlow, IPFIX and sFlow on UDP port 2055, spans by gRPC.
+
+  netflow2traces run --otlp-endpoint http://tempo:4318 --otlp-protocol http/protobuf
+      By HTTP. 4317 is gRPC, 4318 is HTTP.
+
+  netflow2traces run --listen-port 2055,4739,6343 --listen-host ::
+      On several ports, IPv4 and IPv6.
+
+  netflow2traces run --traces-exporter console | jq -c 'select(.name == \"netflow.flow\")'
+      Without a backend: flows as JSON lines.
+
+  LOG_LEVEL=DEBUG netflow2traces run
+      Shows what is understood of datagrams and flows, a bounded number of lines a second.";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  netflow2traces demo
+      Open the page that it prints, or paste the curl commands.
+
+  netflow2traces demo --no-traffic --listen-port 2055
+      Waits for your own routers. In another terminal: netflow2traces send";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  netflow2traces config check
+      Of the environment and .env of this directory.
+
+  netflow2traces config check --connect
+      And does the backend take spans? If not, it says which setting is likely wrong.";
+
+const PRINT_EXAMPLES: &str = "\
+Examples:
+  netflow2traces config print | grep -v default
+      Only what was set, and where. Secrets are hidden.";
+
 const DECODE: &str = "\
 Prints every flow record of a capture as a line of JSON, by the same code as the daemon, and then
 says on stderr what was read and what could not be understood. Nothing is sent anywhere.
@@ -123,6 +168,7 @@ pub(super) fn command() -> clap::Command {
                 "run",
                 "Runs the daemon (also what happens without a command)",
             )
+            .after_long_help(RUN_EXAMPLES)
             .args(setting_flags(|_| true)),
         )
         .subcommand(
@@ -132,6 +178,7 @@ pub(super) fn command() -> clap::Command {
             )
             .long_about(DEMO)
             .after_help(MORE)
+            .after_long_help(DEMO_EXAMPLES)
             .args(demo_flags())
             .args(only_in_long_help(setting_flags(|section| {
                 !matches!(section, Section::Backend | Section::OwnMetrics)
@@ -140,7 +187,8 @@ pub(super) fn command() -> clap::Command {
         .subcommand(send::command())
         .subcommand(
             subcommand("healthcheck", HEALTHCHECK)
-                .args(setting_flags(|section| section == Section::Watching)),
+                .long_about(HEALTHCHECK_MORE)
+                .args(health_flags()),
         )
         .subcommand(
             subcommand(
@@ -162,12 +210,14 @@ pub(super) fn command() -> clap::Command {
             .subcommand(
                 subcommand("check", check)
                     .after_help(MORE)
+                    .after_long_help(CHECK_EXAMPLES)
                     .arg(connect_flag())
                     .args(only_in_long_help(setting_flags(|_| true))),
             )
             .subcommand(
                 subcommand("print", print)
                     .after_help(MORE)
+                    .after_long_help(PRINT_EXAMPLES)
                     .args(only_in_long_help(setting_flags(|_| true))),
             ),
         )
@@ -199,6 +249,12 @@ fn generating() -> [clap::Command; 2] {
         .long_about(COMPLETIONS)
         .arg(shell),
     ]
+}
+
+/// Where the daemon serves its health.
+fn health_flags() -> impl Iterator<Item = Arg> {
+    let flags = setting_flags(|section| section == Section::Watching);
+    flags.filter(|flag| matches!(flag.get_id().as_str(), "admin-host" | "admin-port"))
 }
 
 fn connect_flag() -> Arg {

@@ -76,6 +76,11 @@ pub fn summary(config: &Config) -> String {
         |address| format!("http://{address}/metrics, /readyz and /api/status"),
     );
     let _ = writeln!(text, "  serves       {admin}");
+    if let Some(own) = &config.own_metrics {
+        let (to, by) = (endpoint(&own.otlp), own.otlp.protocol.as_str());
+        let every = humantime::format_duration(own.interval);
+        let _ = writeln!(text, "  own metrics  {to} by {by}, every {every}");
+    }
     let mut resource = config.translate.resource.iter();
     if let Some((key, value)) = resource.next() {
         let _ = writeln!(text, "  resource     {key}={value}");

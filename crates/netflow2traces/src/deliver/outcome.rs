@@ -213,6 +213,9 @@ pub fn classify_http(status: u16, message: &str, retry_after: Option<Duration>) 
         400 if message.contains("request body too large") => Outcome::TooLarge {
             cause: Cause::new(text),
         },
+        429 if message.contains(OVER_BURST) => Outcome::TooLarge {
+            cause: Cause::new(text),
+        },
         429 | 502..=504 => Outcome::Retry {
             after: retry_after,
             cause: Cause::new(text),
@@ -239,9 +242,10 @@ pub fn classify_http(status: u16, message: &str, retry_after: Option<Duration>) 
     }
 }
 
-/// Phrases, in lower case, by which servers say that a message exceeds their size limit. Only the
-/// transport's own words: limits on traces, tenants and rates use others.
-const TOO_LARGE: [&str; 10] = [
+/// Phrases, in lower case, by which servers say that a message exceeds their size limit. Mostly the
+/// transport's own words: limits on traces, tenants and rates use others. What exceeds the burst of
+/// a rate limit never passes, however often it is sent.
+const TOO_LARGE: [&str; 11] = [
     "received message larger than max", // grpc-go, gRPC core, grpc-js
     "received message after decompression larger than max", // grpc-go
     "message length too large",         // tonic
@@ -252,7 +256,11 @@ const TOO_LARGE: [&str; 10] = [
     "request_payload_too_large",        // Envoy's response code details
     "payload size exceeds the limit",   // Google's front ends
     "request body too large",           // Go's http.MaxBytesReader
+    OVER_BURST,
 ];
+
+/// Tempo's words for a request larger than its rate limit's burst.
+const OVER_BURST: &str = "exceeds ingestion limit";
 
 fn says_too_large(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
@@ -394,6 +402,21 @@ mod tests {
             let outcome = classify_grpc(GrpcCode(code), message, None);
             assert!(matches!(outcome, Outcome::TooLarge { .. }), "{message}");
         }
+    }
+
+    /// Tempo refuses so what is larger than its rate and its burst, and would at every attempt.
+    #[test]
+    fn a_request_over_the_burst_of_a_rate_limit_is_too_large() {
+        let message = "RATE_LIMITED: batch size (2097101 bytes) exceeds ingestion limit (local: 1000000 bytes/s, global: 0 bytes/s, burst: 500000 bytes) while adding 2097101 bytes for user single-tenant. consider reducing batch size or increasing rate limit.";
+        let soon = Some(Duration::from_secs(1));
+        for outcome in [
+            classify_grpc(GrpcCode::RESOURCE_EXHAUSTED, message, None),
+            classify_grpc(GrpcCode::RESOURCE_EXHAUSTED, message, soon),
+            classify_http(429, message, soon),
+        ] {
+            assert!(matches!(outcome, Outcome::TooLarge { .. }), "{outcome:?}");
+        }
+        assert_eq!(stated_limit(message, 2_097_101), Some(1_000_000));
     }
 
     #[test]

@@ -26,6 +26,9 @@ use super::outcome::Cause;
 const MAX_ANSWER: usize = 256 * 1024;
 /// Octets of all header fields of an answer over HTTP/2.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// Octets of a body that HTTP/2 takes at once, which copies none of them. More than most requests have: each
+/// further piece would be a wake-up.
+const SEND_BUFFER: usize = 8 << 20;
 /// An unused connection is closed after this time; most servers and load balancers keep them longer.
 const IDLE: Duration = Duration::from_secs(50);
 /// The kernel asks after the other end of an unused connection this often.
@@ -163,6 +166,7 @@ fn client(versions: Versions, tls: rustls::ClientConfig, first: FirstOctets) -> 
         .pool_max_idle_per_host(1)
         .http2_only(versions == Versions::Http2)
         .http2_max_header_list_size(MAX_HEADER_LIST)
+        .http2_max_send_buf_size(SEND_BUFFER)
         .build(connector)
 }
 

@@ -2,6 +2,7 @@
 //! counters after reading the manual, for who hasn't.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
 
@@ -60,6 +61,8 @@ pub(super) struct Findings {
     pub(super) last_error: Option<String>,
     /// Flow spans that wait, in the queue or for another attempt.
     pub(super) waiting: u64,
+    /// The disk queue can't be written or read.
+    pub(super) spool_fails: bool,
     pub(super) queued_octets: u64,
     pub(super) queue_limit: u64,
     pub(super) rejected_recently: u64,
@@ -94,6 +97,14 @@ impl Findings {
                     "of an unknown kind of agent",
                     refused(|all| all.datagrams_bad_agent.value()),
                 ),
+                (
+                    "from addresses that NETFLOW_ALLOWED_EXPORTERS leaves out",
+                    refused(|all| all.datagrams_not_allowed.value()),
+                ),
+                (
+                    "over the rate that NETFLOW_MAX_RATE_PER_EXPORTER allows",
+                    refused(|all| all.datagrams_rate_limited.value()),
+                ),
             ],
             refused_recently: history.growth(RECENT, |sample| sample.refused),
             sets_waiting: stages.translate(|all| all.sets_waiting.value()),
@@ -103,11 +114,12 @@ impl Findings {
             buffer_granted: facts.receive_buffer.granted,
             silent_for: history.quiet_for(|sample| sample.datagrams),
             endpoint: facts.endpoint.clone(),
-            backend_away: delivered
-                .backend_away
-                .load(std::sync::atomic::Ordering::Relaxed),
+            backend_away: delivered.backend_away.load(Relaxed),
             last_error: delivered.last_error().map(|error| error.text),
-            waiting: delivered.queued.load().flow + delivered.in_flight.load().flow,
+            waiting: delivered.queued.load().flow
+                + delivered.in_flight.load().flow
+                + delivered.spooled.load().flow,
+            spool_fails: delivered.spool.failing.load(Relaxed),
             queued_octets: latest.queued_octets,
             queue_limit: facts.queue_size as u64,
             rejected_recently: history.growth(RECENT, |sample| sample.rejected),
@@ -159,6 +171,11 @@ pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
     }
     all.extend(arrival(seen));
     all.extend(backend(seen));
+    if seen.spool_fails {
+        let text = "The log says why: a full disk, or rights that were taken away. Until it can, what waits is kept \
+                    in memory (NETFLOW_QUEUE_SIZE).";
+        all.push(Findings::problem("spool_fails", "The spool can't be written").says(text));
+    }
     all.extend(kernel_drops(seen));
     if seen.refused_recently > 0 && seen.decoded > 0 {
         let title = format!(
@@ -502,6 +519,13 @@ mod tests {
                     ..healthy()
                 },
                 "refused",
+            ),
+            (
+                Findings {
+                    spool_fails: true,
+                    ..healthy()
+                },
+                "spool_fails",
             ),
             (
                 Findings {

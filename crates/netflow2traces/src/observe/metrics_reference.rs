@@ -23,13 +23,16 @@ scrape_configs:
       - targets: [\"127.0.0.1:9464\"]
 ```
 
+The same goes out by OTLP with `OTEL_METRICS_EXPORTER=otlp` ([backends.md](backends.md#the-daemons-own-metrics)): the names
+and labels below, counters and histograms as sums since the start, information as a gauge of 1.
+
 Every label has a closed set of values, so the number of series doesn't grow with the traffic. What is known of a
 single exporter is at `/api/exporters`.
 
 **Nothing is lost uncounted.** At rest, over all labels that aren't named:
 
 - received: `netflow_worker_packets_total` = `netflow_packets_total` of all versions but `unknown` +
-  `netflow_packet_errors_total`;
+  `netflow_packet_errors_total` + `netflow_packets_dropped_total`;
 - flow records: `netflow_flows_total` = `netflow_spans_total{kind=\"flow\"}` + `netflow_flows_skipped_total`;
 - Sets without a template: `netflow_sets_waited_total` = `netflow_sets_decoded_late_total` +
   `netflow_sets_expired_total` + `netflow_sets_waiting`;
@@ -50,6 +53,7 @@ netflow_backend_up == 0                           the backend doesn't take spans
 netflow_queue_bytes / netflow_queue_limit_bytes   how near the queue is to dropping
 rate(netflow_packets_total[15m]) == 0             nothing arrives
 rate(netflow_lost_total[5m]) > 0                  lost between exporter and here
+rate(netflow_template_store_writes_total{outcome=\"failed\"}[15m]) > 0   templates won't survive a restart
 ```
 ";
 

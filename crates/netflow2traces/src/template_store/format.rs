@@ -88,12 +88,16 @@ pub(super) fn exporter(saved: &SavedExporter) -> Vec<u8> {
         out.option(domain.domain.map(u64::from));
         out.option(domain.init_time);
         out.option(domain.interval);
-        for names in [&domain.interfaces, &domain.vrfs, &domain.applications] {
+        for names in [&domain.interfaces, &domain.vrfs] {
             out.each(names, |out, (key, name)| {
                 out.u64(*key);
                 out.text(name);
             });
         }
+        out.each(&domain.applications, |out, (key, name)| {
+            out.u128(*key);
+            out.text(name);
+        });
         for intervals in [&domain.samplers, &domain.interface_samplers] {
             out.each(intervals, |out, (key, interval)| {
                 out.u64(*key);
@@ -169,6 +173,10 @@ impl Writer {
         self.0.extend(value.to_be_bytes());
     }
 
+    fn u128(&mut self, value: u128) {
+        self.0.extend(value.to_be_bytes());
+    }
+
     fn option(&mut self, value: Option<u64>) {
         self.u8(u8::from(value.is_some()));
         if let Some(value) = value {
@@ -223,6 +231,10 @@ impl<'a> Reader<'a> {
 
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    fn u128(&mut self) -> Option<u128> {
+        self.array().map(u128::from_be_bytes)
     }
 
     fn option(&mut self) -> Option<Option<u64>> {
@@ -313,7 +325,7 @@ impl<'a> Reader<'a> {
             interval: self.option()?,
             interfaces: self.each(name)?,
             vrfs: self.each(name)?,
-            applications: self.each(name)?,
+            applications: self.each(|reader| Some((reader.u128()?, reader.text()?)))?,
             samplers: self.each(interval)?,
             interface_samplers: self.each(interval)?,
         })
@@ -360,32 +372,35 @@ mod tests {
         )
     }
 
-    fn names() -> impl Strategy<Value = Vec<(u64, Box<str>)>> {
+    fn names<K: Arbitrary>() -> impl Strategy<Value = Vec<(K, Box<str>)>> {
         let name = "\\PC{0,12}".prop_map(Box::from);
-        prop::collection::vec((any::<u64>(), name), 0..4)
+        prop::collection::vec((any::<K>(), name), 0..4)
     }
 
     fn domain() -> impl Strategy<Value = SavedDomain> {
         let intervals = || prop::collection::vec(any::<(u64, u64)>(), 0..4);
         (
             any::<(Option<u32>, Option<u64>, Option<u64>)>(),
-            [names(), names(), names()],
+            [names(), names()],
+            names(),
             [intervals(), intervals()],
         )
-            .prop_map(|((domain, init_time, interval), names, intervals)| {
-                let [interfaces, vrfs, applications] = names;
-                let [samplers, interface_samplers] = intervals;
-                SavedDomain {
-                    domain,
-                    init_time,
-                    interval,
-                    interfaces,
-                    vrfs,
-                    applications,
-                    samplers,
-                    interface_samplers,
-                }
-            })
+            .prop_map(
+                |((domain, init_time, interval), names, applications, intervals)| {
+                    let [interfaces, vrfs] = names;
+                    let [samplers, interface_samplers] = intervals;
+                    SavedDomain {
+                        domain,
+                        init_time,
+                        interval,
+                        interfaces,
+                        vrfs,
+                        applications,
+                        samplers,
+                        interface_samplers,
+                    }
+                },
+            )
     }
 
     fn described() -> impl Strategy<Value = SavedType> {

@@ -92,6 +92,10 @@ const fn row(
 
 use AttributeLevel::{Minimal, Standard};
 
+/// The device that metered, where another one sends its records: of a mediator (RFC 7119), a relay or a NAT. Options
+/// data may tell it too, and in sFlow it stands in the resource.
+pub(crate) const AGENT: &str = "netflow.exporter.agent";
+
 /// Attributes of `netflow.flow`, besides `netflow.version`, which is first and constant, and those of
 /// sampling and time, which aren't one element each.
 pub(crate) const ATTRIBUTES: &[Attribute] = &[
@@ -472,6 +476,14 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
         Form::Text,
         Pick::First,
         &[iana(371), iana(40000), iana(56702)],
+    ),
+    // Not of the flow's family: the first that isn't zero.
+    row(
+        Standard,
+        AGENT,
+        Form::Address,
+        Pick::FirstNonZero,
+        &[iana(403), iana(404), iana(130), iana(131)],
     ),
 ];
 

@@ -60,6 +60,7 @@ impl Lines {
 #[derive(Debug, Default)]
 pub(crate) struct Concerns {
     waiting_said: bool,
+    restart_said: Option<Instant>,
     clock: Clock,
     /// Flows, messages, Data Records, datagrams missing by sequence numbers.
     loss: Spell<4>,
@@ -132,6 +133,21 @@ impl Concerns {
         if !self.waiting_said && lines.take() {
             self.waiting_said = true;
             info!(exporter, "data came before its template and waits for it");
+        }
+    }
+
+    /// Its uptime or its sequence numbers began anew.
+    #[cold]
+    pub(crate) fn restarted(&mut self, exporter: &str, lines: &mut Lines, now: Instant) {
+        let recently = self
+            .restart_said
+            .is_some_and(|said| now.saturating_duration_since(said) < QUIET);
+        if !recently && lines.take() {
+            self.restart_said = Some(now);
+            info!(
+                exporter,
+                "exporter restarted, or counts anew: nothing is taken for lost"
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use netflow_wire::{Decoder, Version};
+use netflow_wire::Decoder;
 use otlp_wire::{ResourceFront, UnixNanos};
 
 use super::activity::Activity;
@@ -17,13 +17,10 @@ use super::batch::Membership;
 use super::concerns::Concerns;
 use super::knowledge::ExporterKnowledge;
 use super::plan::SpanPlan;
-use super::sequence::Sequence;
-use crate::config::AttributeLevel;
+use super::sequence::Sequences;
 
 /// Sources that have not sent anything decodable yet.
 const MAX_ON_PROBATION: usize = 1024;
-/// Counts of sequence numbers by exporter: its ports, versions and domains.
-const MAX_SEQUENCES: usize = 4096;
 
 /// What all exporters of a worker may make it keep, in octets as [`Exporter::weigh`] estimates them: sources can
 /// be forged, so that the bounds of one exporter bound nothing.
@@ -47,19 +44,11 @@ pub(crate) struct Arrival {
     pub(crate) octets: usize,
 }
 
-/// A Transport Session's Observation Domain.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct SequenceKey {
-    pub(crate) port: u16,
-    pub(crate) version: Version,
-    pub(crate) domain: u32,
-}
-
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    pub(crate) decoder: Decoder<SpanPlan, Arrival>,
+    pub(crate) decoder: Decoder<Arc<SpanPlan>, Arrival>,
     pub(crate) knowledge: ExporterKnowledge,
-    pub(crate) sequences: HashMap<SequenceKey, Sequence, RandomState>,
+    pub(crate) sequences: Sequences,
     pub(crate) front: Arc<ResourceFront>,
     pub(crate) address: Box<str>,
     pub(crate) member: Membership,
@@ -120,9 +109,9 @@ impl Exporter {
             + self.knowledge.types.len() * TYPE_WEIGHT
     }
 
-    /// Compiles the templates anew if the exporter has described elements since, but not more than once in
+    /// Has the templates compiled anew if the exporter has described elements since, but not more than once in
     /// [`RECOMPILE_INTERVAL`]: descriptions can be forged too.
-    pub(crate) fn recompile(&mut self, level: AttributeLevel, now: Instant) {
+    pub(crate) fn recompile(&mut self, now: Instant) {
         let recently = self
             .recompiled
             .is_some_and(|then| now.saturating_duration_since(then) < RECOMPILE_INTERVAL);
@@ -131,17 +120,7 @@ impl Exporter {
         }
         self.knowledge.types_changed = false;
         self.recompiled = Some(now);
-        let types = &self.knowledge.types;
-        self.decoder
-            .recompile(|template| SpanPlan::compile(template, level, types));
-    }
-
-    /// The count of a session and domain; `None` when there are too many of them.
-    pub(crate) fn sequence(&mut self, key: SequenceKey) -> Option<&mut Sequence> {
-        if self.sequences.len() >= MAX_SEQUENCES && !self.sequences.contains_key(&key) {
-            return None;
-        }
-        Some(self.sequences.entry(key).or_default())
+        self.decoder.forget_plans();
     }
 }
 
@@ -205,7 +184,7 @@ impl ExporterTable {
             Box::new(Exporter {
                 decoder: Decoder::default(),
                 knowledge: ExporterKnowledge::default(),
-                sequences: HashMap::default(),
+                sequences: Sequences::default(),
                 front: Arc::new(new.front(&text, None)),
                 address: text,
                 member: Membership::default(),
@@ -338,7 +317,10 @@ impl ExporterTable {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use netflow_wire::Version;
+
     use super::*;
+    use crate::translate::sequence::SequenceKey;
 
     struct Plain;
 
@@ -485,7 +467,7 @@ mod tests {
         fn heavy(&mut self, n: u32, counts: u32) {
             let exporter = self.table.entry(address(n), self.now, &Plain);
             for domain in 0..counts {
-                exporter.sequence(SequenceKey {
+                exporter.sequences.of(SequenceKey {
                     port: 1,
                     version: Version::V9,
                     domain,
@@ -545,21 +527,5 @@ mod tests {
         t.table
             .expire(t.now + Duration::from_secs(9), Duration::from_secs(1));
         assert_eq!((t.table.len(), t.table.weight), (0, 0));
-    }
-
-    #[test]
-    fn sequence_counts_of_an_exporter_are_bounded() {
-        let mut t = test(1);
-        let exporter = t.table.entry(address(1), t.now, &Plain);
-        let key = |domain| SequenceKey {
-            port: 1,
-            version: Version::V9,
-            domain,
-        };
-        for domain in 0..MAX_SEQUENCES as u32 {
-            assert!(exporter.sequence(key(domain)).is_some());
-        }
-        assert!(exporter.sequence(key(1 << 20)).is_none());
-        assert!(exporter.sequence(key(7)).is_some());
     }
 }

@@ -3,6 +3,9 @@
 //! Held by exporter and Observation Domain, bounded in entries and octets; when full, what is new is not
 //! taken, and counted.
 
+use std::hash::Hash;
+use std::net::IpAddr;
+
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -33,7 +36,7 @@ pub(crate) struct Sampler {
 pub(crate) struct Knowledge {
     interfaces: HashMap<u64, Box<str>, RandomState>,
     vrfs: HashMap<u64, Box<str>, RandomState>,
-    applications: HashMap<u64, Box<str>, RandomState>,
+    applications: HashMap<u128, Box<str>, RandomState>,
     samplers: HashMap<u64, Sampler, RandomState>,
     interface_samplers: HashMap<u64, Sampler, RandomState>,
     sampler: Option<Sampler>,
@@ -71,9 +74,9 @@ impl Outside for Sampler {
     }
 }
 
-fn put<V: Outside + PartialEq>(
-    table: &mut HashMap<u64, V, RandomState>,
-    key: u64,
+fn put<K: Eq + Hash, V: Outside + PartialEq>(
+    table: &mut HashMap<K, V, RandomState>,
+    key: K,
     value: V,
     room: &mut Room,
 ) {
@@ -95,14 +98,15 @@ fn put<V: Outside + PartialEq>(
     table.insert(key, value);
 }
 
-/// An application id of up to 8 octets as one number; its length counts, for `03` and `0003` differ.
-fn application_key(id: &[u8]) -> Option<u64> {
-    if id.is_empty() || id.len() > 7 {
+/// An application id of up to 15 octets as one number; its length counts, for `03` and `0003` differ. The longest
+/// that RFC 6759 has, of a vendor's own engine, take 8 or a few more.
+fn application_key(id: &[u8]) -> Option<u128> {
+    if id.is_empty() || id.len() > 15 {
         return None;
     }
     Some(
         id.iter()
-            .fold(id.len() as u64, |key, octet| key << 8 | u64::from(*octet)),
+            .fold(id.len() as u128, |key, octet| key << 8 | u128::from(*octet)),
     )
 }
 
@@ -171,10 +175,10 @@ impl Knowledge {
     }
 
     fn save(&self, domain: Option<u32>) -> SavedDomain {
-        let names = |table: &HashMap<u64, Box<str>, RandomState>| {
+        fn names<K: Copy>(table: &HashMap<K, Box<str>, RandomState>) -> Vec<(K, Box<str>)> {
             let names = table.iter().map(|(key, name)| (*key, name.clone()));
             names.collect()
-        };
+        }
         let intervals = |table: &HashMap<u64, Sampler, RandomState>| {
             let intervals = table.iter().map(|(key, sampler)| (*key, sampler.interval));
             intervals.collect()
@@ -192,16 +196,19 @@ impl Knowledge {
     }
 
     fn restore(&mut self, saved: &SavedDomain) {
-        let room = &mut self.room;
-        for (table, names) in [
-            (&mut self.interfaces, &saved.interfaces),
-            (&mut self.vrfs, &saved.vrfs),
-            (&mut self.applications, &saved.applications),
-        ] {
+        fn put_names<K: Copy + Eq + Hash>(
+            table: &mut HashMap<K, Box<str>, RandomState>,
+            names: &[(K, Box<str>)],
+            room: &mut Room,
+        ) {
             for (key, name) in names.iter().filter(|(_, name)| name.len() <= MAX_NAME) {
                 put(table, *key, name.clone(), room);
             }
         }
+        let room = &mut self.room;
+        put_names(&mut self.interfaces, &saved.interfaces, room);
+        put_names(&mut self.vrfs, &saved.vrfs, room);
+        put_names(&mut self.applications, &saved.applications, room);
         for (table, intervals) in [
             (&mut self.samplers, &saved.samplers),
             (&mut self.interface_samplers, &saved.interface_samplers),
@@ -223,6 +230,9 @@ impl Knowledge {
 pub(crate) struct ExporterKnowledge {
     domains: HashMap<u32, Knowledge, RandomState>,
     any: Knowledge,
+    /// Who metered, by port and domain: several exporters may share an address and number their domains alike.
+    agents: HashMap<(u16, u32), IpAddr, RandomState>,
+    agents_refused: u64,
     /// Of all of them.
     octets: usize,
     /// Likewise.
@@ -264,7 +274,25 @@ impl ExporterKnowledge {
 
     /// Entries that found no room, since the start.
     pub(crate) fn refused(&self) -> u64 {
-        self.any.room.refused
+        self.any.room.refused + self.agents_refused
+    }
+
+    /// Who metered what comes from a port in a domain, if it was told.
+    #[inline]
+    pub(crate) fn agent(&self, port: u16, domain: u32) -> Option<IpAddr> {
+        if self.agents.is_empty() {
+            return None;
+        }
+        self.agents.get(&(port, domain)).copied()
+    }
+
+    pub(crate) fn name_agent(&mut self, port: u16, domain: u32, agent: IpAddr) {
+        let key = (port, domain);
+        if self.agents.len() >= MAX_DOMAINS && !self.agents.contains_key(&key) {
+            self.agents_refused += 1;
+            return;
+        }
+        self.agents.insert(key, agent);
     }
 
     /// How often something was told that was not known before.
@@ -399,7 +427,7 @@ mod tests {
         };
         assert_eq!(name(&[3]).as_deref(), Some("short"));
         assert_eq!(name(&[0, 3]).as_deref(), Some("long"));
-        assert_eq!(name(&[0; 9]), None);
+        assert_eq!(name(&[0; 16]), None);
         assert_eq!(name(&[]), None);
     }
 

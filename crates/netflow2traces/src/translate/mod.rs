@@ -19,6 +19,7 @@ mod knowledge;
 mod options;
 mod phrases;
 mod plan;
+mod plans;
 mod protocols;
 pub mod reference;
 mod rejected;
@@ -44,10 +45,10 @@ pub use counters::TranslateCounters;
 pub use ids::Ids;
 pub(crate) use protocols::transport;
 pub use rejected::{MAX_REJECTED, RejectedDatagram};
-pub use report::{ExporterReport, FieldReport, Rows, TemplateReport};
+pub use report::{ExporterReport, FieldReport, Rows, TemplateReport, WaitingSet};
 pub use saved::{Saved, SavedDomain, SavedExporter, SavedTemplate, SavedType};
 pub use traffic::{Protocol, ProtocolCounters, Traffic};
-pub use translator::{Translator, WaitingSet};
+pub use translator::Translator;
 
 /// A UDP datagram as it was received.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,7 @@
 //! Options data: read for what they say of the exporter, never shown as flows.
 
+use std::net::IpAddr;
+
 use netflow_wire::ie::AbstractDataType;
 use netflow_wire::{FieldSpecifier, Location, Template, V9_SCOPE, unsigned};
 
@@ -7,6 +9,8 @@ use super::elements::ElementTypes;
 use super::knowledge::{Knowledge, Sampler};
 use super::sampling::RecordSampling;
 
+/// v9's scope type "System" (RFC 3954, section 6.1).
+const V9_SCOPE_SYSTEM: u16 = 1;
 /// v9's scope type "Interface" (RFC 3954, section 6.1).
 const V9_SCOPE_INTERFACE: u16 = 2;
 
@@ -27,6 +31,10 @@ pub(crate) struct OptionsPlan {
     sampling: RecordSampling,
     /// RFC 5610: privateEnterpriseNumber, informationElementId, informationElementDataType,
     /// informationElementName.
+    /// Addresses of the exporter whose data these are; none where the scope is a part of its data.
+    agent: Candidates,
+    /// Element 149 in the scope: the Observation Domain that they are told of.
+    domain: Candidates,
     described_enterprise: Candidates,
     described_element: Candidates,
     described_type: Candidates,
@@ -84,6 +92,17 @@ impl OptionsPlan {
             application_name: elements(&[96, 94]),
             init_time: elements(&[160]),
             sampling: RecordSampling::new(template),
+            agent: if is_of_exporter(template) {
+                elements(&[403, 404, 130, 131])
+            } else {
+                Candidates::default()
+            },
+            domain: scope(template)
+                .zip(0..)
+                .find(|(field, _)| (field.enterprise, field.element) == (0, 149))
+                .map(|(_, index)| index)
+                .into_iter()
+                .collect(),
             described_enterprise: elements(&[346]),
             described_element: elements(&[303]),
             described_type: elements(&[339]),
@@ -117,6 +136,22 @@ impl OptionsPlan {
         }
     }
 
+    /// Who metered what is sent in a domain, and which domain if the record says it: the original exporter of a
+    /// mediator (RFC 7119), or the exporter itself where a relay or NAT hides it.
+    pub(crate) fn agent(&self, record: OptionsRecord<'_>) -> Option<(Option<u32>, IpAddr)> {
+        let addresses = self.agent.iter().filter_map(|field| {
+            let octets = record.field(*field);
+            let four: Result<[u8; 4], _> = octets.try_into();
+            let sixteen: Result<[u8; 16], _> = octets.try_into();
+            four.map(IpAddr::from).or(sixteen.map(IpAddr::from)).ok()
+        });
+        let agent = addresses
+            .map(|address| address.to_canonical())
+            .find(|address| !address.is_unspecified())?;
+        let domain = record.number(&self.domain);
+        Some((domain.and_then(|domain| u32::try_from(domain).ok()), agent))
+    }
+
     /// Takes in what an options record says of an Information Element (RFC 5610, section 3.9); whether it is
     /// news.
     pub(crate) fn describe(&self, record: OptionsRecord<'_>, types: &mut ElementTypes) -> bool {
@@ -138,6 +173,23 @@ impl OptionsPlan {
         // The enterprise bit may stand in the id.
         types.learn(enterprise, element & 0x7fff, name, data_type)
     }
+}
+
+fn scope(template: &Template) -> impl Iterator<Item = &FieldSpecifier> {
+    template
+        .fields
+        .iter()
+        .take(template.scope_fields.unwrap_or(0))
+}
+
+/// The scope is the exporter, or what of it a whole Observation Domain is: v9's "System"; meteringProcessId,
+/// exportingProcessId, observationDomainId, sessionScope.
+fn is_of_exporter(template: &Template) -> bool {
+    scope(template).all(|field| match field.enterprise {
+        0 => matches!(field.element, 143 | 144 | 149 | 267),
+        V9_SCOPE => field.element == V9_SCOPE_SYSTEM,
+        _ => false,
+    })
 }
 
 fn candidates(template: &Template, is: impl Fn(&FieldSpecifier) -> bool) -> Vec<u16> {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use netflow_wire::{FieldSpecifier, Location, Template, VARIABLE_LENGTH, Version};
 use otlp_wire::{Key, SpanFront, SpanKind};
 
-use super::attributes::{ATTRIBUTES, Attribute, Form, Pick, Source};
+use super::attributes::{AGENT, ATTRIBUTES, Attribute, Form, Pick, Source};
 use super::elements::{self, ElementStep, ElementTypes};
 use super::frame::FramePlan;
 use super::options::OptionsPlan;
@@ -133,6 +133,8 @@ pub(crate) struct SpanPlan {
     pub(crate) ops: Box<[Op]>,
     /// Level `all`: what no op shows.
     pub(crate) elements: Box<[ElementStep]>,
+    /// The record itself names the exporter behind the one that sends it.
+    pub(crate) names_agent: bool,
     /// What a section of a packet in the record adds.
     pub(crate) frame: Option<FramePlan>,
     pub(crate) choices: Box<[Choice]>,
@@ -156,6 +158,9 @@ const IPV6_ELEMENTS: &[u16] = &[27, 28, 62, 63, 29, 30, 178, 179, 139, 281, 282]
 /// A port that is there is the port, and a delta counter that is there is what the flow adds to a sum, zero or
 /// not: the others only stand in for them.
 pub(crate) const HOLDS_AT_ZERO: &[u16] = &[1, 2, 7, 11];
+
+/// Where many exporters put ICMP's type and code.
+pub(crate) const DESTINATION_PORT: u16 = 11;
 
 /// Above any element's real width.
 const MAX_PLAIN_FIELD: u16 = 8;
@@ -223,6 +228,7 @@ impl SpanPlan {
             .expect("fits the front's room");
         Self {
             front,
+            names_agent: ops.iter().any(|op| op.key.name() == AGENT),
             frame: FramePlan::new(template, level, &ops),
             ops: ops.into(),
             elements,
@@ -354,7 +360,7 @@ impl Compiler<'_> {
             Step::Icmp(_, choices) => {
                 let own = stretch(choices)
                     .iter()
-                    .filter(|choice| choice.element != 11);
+                    .filter(|choice| choice.element != DESTINATION_PORT);
                 let own: Vec<_> = own.map(|choice| choice.field).collect();
                 self.shown.extend(own);
             }
@@ -397,6 +403,11 @@ impl Compiler<'_> {
             .collect();
         let first = present.first()?.field;
         let element = present.first()?.element;
+        let is_icmp = matches!(attribute.form, Form::IcmpType | Form::IcmpCode);
+        if is_icmp && element == DESTINATION_PORT && self.field((0, 4)).is_none() {
+            // Nothing says that the port is type and code.
+            return None;
+        }
         Some(match attribute.form {
             Form::Unsigned if attribute.pick == Pick::Family && present.len() > 1 => {
                 Step::ByFamily(self.stretch(present)?)

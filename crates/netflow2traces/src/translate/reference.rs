@@ -381,6 +381,6 @@ fn time_source((id, unit): &(u16, Unit)) -> String {
             )
         }
         Unit::DeltaMicroseconds => format!("{element} (before the export time)"),
-        Unit::Seconds | Unit::Milliseconds | Unit::Ntp => element,
+        Unit::Seconds | Unit::Milliseconds | Unit::Ntp(_) => element,
     }
 }

@@ -9,7 +9,9 @@ use otlp_wire::UnixNanos;
 use super::activity::LOST_UNITS;
 use super::concerns::CLOCK_TOLERANCE;
 use super::exporters::{Exporter, ExporterTable};
+use super::rejected::RejectedDatagram;
 use super::traffic::Protocol;
+use super::translator::Translator;
 
 /// Fields of all templates in an answer: more rows are left out.
 const MAX_FIELDS: usize = 65_536;
@@ -94,8 +96,55 @@ pub struct FieldReport {
     pub length: Option<u16>,
 }
 
+/// A Set whose template has not come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WaitingSet<'a> {
+    /// The exporter's address.
+    pub exporter: &'a str,
+    /// The template it waits for.
+    pub key: TemplateKey,
+    /// Of its records.
+    pub octets: usize,
+}
+
+impl<C> Translator<C> {
+    /// The Sets that wait for their template now: by exporter, oldest first.
+    pub fn waiting_sets(&self) -> impl Iterator<Item = WaitingSet<'_>> {
+        self.exporters.iter().flat_map(|exporter| {
+            exporter.decoder.held().map(|set| WaitingSet {
+                exporter: &exporter.address,
+                key: set.key,
+                octets: set.body.len(),
+            })
+        })
+    }
+
+    /// The `limit` exporters that were seen last, in no order.
+    #[must_use]
+    pub fn exporters(&self, limit: usize) -> Rows<ExporterReport> {
+        exporters(&self.exporters, limit)
+    }
+
+    /// `limit` templates of an exporter, or of all, in no order.
+    #[must_use]
+    pub fn templates(
+        &self,
+        of: Option<IpAddr>,
+        limit: usize,
+        now: Instant,
+    ) -> Rows<TemplateReport> {
+        templates(&self.exporters, of, limit, now)
+    }
+
+    /// The last datagrams that could not be used, or not whole, oldest first.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<RejectedDatagram> {
+        self.rejected.list()
+    }
+}
+
 /// The exporters seen last.
-pub(super) fn exporters(table: &ExporterTable, limit: usize) -> Rows<ExporterReport> {
+fn exporters(table: &ExporterTable, limit: usize) -> Rows<ExporterReport> {
     let mut all: Vec<_> = table.iter().collect();
     let total = all.len();
     if limit < total {
@@ -173,7 +222,7 @@ fn awaited(exporter: &Exporter) -> Vec<(u32, u16)> {
 }
 
 /// The templates of one exporter or of all.
-pub(super) fn templates(
+fn templates(
     table: &ExporterTable,
     of: Option<IpAddr>,
     limit: usize,

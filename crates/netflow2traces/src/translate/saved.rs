@@ -10,7 +10,6 @@ use netflow_wire::{Limits, Template, TemplateKey, Version};
 use otlp_wire::UnixNanos;
 
 use super::exporters::Exporter;
-use super::plan::SpanPlan;
 use super::translator::Translator;
 
 /// Octets that one call of [`Translator::take_changes`] gives, about; the worker receives nothing meanwhile.
@@ -52,7 +51,8 @@ pub struct SavedDomain {
     pub interval: Option<u64>,
     pub interfaces: Vec<(u64, Box<str>)>,
     pub vrfs: Vec<(u64, Box<str>)>,
-    pub applications: Vec<(u64, Box<str>)>,
+    /// By their identifier's octets and number of octets, as one number.
+    pub applications: Vec<(u128, Box<str>)>,
     /// Intervals by sampler.
     pub samplers: Vec<(u64, u64)>,
     /// Intervals by interface.
@@ -121,8 +121,10 @@ impl SavedExporter {
         let templates = self.templates.iter();
         let fields = templates.map(|saved| 64 + 8 * saved.template.fields.len());
         let names = self.domains.iter().map(|domain| {
-            let names = [&domain.interfaces, &domain.vrfs, &domain.applications];
-            let names = names.into_iter().flatten().map(|(_, name)| 24 + name.len());
+            let names = [&domain.interfaces, &domain.vrfs].into_iter().flatten();
+            let names = names.map(|(_, name)| 24 + name.len());
+            let applications = domain.applications.iter();
+            let names = names.chain(applications.map(|(_, name)| 32 + name.len()));
             let intervals = domain.samplers.len() + domain.interface_samplers.len();
             64 + names.sum::<usize>() + 16 * intervals
         });
@@ -188,7 +190,6 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 told.data_type,
             );
         }
-        let types = &exporter.knowledge.types;
         for saved in saved.templates {
             if age(saved.refreshed) > lifetime || !is_usable(&saved.template, &self.limits) {
                 continue;
@@ -199,12 +200,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 domain: saved.domain,
                 id: saved.template.id,
             };
-            let compile =
-                |template: &Template| SpanPlan::compile(template, config.attributes, types);
             let refreshed = instant(saved.refreshed);
             exporter
                 .decoder
-                .restore(key, saved.template, refreshed, &self.limits, compile);
+                .restore(key, saved.template, refreshed, &self.limits);
         }
         let templates = exporter.decoder.templates().len();
         self.prove(saved.address);

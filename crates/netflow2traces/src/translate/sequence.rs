@@ -3,10 +3,17 @@
 //! v5 and v7 count flows, v9 export packets (RFC 3954, section 5.1), IPFIX Data Records (RFC 7011, section 3.1),
 //! sFlow datagrams of a sub-agent.
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use netflow_wire::{Header, Version};
 
 use super::counters::TranslateCounters;
 use crate::observe::counter::Counter;
+
+/// Counts by exporter: its ports, versions and domains.
+const MAX_SEQUENCES: usize = 4096;
+/// Of these so many go at once, those unused longest, so that a flood pays the search for them once in many.
+const SHARE: usize = MAX_SEQUENCES / 16;
 
 /// A jump further than this isn't loss but another count: a restart, or a forged datagram.
 const MAX_GAP: u32 = 1 << 20;
@@ -119,6 +126,47 @@ impl Sequence {
     }
 }
 
+/// A Transport Session's Observation Domain.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct SequenceKey {
+    pub(crate) port: u16,
+    pub(crate) version: Version,
+    pub(crate) domain: u32,
+}
+
+/// The counts of one exporter; the one unused longest makes room, and begins anew when it comes again.
+#[derive(Debug, Default)]
+pub(crate) struct Sequences {
+    counts: HashMap<SequenceKey, (Sequence, u64), RandomState>,
+    /// Counts uses, so that they have an order.
+    uses: u64,
+}
+
+impl Sequences {
+    pub(crate) fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// The count of a session and domain.
+    pub(crate) fn of(&mut self, key: SequenceKey) -> &mut Sequence {
+        if self.counts.len() >= MAX_SEQUENCES && !self.counts.contains_key(&key) {
+            self.make_room();
+        }
+        self.uses += 1;
+        let (sequence, used) = self.counts.entry(key).or_default();
+        *used = self.uses;
+        sequence
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        let mut uses: Vec<u64> = self.counts.values().map(|(_, used)| *used).collect();
+        let (_, last_to_go, _) = uses.select_nth_unstable(SHARE - 1);
+        let last_to_go = *last_to_go;
+        self.counts.retain(|_, (_, used)| *used > last_to_go);
+    }
+}
+
 /// What a message adds to its exporter's count.
 pub(crate) fn units(header: &Header, records: Option<u32>) -> Option<u32> {
     match header.version {
@@ -196,5 +244,32 @@ mod tests {
     fn a_far_jump_is_a_restart() {
         let far = run(Version::Ipfix, &[(5_000_000, 1), (3, 1), (4, 1)]);
         assert_eq!(far, [Verdict::Fine, Verdict::Restarted, Verdict::Fine]);
+    }
+
+    #[test]
+    fn counts_are_bounded_and_the_one_unused_longest_goes() {
+        let mut sequences = Sequences::default();
+        let key = |domain| SequenceKey {
+            port: 1,
+            version: Version::V9,
+            domain,
+        };
+        let flood = 3 * MAX_SEQUENCES as u32;
+        for domain in 0..flood {
+            sequences.of(key(domain)).expect(Some(domain));
+            // One that keeps being used.
+            sequences.of(key(1 << 20)).expect(Some(domain));
+            assert!(sequences.counts.len() <= MAX_SEQUENCES);
+        }
+        let last = sequences.of(key(flood - 1));
+        assert_eq!(last.judge_number(flood + 2, None), Verdict::Lost(3));
+        let followed = sequences.of(key(1 << 20));
+        assert_eq!(followed.judge_number(flood - 1, None), Verdict::Fine);
+        assert!(!sequences.counts.contains_key(&key(8)));
+        assert!(
+            sequences
+                .counts
+                .contains_key(&key(flood - MAX_SEQUENCES as u32 / 2))
+        );
     }
 }

@@ -1,12 +1,18 @@
 //! One Data Record to one Span, by its plan: from octets to octets in one pass.
 
+use std::net::IpAddr;
+
 use netflow_wire::{Header, Location, unsigned};
 use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
 
+use super::attributes::AGENT;
 use super::elements::{self, Lists};
+use super::frame::write_address;
 use super::knowledge::DomainKnowledge;
 use super::phrases::{phrases, value_text};
-use super::plan::{Choice, Choices, Family, FamilyPlan, IcmpPart, Op, SpanPlan, Step};
+use super::plan::{
+    Choice, Choices, DESTINATION_PORT, Family, FamilyPlan, IcmpPart, Op, SpanPlan, Step,
+};
 use super::protocols::protocols;
 use super::sampling::{Sampling, scaled};
 use super::times::FlowTimes;
@@ -26,6 +32,8 @@ pub(crate) struct SetContext<'a> {
     pub(crate) knowledge: DomainKnowledge<'a>,
     /// Element 160 of the options data.
     pub(crate) init_time: Option<u64>,
+    /// Who metered, as the options data say, where it isn't who sends.
+    pub(crate) agent: Option<IpAddr>,
     /// `None`: nothing asks for it.
     pub(crate) sampling: Option<Sampling<'a>>,
     /// The interval is an attribute.
@@ -46,6 +54,7 @@ struct Keys {
     suspect: Key,
     sampling_interval: Key,
     sampling_scaled: Key,
+    agent: Key,
 }
 
 static KEYS: Keys = Keys {
@@ -54,6 +63,7 @@ static KEYS: Keys = Keys {
     suspect: Key::literal("netflow.time.suspect"),
     sampling_interval: Key::literal("netflow.sampling.interval"),
     sampling_scaled: Key::literal("netflow.sampling.scaled"),
+    agent: Key::literal(AGENT),
 };
 
 /// What came of a record.
@@ -142,6 +152,9 @@ fn write_record<R: Records>(
     }
     if factor.is_some() {
         writer.boolean(&KEYS.sampling_scaled, true);
+    }
+    if let (Some(agent), false) = (context.agent, plan.names_agent) {
+        write_address(&KEYS.agent, agent, writer);
     }
     if context.tells_times {
         writer.apart(|writer| write_only_told_times(&times, writer));
@@ -512,7 +525,11 @@ impl<'a> Record<'a> {
 
     fn icmp(&self, part: IcmpPart, choices: Choices, family: Option<Family>) -> Option<u64> {
         let choices = self.choices(choices);
-        let own = || choices.iter().filter(|choice| choice.element != 11);
+        let own = || {
+            choices
+                .iter()
+                .filter(|choice| choice.element != DESTINATION_PORT)
+        };
         let named = own()
             .find(|choice| choice.family == family && !self.is_zero(choice.field))
             .or_else(|| own().find(|choice| !self.is_zero(choice.field)))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{self, DatagramError};
-use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, TemplateKey, Version};
+use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, Version};
 use otlp_wire::{EncodedBatch, UnixNanos};
 use tracing::info;
 
@@ -16,14 +16,14 @@ use super::concerns::Lines;
 use super::counters::TranslateCounters;
 use super::debug_log::{self, DebugLog};
 use super::elements::{ElementTypes, NoTemplates};
-use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter, SequenceKey};
+use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter};
 use super::ids::Ids;
 use super::plan::SpanPlan;
-use super::rejected::{Problem, RejectedDatagram, RejectedDatagrams};
-use super::report::{self, ExporterReport, Rows, TemplateReport};
+use super::plans::Plans;
+use super::rejected::{Problem, RejectedDatagrams};
 use super::saved::Changes;
-use super::sequence::{Verdict, units};
-use super::sflow::{Sender, Sflow};
+use super::sequence::{SequenceKey, Verdict, units};
+use super::sflow::{Own, Sender, Sflow};
 use super::trace::{Trace, WorkSpans};
 use super::traffic::Protocol;
 use super::understood::{Understood, count_loss, write_work};
@@ -59,7 +59,7 @@ pub struct Translator<C> {
     pub(super) allowed: AllowList,
     rate: Option<Rate>,
     lines: Lines,
-    rejected: RejectedDatagrams,
+    pub(super) rejected: RejectedDatagrams,
     pub(super) exporters: ExporterTable,
     pub(super) changes: Option<Changes>,
     sflow: Sflow,
@@ -81,17 +81,6 @@ fn refusals(problem: Problem, counters: &TranslateCounters) -> &Counter {
         Problem::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
         _ => &counters.datagrams_truncated,
     }
-}
-
-/// A Set whose template has not come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct WaitingSet<'a> {
-    /// The exporter's address.
-    pub exporter: &'a str,
-    /// The template it waits for.
-    pub key: TemplateKey,
-    /// Of its records.
-    pub octets: usize,
 }
 
 /// v1, v5 or v7.
@@ -156,6 +145,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 ids,
                 tells_times: false,
                 debug_log: DebugLog::default(),
+                plans: Plans::default(),
                 locations: Vec::new(),
                 value: Vec::new(),
             },
@@ -215,9 +205,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             version: header.version,
             domain: header.observation_domain,
         };
-        let verdict = exporter
-            .sequence(key)
-            .map_or(Verdict::Fine, |count| count.judge(header));
+        let verdict = exporter.sequences.of(key).judge(header);
 
         let limits = if self.held_octets < MAX_HELD_OCTETS {
             &self.limits
@@ -229,7 +217,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let refused_before = exporter.knowledge.refused();
         let changes_before = exporter.knowledge.changes();
         let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
-        let (decoder, mut visit) = open(&mut self.writing, exporter, trace, arrival, now);
+        let (decoder, mut visit) = open(&mut self.writing, exporter, address, trace, arrival, now);
         match self
             .fixed
             .iter()
@@ -250,9 +238,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
         let outcome = visit.outcome;
         let units = units(header, outcome.records());
-        if let Some(count) = exporter.sequence(key) {
-            count.advance(header, units, verdict);
-        }
+        exporter.sequences.of(key).advance(header, units, verdict);
         let lost = count_loss(&self.writing.counters, header.version, verdict, units);
         let protocol = Protocol::from(header.version);
         let traffic = &self.writing.counters.traffic;
@@ -309,12 +295,22 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         if let Some(units) = lost {
             concerns.lost(header.version, units);
         }
+        if verdict == Verdict::Restarted {
+            concerns.restarted(&exporter.address, &mut self.lines, now);
+        }
 
-        exporter.recompile(self.writing.config.attributes, now);
+        exporter.recompile(now);
         while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
             let began = (self.writing.clock)();
             let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
-            let (decoder, mut visit) = open(&mut self.writing, exporter, trace, set.context, now);
+            let (decoder, mut visit) = open(
+                &mut self.writing,
+                exporter,
+                address,
+                trace,
+                set.context,
+                now,
+            );
             decoder.read_held(&set, now, &self.limits, &mut visit);
             let outcome = visit.outcome;
             self.writing.counters.sets_decoded_late.add(1);
@@ -392,9 +388,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             began,
             now,
         };
+        let own = Own {
+            member: &mut exporter.member,
+            front: &exporter.front,
+        };
         let read = self
             .sflow
-            .read(&message, &sender, &self.work_spans, &mut self.writing);
+            .read(&message, &sender, own, &self.work_spans, &mut self.writing);
         let traffic = &self.writing.counters.traffic;
         traffic.read(Protocol::Sflow, arrival.octets, read.flows);
         exporter.activity.read(
@@ -513,6 +513,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
         self.lines.refill();
         self.exporters.expire(now, self.limits.template_lifetime);
+        self.writing.plans.forget_unused();
         self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
         counters.exporters_evicted.set(self.exporters.evicted());
@@ -549,45 +550,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .sum()
     }
 
-    /// The Sets that wait for their template now: by exporter, oldest first.
-    pub fn waiting_sets(&self) -> impl Iterator<Item = WaitingSet<'_>> {
-        self.exporters.iter().flat_map(|exporter| {
-            exporter.decoder.held().map(|set| WaitingSet {
-                exporter: &exporter.address,
-                key: set.key,
-                octets: set.body.len(),
-            })
-        })
-    }
-
     /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it, and
     /// brings the counters up to date.
     pub fn flush(&mut self) {
         self.writing.batches.finish();
         self.settle_waiting();
-    }
-
-    /// The `limit` exporters that were seen last, in no order.
-    #[must_use]
-    pub fn exporters(&self, limit: usize) -> Rows<ExporterReport> {
-        report::exporters(&self.exporters, limit)
-    }
-
-    /// `limit` templates of an exporter, or of all, in no order.
-    #[must_use]
-    pub fn templates(
-        &self,
-        of: Option<IpAddr>,
-        limit: usize,
-        now: Instant,
-    ) -> Rows<TemplateReport> {
-        report::templates(&self.exporters, of, limit, now)
-    }
-
-    /// The last datagrams that could not be used, or not whole, oldest first.
-    #[must_use]
-    pub fn rejected(&self) -> Vec<RejectedDatagram> {
-        self.rejected.list()
     }
 }
 
@@ -595,10 +562,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
 fn open<'a, C>(
     writing: &'a mut Writing<C>,
     exporter: &'a mut Exporter,
+    source: IpAddr,
     trace: Trace,
     arrival: Arrival,
     now: Instant,
-) -> (&'a mut Decoder<SpanPlan, Arrival>, Visit<'a, C>) {
+) -> (&'a mut Decoder<Arc<SpanPlan>, Arrival>, Visit<'a, C>) {
     writing.batches.enter(
         &mut exporter.member,
         &exporter.front,
@@ -610,6 +578,7 @@ fn open<'a, C>(
         knowledge: &mut exporter.knowledge,
         member: &mut exporter.member,
         front: &exporter.front,
+        source,
         sampling: exporter.sampling,
         trace,
         arrival,

@@ -1,5 +1,6 @@
 //! What is done with the Sets of one message: options taken in, records written, everything counted.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use super::ids::Ids;
 use super::knowledge::ExporterKnowledge;
 use super::options::{OptionsPlan, OptionsRecord};
 use super::plan::SpanPlan;
+use super::plans::Plans;
 use super::sampling::Sampling;
 use super::span::{SetContext, Written, write_flow};
 use super::trace::Trace;
@@ -34,6 +36,7 @@ pub(crate) struct Writing<C> {
     /// Each span says which times its exporter told, and no others.
     pub(crate) tells_times: bool,
     pub(crate) debug_log: DebugLog,
+    pub(crate) plans: Plans,
     /// Scratch: fields of a record of variable length.
     pub(crate) locations: Vec<Location>,
     /// Scratch: an encoded value.
@@ -46,6 +49,8 @@ pub(crate) struct Visit<'a, C> {
     pub(crate) knowledge: &'a mut ExporterKnowledge,
     pub(crate) member: &'a mut Membership,
     pub(crate) front: &'a Arc<ResourceFront>,
+    /// The exporter's address.
+    pub(crate) source: IpAddr,
     /// `NETFLOW_SAMPLING_OVERRIDE` for this exporter.
     pub(crate) sampling: Option<u64>,
     pub(crate) trace: Trace,
@@ -167,6 +172,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                 .unwrap_or(u64::MAX),
             knowledge,
             init_time: knowledge.find(super::knowledge::Knowledge::init_time),
+            agent: self
+                .knowledge
+                .agent(self.arrival.port, header.observation_domain)
+                .filter(|agent| standard && *agent != self.source),
             sampling: (standard || self.writing.config.scale_sampled)
                 .then(|| Sampling::new(self.sampling, header, knowledge)),
             show_sampling: standard,
@@ -236,7 +245,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
         self.writing.counters.times_suspect.add(suspect);
     }
 
-    fn options(&mut self, set: &DataSet<'_, SpanPlan>, plan: &OptionsPlan) {
+    fn options(&mut self, set: &DataSet<'_, Arc<SpanPlan>>, plan: &OptionsPlan) {
         let mut records = DataRecords::new(set.template, set.body, set.offset);
         while let Some(record) = records.next() {
             match record {
@@ -251,6 +260,10 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
                         .learn(set.header.observation_domain, |knowledge| {
                             plan.apply(record, knowledge);
                         });
+                    if let Some((domain, agent)) = plan.agent(record) {
+                        let domain = domain.unwrap_or(set.header.observation_domain);
+                        self.knowledge.name_agent(self.arrival.port, domain, agent);
+                    }
                     if plan.describe(record, &mut self.knowledge.types) {
                         self.knowledge.types_changed = true;
                     }
@@ -278,16 +291,14 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
     }
 }
 
-impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
-    fn compile(&mut self, template: &Template) -> SpanPlan {
-        SpanPlan::compile(
-            template,
-            self.writing.config.attributes,
-            &self.knowledge.types,
-        )
+impl<C: Fn() -> UnixNanos> Visitor<Arc<SpanPlan>> for Visit<'_, C> {
+    fn compile(&mut self, template: &Template) -> Arc<SpanPlan> {
+        let level = self.writing.config.attributes;
+        let types = &self.knowledge.types;
+        self.writing.plans.of(template, level, types)
     }
 
-    fn data(&mut self, set: &DataSet<'_, SpanPlan>) {
+    fn data(&mut self, set: &DataSet<'_, Arc<SpanPlan>>) {
         if let Some(plan) = &set.plan.options {
             self.options(set, plan);
         } else {

@@ -27,6 +27,14 @@ fn they_go_where_spans_go_unless_told_otherwise() {
 }
 
 #[test]
+fn the_summary_says_where_they_go() {
+    let own = Surroundings::sound().env("OTEL_METRICS_EXPORTER", "otlp");
+    let summary = print::summary(&own.config());
+    let line = "  own metrics  http://tempo:4317 by grpc, every 1m\n";
+    assert!(summary.contains(line), "{summary}");
+}
+
+#[test]
 fn the_form_for_metrics_wins_and_the_one_for_traces_does_not_hold() {
     let own = Surroundings::sound()
         .env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json")

@@ -7,6 +7,9 @@
 mod backend;
 #[path = "../support/certificates.rs"]
 mod certificates;
+#[expect(dead_code, reason = "parts of it serve other tests")]
+#[path = "../support/log.rs"]
+mod log;
 
 mod failures;
 mod faults;

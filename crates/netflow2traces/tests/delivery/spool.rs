@@ -45,10 +45,6 @@ fn segments(directory: &Path) -> usize {
     names.filter(|name| name.ends_with(".segment")).count()
 }
 
-fn waiting(delivery: &Delivery) -> u64 {
-    delivery.counters().spool.batches.load(Relaxed)
-}
-
 #[tokio::test]
 async fn an_outage_longer_than_the_queue_loses_nothing() {
     for mode in MODES {

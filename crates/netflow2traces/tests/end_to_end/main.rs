@@ -16,8 +16,11 @@ mod spans;
 mod admin;
 mod admin_limits;
 mod console;
+#[cfg(target_os = "linux")]
+mod flood;
 mod garbage;
 mod listening;
+mod load;
 mod name_service;
 mod outage;
 mod own_metrics;

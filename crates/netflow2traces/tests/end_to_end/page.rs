@@ -151,7 +151,7 @@ async fn an_open_page_gets_records_and_their_trace_and_a_closed_one_costs_nothin
     let unknown = format!("/api/traces/{}", "0".repeat(31) + "1");
     assert_eq!(admin.get(&unknown).await.status, 404);
     page.until("conversations", |text| {
-        text.contains("event: conversations") && text.contains("\"records\":1")
+        text.contains("event: conversations") && text.contains("\"records\":4")
     })
     .await;
     page.until("exporters", |text| {

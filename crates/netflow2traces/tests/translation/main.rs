@@ -3,7 +3,10 @@
 mod admission;
 mod batches;
 mod choices;
+mod identity;
+mod quirks;
 mod rig;
 mod sampling;
+mod saved;
 mod sequences;
 mod told;

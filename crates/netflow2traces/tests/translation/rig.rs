@@ -85,6 +85,10 @@ impl Rig {
         self.translator.on_deadline(self.now);
     }
 
+    pub(crate) fn translator(&mut self) -> &mut Translator<fn() -> UnixNanos> {
+        &mut self.translator
+    }
+
     pub(crate) fn counters(&self) -> std::sync::Arc<TranslateCounters> {
         self.translator.counters()
     }

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
+use super::tide;
+
 /// Wall time in milliseconds since 1970.
 pub(super) type UnixMillis = u64;
 
@@ -155,7 +157,8 @@ impl Conversations {
         if self.scan.left > 0 {
             return self.scan(now);
         }
-        match self.random.random_range(0..100) {
+        let backups = if tide::is_backup_time(now) { 12 } else { 1 };
+        match self.random.random_range(0..98 + backups) {
             0..36 => self.web(now),
             36..44 => self.quic(now),
             44..48 => self.plain_web(now),
@@ -163,8 +166,8 @@ impl Conversations {
             73..78 => self.mail(now),
             78..83 => self.ntp(now),
             83..88 => self.ssh(now),
-            88..91 => self.backup(now),
-            91..98 => self.ping(now),
+            88..96 => self.ping(now),
+            98.. => self.backup(now),
             _ => {
                 self.scan = Scan {
                     target: self.random.random_range(10..60),

@@ -6,6 +6,7 @@
 
 mod conversations;
 mod exporters;
+mod tide;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,7 +35,7 @@ const MAX_BACKLOG: Duration = Duration::from_secs(1);
 /// How much traffic, and which.
 #[derive(Clone, Copy, Debug)]
 pub struct TrafficOptions {
-    /// Flow records a second over all exporters, at most 100,000.
+    /// Flow records a second over all exporters in the mean, at most 100,000.
     pub flows_per_second: u32,
     /// Of the conversations' content.
     pub seed: u64,
@@ -212,9 +213,11 @@ impl Source {
                 _ = stopped.wait_for(|stopped| *stopped) => true,
             };
             let now = Instant::now();
-            owed += rate * now.duration_since(last_tick).min(MAX_BACKLOG).as_secs_f64();
+            let wall = unix_millis();
+            let passed = now.duration_since(last_tick).min(MAX_BACKLOG);
+            owed += rate * tide::load(wall) * passed.as_secs_f64();
             last_tick = now;
-            let flows = self.network.observe(unix_millis(), owed.max(0.0) as usize);
+            let flows = self.network.observe(wall, owed.max(0.0) as usize);
             owed -= flows as f64;
             self.counters
                 .flows

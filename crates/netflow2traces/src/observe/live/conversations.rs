@@ -22,6 +22,13 @@ const MAX_IN_PANE: usize = 4096;
 /// More octets than a record can mean.
 const MAX_OCTETS: f64 = 1e15;
 
+/// The protocols that have ports.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const DCCP: u8 = 33;
+const SCTP: u8 = 132;
+const UDP_LITE: u8 = 136;
+
 /// Both directions share one; the client stands first.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct Key {
@@ -168,8 +175,11 @@ fn forget_half(sums: &mut HashMap<Key, Sum>) {
 fn key_of(record: &Record) -> Option<(Key, bool)> {
     let (source, destination) = (record.source, record.destination);
     let (from, to) = (source.address?, destination.address?);
-    // Of ICMP the port is a type and a code.
-    let has_ports = !matches!(record.transport, Some(1 | 58));
+    // Exporters send zeros, or ICMP's type and code, where a protocol has none.
+    let has_ports = matches!(
+        record.transport,
+        None | Some(TCP | UDP | DCCP | SCTP | UDP_LITE)
+    );
     let ports = source.port.zip(destination.port).filter(|_| has_ports);
     let (from_client, port) = match ports {
         Some((source, destination)) if source != destination => {

@@ -51,7 +51,7 @@ function loss({ lost, flows, datagrams }) {
 }
 
 function remarks(exporter) {
-  const { warnings, awaited, clock_ahead_ms: ahead, rejected, sets_waiting: waiting } = exporter;
+  const { warnings, awaited, clock_ahead_ms: ahead, rejected, rate_limited: limited, sets_waiting: waiting } = exporter;
   const sentences = {
     waits_for_template: () => {
       const ids = awaited.map(({ domain, template }) => (domain ? `${template} of domain ${domain}` : String(template)));
@@ -59,6 +59,7 @@ function remarks(exporter) {
     },
     clock_differs: () => `clock ${span(Math.abs(ahead) / 1000)} ${ahead > 0 ? 'ahead' : 'behind'}`,
     records_lost: () => loss(exporter).text,
+    rate_limited: () => `${plural(limited, 'datagram')} over NETFLOW_MAX_RATE_PER_EXPORTER`,
     datagrams_rejected: () => `${plural(rejected, 'datagram')} not usable, or not whole`,
   };
   const all = warnings.map((warning) => sentences[warning]?.() ?? warning.replaceAll('_', ' '));

@@ -1,7 +1,7 @@
 // The latest records, and who talks to whom.
 
 import { byId, make, makeRow, setText, syncRows } from './dom.js';
-import { count, duration, endpoint, octets, percent, plural, protocol, service, short, span, time } from './format.js';
+import { count, duration, endpoint, hasPorts, octets, percent, plural, protocol, service, short, span, time } from './format.js';
 
 /** Rows of the table of records. */
 const MAX_ROWS = 40;
@@ -78,8 +78,9 @@ function note() {
 
 function create(record) {
   const row = makeRow('nowrap', 'address', 'address', 'nowrap', 'number', 'number', 'number', 'address', '');
+  row.dataset.trace = record.trace;
   const cells = row.cells;
-  const port = record.transport === 'icmp' || record.transport === 'ipv6-icmp' ? [null, null] : [record.source_port, record.destination_port];
+  const port = hasPorts(record.transport) ? [record.source_port, record.destination_port] : [null, null];
   const [source, destination] = [endpoint(record.source, port[0]), endpoint(record.destination, port[1])];
   setText(cells[0], time(record.end));
   cells[0].title = new Date(record.end).toISOString();

@@ -46,7 +46,7 @@ export function duration(millis) {
 export function span(seconds) {
   const all = Math.max(0, Math.round(seconds));
   const [days, hours, minutes] = [Math.floor(all / 86_400), Math.floor(all / 3600) % 24, Math.floor(all / 60) % 60];
-  if (days) return `${days} d ${hours} h`;
+  if (days) return hours && days < 30 ? `${days} d ${hours} h` : `${days} d`;
   if (hours) return `${hours} h ${minutes} min`;
   if (minutes) return minutes < 5 && all % 60 ? `${minutes} min ${all % 60} s` : `${minutes} min`;
   return `${all} s`;
@@ -55,6 +55,9 @@ export function span(seconds) {
 export const time = (millis) => clock.format(new Date(millis));
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+/** Where a protocol has none, exporters send zeros, or ICMP's type and code. */
+export const hasPorts = (transport) => ['tcp', 'udp', 'dccp', 'sctp', 'udplite', undefined, null].includes(transport);
 
 export const endpoint = (address, port) => {
   if (!address) return port == null ? '–' : `:${port}`;

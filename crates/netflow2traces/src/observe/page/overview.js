@@ -125,8 +125,9 @@ function showDelivery(delivery) {
 
 function spoolFact(spool) {
   if (!spool) return ['spool', 'Spool', 'off', 'no disk queue'];
-  const limit = spool.limit ?? spool.limit_octets;
-  return ['spool', 'Spool', octets(spool.octets ?? 0), limit ? `of ${octets(limit)} on disk` : 'on disk', false, limit ? (spool.octets ?? 0) / limit : undefined];
+  const isFailing = spool.state === 'failing';
+  const note = isFailing ? 'cannot be written' : `of ${octets(spool.limit)} on disk`;
+  return ['spool', 'Spool', octets(spool.octets), note, isFailing, spool.octets / spool.limit];
 }
 
 function makeFact() {

@@ -21,10 +21,26 @@ const MAX_SUB_AGENTS: usize = 128;
 /// An exporter's address and the agent's, where it tells one.
 pub(super) type AgentKey = (IpAddr, Option<IpAddr>);
 
+/// Where the spans of an agent that has a name go.
 #[derive(Debug)]
-pub(super) struct Agent {
+pub(super) struct Resource {
     pub(super) front: Arc<ResourceFront>,
     pub(super) member: Membership,
+}
+
+impl Resource {
+    pub(super) fn new(front: ResourceFront) -> Self {
+        Self {
+            front: Arc::new(front),
+            member: Membership::default(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Agent {
+    /// `None`: the device that sends them, as its NetFlow.
+    pub(super) resource: Option<Resource>,
     sub_agents: Vec<(u32, Sequence)>,
     last_seen: Instant,
     /// Seen since the hand of the clock last passed.
@@ -60,7 +76,7 @@ impl Agents {
         &mut self,
         key: AgentKey,
         now: Instant,
-        front: impl FnOnce() -> ResourceFront,
+        resource: impl FnOnce() -> Option<Resource>,
     ) -> &mut Agent {
         if !self.by_key.contains_key(&key) {
             while self.clock.len() >= MAX_AGENTS {
@@ -70,8 +86,7 @@ impl Agents {
         }
         let agent = self.by_key.entry(key).or_insert_with(|| {
             Box::new(Agent {
-                front: Arc::new(front()),
-                member: Membership::default(),
+                resource: resource(),
                 sub_agents: Vec::new(),
                 last_seen: now,
                 referenced: true,
@@ -110,8 +125,8 @@ impl Agents {
 mod tests {
     use super::*;
 
-    fn front() -> ResourceFront {
-        ResourceFront::new([], "test", "1")
+    fn front() -> Option<Resource> {
+        Some(Resource::new(ResourceFront::new([], "test", "1")))
     }
 
     #[test]

@@ -5,15 +5,17 @@ mod seen;
 mod span;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use netflow_wire::sflow::{Datagram, FlowSample, Sample, SampleError};
-use otlp_wire::UnixNanos;
+use otlp_wire::{ResourceFront, UnixNanos};
 use tracing::debug;
 
-use self::agents::{Agent, Agents};
+use self::agents::{Agent, Agents, Resource};
 use self::seen::Seen;
 use self::span::{FlowContext, FlowSpans};
+use super::batch::Membership;
 use super::counters::TranslateCounters;
 use super::debug_log;
 use super::exporters::{Arrival, NewExporter};
@@ -39,6 +41,12 @@ pub(crate) struct Sender<'a> {
     /// Processing began.
     pub(crate) began: UnixNanos,
     pub(crate) now: Instant,
+}
+
+/// The sender's own resource: of a device that names no agent, whatever else it speaks.
+pub(crate) struct Own<'a> {
+    pub(crate) member: &'a mut Membership,
+    pub(crate) front: &'a Arc<ResourceFront>,
 }
 
 /// What a datagram was, for its exporter.
@@ -79,6 +87,7 @@ impl Sflow {
         &mut self,
         datagram: &Datagram<'_>,
         sender: &Sender<'_>,
+        own: Own<'_>,
         work_spans: &WorkSpans,
         writing: &mut Writing<C>,
     ) -> Read {
@@ -88,12 +97,21 @@ impl Sflow {
         let agent = self
             .agents
             .entry((sender.address, header.agent), sender.now, || {
-                let told = header.agent.map(|agent| agent.to_string());
-                writing.config.front(sender.text, told.as_deref())
+                header.agent.map(|agent| {
+                    let agent = agent.to_string();
+                    Resource::new(writing.config.front(sender.text, Some(&agent)))
+                })
             });
         let lost = count_loss(datagram, agent, &writing.counters);
+        let mut place = match &mut agent.resource {
+            Some(resource) => Own {
+                member: &mut resource.member,
+                front: &resource.front,
+            },
+            None => own,
+        };
         let trace = Trace::new(&mut writing.ids, writing.config.sampler);
-        let outcome = write_flows(datagram, sender, &trace, &self.spans, agent, writing);
+        let outcome = write_flows(datagram, sender, &trace, &self.spans, &mut place, writing);
         if debug_log::is_on()
             && let Some(suppressed) = writing.debug_log.admit_understood(sender.now)
         {
@@ -129,8 +147,8 @@ impl Sflow {
                 problem: problem.as_deref(),
             };
             writing.batches.append(
-                &mut agent.member,
-                &agent.front,
+                place.member,
+                place.front,
                 sender.now,
                 sender.arrival.received_at,
                 WORK_SPANS,
@@ -171,7 +189,7 @@ fn write_flows<C: Fn() -> UnixNanos>(
     sender: &Sender<'_>,
     trace: &Trace,
     spans: &FlowSpans,
-    agent: &mut Agent,
+    place: &mut Own<'_>,
     writing: &mut Writing<C>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
@@ -193,7 +211,7 @@ fn write_flows<C: Fn() -> UnixNanos>(
                     outcome.flows_began = Some((writing.clock)());
                 }
                 if trace.kept {
-                    write_flow(&flow, sender, &context, spans, agent, writing, &mut outcome);
+                    write_flow(&flow, sender, &context, spans, place, writing, &mut outcome);
                 } else {
                     writing.counters.records_sampled_out.add(1);
                 }
@@ -217,7 +235,7 @@ fn write_flow<C>(
     sender: &Sender<'_>,
     context: &FlowContext,
     spans: &FlowSpans,
-    agent: &mut Agent,
+    place: &mut Own<'_>,
     writing: &mut Writing<C>,
     outcome: &mut Outcome,
 ) {
@@ -228,15 +246,15 @@ fn write_flow<C>(
         batches, debug_log, ..
     } = writing;
     let written = batches.append_flow(
-        &mut agent.member,
-        &agent.front,
+        place.member,
+        place.front,
         sender.now,
         sender.arrival.received_at,
         |writer| spans.write(flow, &seen, context, span_id, writer),
     );
     match written {
         Some(octets) if debug_log::is_on() => {
-            debug_log.flows(&agent.front, octets, 1, sender.now);
+            debug_log.flows(place.front, octets, 1, sender.now);
         }
         Some(_) => {}
         None => counters.records_too_large.add(1),

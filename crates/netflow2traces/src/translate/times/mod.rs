@@ -21,8 +21,9 @@ pub(crate) enum Unit {
     /// Since 1970.
     Seconds,
     Milliseconds,
-    /// Since 1900, with a fraction of 2^32 (RFC 7011, sections 6.1.9 and 6.1.10).
-    Ntp,
+    /// Since 1900, with a fraction of 2^32 (RFC 7011, sections 6.1.9 and 6.1.10); or, of exporters that don't know
+    /// it, so many nanoseconds each since 1970.
+    Ntp(u64),
     /// Microseconds before the message's export time.
     DeltaMicroseconds,
     /// Milliseconds since the exporter's start.
@@ -85,24 +86,24 @@ impl Plain {
 
 /// Preference: the finest first.
 pub(crate) const STARTS: &[(u16, Unit)] = &[
-    (156, Unit::Ntp),
-    (154, Unit::Ntp),
+    (156, Unit::Ntp(1)),
+    (154, Unit::Ntp(1_000)),
     (152, Unit::Milliseconds),
     (150, Unit::Seconds),
     (158, Unit::DeltaMicroseconds),
     (22, Unit::SysUptime),
 ];
 pub(crate) const ENDS: &[(u16, Unit)] = &[
-    (157, Unit::Ntp),
-    (155, Unit::Ntp),
+    (157, Unit::Ntp(1)),
+    (155, Unit::Ntp(1_000)),
     (153, Unit::Milliseconds),
     (151, Unit::Seconds),
     (159, Unit::DeltaMicroseconds),
     (21, Unit::SysUptime),
 ];
 pub(crate) const EVENTS: &[(u16, Unit)] = &[
-    (325, Unit::Ntp),
-    (324, Unit::Ntp),
+    (325, Unit::Ntp(1)),
+    (324, Unit::Ntp(1_000)),
     (323, Unit::Milliseconds),
     (322, Unit::Seconds),
 ];
@@ -306,7 +307,16 @@ fn to_unix(unit: Unit, value: u64, export: u64, boot: Boot) -> Option<u64> {
         Unit::Seconds => value.saturating_mul(SECOND),
         Unit::Milliseconds => value.saturating_mul(MILLISECOND),
         Unit::DeltaMicroseconds => export.saturating_sub(value.saturating_mul(1000)),
-        Unit::Ntp => from_ntp(value, export),
+        Unit::Ntp(nanos_each) => {
+            let time = from_ntp(value, export);
+            let count = value.saturating_mul(nanos_each);
+            // Which of the two was meant only one of them can be near the export.
+            if is_near(time, export) || !is_near(count, export) {
+                time
+            } else {
+                count
+            }
+        }
         Unit::SysUptime => match boot {
             Boot::Unknown => return None,
             Boot::Uptime(uptime) => before(export, uptime, value as u32),
@@ -319,6 +329,11 @@ fn to_unix(unit: Unit, value: u64, export: u64, boot: Boot) -> Option<u64> {
             }
         },
     })
+}
+
+/// A time that a flow of this message may have.
+fn is_near(time: u64, export: u64) -> bool {
+    time <= export.saturating_add(MAX_AHEAD) && time >= export.saturating_sub(MAX_AGE)
 }
 
 /// An NTP time-stamp in the era that runs until 2036.

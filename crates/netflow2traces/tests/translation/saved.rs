@@ -1,0 +1,213 @@
+//! What a translator gives away of its exporters, another takes back.
+
+use std::time::Duration;
+
+use netflow_wire::{FieldSpecifier, Template, Version};
+use netflow2traces::translate::{SavedExporter, SavedTemplate};
+use otlp_wire::UnixNanos;
+
+use super::rig::{
+    NANOS, Rig, SECONDS, f, ipfix, options, record, rig, rig_with, v5_flows, v5_header, v9,
+};
+
+const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One that remembers what changed.
+fn keeping() -> Rig {
+    let mut rig = rig();
+    rig.translator().keep_changes();
+    rig
+}
+
+fn changed(rig: &mut Rig) -> Vec<SavedExporter> {
+    let now = rig.now;
+    let saved = rig.translator().take_changes(now);
+    assert!(!saved.more);
+    saved.exporters
+}
+
+fn restored(saved: Vec<SavedExporter>) -> Rig {
+    let mut rig = keeping();
+    let now = rig.now;
+    for saved in saved {
+        rig.translator().restore(saved, now);
+    }
+    rig
+}
+
+/// A template of an interface and a flow of it.
+fn flow() -> Vec<u8> {
+    record(v9(1), &[f(8, 4), f(10, 2), f(1, 4)], |r| {
+        r.ipv4([192, 0, 2, 1]).u16(3).u32(1000);
+    })
+}
+
+/// The same without the template.
+fn flow_alone() -> Vec<u8> {
+    let fields = [f(8, 4), f(10, 2), f(1, 4)];
+    let mut message = v9(1);
+    message.declare(256, &fields).data_set(256, |set| {
+        set.record(|r| {
+            r.ipv4([192, 0, 2, 1]).u16(3).u32(1000);
+        });
+    });
+    message.finish().expect("fits")
+}
+
+fn told() -> Vec<u8> {
+    options(v9(1), &[f(2, 4)], &[f(82, 16), f(34, 4)], |r| {
+        r.u32(3).text("Gi0/3", 16).u32(50);
+    })
+}
+
+#[test]
+fn templates_names_and_sampling_survive() {
+    let mut before = keeping();
+    before.spans(&flow());
+    before.spans(&told());
+    let mut after = restored(changed(&mut before));
+    assert!(changed(&mut after).is_empty(), "it is as it was saved");
+    let span = after.flow(&flow_alone());
+    assert_eq!(span.get("netflow.interface.input.name"), "Gi0/3");
+    assert_eq!(span.get("netflow.sampling.interval"), 50);
+    assert_eq!(span.get("netflow.sampling.origin"), "options");
+    assert_eq!(after.counters().sets_waited.value(), 0);
+    assert_eq!(after.counters().exporters.value(), 1);
+}
+
+#[test]
+fn descriptions_of_elements_survive() {
+    let mut before =
+        rig_with(|config| config.attributes = netflow2traces::config::AttributeLevel::All);
+    before.translator().keep_changes();
+    let scope = [f(346, 4), f(303, 2)];
+    before.spans(&options(ipfix(1), &scope, &[f(339, 1), f(341, 8)], |r| {
+        r.u32(64_999).u16(7).u8(3).text("ourCount", 8);
+    }));
+    let saved = changed(&mut before);
+    assert_eq!(&*saved[0].types[0].name, "our_count");
+    let mut after =
+        rig_with(|config| config.attributes = netflow2traces::config::AttributeLevel::All);
+    let now = after.now;
+    after.translator().restore(saved[0].clone(), now);
+    let own = netflow_wire::write::Field {
+        element: 7,
+        enterprise: 64_999,
+        length: 4,
+    };
+    let span = after.flow(&record(ipfix(1), &[f(8, 4), own], |r| {
+        r.ipv4([192, 0, 2, 1]).u32(12);
+    }));
+    assert_eq!(span.get("ipfix.our_count"), 12);
+}
+
+#[test]
+fn only_what_is_news_is_to_be_saved() {
+    let mut rig = keeping();
+    rig.spans(&v5_flows(&v5_header(), 3));
+    assert!(changed(&mut rig).is_empty(), "v5 has nothing to keep");
+    for news in [flow(), told()] {
+        rig.spans(&news);
+        assert_eq!(changed(&mut rig).len(), 1);
+        for _ in 0..3 {
+            rig.spans(&news);
+            rig.spans(&flow_alone());
+            assert!(changed(&mut rig).is_empty());
+        }
+    }
+    // Another definition of the template.
+    rig.spans(&record(v9(1), &[f(8, 4), f(10, 2)], |r| {
+        r.ipv4([192, 0, 2, 1]).u16(3);
+    }));
+    let saved = changed(&mut rig);
+    assert_eq!(saved[0].templates.len(), 2, "with that of the options");
+    // Another name.
+    rig.spans(&options(v9(1), &[f(2, 4)], &[f(82, 16), f(34, 4)], |r| {
+        r.u32(3).text("uplink", 16).u32(50);
+    }));
+    assert_eq!(changed(&mut rig).len(), 1);
+    assert_eq!(rig.counters().state_changes.value(), 4);
+}
+
+#[test]
+fn a_refresh_is_saved_once_in_a_while() {
+    let mut rig = keeping();
+    rig.spans(&flow());
+    changed(&mut rig);
+    let mut saved = 0;
+    for _ in 0..24 * 6 {
+        rig.pass(Duration::from_secs(600));
+        rig.spans(&flow());
+        saved += changed(&mut rig).len();
+    }
+    assert_eq!(saved, 8, "in a day");
+}
+
+#[test]
+fn age_goes_on_over_a_restart() {
+    let mut before = keeping();
+    before.spans(&flow());
+    let mut saved = changed(&mut before);
+    assert_eq!(saved[0].templates[0].refreshed, UnixNanos(NANOS));
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap();
+    saved[0].templates[0].refreshed.0 -= nanos(LIFETIME - 60 * SECOND);
+    let mut after = restored(saved.clone());
+    after.pass(50 * SECOND);
+    assert_eq!(after.flows(&flow_alone()).len(), 1);
+    after.pass(20 * SECOND);
+    assert_eq!(after.flows(&flow_alone()).len(), 0);
+    // Too old already.
+    saved[0].templates[0].refreshed.0 -= nanos(61 * SECOND);
+    let mut after = restored(saved.clone());
+    assert_eq!(after.flows(&flow_alone()).len(), 0);
+    saved[0].seen.0 -= nanos(LIFETIME + SECOND);
+    assert_eq!(restored(saved).counters().exporters.value(), 0);
+}
+
+#[test]
+fn what_a_file_says_is_bounded_as_what_a_message_says() {
+    let template = |version, id, fields: usize, length| {
+        let fields = vec![FieldSpecifier::iana(8, length); fields];
+        SavedTemplate {
+            port: 2055,
+            domain: 1,
+            refreshed: UnixNanos(NANOS),
+            template: Template::new(version, id, None, fields),
+        }
+    };
+    let mut templates = vec![
+        template(Version::V9, 255, 2, 4),
+        template(Version::V5, 256, 2, 4),
+        template(Version::V9, 257, 2000, 4),
+        template(Version::V9, 258, 200, 0),
+        template(Version::V9, 259, 0, 4),
+    ];
+    templates.extend((1000..9000).map(|id| template(Version::Ipfix, id, 1, 4)));
+    let mut rig = keeping();
+    let now = rig.now;
+    let saved = SavedExporter {
+        address: "192.0.2.1".parse().unwrap(),
+        seen: UnixNanos(u64::from(SECONDS) * 1_000_000_000),
+        templates,
+        domains: Vec::new(),
+        types: Vec::new(),
+    };
+    let known = rig.translator().restore(saved, now);
+    assert!((1..=4096).contains(&known), "{known}");
+    let templates = rig.translator().templates(None, 10_000, now);
+    assert!(templates.rows.iter().all(|row| row.version == "ipfix"));
+}
+
+#[test]
+fn who_is_not_allowed_any_more_is_not_restored() {
+    let mut before = keeping();
+    before.spans(&flow());
+    let saved = changed(&mut before);
+    let mut after = rig_with(|config| {
+        config.allowed_exporters = vec!["10.0.0.0/8".parse().unwrap()];
+    });
+    let now = after.now;
+    assert_eq!(after.translator().restore(saved[0].clone(), now), 0);
+    assert_eq!(after.counters().exporters.value(), 0);
+}
