@@ -109,14 +109,11 @@ impl Collector {
             let sockets: Vec<_> = (0..3)
                 .map(|_| UdpSocket::bind((format!("127.0.3.{exporter}"), 0)).unwrap())
                 .collect();
-            let mut sequence = 0;
-            sockets[0]
-                .send_to(&template(sequence), self.local[0])
-                .unwrap();
-            for datagram in 0..DATAGRAMS as usize {
-                let to = self.local[datagram / 3 % 2];
-                sockets[datagram % 3].send_to(&data(sequence), to).unwrap();
-                sequence += 1;
+            sockets[0].send_to(&template(0), self.local[0]).unwrap();
+            for sequence in 0..DATAGRAMS {
+                let turn = sequence as usize;
+                let to = self.local[turn / 3 % 2];
+                sockets[turn % 3].send_to(&data(sequence), to).unwrap();
             }
         }
         u64::from(EXPORTERS) * u64::from(DATAGRAMS)
