@@ -4,6 +4,8 @@
 //! Every run begins a segment of its own and never writes to one of an earlier run. What is gone for a limit or
 //! can't be read is counted; a file is removed when all its batches are settled.
 
+mod segment;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
@@ -15,11 +17,12 @@ use std::time::Duration;
 use otlp_wire::{EncodedBatch, UnixNanos};
 
 use super::directory::{Directory, SpoolError};
-use super::format::{EntryHeader, Found, Note, Position, SEGMENT_HEADER, SegmentHeader, Walk};
+use super::format::{EntryHeader, Note, Position, SEGMENT_HEADER, SegmentHeader, Walk};
 use super::report::SpoolReport;
 use super::syncer::Syncer;
 use crate::config;
 use crate::deliver::counters::{Count, Counters, DropReason};
+use segment::{Segment, payload, spans, step};
 
 /// A segment is this part of the spool, so that little goes at once when the oldest makes room …
 const SEGMENTS: u64 = 16;
@@ -49,20 +52,6 @@ pub(super) struct Store {
     pub(super) report: SpoolReport,
 }
 
-#[derive(Debug)]
-struct Segment {
-    header: SegmentHeader,
-    /// Everything before has been read.
-    read_to: u64,
-    end: u64,
-    unread: Count,
-    unread_batches: u64,
-    /// Batches that were read and aren't settled.
-    outstanding: u64,
-    /// The youngest arrival inside.
-    newest: UnixNanos,
-}
-
 /// Why a batch was not appended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AppendError {
@@ -70,47 +59,6 @@ pub(super) enum AppendError {
     TooLarge,
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-impl Segment {
-    const fn new(header: SegmentHeader, end: u64) -> Self {
-        Self {
-            header,
-            read_to: SEGMENT_HEADER as u64,
-            end,
-            unread: Count { flow: 0, work: 0 },
-            unread_batches: 0,
-            outstanding: 0,
-            newest: UnixNanos(0),
-        }
-    }
-
-    fn add_unread(&mut self, header: &EntryHeader) {
-        self.unread = self.unread.plus(spans(header));
-        self.unread_batches += 1;
-        self.newest = self.newest.max(header.oldest);
-    }
-
-    fn take_unread(&mut self, header: &EntryHeader, end: u64) {
-        self.unread = self.unread.minus(spans(header));
-        self.unread_batches = self.unread_batches.saturating_sub(1);
-        self.read_to = end;
-    }
-
-    const fn is_read(&self) -> bool {
-        self.read_to >= self.end
-    }
-
-    const fn is_settled(&self) -> bool {
-        self.is_read() && self.outstanding == 0
-    }
-}
-
-fn spans(header: &EntryHeader) -> Count {
-    Count {
-        flow: u64::from(header.flow_spans),
-        work: u64::from(header.work_spans),
-    }
 }
 
 impl Store {
@@ -583,41 +531,6 @@ impl Store {
 
 fn segment_number(segments: &VecDeque<Segment>) -> u64 {
     segments.back().map_or(0, |segment| segment.header.number)
-}
-
-/// The next entry of a segment.
-fn step(file: &File, walk: &mut Walk) -> io::Result<Option<Found>> {
-    let mut octets = Vec::new();
-    while let Some((offset, wanted)) = walk.wants() {
-        octets.resize(wanted, 0);
-        let read = read_at(file, &mut octets, offset)?;
-        if let Some(found) = walk.take(&octets[..read]) {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
-/// The octets of a batch, if they are as they were written.
-fn payload(file: &File, found: &Found) -> io::Result<Option<Vec<u8>>> {
-    let mut octets = vec![0; found.header.length as usize];
-    let read = read_at(file, &mut octets, found.payload())?;
-    octets.truncate(read);
-    Ok(Some(octets).filter(|octets| found.header.fits(octets)))
-}
-
-/// Reads as many octets as there are, at most as have room.
-fn read_at(file: &File, octets: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < octets.len() {
-        match file.read_at(&mut octets[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]
