@@ -74,9 +74,9 @@ settings! { BACKEND:
         preset: Preset::Text("none"),
         accepted: "none, gzip, zstd",
         summary: "Compression of requests",
-        details: "Flow spans repeat much, so they compress well: it saves network and costs \
-            processor time, with `zstd` usually less than with `gzip`. Nearly every backend \
-            understands `gzip`; not every one `zstd`.",
+        details: "Flow spans repeat much, so they compress well: requests become a sixth to a \
+            tenth as large, for some processor time. Over a network use `gzip`, which nearly every backend \
+            understands; not every one understands `zstd`.",
         parse: otlp::compression,
     }
     OTLP_TIMEOUT: Duration {
