@@ -128,6 +128,9 @@ class Queries(unittest.TestCase):
                     sequence=sequence, engine=7, sender=sender,
                 )  # fmt: skip
 
+    def values(self, label, metric):
+        return get_json(f"{self.prometheus}/api/v1/label/{label}/values", {"match[]": metric})["data"]
+
     def ask_prometheus(self, expression, seconds=120):
         now = time.time()
         answer = get_json(
@@ -159,7 +162,7 @@ class Queries(unittest.TestCase):
             metric, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"]).groups()
             values = until(
                 f"values of {label}",
-                lambda m=metric, n=label: get_json(f"{self.prometheus}/api/v1/label/{n}/values", {"match[]": m})["data"],
+                lambda m=metric, n=label: self.values(n, m),
             )
             if variable["name"] == "exporter":
                 self.assertIn("127.0.0.1", values)

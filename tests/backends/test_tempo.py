@@ -16,7 +16,7 @@ from tempo import BINARY, Tempo
 
 CAPTURES = captures()
 
-# A case of each protocol, and of what makes spans unlike others: biflows, lists, MPLS, NAT, IPv6, options, late templates.
+# A case of each protocol, and of what makes spans unlike others: biflows, lists, NAT, IPv6, options, late templates.
 CASES = [
     "nf1_softflowd_icmp",
     "nf5_juniper_mx80",

@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use netflow2traces::config::{self, Machine, Purpose, Sources, settings};
 
 /// Variables of others, and names in the text about what isn't a setting.
-const OTHERS: &[&str] = &["NETFLOW_CAPTURES", "NETFLOW_CAPTURES_REQUIRED"];
+const OTHERS: &[&str] = &[
+    "NETFLOW_CAPTURES",
+    "NETFLOW_CAPTURES_REQUIRED",
+    "NETFLOW_PEERS_CACHE",
+];
 
 #[test]
 fn settings_in_the_documents_are_settings() {

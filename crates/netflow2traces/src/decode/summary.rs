@@ -60,22 +60,6 @@ const TROUBLES: &[(&str, &str)] = &[
         "options_refused",
         "names and samplers of options data for which there is no room",
     ),
-    ("samples_unknown", "sFlow samples of unknown formats"),
-    ("samples_truncated", "sFlow samples that go past their end"),
-    (
-        "samples_malformed",
-        "sFlow samples that contradict themselves",
-    ),
-    (
-        "sample_records_truncated",
-        "records of sFlow samples that go past their end",
-    ),
-    (
-        "sample_records_malformed",
-        "records of sFlow samples that contradict themselves",
-    ),
-    ("templates_evicted", "templates that made room for others"),
-    ("options_refused", "options data that found no room"),
     ("records_too_large", "records that are too large for a span"),
     (
         "sets_expired",
@@ -104,6 +88,9 @@ const TROUBLES: &[(&str, &str)] = &[
 const UNDERSTOOD: &[&str] = &[
     "datagrams_decoded",
     "datagrams_sflow",
+    // A capture's exporters are all allowed, at any rate.
+    "datagrams_not_allowed",
+    "datagrams_rate_limited",
     "flow_samples",
     "counter_samples",
     "flow_spans",
@@ -133,6 +120,7 @@ const UNDERSTOOD: &[&str] = &[
     "late_messages",
     "late_records",
     "exporter_restarts",
+    "state_changes",
     "exporters",
     "batches",
     "batch_octets",

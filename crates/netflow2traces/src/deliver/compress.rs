@@ -171,7 +171,7 @@ mod tests {
         let compressor = Compressor::new(Compression::Gzip);
         // One octet over and over, behind the beginning of a request: nothing is known of it.
         let mut octets = vec![0x0a, 0x80, 0x80, 0x80, 0x40];
-        octets.extend((0..LEAST_OWN).map(|index| (index * index >> 7) as u8 & 3));
+        octets.extend((0..LEAST_OWN).map(|index| ((index * index) >> 7) as u8 & 3));
         assert_eq!(
             compressor.compress(&octets).unwrap(),
             zlib(&octets).unwrap()

@@ -8,7 +8,7 @@ use netflow_wire::{FieldSpecifier, Location, Siblings, Template, Version, signed
 use otlp_wire::attributes::push_any_value;
 use otlp_wire::proto::{push_delimited, put_varint};
 use otlp_wire::text::{put_ipv4, put_ipv6, put_mac};
-use otlp_wire::{SpanWriter, Value};
+use otlp_wire::{Key, SpanWriter, Value};
 
 use super::plan::Choices;
 use super::times::ntp_to_unix_nanos;
@@ -59,10 +59,31 @@ impl Resolve for NoTemplates {
     }
 }
 
+/// The key of an attribute.
+#[derive(Clone, Debug)]
+enum ElementKey {
+    Encoded(Key),
+    /// Too long for that.
+    Long(Box<str>),
+}
+
+impl ElementKey {
+    fn new(key: String) -> Self {
+        Key::new(&key).map_or_else(|| Self::Long(key.into()), Self::Encoded)
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Encoded(key) => key.name(),
+            Self::Long(key) => key,
+        }
+    }
+}
+
 /// An attribute of this level.
 #[derive(Clone, Debug)]
 pub(crate) struct ElementStep {
-    key: Box<str>,
+    key: ElementKey,
     data_type: Option<AbstractDataType>,
     /// More than one where the template repeats the element: then the value is an array.
     fields: Box<[u16]>,
@@ -102,7 +123,7 @@ pub(crate) fn compile(
             name
         };
         keys.insert(name.clone());
-        let key = format!("ipfix.{name}").into();
+        let key = ElementKey::new(format!("ipfix.{name}"));
         let step = ElementStep {
             key,
             data_type,
@@ -142,6 +163,11 @@ pub(crate) fn write(
                 if octets.is_empty() && step.data_type != Some(AbstractDataType::String) {
                     continue;
                 }
+                if let ElementKey::Encoded(key) = &step.key
+                    && write_plain(key, step.data_type, octets, writer)
+                {
+                    continue;
+                }
                 push_value(scratch, step.data_type, octets, lists, 0);
             }
             fields => nest(scratch, ANY_ARRAY, |out| {
@@ -152,8 +178,39 @@ pub(crate) fn write(
                 }
             }),
         }
-        writer.any_value(&step.key, scratch);
+        writer.any_value(step.key.name(), scratch);
     }
+}
+
+/// Writes what is most common without a detour, in the form that [`push_value`] gives it; `false` if it is something
+/// else.
+fn write_plain(
+    key: &Key,
+    data_type: Option<AbstractDataType>,
+    octets: &[u8],
+    writer: &mut SpanWriter<'_>,
+) -> bool {
+    use AbstractDataType as Type;
+    match (data_type, octets) {
+        (
+            Some(
+                Type::Unsigned8
+                | Type::Unsigned16
+                | Type::Unsigned32
+                | Type::Unsigned64
+                | Type::DateTimeSeconds
+                | Type::DateTimeMilliseconds,
+            ),
+            _,
+        ) if octets.len() <= 8 => writer.unsigned(key, unsigned(octets)),
+        (Some(Type::Ipv4Address), &[a, b, c, d]) => writer.ipv4(key, [a, b, c, d]),
+        (Some(Type::Ipv6Address), _) if octets.len() == 16 => {
+            writer.ipv6(key, octets.try_into().unwrap_or_default());
+        }
+        (Some(Type::MacAddress), &[a, b, c, d, e, f]) => writer.mac(key, [a, b, c, d, e, f]),
+        _ => return false,
+    }
+    true
 }
 
 /// Elements that an exporter has described itself (RFC 5610), beside those of the tables.
@@ -163,6 +220,11 @@ pub(crate) struct ElementTypes {
 }
 
 impl ElementTypes {
+    /// None was described.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
     /// Takes a description in; whether it is news. What the tables know stays as they say.
     pub(crate) fn learn(
         &mut self,

@@ -46,7 +46,7 @@ pub(crate) struct Arrival {
 
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    pub(crate) decoder: Decoder<SpanPlan, Arrival>,
+    pub(crate) decoder: Decoder<Arc<SpanPlan>, Arrival>,
     pub(crate) knowledge: ExporterKnowledge,
     pub(crate) sequences: Sequences,
     pub(crate) front: Arc<ResourceFront>,

@@ -19,6 +19,7 @@ mod knowledge;
 mod options;
 mod phrases;
 mod plan;
+mod plans;
 mod protocols;
 pub mod reference;
 mod rejected;

@@ -19,6 +19,7 @@ use super::elements::{ElementTypes, NoTemplates};
 use super::exporters::{Arrival, Exporter, ExporterTable, NewExporter};
 use super::ids::Ids;
 use super::plan::SpanPlan;
+use super::plans::Plans;
 use super::rejected::{Problem, RejectedDatagrams};
 use super::saved::Changes;
 use super::sequence::{SequenceKey, Verdict, units};
@@ -144,6 +145,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 ids,
                 tells_times: false,
                 debug_log: DebugLog::default(),
+                plans: Plans::default(),
                 locations: Vec::new(),
                 value: Vec::new(),
             },
@@ -511,6 +513,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
         self.lines.refill();
         self.exporters.expire(now, self.limits.template_lifetime);
+        self.writing.plans.forget_unused();
         self.sflow.expire(now, self.limits.template_lifetime);
         counters.exporters.set(self.exporters.len() as u64);
         counters.exporters_evicted.set(self.exporters.evicted());
@@ -563,7 +566,7 @@ fn open<'a, C>(
     trace: Trace,
     arrival: Arrival,
     now: Instant,
-) -> (&'a mut Decoder<SpanPlan, Arrival>, Visit<'a, C>) {
+) -> (&'a mut Decoder<Arc<SpanPlan>, Arrival>, Visit<'a, C>) {
     writing.batches.enter(
         &mut exporter.member,
         &exporter.front,

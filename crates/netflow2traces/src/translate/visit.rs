@@ -18,6 +18,7 @@ use super::ids::Ids;
 use super::knowledge::ExporterKnowledge;
 use super::options::{OptionsPlan, OptionsRecord};
 use super::plan::SpanPlan;
+use super::plans::Plans;
 use super::sampling::Sampling;
 use super::span::{SetContext, Written, write_flow};
 use super::trace::Trace;
@@ -35,6 +36,7 @@ pub(crate) struct Writing<C> {
     /// Each span says which times its exporter told, and no others.
     pub(crate) tells_times: bool,
     pub(crate) debug_log: DebugLog,
+    pub(crate) plans: Plans,
     /// Scratch: fields of a record of variable length.
     pub(crate) locations: Vec<Location>,
     /// Scratch: an encoded value.
@@ -243,7 +245,7 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
         self.writing.counters.times_suspect.add(suspect);
     }
 
-    fn options(&mut self, set: &DataSet<'_, SpanPlan>, plan: &OptionsPlan) {
+    fn options(&mut self, set: &DataSet<'_, Arc<SpanPlan>>, plan: &OptionsPlan) {
         let mut records = DataRecords::new(set.template, set.body, set.offset);
         while let Some(record) = records.next() {
             match record {
@@ -289,16 +291,14 @@ impl<C: Fn() -> UnixNanos> Visit<'_, C> {
     }
 }
 
-impl<C: Fn() -> UnixNanos> Visitor<SpanPlan> for Visit<'_, C> {
-    fn compile(&mut self, template: &Template) -> SpanPlan {
-        SpanPlan::compile(
-            template,
-            self.writing.config.attributes,
-            &self.knowledge.types,
-        )
+impl<C: Fn() -> UnixNanos> Visitor<Arc<SpanPlan>> for Visit<'_, C> {
+    fn compile(&mut self, template: &Template) -> Arc<SpanPlan> {
+        let level = self.writing.config.attributes;
+        let types = &self.knowledge.types;
+        self.writing.plans.of(template, level, types)
     }
 
-    fn data(&mut self, set: &DataSet<'_, SpanPlan>) {
+    fn data(&mut self, set: &DataSet<'_, Arc<SpanPlan>>) {
         if let Some(plan) = &set.plan.options {
             self.options(set, plan);
         } else {

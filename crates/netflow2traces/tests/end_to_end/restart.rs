@@ -58,7 +58,7 @@ impl Senders {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let exporter = number % self.exporters.len();
         let first_port = 1000 + u16::try_from(number).unwrap();
-        let datagram = if exporter % 2 == 0 {
+        let datagram = if exporter.is_multiple_of(2) {
             let data = Content::Data {
                 first_port,
                 flows: 1,

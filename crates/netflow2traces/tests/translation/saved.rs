@@ -52,7 +52,7 @@ fn flow_alone() -> Vec<u8> {
             r.ipv4([192, 0, 2, 1]).u16(3).u32(1000);
         });
     });
-    message.finish().unwrap()
+    message.finish().expect("fits")
 }
 
 fn told() -> Vec<u8> {

@@ -105,15 +105,15 @@ impl<'a> Walker<'a> {
         }
         if start < self.resource_spans_end {
             let (body, end) = delimited(self.octets, start)?;
-            return match self.octets.get(start)? {
-                &FIELD_1 => {
+            return match *self.octets.get(start)? {
+                FIELD_1 => {
                     let mut at = body;
                     while at < end {
                         at = self.field(sink, at)?;
                     }
                     Some(at)
                 }
-                &FIELD_2 => {
+                FIELD_2 => {
                     self.scope_spans_end = end;
                     Some(body)
                 }
