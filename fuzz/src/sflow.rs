@@ -58,9 +58,9 @@ fn datagram(input: &[u8]) {
             match (sample, beside) {
                 (Ok(sample), Ok(beside)) => assert!(is_same(&sample, &beside)),
                 (Err(cut), Err(whole)) => {
-                    assert!(cut == whole || cut.reason() == "truncated_sample")
+                    assert!(cut == whole || cut.reason() == "truncated_sample");
                 }
-                (Ok(_), Err(error)) => panic!("only the cut datagram is good: {error}"),
+                (Ok(_), Err(error)) => unreachable!("only the cut datagram is good: {error}"),
                 (Err(error), Ok(_)) => assert_eq!(error.reason(), "truncated_sample"),
             }
         }

@@ -109,14 +109,11 @@ impl Collector {
             let sockets: Vec<_> = (0..3)
                 .map(|_| UdpSocket::bind((format!("127.0.3.{exporter}"), 0)).unwrap())
                 .collect();
-            let mut sequence = 0;
-            sockets[0]
-                .send_to(&template(sequence), self.local[0])
-                .unwrap();
-            for datagram in 0..DATAGRAMS as usize {
+            sockets[0].send_to(&template(), self.local[0]).unwrap();
+            for sequence in 0..DATAGRAMS {
+                let datagram = sequence as usize;
                 let to = self.local[datagram / 3 % 2];
                 sockets[datagram % 3].send_to(&data(sequence), to).unwrap();
-                sequence += 1;
             }
         }
         u64::from(EXPORTERS) * u64::from(DATAGRAMS)
@@ -204,8 +201,8 @@ fn message(sequence: u32) -> MessageWriter {
     })
 }
 
-fn template(sequence: u32) -> Vec<u8> {
-    message(sequence).template(256, &FIELDS).finish().unwrap()
+fn template() -> Vec<u8> {
+    message(0).template(256, &FIELDS).finish().unwrap()
 }
 
 /// One record.

@@ -16,7 +16,7 @@ async fn a_thousand_exporters_that_repeat_their_templates_lose_nothing() {
         .await;
     let to = daemon.address().to_string();
     let sent = tokio::task::spawn_blocking(move || {
-        let flags = "send --protocol v9 --flows-per-packet 10 --exporters 1000 --template-interval 1s \
+        let flags = "send --protocol v9 --flows-per-packet 10 --exporters 1000 --template-interval 500ms \
                      --rate 10k --duration 2s --quiet --json --to";
         Command::new(env!("CARGO_BIN_EXE_netflow2traces"))
             .args(flags.split_whitespace())

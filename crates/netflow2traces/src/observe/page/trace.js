@@ -1,7 +1,7 @@
 // One trace as a waterfall, and the attributes of the span that is chosen.
 
 import { byId, make, setText } from './dom.js';
-import { count, duration, endpoint, plural, time } from './format.js';
+import { count, duration, endpoint, hasPorts, plural, time } from './format.js';
 
 /** Rows that a browser shows without effort. */
 const MAX_ROWS = 400;
@@ -136,7 +136,10 @@ function show(rows, chosen) {
   item.focus({ preventScroll: true });
 }
 
-const flowOf = ({ attributes: all }) => `${endpoint(all.get('source.address'), all.get('source.port'))} → ${endpoint(all.get('destination.address'), all.get('destination.port'))}`;
+function flowOf({ attributes: all }) {
+  const end = (side) => endpoint(all.get(`${side}.address`), hasPorts(all.get('network.transport')) ? all.get(`${side}.port`) : null);
+  return `${end('source')} → ${end('destination')}`;
+}
 
 function makeRow(row, start, whole) {
   const bar = make('i', { className: `span ${isFlow(row) ? 'flow' : 'work'}${row.error === null ? '' : ' failed'}` });
