@@ -223,20 +223,20 @@ deb() {
         return
     fi
     say "building the package"
+    mkdir "$scratch/deb"
     cargo build --release --locked -p netflow2traces
-    cargo deb -p netflow2traces --no-build --output "$scratch/netflow2traces.deb" 2>"$scratch/deb.log" >/dev/null ||
-        die "cargo deb: $(tail -20 "$scratch/deb.log")"
+    scripts/package-deb.sh "$scratch/deb" >"$scratch/deb.log" 2>&1 || die "package-deb.sh: $(tail -20 "$scratch/deb.log")"
     local root="$keep/debian"
     bare_debian "$root" systemd
     rm -rf "$scratch/installed"
     cp -a "$root" "$scratch/installed"
     root="$scratch/installed"
-    cp "$scratch/netflow2traces.deb" "$root/tmp/"
+    cp "$scratch"/deb/netflow2traces_*.deb "$root/tmp/netflow2traces.deb"
     # No service is started where no systemd runs; whether it would is asked below.
     chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -y /tmp/netflow2traces.deb >"$scratch/install.log" 2>&1 ||
         die "the package doesn't install: $(tail -20 "$scratch/install.log")"
     local file
-    for file in usr/bin/netflow2traces usr/lib/systemd/system/netflow2traces.service etc/netflow2traces/netflow2traces.env \
+    for file in usr/bin/netflow2traces lib/systemd/system/netflow2traces.service etc/netflow2traces/netflow2traces.env \
         usr/lib/sysctl.d/90-netflow2traces.conf usr/share/man/man1/netflow2traces.1.gz; do
         [ -e "$root/$file" ] || die "the package has no /$file"
     done
