@@ -29,7 +29,6 @@ mod sampling;
 mod saved;
 mod sequence;
 mod sflow;
-mod short_text;
 mod span;
 mod times;
 mod trace;
