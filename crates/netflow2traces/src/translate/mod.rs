@@ -29,6 +29,7 @@ mod sampling;
 mod saved;
 mod sequence;
 mod sflow;
+mod short_text;
 mod span;
 mod times;
 mod trace;

@@ -8,7 +8,7 @@ use otlp_wire::{Encoded, Value};
 use super::attributes::{ATTRIBUTES, Form};
 use super::plan::Family;
 use super::sampling::Origin;
-use super::span::ShortText;
+use super::short_text::ShortText;
 
 /// Values of enumerations that are encoded: more than are assigned.
 const VALUES: u64 = 32;
