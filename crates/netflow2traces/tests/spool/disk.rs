@@ -125,13 +125,23 @@ impl Rig {
         panic!("{what}: {:#}", self.status().await);
     }
 
-    /// Slowly, when the disk is to be tried again: a second's datagrams must find room in memory.
-    async fn send_until_spool_is(&mut self, state: &str) -> Value {
-        let at_once = if state == "up" { 1 } else { 10 };
-        self.send_until(at_once, state, |status| {
-            status["delivery"]["spool"]["state"] == state
+    /// Sends until the disk is found to fail.
+    async fn send_until_the_spool_fails(&mut self) -> Value {
+        self.send_until(10, "failing", |status| {
+            status["delivery"]["spool"]["state"] == "failing"
         })
         .await
+    }
+
+    /// Sends nothing meanwhile: the disk is tried again a second later, and how much comes in that time, and so whether the
+    /// memory has room for it, is the machine's to say.
+    async fn spool_works_again(&self) {
+        self.admin
+            .until("/api/status", |body| {
+                let status: Value = serde_json::from_str(body).unwrap();
+                status["delivery"]["spool"]["state"] == "up"
+            })
+            .await;
     }
 
     /// The backend comes back: all that was made arrives, each span once.
@@ -159,7 +169,7 @@ async fn a_full_disk_is_told_and_survived() {
             return;
         };
         let mut rig = Rig::start(&disk.path().join("spool"), mode, &[]).await;
-        let status = rig.send_until_spool_is("failing").await;
+        let status = rig.send_until_the_spool_fails().await;
         rig.daemon.says(FAILING).await;
         let spool = &status["delivery"]["spool"];
         assert!(spool["errors"]["write"].as_u64().unwrap() > 0, "{spool}");
@@ -167,7 +177,7 @@ async fn a_full_disk_is_told_and_survived() {
         assert!(part(&status, "spooled") > 0);
         assert_eq!(part(&status, "dropped_queue_full"), 0);
         disk.remount("size=64m");
-        rig.send_until_spool_is("up").await;
+        rig.spool_works_again().await;
         rig.daemon.says(AGAIN).await;
         rig.deliver_all().await;
     }
@@ -210,12 +220,12 @@ async fn a_disk_that_becomes_read_only_is_told_and_survived() {
         let mut rig = Rig::start(disk.path(), mode, &[]).await;
         // No file is open for writing while the spool is empty, or the kernel would refuse.
         disk.remount("ro");
-        let status = rig.send_until_spool_is("failing").await;
+        let status = rig.send_until_the_spool_fails().await;
         rig.daemon.says(FAILING).await;
         assert_eq!(part(&status, "spooled"), 0);
         assert_balanced_but_for_what_moves(&status);
         disk.remount("rw");
-        rig.send_until_spool_is("up").await;
+        rig.spool_works_again().await;
         rig.daemon.says(AGAIN).await;
         rig.deliver_all().await;
     }
@@ -244,10 +254,10 @@ async fn a_lost_permission_is_told_and_survived() {
         |mode| std::fs::set_permissions(spool.path(), Permissions::from_mode(mode)).unwrap();
     let mut rig = Rig::start(spool.path(), "overflow", through).await;
     allow(0o500);
-    rig.send_until_spool_is("failing").await;
+    rig.send_until_the_spool_fails().await;
     rig.daemon.says(FAILING).await;
     allow(0o700);
-    rig.send_until_spool_is("up").await;
+    rig.spool_works_again().await;
     rig.daemon.says(AGAIN).await;
     rig.deliver_all().await;
 
