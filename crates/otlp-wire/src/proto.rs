@@ -74,6 +74,25 @@ pub fn put_varint(room: &mut [u8; 10], value: u64) -> usize {
     len
 }
 
+/// Octets of a length that is put in when it is known.
+pub(crate) const PATCHED_LENGTH: usize = 4;
+
+/// A length below 2^28 in [`PATCHED_LENGTH`] octets: longer than it need be, as readers of varints must take it.
+pub(crate) fn padded_length(length: usize) -> [u8; PATCHED_LENGTH] {
+    let group = |shift: u32| (length >> shift) as u8 & 0x7f;
+    [
+        group(0) | 0x80,
+        group(7) | 0x80,
+        group(14) | 0x80,
+        group(21),
+    ]
+}
+
+/// The tag of a length-delimited field below 16.
+pub(crate) const fn tag_of(field: u8) -> u8 {
+    field << 3 | 2
+}
+
 /// Appends `value` as a varint.
 pub fn push_varint(out: &mut Vec<u8>, value: u64) {
     let mut room = [0; 10];

@@ -4,15 +4,21 @@
 //! `ScopeSpans { scope (1), spans (2) }`.
 
 use crate::attributes::{Value, push_key_value};
-use crate::proto::{push_delimited, push_varint, varint_len};
+use crate::proto::{
+    PATCHED_LENGTH, padded_length, push_delimited, push_varint, tag_of, varint_len,
+};
+
+const RESOURCE_SPANS: u8 = tag_of(1);
+const SCOPE_SPANS: u8 = tag_of(2);
 
 /// A resource and the instrumentation scope beneath it, encoded once and used for every request.
 #[derive(Clone, Debug)]
 pub struct ResourceFront {
-    /// `ResourceSpans.resource`, with tag and length.
-    resource: Box<[u8]>,
-    /// `ScopeSpans.scope`, with tag and length.
-    scope: Box<[u8]>,
+    /// What stands before Spans, their lengths left at zero: tag and length of the `ResourceSpans`, its `resource`,
+    /// tag and length of the `ScopeSpans`, its `scope`.
+    octets: Box<[u8]>,
+    /// Where the tag of the `ScopeSpans` stands.
+    scope_spans_at: usize,
 }
 
 impl ResourceFront {
@@ -26,42 +32,80 @@ impl ResourceFront {
         for (key, value) in attributes {
             push_key_value(&mut message, 1, key, value);
         }
-        let mut resource = Vec::new();
-        push_delimited(&mut resource, 1, &message);
+        let mut octets = vec![RESOURCE_SPANS];
+        octets.extend_from_slice(&padded_length(0));
+        push_delimited(&mut octets, 1, &message);
+        let scope_spans_at = octets.len();
         message.clear();
         push_delimited(&mut message, 1, scope_name.as_bytes());
         push_delimited(&mut message, 2, scope_version.as_bytes());
-        let mut scope = Vec::new();
-        push_delimited(&mut scope, 1, &message);
+        octets.push(SCOPE_SPANS);
+        octets.extend_from_slice(&padded_length(0));
+        push_delimited(&mut octets, 1, &message);
         Self {
-            resource: resource.into(),
-            scope: scope.into(),
+            octets: octets.into(),
+            scope_spans_at,
         }
+    }
+
+    /// What stands before Spans that are still to be written; [`patch`](Self::patch) puts their lengths in. As long for
+    /// any number of them: both lengths have four octets, whatever they are.
+    #[must_use]
+    pub fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// Completes a copy of [`octets`](Self::octets), with `spans_len` octets of Spans behind it; they are fewer than 2^28.
+    /// What is shorter than such a copy is left as it is.
+    pub fn patch(&self, front: &mut [u8], spans_len: usize) {
+        let head = 1 + PATCHED_LENGTH;
+        let mut put = |at: usize, length: usize| {
+            if let Some(octets) = front.get_mut(at + 1..at + head) {
+                octets.copy_from_slice(&padded_length(length));
+            }
+        };
+        put(0, self.octets.len() - head + spans_len);
+        let behind = self.octets.len() - self.scope_spans_at - head;
+        put(self.scope_spans_at, behind + spans_len);
     }
 
     /// Octets that stand before `spans_len` octets of Spans.
     #[must_use]
     pub fn len_before(&self, spans_len: usize) -> usize {
-        let scope_spans = self.scope.len() + spans_len;
-        let resource_spans = self.resource.len() + 1 + varint_len(scope_spans as u64) + scope_spans;
+        let scope_spans = self.scope().len() + spans_len;
+        let resource_spans =
+            self.resource().len() + 1 + varint_len(scope_spans as u64) + scope_spans;
         1 + varint_len(resource_spans as u64) + resource_spans - spans_len
     }
 
     /// The most that [`len_before`](Self::len_before) returns.
     #[must_use]
     pub fn max_len(&self) -> usize {
-        self.resource.len() + self.scope.len() + 2 * (1 + varint_len(u64::from(u32::MAX)))
+        self.resource().len() + self.scope().len() + 2 * (1 + varint_len(u64::from(u32::MAX)))
     }
 
-    /// Appends what stands before `spans_len` octets of Spans.
+    /// Appends what stands before `spans_len` octets of Spans, with lengths as short as they can be.
     pub fn push_before(&self, out: &mut Vec<u8>, spans_len: usize) {
-        let scope_spans = self.scope.len() + spans_len;
-        let resource_spans = self.resource.len() + 1 + varint_len(scope_spans as u64) + scope_spans;
-        out.push(1 << 3 | 2);
+        let (resource, scope) = (self.resource(), self.scope());
+        let scope_spans = scope.len() + spans_len;
+        let resource_spans = resource.len() + 1 + varint_len(scope_spans as u64) + scope_spans;
+        out.push(RESOURCE_SPANS);
         push_varint(out, resource_spans as u64);
-        out.extend_from_slice(&self.resource);
-        out.push(2 << 3 | 2);
+        out.extend_from_slice(resource);
+        out.push(SCOPE_SPANS);
         push_varint(out, scope_spans as u64);
-        out.extend_from_slice(&self.scope);
+        out.extend_from_slice(scope);
+    }
+
+    /// `ResourceSpans.resource`, with tag and length.
+    fn resource(&self) -> &[u8] {
+        let resource = 1 + PATCHED_LENGTH..self.scope_spans_at;
+        self.octets.get(resource).unwrap_or_default()
+    }
+
+    /// `ScopeSpans.scope`, with tag and length.
+    fn scope(&self) -> &[u8] {
+        let scope = self.scope_spans_at + 1 + PATCHED_LENGTH..;
+        self.octets.get(scope).unwrap_or_default()
     }
 }

@@ -213,6 +213,13 @@ proptest! {
         }] };
         prop_assert_eq!(ExportTraceServiceRequest::decode(octets.as_slice()), Ok(request.clone()));
         prop_assert!(octets == request.encode_to_vec(), "the meaning is equal but the octets differ");
+
+        // Put in front before the Spans are there: the same meaning, with lengths that are longer than they need be.
+        let mut patched = front.octets().to_vec();
+        front.patch(&mut patched, end);
+        prop_assert_eq!(patched.len(), front.octets().len());
+        patched.extend_from_slice(&room[..end]);
+        prop_assert_eq!(ExportTraceServiceRequest::decode(patched.as_slice()), Ok(request));
     }
 
     #[test]

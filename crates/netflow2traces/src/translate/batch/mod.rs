@@ -1,7 +1,8 @@
 //! Spans gathered into requests: one room for all exporters, cut by size, count and age.
 //!
-//! Spans are written where they stay. A batch of one exporter's spans gets its resource put in front, into a
-//! gap kept for it, and leaves without a copy; one of several exporters' is gathered by exporter.
+//! Spans are written where they stay, each exporter's resource before them. Whenever another exporter's spans follow, a
+//! resource does: a large batch in which those repetitions take little room leaves as it is, without a copy. Any other
+//! is gathered, so that each exporter's resource stands once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,11 @@ use super::counters::TranslateCounters;
 
 /// Rooms kept for the next batches; more than are ever on their way at once isn't worth keeping.
 const MAX_POOLED: usize = 8;
+/// Of a batch, resources that stand there once more may take this part. To send an octet costs about three times what it
+/// costs to copy it, so that a copy would pay from a third on; but others have to read them.
+const REPEATED: usize = 16;
+/// Exporters of one batch, with or without spans in it.
+const MAX_GROUPS: usize = 16_384;
 
 /// Where an exporter's spans go in the batch that is being filled.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,14 +32,17 @@ pub(crate) struct Membership {
 #[derive(Debug)]
 struct Group {
     front: Arc<ResourceFront>,
+    /// Of its spans.
     octets: usize,
 }
 
+/// Spans of one exporter that stand behind each other, with its resource before them.
 #[derive(Clone, Copy, Debug)]
-struct Segment {
+struct Run {
     group: usize,
-    from: usize,
-    to: usize,
+    front: usize,
+    spans: usize,
+    end: usize,
 }
 
 #[derive(Debug)]
@@ -41,16 +50,13 @@ pub(crate) struct Batches {
     max_octets: usize,
     max_spans: usize,
     delay: Duration,
-    /// Octets at the room's front for the resource of a batch of one exporter.
-    gap: usize,
     room: Vec<u8>,
     at: usize,
     /// Counts batches from 1, so that a default membership is of none.
     number: u64,
     groups: Vec<Group>,
-    segments: Vec<Segment>,
-    /// Octets that the groups' resources take at most.
-    fronts: usize,
+    /// All but the last have spans.
+    runs: Vec<Run>,
     flow_spans: u32,
     work_spans: u32,
     oldest: UnixNanos,
@@ -74,13 +80,11 @@ impl Batches {
             max_octets,
             max_spans: max_spans.max(1),
             delay,
-            gap: max_front,
             room: vec![0; max_front + max_octets],
-            at: max_front,
+            at: 0,
             number: 1,
             groups: Vec::new(),
-            segments: Vec::new(),
-            fronts: 0,
+            runs: Vec::new(),
             flow_spans: 0,
             work_spans: 0,
             oldest: UnixNanos(0),
@@ -101,14 +105,28 @@ impl Batches {
         now: Instant,
         received_at: UnixNanos,
     ) {
-        if member.batch != self.number {
-            let used = self.at - self.gap + self.fronts + front.max_len();
-            // Members that have left no span would take room for nothing.
-            let is_crowded = used * 8 > self.max_octets * 7 || self.is_empty();
+        let last = self.runs.last();
+        if member.batch != self.number || last.is_none_or(|run| run.group != member.group) {
+            self.end_run();
+            let used = self.at + front.octets().len();
+            // Members that have left no span would hold their places for nothing.
+            let is_crowded = used * 8 > self.max_octets * 7
+                || self.groups.len() >= MAX_GROUPS
+                || self.is_empty();
             if is_crowded && !self.groups.is_empty() {
                 self.finish();
             }
-            self.fronts += front.max_len();
+            self.begin_run(member, front);
+        }
+        if self.opened.is_none() || self.is_empty() {
+            self.opened = Some(now);
+            self.oldest = received_at;
+        }
+        self.oldest = self.oldest.min(received_at);
+    }
+
+    fn begin_run(&mut self, member: &mut Membership, front: &Arc<ResourceFront>) {
+        if member.batch != self.number {
             *member = Membership {
                 batch: self.number,
                 group: self.groups.len(),
@@ -118,11 +136,31 @@ impl Batches {
                 octets: 0,
             });
         }
-        if self.opened.is_none() || self.is_empty() {
-            self.opened = Some(now);
-            self.oldest = received_at;
+        let octets = front.octets();
+        let spans = self.at + octets.len();
+        if let Some(room) = self.room.get_mut(self.at..spans) {
+            room.copy_from_slice(octets);
         }
-        self.oldest = self.oldest.min(received_at);
+        self.runs.push(Run {
+            group: member.group,
+            front: self.at,
+            spans,
+            end: spans,
+        });
+        self.at = spans;
+    }
+
+    /// The last run is complete; without spans it wasn't one.
+    fn end_run(&mut self) {
+        let Some(run) = self.runs.last() else { return };
+        if run.end == run.spans {
+            self.at = run.front;
+            self.runs.pop();
+        } else if let Some(group) = self.groups.get(run.group) {
+            let front = self.room.get_mut(run.front..run.spans);
+            let spans = run.end - run.spans;
+            group.front.patch(front.unwrap_or_default(), spans);
+        }
     }
 
     /// Changes the octets of a request, from the next span on.
@@ -133,10 +171,7 @@ impl Batches {
     /// A writer behind the last span. Its room ends where the request would become too large.
     #[inline]
     pub(crate) fn writer(&mut self) -> SpanWriter<'_> {
-        let end = (self.gap + self.max_octets)
-            .saturating_sub(self.fronts)
-            .max(self.at);
-        let end = end.min(self.room.len());
+        let end = self.max_octets.max(self.at).min(self.room.len());
         SpanWriter::new(self.room.get_mut(..end).unwrap_or_default(), self.at)
     }
 
@@ -149,7 +184,7 @@ impl Batches {
 
     /// Nothing is written yet.
     pub(crate) fn is_empty(&self) -> bool {
-        self.at == self.gap
+        self.flow_spans + self.work_spans == 0
     }
 
     /// Takes in the spans that a writer has written up to `to`, and gives their octets.
@@ -173,13 +208,13 @@ impl Batches {
         if let Some(group) = self.groups.get_mut(member.group) {
             group.octets += to - from;
         }
-        match self.segments.last_mut() {
-            Some(last) if last.group == member.group => last.to = to,
-            _ => self.segments.push(Segment {
-                group: member.group,
-                from,
-                to,
-            }),
+        debug_assert!(
+            self.runs
+                .last()
+                .is_some_and(|run| run.group == member.group)
+        );
+        if let Some(run) = self.runs.last_mut() {
+            run.end = to;
         }
         self.room.get(from..to).unwrap_or_default()
     }
@@ -254,13 +289,12 @@ impl Batches {
 
     /// Ends the batch that is being filled.
     pub(crate) fn finish(&mut self) {
+        self.end_run();
         if !self.is_empty() {
-            let octets = match self.groups.as_slice() {
-                [group] => {
-                    let front = Arc::clone(&group.front);
-                    self.leave_alone(&front)
-                }
-                _ => self.gather(),
+            let octets = if self.may_leave_as_it_is() {
+                self.leave()
+            } else {
+                self.gather()
             };
             self.counters.batches.add(1);
             self.counters.batch_octets.add(octets.len() as u64);
@@ -271,11 +305,10 @@ impl Batches {
                 oldest: self.oldest,
             });
         }
-        self.at = self.gap;
+        self.at = 0;
         self.number += 1;
         self.groups.clear();
-        self.segments.clear();
-        self.fronts = 0;
+        self.runs.clear();
         self.flow_spans = 0;
         self.work_spans = 0;
         self.tell_open();
@@ -292,42 +325,36 @@ impl Batches {
             .set(u64::from(self.work_spans));
     }
 
-    /// One exporter: its resource goes into the gap.
-    fn leave_alone(&mut self, front: &ResourceFront) -> Bytes {
-        let spans = self.at - self.gap;
-        let mut before = Vec::with_capacity(front.max_len());
-        front.push_before(&mut before, spans);
-        let from = self.gap.saturating_sub(before.len());
-        if let Some(to) = self.room.get_mut(from..self.gap) {
-            to.copy_from_slice(&before);
-        }
-        let to = self.at;
-        // A room that is mostly empty would hold far more memory than its octets are counted for.
-        if (to - from) * 2 < self.room.len() {
-            return Bytes::copy_from_slice(self.room.get(from..to).unwrap_or_default());
-        }
-        let next = self
-            .rooms
-            .take()
-            .unwrap_or_else(|| vec![0; self.room.len()]);
-        let room = std::mem::replace(&mut self.room, next);
-        Pooled::bytes(room, from, to, &self.rooms)
+    /// Whether the room may go along: one that is mostly empty would hold far more memory than its octets are counted
+    /// for.
+    fn may_leave_as_it_is(&self) -> bool {
+        let fronts = self.runs.iter().map(|run| run.spans - run.front);
+        let once = self.groups.iter().filter(|group| group.octets > 0);
+        let once = once.map(|group| group.front.octets().len());
+        let repeated = fronts.sum::<usize>() - once.sum::<usize>();
+        self.at * 2 >= self.room.len() && repeated * REPEATED <= self.at
     }
 
-    /// Several exporters: a resource each, and its spans in the order they came.
+    fn leave(&mut self) -> Bytes {
+        let next = self.rooms.take();
+        let next = next.unwrap_or_else(|| vec![0; self.room.len()]);
+        let room = std::mem::replace(&mut self.room, next);
+        Pooled::bytes(room, self.at, &self.rooms)
+    }
+
+    /// A resource for each exporter, and its spans in the order they came.
     fn gather(&mut self) -> Bytes {
-        self.segments
-            .sort_unstable_by_key(|segment| (segment.group, segment.from));
+        self.runs.sort_unstable_by_key(|run| (run.group, run.spans));
         let mut out = self.gathered.take().unwrap_or_default();
         out.clear();
-        let mut segments = self.segments.iter().peekable();
+        let mut runs = self.runs.iter().peekable();
         for (index, group) in self.groups.iter().enumerate() {
             if group.octets == 0 {
                 continue;
             }
             group.front.push_before(&mut out, group.octets);
-            while let Some(segment) = segments.next_if(|segment| segment.group == index) {
-                out.extend_from_slice(self.room.get(segment.from..segment.to).unwrap_or_default());
+            while let Some(run) = runs.next_if(|run| run.group == index) {
+                out.extend_from_slice(self.room.get(run.spans..run.end).unwrap_or_default());
             }
         }
         let len = out.len();
@@ -336,7 +363,7 @@ impl Batches {
             self.gathered.put(out);
             return octets;
         }
-        Pooled::bytes(out, 0, len, &self.gathered)
+        Pooled::bytes(out, len, &self.gathered)
     }
 }
 
@@ -359,17 +386,15 @@ impl Pool {
 
 struct Pooled {
     buffer: Vec<u8>,
-    from: usize,
-    to: usize,
+    len: usize,
     home: Arc<Pool>,
 }
 
 impl Pooled {
-    fn bytes(buffer: Vec<u8>, from: usize, to: usize, home: &Arc<Pool>) -> Bytes {
+    fn bytes(buffer: Vec<u8>, len: usize, home: &Arc<Pool>) -> Bytes {
         Bytes::from_owner(Self {
             buffer,
-            from,
-            to,
+            len,
             home: Arc::clone(home),
         })
     }
@@ -377,7 +402,7 @@ impl Pooled {
 
 impl AsRef<[u8]> for Pooled {
     fn as_ref(&self) -> &[u8] {
-        self.buffer.get(self.from..self.to).unwrap_or_default()
+        self.buffer.get(..self.len).unwrap_or_default()
     }
 }
 

@@ -84,7 +84,12 @@ impl Test {
                     "{}",
                     batch.octets.len()
                 );
-                content(batch)
+                let content = content(batch);
+                assert!(
+                    repeated(&content) * REPEATED <= batch.octets.len(),
+                    "{content:?}"
+                );
+                content
             })
             .collect()
     }
@@ -116,6 +121,14 @@ fn content(batch: &EncodedBatch) -> Vec<(String, Vec<u64>)> {
     let content = resources.collect();
     assert_eq!(batch.spans(), spans);
     content
+}
+
+/// Octets of resources that stand there once more.
+fn repeated(content: &[(String, Vec<u64>)]) -> usize {
+    let mut seen = HashSet::new();
+    let names = content.iter().map(|(name, _)| name);
+    let again = names.filter(|name| !seen.insert(*name));
+    again.map(|name| source(name).front.octets().len()).sum()
 }
 
 fn named(content: &[(&str, &[u64])]) -> Vec<(String, Vec<u64>)> {
@@ -192,8 +205,6 @@ fn no_batch_is_larger_than_asked_and_every_span_is_in_one() {
         batches.extend(t.flush());
         let mut seen = HashSet::new();
         for batch in &batches {
-            let names: HashSet<_> = batch.iter().map(|(name, _)| name).collect();
-            assert_eq!(names.len(), batch.len(), "a resource twice");
             for number in batch.iter().flat_map(|(_, numbers)| numbers) {
                 assert!(seen.insert(*number), "span {number} twice");
             }
@@ -314,6 +325,36 @@ fn a_full_room_leaves_without_a_copy_and_comes_back() {
     }
     t.batches.finish();
     assert_eq!(t.batches.room.as_ptr(), room);
+}
+
+#[test]
+fn long_runs_of_several_exporters_leave_without_a_copy() {
+    let (mut t, mut a, mut b) = (test(20_000, 100), source("a"), source("b"));
+    let room = t.batches.room.as_ptr();
+    for _ in 0..5 {
+        t.write(&mut a, 900);
+        t.write(&mut a, 900);
+        t.write(&mut b, 900);
+    }
+    let batch = t.flush().pop().unwrap();
+    assert_ne!(t.batches.room.as_ptr(), room);
+    assert_eq!(batch.len(), 10);
+    assert_eq!(
+        batch[..3],
+        named(&[("a", &[1, 2]), ("b", &[3]), ("a", &[4, 5])])
+    );
+}
+
+#[test]
+fn short_runs_are_gathered() {
+    let (mut t, mut a, mut b) = (test(20_000, 1000), source("a"), source("b"));
+    for _ in 0..60 {
+        t.write(&mut a, 50);
+        t.write(&mut b, 50);
+    }
+    let batch = t.flush().pop().unwrap();
+    let names: Vec<_> = batch.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
 }
 
 #[test]
