@@ -22,6 +22,26 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
+# A case of each protocol, and of what makes spans unlike others: biflows, lists, NAT, IPv6, options, late templates.
+CASES = [
+    "nf1_softflowd_icmp",
+    "nf5_juniper_mx80",
+    "nf5_netgraph",
+    "nf7_netflow_parser",
+    "nf9_akvorado_nat",
+    "nf9_cisco_asa_1",
+    "nf9_cisco_asr9k_260",
+    "nf9_cisco_wlc",
+    "nf9_fortigate_521",
+    "ipfix_barracuda",
+    "ipfix_cisco_srv6_500",
+    "ipfix_juniper_mx240_options",
+    "ipfix_mikrotik",
+    "ipfix_nokia_bras",
+    "ipfix_telegraf_yaf",
+    "ipfix_viptela",
+]
+
 
 def program():
     """The netflow2traces under test: NETFLOW_BINARY, or the newest one that is built."""

@@ -71,3 +71,23 @@ def of(span, key):
         if name == key:
             return content
     return None
+
+
+def content(span):
+    """What a span says, without ids, times of the work, and what depends on who sent it."""
+    timed = span.name == "netflow.flow" and of(span, "netflow.version") is not None
+    times = {"netflow.flow.start_unix_nano": span.start, "netflow.flow.end_unix_nano": span.end}
+    skipped = {"netflow.exporter.address", "netflow.exporter.port", "netflow.lost"}
+    return (
+        span.name,
+        span.kind,
+        (span.start, span.end) if timed else None,
+        span.status[0],
+        tuple(
+            sorted(
+                (key, value)
+                for key, (_, value) in span.attributes
+                if key not in skipped and times.get(key) != value
+            )
+        ),
+    )

@@ -11,54 +11,14 @@ import unittest
 
 import otlp
 import traffic
-from harness import REPOSITORY, Daemon, Folder, captures, decode, free_port, send, until
+from harness import CASES, REPOSITORY, Daemon, Folder, captures, decode, free_port, send, until
 from tempo import BINARY, Tempo
 
 CAPTURES = captures()
 
-# A case of each protocol, and of what makes spans unlike others: biflows, lists, NAT, IPv6, options, late templates.
-CASES = [
-    "nf1_softflowd_icmp",
-    "nf5_juniper_mx80",
-    "nf5_netgraph",
-    "nf7_netflow_parser",
-    "nf9_akvorado_nat",
-    "nf9_cisco_asa_1",
-    "nf9_cisco_asr9k_260",
-    "nf9_cisco_wlc",
-    "nf9_fortigate_521",
-    "ipfix_barracuda",
-    "ipfix_cisco_srv6_500",
-    "ipfix_juniper_mx240_options",
-    "ipfix_mikrotik",
-    "ipfix_nokia_bras",
-    "ipfix_telegraf_yaf",
-    "ipfix_viptela",
-]
-
 
 def quoted(value):
     return value if isinstance(value, int) else f'"{value}"'
-
-
-def content(span):
-    """What a span says, without ids, times of the work, and what depends on who sent it."""
-    timed = span.name == "netflow.flow" and otlp.of(span, "netflow.version") is not None
-    times = {"netflow.flow.start_unix_nano": span.start, "netflow.flow.end_unix_nano": span.end}
-    skipped = {"netflow.exporter.address", "netflow.exporter.port", "netflow.lost"}
-    return (
-        span.name,
-        span.kind,
-        (span.start, span.end) if timed else None,
-        span.status[0],
-        tuple(
-            sorted(
-                (key, value)
-                for key, (_, value) in span.attributes
-                if key not in skipped and times.get(key) != value
-            )
-        ),
-    )
 
 
 @unittest.skipUnless(BINARY, "no Tempo: tests/backends/build.sh tempo")
@@ -147,8 +107,8 @@ class FromUdpToTempo(unittest.TestCase):
                 self.finish(daemon, sent["datagrams"])
                 told = list(otlp.spans(decode(path, "all")))
                 got = self.spans_of(case, sum(span.name == "netflow.export" for span in told))
-                told_spans = collections.Counter(map(content, told))
-                got_spans = collections.Counter(map(content, got))
+                told_spans = collections.Counter(map(otlp.content, told))
+                got_spans = collections.Counter(map(otlp.content, got))
                 self.assertEqual(
                     [*(told_spans - got_spans).elements()][:2] + [*(got_spans - told_spans).elements()][:2], []
                 )
