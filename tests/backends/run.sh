@@ -4,8 +4,9 @@
 #
 #   tests/backends/run.sh [UNITTEST-ARGUMENT]...       such as test_tempo, or -k softflowd
 #
-#   NETFLOW_BACKENDS       which backends may be built: "collector tempo" (default), "collector", or "" for only
-#                          those that were built before. What isn't there is left out, and said so
+#   NETFLOW_BACKENDS       which backends may be built: "collector tempo" (default), "collector tempo jaeger" (Jaeger
+#                          costs 7 more minutes of a processor), "collector", or "" for only those that were built
+#                          before, as all are that are there. What isn't there is left out, and said so
 #   NETFLOW_BACKENDS_REQUIRED=1  a backend that can't be built is a failure; else its tests are left out, and said so
 #   NETFLOW_BINARY         the netflow2traces to test (default: the newest in the target directory)
 #   NETFLOW_CAPTURES       folder of flow captures (default ../shared/captures)
@@ -18,7 +19,7 @@ cd "$here"
 
 command -v python3 >/dev/null || { echo "backends: left out, python3 is not installed" >&2; exit 0; }
 buildable=${NETFLOW_BACKENDS-collector tempo}
-for name in collector tempo; do
+for name in collector tempo jaeger; do
     mode=--cached
     [[ " $buildable " == *" $name "* ]] && mode=
     # shellcheck disable=SC2086 # no argument when empty
@@ -32,7 +33,7 @@ for name in collector tempo; do
     [ -n "${!variable-}" ] || echo "backends: NO $name, its tests are left out (tests/backends/build.sh $name builds it)"
 done
 command -v prometheus >/dev/null || echo "backends: NO prometheus, the dashboards' queries are not put (apt-get install prometheus)"
-echo "backends: Mimir, Grafana and Jaeger are not run here: see docs/backends.md"
+echo "backends: Mimir and Grafana are not run here: see docs/backends.md"
 
 [ $# -gt 0 ] || set -- discover
 exec python3 -W error::ResourceWarning -m unittest "$@"
