@@ -3,6 +3,7 @@
 
 mod bounds;
 mod by_id;
+mod grafana;
 mod ingest;
 mod rig;
 mod search;

@@ -127,7 +127,8 @@ impl Search {
             "rootServiceName": root.map_or(ROOT_NOT_RECEIVED, |(origin, _)| origin.service_name()),
             "rootTraceName": root.map_or("", |(_, span)| span.name.as_str()),
             "startTimeUnixNano": trace.start.to_string(),
-            "durationMs": trace.duration() / 1_000_000,
+            // 32 bits, by which it is read: some seven weeks, which flows of an old capture exceed.
+            "durationMs": u32::try_from(trace.duration() / 1_000_000).unwrap_or(u32::MAX),
             "spanSet": span_set,
             "spanSets": [span_set],
         }))

@@ -1,0 +1,217 @@
+//! What Grafana's Tempo data source asks, in the form that it asks, read in the form that it reads:
+//! "Save & test", searches of the builder and of the editor, names and values for whoever types, and
+//! a trace that is opened.
+
+use http::{StatusCode, header};
+use netflow2traces::demo::{Backend, BackendOptions};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{Span, TracesData};
+use prost::Message;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::rig::{T0, get, id, json_of, request, start};
+
+/// The numbers of 64 bits are texts, the milliseconds are 32 bits: another form is an error for all
+/// that was found.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundTrace {
+    #[serde(rename = "traceID")]
+    trace_id: String,
+    root_service_name: String,
+    root_trace_name: String,
+    start_time_unix_nano: String,
+    duration_ms: u32,
+    span_sets: Vec<SpanSet>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SpanSet {
+    spans: Vec<FoundSpan>,
+    matched: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundSpan {
+    #[serde(rename = "spanID")]
+    span_id: String,
+    start_time_unix_nano: String,
+    duration_nanos: String,
+    #[serde(default)]
+    attributes: Vec<FoundAttribute>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FoundAttribute {
+    key: String,
+    value: FoundValue,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FoundValue {
+    string_value: Option<String>,
+    int_value: Option<String>,
+}
+
+/// As a browser encodes a part of an address.
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// Two traces, to port 443 and to port 53.
+async fn with_traces() -> Backend {
+    let backend = start(BackendOptions::default()).await;
+    for (trace, exporter, port) in [(1, "10.0.0.1", 443), (2, "10.0.0.2", 53)] {
+        let request = request(trace, exporter, port);
+        backend.store.insert(request.resource_spans);
+    }
+    backend
+}
+
+fn flow(request: &mut ExportTraceServiceRequest) -> &mut Span {
+    &mut request.resource_spans[0].scope_spans[0].spans[1]
+}
+
+async fn search(backend: &Backend, query: &str) -> Vec<FoundTrace> {
+    let (from, to) = (T0 / 1_000_000_000 - 3_600, T0 / 1_000_000_000 + 60);
+    let query = encoded(query);
+    let path = format!("/api/search?q={query}&limit=20&spss=3&start={from}&end={to}");
+    let mut answer = json_of(backend, &path).await;
+    serde_json::from_value(answer["traces"].take()).unwrap()
+}
+
+#[tokio::test]
+async fn save_and_test_succeeds() {
+    let backend = start(BackendOptions::default()).await;
+    let (status, _, _) = get(&backend, "/api/echo", &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    let info = json_of(&backend, "/api/status/buildinfo").await;
+    let version = info["version"].as_str().unwrap();
+    let parts: Vec<u32> = version
+        .split('.')
+        .map(|part| part.parse().unwrap())
+        .collect();
+    assert_eq!(parts.len(), 3, "{version} is a semantic version");
+}
+
+#[tokio::test]
+async fn found_traces_have_the_form_that_is_read() {
+    let backend = with_traces().await;
+    let query = r#"{resource.service.name="netflow-to-traces" && span.destination.port>100} | select(span.network.transport)"#;
+    let found = search(&backend, query).await;
+    assert_eq!(found.len(), 1);
+    let trace = &found[0];
+    assert_eq!(trace.trace_id, id(1));
+    assert_eq!(trace.root_service_name, "netflow-to-traces");
+    assert_eq!(trace.root_trace_name, "netflow.export");
+    assert_eq!(trace.start_time_unix_nano, T0.to_string());
+    assert_eq!(trace.duration_ms, 2_000);
+    assert_eq!(trace.span_sets[0].matched, 1);
+    let span = &trace.span_sets[0].spans[0];
+    assert_eq!(span.span_id, "02".repeat(8));
+    assert_eq!(span.start_time_unix_nano, (T0 + 500_000_000).to_string());
+    assert_eq!(span.duration_nanos, "1500000000");
+    let value = |key: &str| {
+        let found = span.attributes.iter().find(|it| it.key == key).unwrap();
+        let value = &found.value;
+        value.string_value.clone().or(value.int_value.clone())
+    };
+    assert_eq!(value("destination.port").as_deref(), Some("443"));
+    assert_eq!(value("network.transport").as_deref(), Some("tcp"));
+}
+
+/// Flows of an old capture, sent again today: the trace lasts from then until now.
+#[tokio::test]
+async fn a_trace_of_decades_does_not_spoil_the_others() {
+    let backend = with_traces().await;
+    let mut long = request(3, "10.0.0.3", 443);
+    flow(&mut long).start_time_unix_nano = T0 - 1_000_000_000 * 86_400 * 365 * 20;
+    backend.store.insert(long.resource_spans);
+    let found = search(&backend, "{span.destination.port=443}").await;
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].duration_ms, u32::MAX);
+}
+
+#[tokio::test]
+async fn queries_of_the_builder_and_the_editor_are_understood() {
+    let backend = with_traces().await;
+    for (query, expected) in [
+        ("{}", vec![2, 1]),
+        (
+            r#"{resource.service.name="netflow-to-traces" && name="netflow.flow"}"#,
+            vec![2, 1],
+        ),
+        // Several values of one tag.
+        (
+            "{(span.destination.port=443 || span.destination.port=80)}",
+            vec![1],
+        ),
+        (
+            r#"{name=~"netflow\\.flow|netflow\\.export" && kind=internal}"#,
+            vec![2, 1],
+        ),
+        (
+            r#"{.netflow.exporter.address!~"10\\.0\\.0\\.1|x"}"#,
+            vec![2],
+        ),
+        ("{traceDuration>1s && duration<1s}", vec![2, 1]),
+        (
+            "{status=ok && span:status=ok && trace:duration>100ms}",
+            vec![2, 1],
+        ),
+        (
+            r#"{span:name="netflow.flow"} with (most_recent=true)"#,
+            vec![2, 1],
+        ),
+    ] {
+        let found = search(&backend, query).await;
+        let found: Vec<String> = found.into_iter().map(|trace| trace.trace_id).collect();
+        let expected: Vec<String> = expected.into_iter().map(id).collect();
+        assert_eq!(found, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_is_opened() {
+    let backend = with_traces().await;
+    let protobuf = [("accept", "application/protobuf")];
+    for parameters in ["", "?start=1699999000&end=1700009000"] {
+        let path = format!("/api/v2/traces/{}{parameters}", id(1));
+        let (status, headers, body) = get(&backend, &path, &protobuf).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(headers[header::CONTENT_TYPE], "application/protobuf");
+        // TraceByIDResponse: the trace is field 1, whole; nothing says that it is partial.
+        assert_eq!(body[0], 0x0a);
+        let trace = TracesData::decode_length_delimited(body.slice(1..)).unwrap();
+        assert_eq!(
+            trace.resource_spans,
+            request(1, "10.0.0.1", 443).resource_spans
+        );
+    }
+    // What isn't there is asked for by the first version too, and then said to be missing.
+    for path in [
+        format!("/api/v2/traces/{}", id(9)),
+        format!("/api/traces/{}", id(9)),
+    ] {
+        let (status, _, body) = get(&backend, &path, &protobuf).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert!(String::from_utf8_lossy(&body).contains("not found"));
+    }
+}
+
+/// Rates and the like are Tempo's: the panel says so.
+#[tokio::test]
+async fn metrics_of_traces_are_refused_with_a_sentence() {
+    let backend = with_traces().await;
+    for path in ["query_range", "query"] {
+        let query = encoded("{name=\"netflow.flow\"} | rate()");
+        let path = format!("/api/metrics/{path}?q={query}&start=1&end=2&step=15s&exemplars=100");
+        let (status, _, body) = get(&backend, &path, &[("accept", "application/json")]).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(String::from_utf8_lossy(&body).contains("makes no metrics of traces"));
+        assert!(serde_json::from_slice::<Value>(&body).is_err());
+    }
+}
