@@ -174,6 +174,52 @@ async fn queries_of_the_builder_and_the_editor_are_understood() {
     }
 }
 
+/// The data source encodes the name of a tag twice.
+#[tokio::test]
+async fn values_are_told_for_every_name_that_can_be_chosen() {
+    let backend = with_traces().await;
+    for (tag, expected) in [
+        ("span.destination.port", vec![("int", "443"), ("int", "53")]),
+        (".destination.port", vec![("int", "443"), ("int", "53")]),
+        (
+            "resource.service.name",
+            vec![("string", "netflow-to-traces")],
+        ),
+        (
+            "name",
+            vec![("string", "netflow.export"), ("string", "netflow.flow")],
+        ),
+        (
+            "span:name",
+            vec![("string", "netflow.export"), ("string", "netflow.flow")],
+        ),
+        ("status", vec![("keyword", "ok")]),
+        ("span:kind", vec![("keyword", "internal")]),
+        ("rootServiceName", vec![("string", "netflow-to-traces")]),
+        ("trace:rootName", vec![("string", "netflow.export")]),
+        ("trace:duration", vec![]),
+        (r#"span."a key""#, vec![]),
+    ] {
+        let (once, query) = (encoded(tag), encoded("{name!=\"x\" && }"));
+        for name in [encoded(&once), once] {
+            let path = format!("/api/v2/search/tag/{name}/values?limit=5000&q={query}");
+            let answer = json_of(&backend, &path).await;
+            let told = answer["tagValues"].as_array().unwrap().iter();
+            let told: Vec<(&str, &str)> = told
+                .map(|it| (it["type"].as_str().unwrap(), it["value"].as_str().unwrap()))
+                .collect();
+            assert_eq!(told, expected, "{path}");
+        }
+    }
+    // Its way back to the first version of the API.
+    let path = format!(
+        "/api/search/tag/{}/values",
+        encoded(&encoded("service.name"))
+    );
+    let answer = json_of(&backend, &path).await;
+    assert_eq!(answer["tagValues"][0], "netflow-to-traces");
+}
+
 #[tokio::test]
 async fn a_trace_is_opened() {
     let backend = with_traces().await;

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -149,12 +150,30 @@ fn add_new<'a>(known: &mut BTreeSet<String>, names: impl Iterator<Item = &'a str
     }
 }
 
+/// The name of a tag as it was before it was encoded for the second time: Grafana does that, and so
+/// Tempo undoes it twice (the path has been decoded once).
+fn decoded_again(tag: &str) -> Result<String, ApiError> {
+    let spaced = tag.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    let decoded = decoded.map_err(|_| unknown_tag(tag))?;
+    Ok(decoded.into_owned())
+}
+
+fn unknown_tag(tag: &str) -> ApiError {
+    ApiError::Parameter {
+        parameter: "tag",
+        value: tag.to_owned(),
+        accepted: "a name like span.destination.port, resource.service.name, .key or kind",
+    }
+}
+
 pub(super) async fn values(
     State(store): State<TraceStore>,
     Path(tag): Path<String>,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let among = Among::new(&parameters?.0)?;
+    let tag = decoded_again(&tag)?;
     let intrinsic = INTRINSICS.iter().find(|(name, _)| *name == tag);
     let field = intrinsic.map_or(Field::Either(tag), |(_, field)| field.clone());
     let values = collected(move || values_of(&store, &field, &among)).await?;
@@ -168,12 +187,8 @@ pub(super) async fn values_v2(
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let among = Among::new(&parameters?.0)?;
-    let accepted = "a name like span.destination.port, resource.service.name, .key or kind";
-    let field = Field::from_trace_ql(&tag).ok_or(ApiError::Parameter {
-        parameter: "tag",
-        value: tag,
-        accepted,
-    })?;
+    let tag = decoded_again(&tag)?;
+    let field = Field::from_trace_ql(&tag).ok_or_else(|| unknown_tag(&tag))?;
     let values = collected(move || values_of(&store, &field, &among)).await?;
     let values = values
         .iter()
