@@ -5,12 +5,14 @@
 use http::{StatusCode, header};
 use netflow2traces::demo::{Backend, BackendOptions};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{Span, TracesData};
 use prost::Message;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::rig::{T0, get, id, json_of, request, start};
+use crate::rig::{T0, attribute, get, id, json_of, request, start};
 
 /// The numbers of 64 bits are texts, the milliseconds are 32 bits: another form is an error for all
 /// that was found.
@@ -166,6 +168,12 @@ async fn queries_of_the_builder_and_the_editor_are_understood() {
             r#"{span:name="netflow.flow"} with (most_recent=true)"#,
             vec![2, 1],
         ),
+        (r#"{instrumentation:name="netflow2traces"}"#, vec![2, 1]),
+        (r#"{span:parentID="0101010101010101"}"#, vec![2, 1]),
+        (
+            r#"{event:name="x" || link:spanID="y" || event.a=1 || link.a=1 || instrumentation.a=1}"#,
+            vec![],
+        ),
     ] {
         let found = search(&backend, query).await;
         let found: Vec<String> = found.into_iter().map(|trace| trace.trace_id).collect();
@@ -174,7 +182,60 @@ async fn queries_of_the_builder_and_the_editor_are_understood() {
     }
 }
 
-/// The data source encodes the name of a tag twice.
+#[tokio::test]
+async fn names_of_every_scope_are_told() {
+    let backend = with_traces().await;
+    let mut other = request(3, "10.0.0.3", 443);
+    flow(&mut other).events.push(Event {
+        name: "seen".to_owned(),
+        time_unix_nano: T0 + 750_000_000,
+        attributes: vec![attribute("at", Attribute::IntValue(1))],
+        ..Event::default()
+    });
+    flow(&mut other).links.push(Link {
+        trace_id: vec![1; 16],
+        span_id: vec![2; 8],
+        attributes: vec![attribute("to", Attribute::IntValue(1))],
+        ..Link::default()
+    });
+    let scope = other.resource_spans[0].scope_spans[0]
+        .scope
+        .as_mut()
+        .unwrap();
+    scope
+        .attributes
+        .push(attribute("by", Attribute::IntValue(1)));
+    backend.store.insert(other.resource_spans);
+
+    let (from, to) = (T0 / 1_000_000_000 - 60, T0 / 1_000_000_000 + 60);
+    let path = format!("/api/v2/search/tags?limit=5000&start={from}&end={to}");
+    let answer = json_of(&backend, &path).await;
+    let scopes = answer["scopes"].as_array().unwrap();
+    let names = |scope: &str| -> Vec<&str> {
+        let found = scopes.iter().find(|it| it["name"] == scope).unwrap();
+        let tags = found["tags"].as_array().unwrap().iter();
+        tags.map(|tag| tag.as_str().unwrap()).collect()
+    };
+    assert_eq!(names("span"), ["destination.port", "network.transport"]);
+    assert_eq!(names("event"), ["at"]);
+    assert_eq!(names("link"), ["to"]);
+    assert_eq!(names("instrumentation"), ["by"]);
+    assert!(names("intrinsic").contains(&"instrumentation:name"));
+
+    for (query, expected) in [
+        ("{event.at=1 && link.to=1 && instrumentation.by=1}", 1),
+        (r#"{event:name="seen" && event:timeSinceStart=250ms}"#, 1),
+        (
+            r#"{link:spanID="0202020202020202" && link:traceID=~"0101.*"}"#,
+            1,
+        ),
+        ("{event.at=2}", 0),
+    ] {
+        assert_eq!(search(&backend, query).await.len(), expected, "{query}");
+    }
+}
+
+/// The data source encodes the name of a tag twice, and lists intrinsics of its own beside ours.
 #[tokio::test]
 async fn values_are_told_for_every_name_that_can_be_chosen() {
     let backend = with_traces().await;
@@ -197,7 +258,14 @@ async fn values_are_told_for_every_name_that_can_be_chosen() {
         ("span:kind", vec![("keyword", "internal")]),
         ("rootServiceName", vec![("string", "netflow-to-traces")]),
         ("trace:rootName", vec![("string", "netflow.export")]),
+        ("instrumentation:name", vec![("string", "netflow2traces")]),
+        ("instrumentation:version", vec![]),
         ("trace:duration", vec![]),
+        ("span:parentID", vec![]),
+        ("event:name", vec![]),
+        ("event:timeSinceStart", vec![]),
+        ("link:traceID", vec![]),
+        ("event.a", vec![]),
         (r#"span."a key""#, vec![]),
     ] {
         let (once, query) = (encoded(tag), encoded("{name!=\"x\" && }"));

@@ -145,7 +145,7 @@ pub(crate) fn tempo_form(trace: u8) -> Value {
     }]})
 }
 
-fn attribute(key: &str, value: Attribute) -> KeyValue {
+pub(crate) fn attribute(key: &str, value: Attribute) -> KeyValue {
     let value = Some(AnyValue { value: Some(value) });
     KeyValue {
         key: key.to_owned(),

@@ -48,7 +48,17 @@ async fn names_are_told_by_scope() {
     let scopes: Vec<&str> = scopes
         .map(|scope| scope["name"].as_str().unwrap())
         .collect();
-    assert_eq!(scopes, ["resource", "span", "intrinsic"]);
+    assert_eq!(
+        scopes,
+        [
+            "resource",
+            "span",
+            "intrinsic",
+            "event",
+            "link",
+            "instrumentation"
+        ]
+    );
     let resource = json!(["netflow.exporter.address", "service.name"]);
     assert_eq!(names["scopes"][0]["tags"], resource);
     let intrinsics = names["scopes"][2]["tags"].as_array().unwrap();

@@ -21,6 +21,12 @@ pub enum Field {
     Resource(String),
     /// An attribute of the span or of the resource.
     Either(String),
+    /// An attribute of one of the span's events.
+    Event(String),
+    /// An attribute of one of the span's links.
+    Link(String),
+    /// An attribute of the instrumentation scope.
+    Instrumentation(String),
     /// The span's name.
     Name,
     /// The span's duration.
@@ -41,10 +47,24 @@ pub enum Field {
     TraceId,
     /// The span's id in hexadecimal.
     SpanId,
+    /// The id of the span's parent in hexadecimal; a root has none.
+    ParentId,
+    /// The name of one of the span's events.
+    EventName,
+    /// From the span's start to one of its events.
+    EventTimeSinceStart,
+    /// The trace that one of the span's links leads to, in hexadecimal.
+    LinkTraceId,
+    /// The span that one of the span's links leads to, in hexadecimal.
+    LinkSpanId,
+    /// The name of the instrumentation scope.
+    InstrumentationName,
+    /// The version of the instrumentation scope.
+    InstrumentationVersion,
 }
 
 /// Intrinsics as TraceQL names them, the older name first.
-pub const INTRINSICS: [(&str, Field); 18] = [
+pub const INTRINSICS: [(&str, Field); 25] = [
     ("duration", Field::Duration),
     ("kind", Field::Kind),
     ("name", Field::Name),
@@ -53,10 +73,17 @@ pub const INTRINSICS: [(&str, Field); 18] = [
     ("status", Field::Status),
     ("statusMessage", Field::StatusMessage),
     ("traceDuration", Field::TraceDuration),
+    ("event:name", Field::EventName),
+    ("event:timeSinceStart", Field::EventTimeSinceStart),
+    ("instrumentation:name", Field::InstrumentationName),
+    ("instrumentation:version", Field::InstrumentationVersion),
+    ("link:spanID", Field::LinkSpanId),
+    ("link:traceID", Field::LinkTraceId),
     ("span:duration", Field::Duration),
     ("span:id", Field::SpanId),
     ("span:kind", Field::Kind),
     ("span:name", Field::Name),
+    ("span:parentID", Field::ParentId),
     ("span:status", Field::Status),
     ("span:statusMessage", Field::StatusMessage),
     ("trace:duration", Field::TraceDuration),
@@ -104,6 +131,7 @@ impl Field {
             span,
         } = at;
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
+        let id = |octets: &[u8]| Value::Text(Cow::Owned(hex(octets)));
         match self {
             Self::Span(key) => each_value(attribute(&span.attributes, key), visit),
             Self::Resource(key) => each_value(attribute(&origin.resource.attributes, key), visit),
@@ -134,8 +162,56 @@ impl Field {
                 }
             }
             Self::TraceDuration => visit(duration(trace.duration())),
-            Self::TraceId => visit(Value::Text(Cow::Owned(hex(&trace.id)))),
-            Self::SpanId => visit(Value::Text(Cow::Owned(hex(&span.span_id)))),
+            Self::TraceId => visit(id(&trace.id)),
+            Self::SpanId => visit(id(&span.span_id)),
+            Self::ParentId if span.parent_span_id.is_empty() => {}
+            Self::ParentId => visit(id(&span.parent_span_id)),
+            Self::Event(key) => {
+                for event in &span.events {
+                    each_value(attribute(&event.attributes, key), visit);
+                }
+            }
+            Self::EventName => {
+                for event in &span.events {
+                    visit(text(&event.name));
+                }
+            }
+            Self::EventTimeSinceStart => {
+                for event in &span.events {
+                    let since = event
+                        .time_unix_nano
+                        .saturating_sub(span.start_time_unix_nano);
+                    visit(duration(since));
+                }
+            }
+            Self::Link(key) => {
+                for link in &span.links {
+                    each_value(attribute(&link.attributes, key), visit);
+                }
+            }
+            Self::LinkTraceId => {
+                for link in &span.links {
+                    visit(id(&link.trace_id));
+                }
+            }
+            Self::LinkSpanId => {
+                for link in &span.links {
+                    visit(id(&link.span_id));
+                }
+            }
+            Self::Instrumentation(key) => {
+                let scope = origin.scope.as_ref();
+                each_value(scope.and_then(|it| attribute(&it.attributes, key)), visit);
+            }
+            Self::InstrumentationName | Self::InstrumentationVersion => {
+                let told = origin.scope.as_ref().map(|scope| match self {
+                    Self::InstrumentationName => &scope.name,
+                    _ => &scope.version,
+                });
+                if let Some(told) = told.filter(|told| !told.is_empty()) {
+                    visit(text(told));
+                }
+            }
         }
     }
 
@@ -152,10 +228,22 @@ impl Field {
     /// The key under which an answer shows the value; nothing for what the answer has anyway.
     pub(super) fn shown_as(&self) -> Option<&str> {
         match self {
-            Self::Span(key) | Self::Resource(key) | Self::Either(key) => Some(key),
-            Self::Kind => Some("kind"),
-            Self::Status => Some("status"),
-            Self::StatusMessage => Some("statusMessage"),
+            Self::Span(key)
+            | Self::Resource(key)
+            | Self::Either(key)
+            | Self::Event(key)
+            | Self::Link(key)
+            | Self::Instrumentation(key) => Some(key),
+            Self::Kind
+            | Self::Status
+            | Self::StatusMessage
+            | Self::ParentId
+            | Self::EventName
+            | Self::EventTimeSinceStart
+            | Self::LinkTraceId
+            | Self::LinkSpanId
+            | Self::InstrumentationName
+            | Self::InstrumentationVersion => self.intrinsic(),
             Self::Name
             | Self::Duration
             | Self::RootName
@@ -172,11 +260,33 @@ impl Field {
             Self::Span(key) => format!("span.{key}"),
             Self::Resource(key) => format!("resource.{key}"),
             Self::Either(key) => format!(".{key}"),
-            other => {
-                let known = INTRINSICS.iter().find(|(_, field)| field == other);
-                known.map_or("", |(name, _)| name).to_owned()
-            }
+            Self::Event(key) => format!("event.{key}"),
+            Self::Link(key) => format!("link.{key}"),
+            Self::Instrumentation(key) => format!("instrumentation.{key}"),
+            other => other.intrinsic().unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Its older name, if it isn't an attribute.
+    fn intrinsic(&self) -> Option<&'static str> {
+        let known = INTRINSICS.iter().find(|(_, field)| field == self);
+        known.map(|(name, _)| *name)
+    }
+
+    /// Whether a span, or a trace, shares its values with others only by chance.
+    #[must_use]
+    pub fn is_of_one(&self) -> bool {
+        matches!(
+            self,
+            Self::Duration
+                | Self::TraceDuration
+                | Self::TraceId
+                | Self::SpanId
+                | Self::ParentId
+                | Self::EventTimeSinceStart
+                | Self::LinkTraceId
+                | Self::LinkSpanId
+        )
     }
 }
 

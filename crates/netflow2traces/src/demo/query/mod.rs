@@ -38,7 +38,8 @@ pub enum QueryError {
          {{ span.destination.port = 443 && resource.netflow.exporter.address =~ \"10[.].*\" }} with \
          =, !=, >, >=, <, <=, =~, !~, &&, ||, ! and parentheses, joined by && or ||; fields \
          span.KEY, resource.KEY, .KEY, name, duration, kind, status, statusMessage, rootName, \
-         rootServiceName, traceDuration, trace:id and span:id; and | count() > 2, | avg(duration) > \
+         rootServiceName, traceDuration, trace:id, span:id, span:parentID, and those of event, link \
+         and instrumentation; and | count() > 2, | avg(duration) > \
          1s (or min, max, sum), | select(FIELD, …). Tempo understands all of TraceQL"
     )]
     TraceQl {

@@ -320,7 +320,7 @@ fn what_is_not_understood_is_refused_with_place_and_sentence() {
         ("{ name = 1 }", 10, "quotes around a text"),
         ("{ span.a = ok }", 12, "quotes around a text"),
         ("{ duration = \"1s\" }", 14, "a duration like"),
-        ("{ link.a = 1 }", 3, "one of the scopes"),
+        ("{ parent.a = 1 }", 3, "one of the scopes"),
         ("{ span. = 1 }", 3, "a field like"),
         ("{ name }", 3, "a condition was expected"),
         ("{ 1 && true }", 5, "a comparison was expected"),
@@ -424,7 +424,7 @@ proptest! {
         parts in prop::collection::vec(
             prop::sample::select(vec![
                 "{", "}", " ", "=", "!", ">", "<", "&&", "||", "&", "|", "(", ")", ",", "span.",
-                "resource.", ".", "a", "name", "kind", "nil", "\"", "`", "\\", "1", "-", "1.5", "2s",
+                "resource.", "event.", "link:spanID", ".", "a", "name", "kind", "nil", "\"", "`", "\\", "1", "-", "1.5", "2s",
                 "true", "ok", "é", "~", "count()", "avg(", "select(", "with", "duration",
             ]),
             0..24,

@@ -447,8 +447,15 @@ enum Values {
 
 fn type_of(field: &Field) -> Option<Values> {
     match field {
-        Field::Span(_) | Field::Resource(_) | Field::Either(_) => None,
-        Field::Duration | Field::TraceDuration => Some(Values::Numbers),
+        Field::Span(_)
+        | Field::Resource(_)
+        | Field::Either(_)
+        | Field::Event(_)
+        | Field::Link(_)
+        | Field::Instrumentation(_) => None,
+        Field::Duration | Field::TraceDuration | Field::EventTimeSinceStart => {
+            Some(Values::Numbers)
+        }
         Field::Kind => Some(Values::Kinds),
         Field::Status => Some(Values::Statuses),
         Field::Name
@@ -456,7 +463,13 @@ fn type_of(field: &Field) -> Option<Values> {
         | Field::RootName
         | Field::RootServiceName
         | Field::TraceId
-        | Field::SpanId => Some(Values::Texts),
+        | Field::SpanId
+        | Field::ParentId
+        | Field::EventName
+        | Field::LinkTraceId
+        | Field::LinkSpanId
+        | Field::InstrumentationName
+        | Field::InstrumentationVersion => Some(Values::Texts),
     }
 }
 
@@ -524,9 +537,12 @@ fn field(cursor: &mut Cursor) -> Result<Field, Met> {
         "" => Ok(Field::Either(key)),
         "span" => Ok(Field::Span(key)),
         "resource" => Ok(Field::Resource(key)),
+        "event" => Ok(Field::Event(key)),
+        "link" => Ok(Field::Link(key)),
+        "instrumentation" => Ok(Field::Instrumentation(key)),
         _ => Err(unknown(
             cursor,
-            "one of the scopes span. and resource. was expected",
+            "one of the scopes span., resource., event., link. and instrumentation. was expected",
         )),
     }
 }

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -67,29 +68,41 @@ impl Among {
 }
 
 impl Parameters {
-    /// Which of `resource`, `span` and `intrinsic` are asked for: all without a scope.
+    /// Which scopes are asked for: all without one.
     fn scopes(&self) -> Result<Vec<&'static str>, ApiError> {
-        match self.scope.as_deref() {
-            None | Some("" | "none" | "all") => Ok(vec!["resource", "span", "intrinsic"]),
-            Some("resource") => Ok(vec!["resource"]),
-            Some("span") => Ok(vec!["span"]),
-            Some("intrinsic") => Ok(vec!["intrinsic"]),
-            // Scopes that Tempo knows and that spans of flows have nothing in.
-            Some("event" | "link" | "instrumentation") => Ok(Vec::new()),
-            Some(scope) => Err(ApiError::Parameter {
+        let asked = match self.scope.as_deref() {
+            None | Some("" | "none" | "all") => return Ok(SCOPES.to_vec()),
+            Some(asked) => asked,
+        };
+        let known = SCOPES.iter().find(|known| **known == asked);
+        known
+            .map(|known| vec![*known])
+            .ok_or_else(|| ApiError::Parameter {
                 parameter: "scope",
-                value: scope.to_owned(),
+                value: asked.to_owned(),
                 accepted: "resource, span, intrinsic, event, link or instrumentation",
-            }),
-        }
+            })
     }
 }
 
-/// Names of attributes of spans and of resources.
+/// What attributes and intrinsics belong to.
+const SCOPES: [&str; 6] = [
+    "resource",
+    "span",
+    "intrinsic",
+    "event",
+    "link",
+    "instrumentation",
+];
+
+/// Names of attributes by scope.
 #[derive(Default)]
 struct Names {
     span: BTreeSet<String>,
     resource: BTreeSet<String>,
+    event: BTreeSet<String>,
+    link: BTreeSet<String>,
+    instrumentation: BTreeSet<String>,
 }
 
 pub(super) async fn names(
@@ -125,27 +138,38 @@ impl Names {
     fn of(store: &TraceStore, among: &Among) -> Self {
         let mut names = Self::default();
         among.each_span(store, &mut |at| {
-            let resource = at.origin.resource.attributes.iter();
-            add_new(&mut names.resource, resource.map(|it| &*it.key), among);
-            let span = at.span.attributes.iter();
-            add_new(&mut names.span, span.map(|it| &*it.key), among);
+            add_new(&mut names.resource, &at.origin.resource.attributes, among);
+            add_new(&mut names.span, &at.span.attributes, among);
+            for event in &at.span.events {
+                add_new(&mut names.event, &event.attributes, among);
+            }
+            for link in &at.span.links {
+                add_new(&mut names.link, &link.attributes, among);
+            }
+            if let Some(scope) = &at.origin.scope {
+                add_new(&mut names.instrumentation, &scope.attributes, among);
+            }
         });
         names
     }
 
     fn of_scope(&self, scope: &str) -> Vec<String> {
-        match scope {
-            "span" => self.span.iter().cloned().collect(),
-            "resource" => self.resource.iter().cloned().collect(),
-            _ => INTRINSICS.map(|(name, _)| name.to_owned()).to_vec(),
-        }
+        let names = match scope {
+            "span" => &self.span,
+            "resource" => &self.resource,
+            "event" => &self.event,
+            "link" => &self.link,
+            "instrumentation" => &self.instrumentation,
+            _ => return INTRINSICS.map(|(name, _)| name.to_owned()).to_vec(),
+        };
+        names.iter().cloned().collect()
     }
 }
 
-fn add_new<'a>(known: &mut BTreeSet<String>, names: impl Iterator<Item = &'a str>, among: &Among) {
-    for name in names {
-        if known.len() < among.limit && !known.contains(name) {
-            known.insert(name.to_owned());
+fn add_new(known: &mut BTreeSet<String>, attributes: &[KeyValue], among: &Among) {
+    for KeyValue { key, .. } in attributes {
+        if known.len() < among.limit && !known.contains(key) {
+            known.insert(key.clone());
         }
     }
 }
@@ -201,11 +225,7 @@ pub(super) async fn values_v2(
 /// Type and text of the values of a field.
 fn values_of(store: &TraceStore, field: &Field, among: &Among) -> BTreeSet<(&'static str, String)> {
     let mut values = BTreeSet::new();
-    // Each trace would have its own.
-    if matches!(
-        field,
-        Field::Duration | Field::TraceDuration | Field::TraceId | Field::SpanId
-    ) {
+    if field.is_of_one() {
         return values;
     }
     among.each_span(store, &mut |at| {
