@@ -4,9 +4,10 @@
 #
 #   tests/backends/run.sh [UNITTEST-ARGUMENT]...       such as test_tempo, or -k softflowd
 #
-#   NETFLOW_BACKENDS       which backends may be built: "collector tempo" (default), "collector tempo jaeger" (Jaeger
-#                          costs 7 more minutes of a processor), "collector", or "" for only those that were built
-#                          before, as all are that are there. What isn't there is left out, and said so
+#   NETFLOW_BACKENDS       which backends may be fetched and built: "collector jaeger" (default), "collector", with
+#                          "tempo" and "mimir" (its list of settings), which are under the AGPL, only where they are
+#                          named; or "" for none. What was built before is run; what isn't there is left out, and
+#                          said so
 #   NETFLOW_BACKENDS_REQUIRED=1  a backend that can't be built is a failure; else its tests are left out, and said so
 #   NETFLOW_BINARY         the netflow2traces to test (default: the newest in the target directory)
 #   NETFLOW_CAPTURES       folder of flow captures (default ../shared/captures)
@@ -18,7 +19,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 
 command -v python3 >/dev/null || { echo "backends: left out, python3 is not installed" >&2; exit 0; }
-buildable=${NETFLOW_BACKENDS-collector tempo}
+buildable=${NETFLOW_BACKENDS-collector jaeger}
+[[ " $buildable " != *" mimir "* ]] || export MIMIR_FETCH=1
 for name in collector tempo jaeger; do
     mode=--cached
     [[ " $buildable " == *" $name "* ]] && mode=
