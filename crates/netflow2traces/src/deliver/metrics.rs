@@ -37,9 +37,26 @@ impl MetricsSender {
             request.encode_to_vec()
         };
         match self.sender.prepare(octets.into()).await {
-            Ok(body) => self.sender.send(0, &body).await,
+            Ok(body) => of_metrics(self.sender.send(0, &body).await),
             Err(error) => unwritable(&error),
         }
+    }
+}
+
+/// Its causes speak of metrics.
+fn of_metrics(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Retry { after, cause } => Outcome::Retry {
+            after,
+            cause: cause.of_metrics(),
+        },
+        Outcome::TooLarge { cause } => Outcome::TooLarge {
+            cause: cause.of_metrics(),
+        },
+        Outcome::Rejected { cause } => Outcome::Rejected {
+            cause: cause.of_metrics(),
+        },
+        outcome => outcome,
     }
 }
 

@@ -67,6 +67,19 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// Of a request with metrics: where a remedy speaks of traces, that of metrics.
+    #[must_use]
+    pub(super) fn of_metrics(self) -> Self {
+        let remedy = self.remedy.map(|remedy| match remedy {
+            REMEDY_PATH => REMEDY_METRICS_PATH,
+            REMEDY_SERVICE => REMEDY_METRICS_SERVICE,
+            other => other,
+        });
+        Self { remedy, ..self }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
@@ -84,6 +97,11 @@ const REMEDY_PATH: &str = "nothing takes traces at this path; check the path of 
      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (used unchanged)";
 const REMEDY_SERVICE: &str = "the backend has no OTLP trace service over gRPC here; check \
      OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL";
+const REMEDY_METRICS_PATH: &str = "nothing takes metrics at this path; check the path of \
+     OTEL_EXPORTER_OTLP_ENDPOINT (/v1/metrics is appended to it) or name another endpoint with \
+     OTEL_EXPORTER_OTLP_METRICS_ENDPOINT (used unchanged)";
+const REMEDY_METRICS_SERVICE: &str = "the backend has no OTLP metrics service over gRPC here; name another \
+     endpoint with OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, or check OTEL_EXPORTER_OTLP_PROTOCOL";
 const REMEDY_COMPRESSION: &str =
     "the backend doesn't read this compression; set OTEL_EXPORTER_OTLP_COMPRESSION to gzip or none";
 const REMEDY_REDIRECT: &str = "redirects are not followed; set OTEL_EXPORTER_OTLP_ENDPOINT to the \

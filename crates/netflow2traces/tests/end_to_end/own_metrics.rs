@@ -284,6 +284,30 @@ async fn an_export_is_tried_again_and_a_refusal_is_said_once() {
 }
 
 #[tokio::test]
+async fn a_wrong_path_is_told_with_the_variable_of_metrics() {
+    let backend = FakeBackend::grpc().start().await;
+    let receiver = Receiver::http().await;
+    let admin = Admin::new();
+    let setup = receiver
+        .of(admin.of(Setup::to_grpc(&backend)))
+        .with("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf");
+    // The metrics' own endpoint is used unchanged: nothing is at `/`.
+    let daemon = setup.start().await;
+    let rejected = "netflow_metrics_exports_total{outcome=\"rejected\"}";
+    admin
+        .until("/metrics", |text| value(text, rejected) >= 1.0)
+        .await;
+    let ended = daemon.stop().await;
+    let mut remedies = ended.log.iter().filter_map(|line| line["remedy"].as_str());
+    let remedy = remedies.next().expect("a remedy");
+    assert!(
+        remedy.contains("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
+        "{remedy}"
+    );
+    assert!(!remedy.contains("/v1/traces"), "{remedy}");
+}
+
+#[tokio::test]
 async fn a_backend_that_is_away_is_said_once_and_harms_nothing() {
     let backend = FakeBackend::grpc().start().await;
     let (_held, address) = {
