@@ -119,6 +119,7 @@ mod tests {
             seen: UnixNanos(1),
             templates: Vec::new(),
             domains: vec![SavedDomain::default()],
+            agents: Vec::new(),
             types: Vec::new(),
         }
     }

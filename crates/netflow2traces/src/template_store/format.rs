@@ -9,12 +9,12 @@ use netflow_wire::ie::AbstractDataType;
 use netflow_wire::{FieldSpecifier, Template, Version};
 use otlp_wire::UnixNanos;
 
-use crate::translate::{SavedDomain, SavedExporter, SavedTemplate, SavedType};
+use crate::translate::{SavedAgent, SavedDomain, SavedExporter, SavedTemplate, SavedType};
 
 /// A file begins with it.
 const MAGIC: [u8; 8] = *b"NF2TSTOR";
 /// Of the format that is written, and the only one that is read.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Octets before the first exporter.
 const HEADER: usize = MAGIC.len() + 2;
 /// The checksum after the last one.
@@ -58,16 +58,7 @@ pub(super) fn trailer(checksum: u32) -> [u8; TRAILER] {
 #[must_use]
 pub(super) fn exporter(saved: &SavedExporter) -> Vec<u8> {
     let mut out = Writer(vec![0; 4]);
-    match saved.address {
-        IpAddr::V4(address) => {
-            out.u8(4);
-            out.0.extend(address.octets());
-        }
-        IpAddr::V6(address) => {
-            out.u8(6);
-            out.0.extend(address.octets());
-        }
-    }
+    out.address(saved.address);
     out.u64(saved.seen.0);
     out.each(&saved.templates, |out, saved| {
         let template = &saved.template;
@@ -104,6 +95,11 @@ pub(super) fn exporter(saved: &SavedExporter) -> Vec<u8> {
                 out.u64(*interval);
             });
         }
+    });
+    out.each(&saved.agents, |out, named| {
+        out.u16(named.port);
+        out.u32(named.domain);
+        out.address(named.agent);
     });
     out.each(&saved.types, |out, told| {
         out.u32(told.enterprise);
@@ -177,6 +173,19 @@ impl Writer {
         self.0.extend(value.to_be_bytes());
     }
 
+    fn address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                self.u8(4);
+                self.0.extend(address.octets());
+            }
+            IpAddr::V6(address) => {
+                self.u8(6);
+                self.0.extend(address.octets());
+            }
+        }
+    }
+
     fn option(&mut self, value: Option<u64>) {
         self.u8(u8::from(value.is_some()));
         if let Some(value) = value {
@@ -237,6 +246,14 @@ impl<'a> Reader<'a> {
         self.array().map(u128::from_be_bytes)
     }
 
+    fn address(&mut self) -> Option<IpAddr> {
+        match self.u8()? {
+            4 => self.array::<4>().map(IpAddr::from),
+            6 => self.array::<16>().map(IpAddr::from),
+            _ => None,
+        }
+    }
+
     fn option(&mut self) -> Option<Option<u64>> {
         match self.u8()? {
             0 => Some(None),
@@ -272,16 +289,18 @@ impl<'a> Reader<'a> {
     }
 
     fn exporter_body(&mut self) -> Option<SavedExporter> {
-        let address = match self.u8()? {
-            4 => IpAddr::from(self.array::<4>()?),
-            6 => IpAddr::from(self.array::<16>()?),
-            _ => return None,
-        };
         Some(SavedExporter {
-            address,
+            address: self.address()?,
             seen: UnixNanos(self.u64()?),
             templates: self.each(Self::template)?,
             domains: self.each(Self::domain)?,
+            agents: self.each(|reader| {
+                Some(SavedAgent {
+                    port: reader.u16()?,
+                    domain: reader.u32()?,
+                    agent: reader.address()?,
+                })
+            })?,
             types: self.each(Self::described)?,
         })
     }
@@ -415,22 +434,32 @@ mod tests {
         })
     }
 
+    fn named() -> impl Strategy<Value = SavedAgent> {
+        any::<(u16, u32, IpAddr)>().prop_map(|(port, domain, agent)| SavedAgent {
+            port,
+            domain,
+            agent,
+        })
+    }
+
     fn saved() -> impl Strategy<Value = SavedExporter> {
         (
             any::<(IpAddr, u64)>(),
             prop::collection::vec(template(), 0..5),
             prop::collection::vec(domain(), 0..3),
+            prop::collection::vec(named(), 0..3),
             prop::collection::vec(described(), 0..3),
         )
-            .prop_map(
-                |((address, seen), templates, domains, types)| SavedExporter {
+            .prop_map(|((address, seen), templates, domains, agents, types)| {
+                SavedExporter {
                     address,
                     seen: UnixNanos(seen),
                     templates,
                     domains,
+                    agents,
                     types,
-                },
-            )
+                }
+            })
     }
 
     fn content(exporters: &[SavedExporter]) -> Vec<u8> {
@@ -480,7 +509,10 @@ mod tests {
             if let Ok(exporters) = read(&sealed(octets)) {
                 let items: usize = exporters
                     .iter()
-                    .map(|saved| saved.templates.len() + saved.domains.len() + saved.types.len())
+                    .map(|saved| {
+                        let told = saved.domains.len() + saved.agents.len() + saved.types.len();
+                        saved.templates.len() + told
+                    })
                     .sum();
                 prop_assert!(items <= length);
             }
@@ -507,6 +539,7 @@ mod tests {
                 template: Template::new(Version::V9, 256, None, vec![FieldSpecifier::iana(8, 4)]),
             }],
             domains: vec![SavedDomain::default()],
+            agents: Vec::new(),
             types: Vec::new(),
         };
         let octets = sealed(content(&[saved.clone(), saved]));
@@ -524,8 +557,8 @@ mod tests {
         assert_eq!(read(b""), Err(Damage::NotAStore));
         assert_eq!(read(b"something else altogether"), Err(Damage::NotAStore));
         let mut later = header().to_vec();
-        later[9] = 2;
-        assert_eq!(read(&sealed(later)), Err(Damage::Version(2)));
+        later[9] = 3;
+        assert_eq!(read(&sealed(later)), Err(Damage::Version(3)));
         assert_eq!(read(&header()), Err(Damage::Checksum));
         let mut numbers = header().to_vec();
         numbers.extend(u32::MAX.to_be_bytes());

@@ -312,6 +312,7 @@ mod tests {
                 interfaces: interfaces.collect(),
                 ..SavedDomain::default()
             }],
+            agents: Vec::new(),
             types: Vec::new(),
         }
     }

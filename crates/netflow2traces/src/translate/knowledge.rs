@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::elements::ElementTypes;
-use super::saved::SavedDomain;
+use super::saved::{SavedAgent, SavedDomain};
 
 /// Names of one kind in one domain.
 const MAX_NAMES: usize = 16 * 1024;
@@ -292,7 +292,20 @@ impl ExporterKnowledge {
             self.agents_refused += 1;
             return;
         }
-        self.agents.insert(key, agent);
+        if self.agents.insert(key, agent) != Some(agent) {
+            self.changes += 1;
+        }
+    }
+
+    /// All that were named.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = SavedAgent> {
+        self.agents
+            .iter()
+            .map(|(&(port, domain), &agent)| SavedAgent {
+                port,
+                domain,
+                agent,
+            })
     }
 
     /// How often something was told that was not known before.
@@ -300,7 +313,7 @@ impl ExporterKnowledge {
         self.changes
     }
 
-    /// All of it but the element types.
+    /// All of it but the agents and the element types.
     pub(crate) fn save(&self) -> Vec<SavedDomain> {
         if self.domains.is_empty() {
             return Vec::new();

@@ -47,7 +47,7 @@ pub use ids::Ids;
 pub(crate) use protocols::transport;
 pub use rejected::{MAX_REJECTED, RejectedDatagram};
 pub use report::{ExporterReport, FieldReport, Rows, TemplateReport, WaitingSet};
-pub use saved::{Saved, SavedDomain, SavedExporter, SavedTemplate, SavedType};
+pub use saved::{Saved, SavedAgent, SavedDomain, SavedExporter, SavedTemplate, SavedType};
 pub use traffic::{Protocol, ProtocolCounters, Traffic};
 pub use translator::Translator;
 

@@ -26,6 +26,8 @@ pub struct SavedExporter {
     pub templates: Vec<SavedTemplate>,
     /// What options data told.
     pub domains: Vec<SavedDomain>,
+    /// Who metered, as options data told.
+    pub agents: Vec<SavedAgent>,
     /// Elements that it has described (RFC 5610).
     pub types: Vec<SavedType>,
 }
@@ -57,6 +59,14 @@ pub struct SavedDomain {
     pub samplers: Vec<(u64, u64)>,
     /// Intervals by interface.
     pub interface_samplers: Vec<(u64, u64)>,
+}
+
+/// Who metered what comes from a port in an Observation Domain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SavedAgent {
+    pub port: u16,
+    pub domain: u32,
+    pub agent: IpAddr,
 }
 
 /// An element's description.
@@ -128,7 +138,10 @@ impl SavedExporter {
             let intervals = domain.samplers.len() + domain.interface_samplers.len();
             64 + names.sum::<usize>() + 16 * intervals
         });
-        256 + fields.sum::<usize>() + names.sum::<usize>() + 64 * self.types.len()
+        256 + fields.sum::<usize>()
+            + names.sum::<usize>()
+            + 64 * self.types.len()
+            + 24 * self.agents.len()
     }
 }
 
@@ -172,7 +185,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let age = |then: UnixNanos| Duration::from_nanos(wall.0.saturating_sub(then.0));
         // Where the clock doesn't reach back so far, it lives a little longer.
         let instant = |then| now.checked_sub(age(then)).unwrap_or(now);
-        let is_known = saved.templates.len() + saved.domains.len() + saved.types.len() > 0;
+        let told = saved.domains.len() + saved.agents.len() + saved.types.len();
+        let is_known = saved.templates.len() + told > 0;
         if !is_known || age(saved.seen) > lifetime || !self.allowed.allows(saved.address) {
             return 0;
         }
@@ -181,6 +195,14 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         exporter.restored(instant(saved.seen));
         exporter.saved = Some(instant(saved.seen));
         exporter.knowledge.restore(&saved.domains);
+        for SavedAgent {
+            port,
+            domain,
+            agent,
+        } in saved.agents
+        {
+            exporter.knowledge.name_agent(port, domain, agent);
+        }
         for told in &saved.types {
             let types = &mut exporter.knowledge.types;
             types.learn(
@@ -246,6 +268,7 @@ fn save(address: IpAddr, exporter: &Exporter, now: Instant, wall: UnixNanos) -> 
             })
             .collect(),
         domains: exporter.knowledge.save(),
+        agents: exporter.knowledge.agents().collect(),
         types: types
             .map(|(enterprise, element, name, data_type)| SavedType {
                 enterprise,

@@ -77,6 +77,29 @@ fn templates_names_and_sampling_survive() {
 }
 
 #[test]
+fn exporters_behind_an_exporter_survive() {
+    let mut before = keeping();
+    before.spans(&options(ipfix(5), &[f(144, 4)], &[f(130, 4)], |r| {
+        r.u32(1).ipv4([10, 0, 0, 1]);
+    }));
+    let mut after = restored(changed(&mut before));
+    assert!(changed(&mut after).is_empty(), "it is as it was saved");
+    let flow = record(ipfix(5), &[f(8, 4)], |r| {
+        r.ipv4([192, 0, 2, 1]);
+    });
+    assert_eq!(after.flow(&flow).get("netflow.exporter.agent"), "10.0.0.1");
+    // Told again it is no news.
+    after.spans(&options(ipfix(5), &[f(144, 4)], &[f(130, 4)], |r| {
+        r.u32(1).ipv4([10, 0, 0, 1]);
+    }));
+    changed(&mut after);
+    after.spans(&options(ipfix(5), &[f(144, 4)], &[f(130, 4)], |r| {
+        r.u32(1).ipv4([10, 0, 0, 2]);
+    }));
+    assert_eq!(changed(&mut after).len(), 1, "another one is");
+}
+
+#[test]
 fn descriptions_of_elements_survive() {
     let mut before =
         rig_with(|config| config.attributes = netflow2traces::config::AttributeLevel::All);
@@ -191,6 +214,7 @@ fn what_a_file_says_is_bounded_as_what_a_message_says() {
         seen: UnixNanos(u64::from(SECONDS) * 1_000_000_000),
         templates,
         domains: Vec::new(),
+        agents: Vec::new(),
         types: Vec::new(),
     };
     let known = rig.translator().restore(saved, now);
