@@ -1,6 +1,7 @@
 //! Trouble with the disk while the daemon runs: it warns, counts, goes on in memory, and recovers. On a small tmpfs,
 //! so these need the right to mount; without it they say so and do nothing.
 
+use std::cell::Cell;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -133,15 +134,21 @@ impl Rig {
         .await
     }
 
-    /// Sends nothing meanwhile: the disk is tried again a second later, and how much comes in that time, and so whether the
-    /// memory has room for it, is the machine's to say.
-    async fn spool_works_again(&self) {
+    /// One datagram for each look, so that there is something to write when the disk is tried again, a second later;
+    /// as many as come without a pause would fill the memory within that second.
+    async fn send_until_the_spool_works(&mut self) {
+        let sent = Cell::new(self.sent);
         self.admin
             .until("/api/status", |body| {
+                let sequence = sent.get() * u32::from(FLOWS);
+                self.exporter
+                    .send(&v5_datagram(now(), sequence, 1000, FLOWS));
+                sent.set(sent.get() + 1);
                 let status: Value = serde_json::from_str(body).unwrap();
                 status["delivery"]["spool"]["state"] == "up"
             })
             .await;
+        self.sent = sent.get();
     }
 
     /// The backend comes back: all that was made arrives, each span once.
@@ -177,7 +184,7 @@ async fn a_full_disk_is_told_and_survived() {
         assert!(part(&status, "spooled") > 0);
         assert_eq!(part(&status, "dropped_queue_full"), 0);
         disk.remount("size=64m");
-        rig.spool_works_again().await;
+        rig.send_until_the_spool_works().await;
         rig.daemon.says(AGAIN).await;
         rig.deliver_all().await;
     }
@@ -225,7 +232,7 @@ async fn a_disk_that_becomes_read_only_is_told_and_survived() {
         assert_eq!(part(&status, "spooled"), 0);
         assert_balanced_but_for_what_moves(&status);
         disk.remount("rw");
-        rig.spool_works_again().await;
+        rig.send_until_the_spool_works().await;
         rig.daemon.says(AGAIN).await;
         rig.deliver_all().await;
     }
@@ -257,7 +264,7 @@ async fn a_lost_permission_is_told_and_survived() {
     rig.send_until_the_spool_fails().await;
     rig.daemon.says(FAILING).await;
     allow(0o700);
-    rig.spool_works_again().await;
+    rig.send_until_the_spool_works().await;
     rig.daemon.says(AGAIN).await;
     rig.deliver_all().await;
 
