@@ -14,6 +14,10 @@ const MPLS: u16 = 0x8847;
 /// Upstream-assigned labels or multicast (RFC 5332).
 const MPLS_MULTICAST: u16 = 0x8848;
 const PPPOE_SESSION: u16 = 0x8864;
+/// The service instance tag of Provider Backbone Bridges (IEEE 802.1ah): four octets, then the customer's frame.
+const SERVICE_INSTANCE: u16 = 0x88e7;
+/// Cisco's metadata, a security group tag for example: version, words, so many words, and the next EtherType.
+const METADATA: u16 = 0x8909;
 /// A smaller number in EtherType's place is a length (IEEE 802.3, section 3.2.6).
 const MIN_ETHERTYPE: u16 = 0x0600;
 
@@ -34,6 +38,13 @@ fn ethernet<'a>(octets: &'a [u8], frame: &mut Frame) -> Option<&'a [u8]> {
         source,
         destination,
     });
+    let (ethertype, payload) = untagged(octets, |vlan| frame.vlans.push(vlan))?;
+    frame.ethertype = Some(ethertype);
+    by_ethertype(ethertype, payload, frame)
+}
+
+/// The EtherType behind the addresses and tags of a frame, and what follows it; the tags' identifiers go to `vlan`.
+fn untagged(octets: &[u8], mut vlan: impl FnMut(u16)) -> Option<(u16, &[u8])> {
     let mut at = 12;
     let mut ethertype = u16_at(octets, at)?;
     for _ in 0..MAX_TAGS {
@@ -41,19 +52,25 @@ fn ethernet<'a>(octets: &'a [u8], frame: &mut Frame) -> Option<&'a [u8]> {
         if !matches!(ethertype, 0x8100 | 0x88a8 | 0x9100 | 0x9200) {
             break;
         }
-        frame.vlans.push(u16_at(octets, at + 2)? & 0x0fff);
+        vlan(u16_at(octets, at + 2)? & 0x0fff);
         at += 4;
         ethertype = u16_at(octets, at)?;
     }
-    let mut payload = octets.get(at + 2..)?;
+    let payload = octets.get(at + 2..)?;
     if ethertype < MIN_ETHERTYPE {
         // LLC with SNAP (RFC 1042); other LLC carries no IP.
         let snap = payload.strip_prefix(&[0xaa, 0xaa, 3, 0, 0, 0])?;
-        ethertype = u16_at(snap, 0)?;
-        payload = snap.get(2..)?;
+        return Some((u16_at(snap, 0)?, snap.get(2..)?));
     }
-    frame.ethertype = Some(ethertype);
-    by_ethertype(ethertype, payload, frame)
+    Some((ethertype, payload))
+}
+
+/// The IP packet in a frame that another network carries; its addresses and tags aren't kept. Nothing has said that the
+/// octets are a frame, so that EtherType and version must agree.
+fn customer_ip(octets: &[u8]) -> Option<&[u8]> {
+    let (ethertype, payload) = untagged(octets, |_| {})?;
+    let version = payload.first()? >> 4;
+    matches!((ethertype, version), (IPV4, 4) | (IPV6, 6)).then_some(payload)
 }
 
 /// What an EtherType says of the octets behind it.
@@ -62,11 +79,19 @@ pub(super) fn by_ethertype<'a>(
     payload: &'a [u8],
     frame: &mut Frame,
 ) -> Option<&'a [u8]> {
+    let (ethertype, payload) = match ethertype {
+        METADATA => {
+            let at = 2 + 4 * usize::from(*payload.get(1)?);
+            (u16_at(payload, at)?, payload.get(at + 2..)?)
+        }
+        _ => (ethertype, payload),
+    };
     match ethertype {
         IPV4 | IPV6 => Some(payload),
         MPLS | MPLS_MULTICAST => mpls(payload, frame),
         // Version and type, code, session, length; then PPP's protocol (RFC 2516, section 4).
         PPPOE_SESSION => ppp_protocol(payload.get(6..)?, frame),
+        SERVICE_INSTANCE => customer_ip(payload.get(4..)?),
         _ => None,
     }
 }
@@ -98,8 +123,13 @@ fn mpls<'a>(octets: &'a [u8], frame: &mut Frame) -> Option<&'a [u8]> {
         if word & 0x100 != 0 {
             let payload = octets.get(entry * 4 + 4..)?;
             // Nothing names the payload: an IP version is believed, another first nibble is a pseudowire's
-            // (RFC 4928, section 3).
-            return matches!(payload.first()? >> 4, 4 | 6).then_some(payload);
+            // (RFC 4928, section 3). In one of Ethernet a control word may stand before the frame, and begins with a
+            // zero (RFC 4448, section 4.6).
+            return match payload.first()? >> 4 {
+                4 | 6 => Some(payload),
+                0 => customer_ip(payload.get(4..)?).or_else(|| customer_ip(payload)),
+                _ => customer_ip(payload),
+            };
         }
     }
     None

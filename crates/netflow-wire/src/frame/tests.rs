@@ -104,18 +104,70 @@ fn snap_and_ppp_lead_to_ip() {
 }
 
 #[test]
-fn labels_lead_to_ip_but_not_into_a_pseudowire() {
+fn labels_lead_to_ip() {
     let stack = [0x00, 0x01, 0x00, 0x40, 0x00, 0x02, 0x01, 0x40]; // 16, then 32 at the bottom
     let octets = [&stack[..], &ipv6(6, &TCP)].concat();
     let frame = Frame::read(LinkType::Mpls, &octets);
     assert_eq!(frame.labels.as_slice(), [16, 32]);
     assert_eq!(frame.packet.unwrap().transport.tcp_flags, Some(0x12));
 
-    let control_word = [&stack[..], &[0, 0, 0, 0], &MACS].concat();
-    assert_eq!(Frame::read(LinkType::Mpls, &control_word).packet, None);
     let endless = [0, 0, 0, 0].repeat(1000);
     let frame = Frame::read(LinkType::Mpls, &endless);
     assert_eq!(frame.labels.as_slice().len(), MAX_LABELS);
+}
+
+/// Ethernet over MPLS: behind the bottom of the stack a control word or none, then the customer's frame.
+#[test]
+fn a_pseudowire_of_ethernet_leads_to_its_packet() {
+    let stack = [0x49, 0x3e, 0xc0, 0x3e, 0x00, 0x01, 0x11, 0x40]; // 300012, then 17 at the bottom
+    let tag = [0x81, 0, 0, 101];
+    for control_word in [&[][..], &[0, 0, 0, 0], &[0, 0, 1, 2]] {
+        for tags in [&[][..], &tag] {
+            let customer = ethernet(tags, 0x86dd, &ipv6(17, &UDP));
+            let payload = [&stack[..], control_word, &customer].concat();
+            let octets = ethernet(&[0x81, 0, 0, 5], 0x8847, &payload);
+            let frame = Frame::read(LinkType::Ethernet, &octets);
+            assert_eq!(frame.packet.unwrap().transport.ports, Some([51000, 53]));
+            // Tags and EtherType are those outside.
+            assert_eq!(frame.vlans.as_slice(), [5]);
+            assert_eq!(frame.ethertype, Some(0x8847));
+            assert_eq!(frame.labels.as_slice(), [300_012, 17]);
+            for end in 0..octets.len() {
+                let frame = Frame::read(LinkType::Ethernet, &octets[..end]);
+                let ports = frame.packet.and_then(|packet| packet.transport.ports);
+                assert!(matches!(ports, None | Some([51000, 53])), "{end}");
+            }
+        }
+    }
+    // What isn't Ethernet, or not with IP, gives no packet: EtherType and version must agree.
+    for payload in [
+        [&[0, 0, 0, 0][..], &MACS].concat(),
+        [&[0, 0, 0, 0][..], &ethernet(&[], 0x0800, &ipv6(6, &TCP))].concat(),
+        [&[0x10, 0, 0, 0x21][..], &ipv4(6, &TCP)].concat(),
+    ] {
+        let octets = [&stack[..], &payload].concat();
+        assert_eq!(Frame::read(LinkType::Mpls, &octets).packet, None);
+    }
+}
+
+#[test]
+fn backbones_and_metadata_lead_to_ip() {
+    let customer = ethernet(&[], 0x0800, &ipv4(6, &TCP));
+    // 802.1ah: backbone VLAN 9, then the service's identifier.
+    let backbone = [&[0, 0, 0x12, 0x34][..], &customer].concat();
+    let octets = ethernet(&[0x88, 0xa8, 0, 9], 0x88e7, &backbone);
+    let frame = Frame::read(LinkType::Ethernet, &octets);
+    assert_eq!(frame.packet.unwrap().transport.ports, Some([51000, 443]));
+    assert_eq!(frame.vlans.as_slice(), [9]);
+
+    // Version 1, one word: security group 100; then IPv4.
+    let metadata = [&[1, 1, 0, 1, 0, 100, 8, 0][..], &ipv4(6, &TCP)].concat();
+    let octets = ethernet(&[], 0x8909, &metadata);
+    let ports = read(LinkType::Ethernet, &octets).transport.ports;
+    assert_eq!(ports, Some([51000, 443]));
+    // Metadata of metadata is left alone.
+    let endless = ethernet(&[], 0x8909, &[1, 0, 0x89, 0x09].repeat(500));
+    assert_eq!(Frame::read(LinkType::Ethernet, &endless).packet, None);
 }
 
 #[test]
