@@ -297,14 +297,7 @@ fn record(enterprise: u32, format: u32, mut body: Xdr<'_>) -> Option<FlowRecord<
             stripped: xdr.u32()?,
             octets: xdr.opaque()?,
         }),
-        2 => FlowRecord::Ethernet(Ethernet {
-            length: xdr.u32()?,
-            macs: Macs {
-                source: xdr.mac()?,
-                destination: xdr.mac()?,
-            },
-            ethertype: xdr.u32()?,
-        }),
+        2 => FlowRecord::Ethernet(ethernet(xdr)?),
         3 => FlowRecord::Ip(sampled_ip(xdr, Xdr::ipv4)?),
         4 => FlowRecord::Ip(sampled_ip(xdr, Xdr::ipv6)?),
         1001 => {
@@ -363,6 +356,32 @@ fn record(enterprise: u32, format: u32, mut body: Xdr<'_>) -> Option<FlowRecord<
             format,
             octets,
         },
+    })
+}
+
+/// Octets of a `sampled_ethernet` whose addresses aren't filled up to eight octets, as Huawei's switches send it.
+const PACKED_ETHERNET: usize = 4 + 6 + 6 + 4;
+
+fn ethernet(xdr: &mut Xdr<'_>) -> Option<Ethernet> {
+    let packed = xdr.rest().len() == PACKED_ETHERNET;
+    let length = xdr.u32()?;
+    let macs = match xdr.rest().first_chunk::<12>() {
+        Some([a, b, c, d, e, f, g, h, i, j, k, l]) if packed => {
+            xdr.fixed(12)?;
+            Macs {
+                source: [*a, *b, *c, *d, *e, *f],
+                destination: [*g, *h, *i, *j, *k, *l],
+            }
+        }
+        _ => Macs {
+            source: xdr.mac()?,
+            destination: xdr.mac()?,
+        },
+    };
+    Some(Ethernet {
+        length,
+        macs,
+        ethertype: xdr.u32()?,
     })
 }
 

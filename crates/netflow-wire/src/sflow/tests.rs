@@ -294,6 +294,26 @@ fn headers_that_the_agent_read() {
     assert!(!tunnel.egress);
 }
 
+/// XDR fills an address of six octets up to eight. Some switches don't: the record is four octets shorter then.
+#[test]
+fn addresses_that_are_not_filled_up_are_read() {
+    let ethernet = [
+        &words(&[504])[..],
+        &[2, 0, 0, 0, 0, 1],
+        &[2, 0, 0, 0, 0, 2],
+        &words(&[0x0800]),
+    ]
+    .concat();
+    let octets = datagram(&[flow_sample(&[tagged(2, &ethernet)])]);
+    let ethernet = only!(&octets, Ethernet);
+    assert_eq!(ethernet.macs.source, [2, 0, 0, 0, 0, 1]);
+    assert_eq!(ethernet.macs.destination, [2, 0, 0, 0, 0, 2]);
+    assert_eq!((ethernet.length, ethernet.ethertype), (504, 0x0800));
+    for octets in [16, 19, 21, 23] {
+        assert!(record(2, &vec![0; octets]).is_err(), "{octets}");
+    }
+}
+
 #[test]
 fn what_the_agent_knows() {
     let octets = datagram(&[flow_sample(&[tagged(
