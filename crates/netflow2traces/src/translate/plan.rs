@@ -207,7 +207,7 @@ impl SpanPlan {
         family.ip_version = compiler.field((0, 60));
         let mut addresses: Vec<_> = [8, 27, 12, 28]
             .iter()
-            .filter_map(|id| compiler.choice((0, *id)))
+            .flat_map(|id| compiler.every((0, *id)))
             .collect();
         addresses.sort_by_key(|choice| choice.field);
         let first = addresses.first().and_then(|choice| choice.family);
@@ -265,6 +265,21 @@ fn locations(template: &Template) -> Option<Box<[Location]>> {
     Some(locations.into())
 }
 
+fn choice_of(field: u16, element: u16) -> Choice {
+    let family = if IPV4_ELEMENTS.contains(&element) {
+        Some(Family::V4)
+    } else if IPV6_ELEMENTS.contains(&element) {
+        Some(Family::V6)
+    } else {
+        None
+    };
+    Choice {
+        field,
+        element,
+        family,
+    }
+}
+
 struct Compiler<'a> {
     template: &'a Template,
     choices: Vec<Choice>,
@@ -299,20 +314,15 @@ impl Compiler<'_> {
     }
 
     fn choice(&self, source: Source) -> Option<Choice> {
-        let field = self.field(source)?;
-        let element = source.1;
-        let family = if IPV4_ELEMENTS.contains(&element) {
-            Some(Family::V4)
-        } else if IPV6_ELEMENTS.contains(&element) {
-            Some(Family::V6)
-        } else {
-            None
-        };
-        Some(Choice {
-            field,
-            element,
-            family,
-        })
+        Some(choice_of(self.field(source)?, source.1))
+    }
+
+    /// Every field of an element, in the record's order.
+    fn every(&self, source: Source) -> impl Iterator<Item = Choice> {
+        let fields = self.template.fields.iter().zip(0..);
+        fields
+            .filter(move |(field, _)| self.is(field, source) && field.length != 0)
+            .map(move |(_, index)| choice_of(index, source.1))
     }
 
     fn stretch(&mut self, choices: Vec<Choice>) -> Option<Choices> {
@@ -396,11 +406,12 @@ impl Compiler<'_> {
                 .any(|source| self.field(*source).is_some());
             return told.then_some(Step::NetworkType);
         }
-        let present: Vec<_> = attribute
-            .sources
-            .iter()
-            .filter_map(|source| self.choice(*source))
-            .collect();
+        let sources = attribute.sources.iter();
+        // Where the outermost header's address is zero, there was no such header, and the next one counts.
+        let present: Vec<_> = match attribute.form {
+            Form::Address => sources.flat_map(|source| self.every(*source)).collect(),
+            _ => sources.filter_map(|source| self.choice(*source)).collect(),
+        };
         let first = present.first()?.field;
         let element = present.first()?.element;
         let is_icmp = matches!(attribute.form, Form::IcmpType | Form::IcmpCode);

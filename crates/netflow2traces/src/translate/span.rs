@@ -305,19 +305,17 @@ impl<'a> Record<'a> {
         told.or(addresses.first())?.family
     }
 
-    /// Of several fields that of the record's family, unless it is zero and another isn't.
+    /// Of several fields the first of the record's family, unless it is zero and another isn't.
     fn by_family(&self, choices: Choices, family: Option<Family>) -> Option<Choice> {
-        let choices = self.choices(choices);
-        let named = choices
-            .iter()
-            .find(|choice| choice.family == family)
-            .or(choices.first())?;
-        if self.is_zero(named.field)
-            && let Some(other) = choices.iter().find(|choice| !self.is_zero(choice.field))
-        {
-            return Some(*other);
+        let choices = self.choices(choices).iter();
+        let mut of_family = choices.clone().filter(|choice| choice.family == family);
+        let named = of_family.clone().next().or(choices.clone().next())?;
+        if !self.is_zero(named.field) {
+            return Some(*named);
         }
-        Some(*named)
+        let told = |choice: &&Choice| !self.is_zero(choice.field);
+        let other = of_family.find(told).or_else(|| choices.clone().find(told));
+        other.or(Some(named)).copied()
     }
 
     #[inline(always)]

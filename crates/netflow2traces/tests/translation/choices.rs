@@ -1,9 +1,10 @@
 //! Which of several: address families, repeated elements, counters, and the forms of ICMP.
 
 use netflow_wire::write::{Field, Record};
-use serde_json::Value;
+use netflow2traces::config::AttributeLevel;
+use serde_json::{Value, json};
 
-use super::rig::{Span, f, ipfix, record, rig, v5_header};
+use super::rig::{Rig, Span, f, ipfix, record, rig, rig_with, v5_header};
 
 const V4: [Field; 2] = [f(8, 4), f(12, 4)];
 const V6: [Field; 2] = [f(27, 16), f(28, 16)];
@@ -96,6 +97,54 @@ fn of_a_repeated_element_the_first() {
     });
     assert_eq!(span.get("source.address"), "192.0.2.1");
     assert_eq!(span.get("source.port"), 1);
+}
+
+/// Templates for tunnels have a place for each header; without a tunnel the outer one's stays zero.
+#[test]
+fn of_a_repeated_address_the_first_that_is_not_zero() {
+    let pairs = [V4[0], V4[1], V4[0], V4[1]];
+    let span = flow(&pairs, |r| {
+        r.ipv4([0; 4]).ipv4([0; 4]);
+        r.ipv4([192, 0, 2, 1]).ipv4([192, 0, 2, 2]);
+    });
+    assert_eq!(addresses(&span), AS_V4);
+    // The family's own goes before the other family's.
+    let outer_and_inner = [&DUAL[..], &V6].concat();
+    let span = flow(&outer_and_inner, |r| {
+        dual(r, false, false);
+        r.ipv6(0xfd << 120 | 1_u128).ipv6(0xfd << 120 | 2_u128);
+    });
+    assert_eq!(addresses(&span), AS_V6);
+    let span = flow(&outer_and_inner, |r| {
+        dual(r, true, false);
+        r.ipv6(0xfd << 120 | 1_u128).ipv6(0xfd << 120 | 2_u128);
+    });
+    assert_eq!(addresses(&span), AS_V4);
+}
+
+/// Level `all` shows what the name doesn't: of a repeated element all but that one.
+#[test]
+fn the_other_addresses_of_a_repeated_element_are_shown_with_all() {
+    let mut rig = rig_with(|config| config.attributes = AttributeLevel::All);
+    let fields = [V4[0], V4[0], V4[0], V6[0]];
+    let shown = |rig: &mut Rig, values: [[u8; 4]; 3]| {
+        let span = rig.flow(&record(ipfix(1), &fields, |r| {
+            for value in values {
+                r.ipv4(value);
+            }
+            r.ipv6(0_u128);
+        }));
+        assert!(span.get("ipfix.source_ipv6_address").is_null());
+        let keys = ["source.address", "ipfix.source_ipv4_address"];
+        json!(keys.map(|key| span.get(key)))
+    };
+    let [one, two, three] = [[192, 0, 2, 1], [10, 0, 0, 2], [10, 0, 0, 3]];
+    let of_three = shown(&mut rig, [one, two, three]);
+    assert_eq!(of_three, json!(["192.0.2.1", ["10.0.0.2", "10.0.0.3"]]));
+    let of_two = shown(&mut rig, [one, two, [0; 4]]);
+    assert_eq!(of_two, json!(["192.0.2.1", "10.0.0.2"]));
+    let without_the_outermost = shown(&mut rig, [[0; 4], two, [0; 4]]);
+    assert_eq!(without_the_outermost, json!(["10.0.0.2", null]));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use netflow_wire::write::{
 use netflow2traces::config::{self, Machine, Purpose, Sources, Translate};
 use netflow2traces::translate::{Datagram, Ids, TranslateCounters, Translator};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use otlp_wire::{EncodedBatch, UnixNanos};
 use prost::Message as _;
 use serde_json::{Map, Value};
@@ -161,20 +161,21 @@ pub(crate) fn resources(batch: &EncodedBatch) -> Vec<String> {
 fn values(attributes: &[KeyValue]) -> Value {
     let mut values = Map::new();
     for attribute in attributes {
-        let value = attribute
-            .value
-            .as_ref()
-            .and_then(|value| value.value.as_ref());
-        let value = match value.expect("a value") {
-            any_value::Value::StringValue(text) => text.as_str().into(),
-            any_value::Value::BoolValue(flag) => (*flag).into(),
-            any_value::Value::IntValue(number) => (*number).into(),
-            other => unreachable!("{other:?}"),
-        };
-        let before = values.insert(attribute.key.clone(), value);
+        let value = attribute.value.as_ref().expect("a value");
+        let before = values.insert(attribute.key.clone(), json_value(value));
         assert!(before.is_none(), "{} twice", attribute.key);
     }
     Value::Object(values)
+}
+
+fn json_value(value: &AnyValue) -> Value {
+    match value.value.as_ref().expect("a value") {
+        any_value::Value::StringValue(text) => text.as_str().into(),
+        any_value::Value::BoolValue(flag) => (*flag).into(),
+        any_value::Value::IntValue(number) => (*number).into(),
+        any_value::Value::ArrayValue(array) => array.values.iter().map(json_value).collect(),
+        other => unreachable!("{other:?}"),
+    }
 }
 
 /// A v9 message of a domain.

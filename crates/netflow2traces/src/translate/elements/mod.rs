@@ -170,13 +170,27 @@ pub(crate) fn write(
                 }
                 push_value(scratch, step.data_type, octets, lists, 0);
             }
-            fields => nest(scratch, ANY_ARRAY, |out| {
-                for field in fields {
-                    nest(out, VALUES, |out| {
-                        push_value(out, step.data_type, value(*field), lists, 0);
-                    });
+            fields => {
+                let is_shown = |field: &&u16| {
+                    let is_zero = || value(**field).iter().all(|octet| *octet == 0);
+                    let rival = step.rival;
+                    !rival.is_some_and(|choices| is_zero() || is_told(choices, **field))
+                };
+                let mut shown = fields.iter().filter(is_shown);
+                match (shown.next(), shown.next()) {
+                    (None, _) => continue,
+                    (Some(field), None) => {
+                        push_value(scratch, step.data_type, value(*field), lists, 0);
+                    }
+                    _ => nest(scratch, ANY_ARRAY, |out| {
+                        for field in fields.iter().filter(is_shown) {
+                            nest(out, VALUES, |out| {
+                                push_value(out, step.data_type, value(*field), lists, 0);
+                            });
+                        }
+                    }),
                 }
-            }),
+            }
         }
         writer.any_value(step.key.name(), scratch);
     }
