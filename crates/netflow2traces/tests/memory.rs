@@ -79,16 +79,14 @@ async fn peak(mode: Option<SpoolMode>) -> usize {
     PEAK.store(before, Relaxed);
     let delivery = Delivery::start(&config).unwrap();
     let queue = delivery.queue();
-    let pushing = std::thread::spawn(move || {
+    let pushing = tokio::task::spawn_blocking(move || {
         for _ in 0..BATCHES {
             queue.push(batch());
             // So that the senders and the disk take part.
             std::thread::yield_now();
         }
     });
-    while !pushing.is_finished() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    pushing.await.unwrap();
     let totals = delivery.drain(Instant::now()).await;
     assert!(totals.balanced(), "{totals:?}");
     assert_eq!(totals.pushed.work, 3 * BATCHES as u64);

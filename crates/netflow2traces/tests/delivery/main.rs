@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[expect(dead_code, reason = "parts of it serve other tests")]
-#[path = "../support/backend.rs"]
+#[path = "../support/backend/mod.rs"]
 mod backend;
 #[path = "../support/certificates.rs"]
 mod certificates;

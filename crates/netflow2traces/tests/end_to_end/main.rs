@@ -4,7 +4,7 @@
 
 mod admin_client;
 #[expect(dead_code, reason = "the backend's scripts serve other tests too")]
-#[path = "../support/backend.rs"]
+#[path = "../support/backend/mod.rs"]
 mod backend;
 #[expect(dead_code, reason = "parts of it serve other tests")]
 mod daemon;

@@ -91,20 +91,14 @@ async fn crash(setup: &Setup, backend: &FakeBackend, spool: &Path, round: usize)
     });
     let daemon = setup.clone().start().await;
     let exporter = Exporter::new("127.0.0.2", daemon.address());
-    let life = Duration::from_micros(rand::random_range(20_000..400_000));
-    let kill = tokio::time::sleep(life);
-    tokio::pin!(kill);
+    // So many looks at the clock, two milliseconds apart: where the kill meets the daemon is chance.
     let mut pace = tokio::time::interval(Duration::from_millis(2));
     let mut sequence = 0;
-    loop {
-        tokio::select! {
-            () = &mut kill => break,
-            _ = pace.tick() => {
-                for _ in 0..4 {
-                    exporter.send(&v5_datagram(now(), sequence, 1000, 10));
-                    sequence += 10;
-                }
-            }
+    for _ in 0..rand::random_range(10..200) {
+        pace.tick().await;
+        for _ in 0..4 {
+            exporter.send(&v5_datagram(now(), sequence, 1000, 10));
+            sequence += 10;
         }
     }
     daemon.kill();
@@ -136,7 +130,9 @@ async fn killed_again_and_again(mode: &str, rounds: usize) {
     let daemon = admin.of(setup).start().await;
     // Much may have gathered; it is enough that it goes on.
     let (mut left, mut deadline) = (u64::MAX, Instant::now());
+    let mut again = tokio::time::interval(Duration::from_millis(50));
     let status = loop {
+        again.tick().await;
         let status = admin.json("/api/status").await;
         let waiting = ["queued", "in_flight", "spooled"];
         let waiting = waiting.iter().map(|name| part(&status, name)).sum();
@@ -148,7 +144,6 @@ async fn killed_again_and_again(mode: &str, rounds: usize) {
             (left, deadline) = (waiting, Instant::now() + PATIENCE);
         }
         assert!(Instant::now() < deadline, "{mode}: {status:#}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_balanced(&status);
     for reason in ["dropped_spool_unreadable", "dropped_spool_full"] {

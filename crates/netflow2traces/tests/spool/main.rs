@@ -10,7 +10,7 @@
 #[path = "../end_to_end/admin_client.rs"]
 mod admin_client;
 #[expect(dead_code, reason = "parts of it serve other tests")]
-#[path = "../support/backend.rs"]
+#[path = "../support/backend/mod.rs"]
 mod backend;
 #[expect(dead_code, reason = "parts of it serve other tests")]
 #[path = "../end_to_end/daemon.rs"]
