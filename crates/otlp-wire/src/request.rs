@@ -69,22 +69,8 @@ impl ResourceFront {
         put(self.scope_spans_at, behind + spans_len);
     }
 
-    /// Octets that stand before `spans_len` octets of Spans.
-    #[must_use]
-    pub fn len_before(&self, spans_len: usize) -> usize {
-        let scope_spans = self.scope().len() + spans_len;
-        let resource_spans =
-            self.resource().len() + 1 + varint_len(scope_spans as u64) + scope_spans;
-        1 + varint_len(resource_spans as u64) + resource_spans - spans_len
-    }
-
-    /// The most that [`len_before`](Self::len_before) returns.
-    #[must_use]
-    pub fn max_len(&self) -> usize {
-        self.resource().len() + self.scope().len() + 2 * (1 + varint_len(u64::from(u32::MAX)))
-    }
-
-    /// Appends what stands before `spans_len` octets of Spans, with lengths as short as they can be.
+    /// Appends what stands before `spans_len` octets of Spans, with lengths as short as they can be: not more than
+    /// [`octets`](Self::octets) has.
     pub fn push_before(&self, out: &mut Vec<u8>, spans_len: usize) {
         let (resource, scope) = (self.resource(), self.scope());
         let scope_spans = scope.len() + spans_len;

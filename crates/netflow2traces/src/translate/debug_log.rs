@@ -112,7 +112,7 @@ impl DebugLog {
         if shown == 0 {
             return;
         }
-        let mut request = Vec::with_capacity(front.max_len() + spans.len());
+        let mut request = Vec::with_capacity(front.octets().len() + spans.len());
         front.push_before(&mut request, spans.len());
         request.extend_from_slice(spans);
         let mut lines = Vec::new();

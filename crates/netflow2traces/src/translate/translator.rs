@@ -110,7 +110,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             config.batch_max_octets,
             config.batch_max_spans,
             config.batch_delay,
-            config.front(MAX_ADDRESS, Some(MAX_ADDRESS)).max_len(),
+            config.front(MAX_ADDRESS, Some(MAX_ADDRESS)).octets().len(),
             Arc::clone(&counters),
         );
         let limits = Limits {

@@ -34,7 +34,10 @@ fn source(name: &str) -> Source {
 }
 
 fn test(max_octets: usize, max_spans: usize) -> Test {
-    let gap = source("an exporter's name of some length").front.max_len();
+    let gap = source("an exporter's name of some length")
+        .front
+        .octets()
+        .len();
     let counters = Arc::new(TranslateCounters::default());
     Test {
         batches: Batches::new(max_octets, max_spans, SECOND, gap, counters),
