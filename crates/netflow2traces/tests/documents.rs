@@ -12,6 +12,7 @@ const OTHERS: &[&str] = &[
     "NETFLOW_CAPTURES",
     "NETFLOW_CAPTURES_REQUIRED",
     "NETFLOW_PEERS_CACHE",
+    "NETFLOW_PORT",
 ];
 
 #[test]

@@ -1,4 +1,5 @@
-//! The files that are made from the table of settings: `docs/configuration.md` and `.env.example`.
+//! The files that are made from the table of settings: `docs/configuration.md`, `.env.example`, and the
+//! environment of the container in `docker-compose.yml`.
 
 use std::fmt::Write;
 
@@ -107,12 +108,17 @@ pub fn markdown() -> String {
     text
 }
 
-/// The text of `.env.example`: the one required setting, and all others as comments.
+/// The endpoint that `.env.example` suggests.
+const EXAMPLE_ENDPOINT: &str = "http://localhost:4317";
+
+/// The text of `.env.example`: all settings as comments. The endpoint too, because the same file serves
+/// Docker Compose, where the endpoint is another container's.
 #[must_use]
 pub fn env_example() -> String {
     let mut text = String::from(
-        "# Copy to .env, in the directory where netflow2traces starts. Lines that begin with # show\n\
-         # defaults. docs/configuration.md explains each setting.\n\
+        "# Copy to .env, in the directory where netflow2traces starts, or beside docker-compose.yml. Remove the\n\
+         # \"# \" in front of a setting to change it; the values shown are the defaults. Outside of Docker Compose\n\
+         # one setting is required: the endpoint. docs/configuration.md explains each setting.\n\
          #\n\
          # Made from the table of settings. To change it, change the table and run:\n\
          # UPDATE_GENERATED=1 cargo test -p netflow2traces --test configuration\n",
@@ -127,7 +133,7 @@ pub fn env_example() -> String {
             let variable = about.variable();
             let _ = match about.preset {
                 _ if variable == "OTEL_EXPORTER_OTLP_ENDPOINT" => {
-                    writeln!(text, "{variable}=http://localhost:4317")
+                    writeln!(text, "# {variable}={EXAMPLE_ENDPOINT}")
                 }
                 Preset::Text(default) => writeln!(text, "# {variable}={default}"),
                 Preset::Computed(how) | Preset::Nothing(how) => {
@@ -137,6 +143,48 @@ pub fn env_example() -> String {
         }
     }
     text
+}
+
+/// Where Docker Compose's network has the backend.
+const COMPOSE_ENDPOINT: &str = "http://tempo:4317";
+
+/// What `docker-compose.yml` fixes, because its published ports and its health check rest on it.
+const COMPOSE_FIXED: [(&str, &str); 4] = [
+    ("NETFLOW_LISTEN_HOST", "0.0.0.0"),
+    ("NETFLOW_LISTEN_PORT", "2055"),
+    ("NETFLOW_ADMIN_HOST", "0.0.0.0"),
+    ("NETFLOW_ADMIN_PORT", "9464"),
+];
+
+/// First and last line of what is generated in `docker-compose.yml`.
+const COMPOSE_MARKS: [&str; 2] = [
+    "      # --- every setting, made from the table of settings ---\n",
+    "      # --- end of the settings ---\n",
+];
+
+/// `compose`, the text of `docker-compose.yml`, with a line for each variable of each setting in the place
+/// that is marked for them. `None` if it has no such place.
+#[must_use]
+pub fn compose(compose: &str) -> Option<String> {
+    let (before, rest) = compose.split_once(COMPOSE_MARKS[0])?;
+    let (_, after) = rest.split_once(COMPOSE_MARKS[1])?;
+    let mut text = format!("{before}{}", COMPOSE_MARKS[0]);
+    for variable in settings::ALL.iter().flat_map(|about| about.variables) {
+        let fixed = COMPOSE_FIXED.iter().find(|(name, _)| name == variable);
+        let _ = match fixed {
+            Some((_, value)) => writeln!(text, "      {variable}: \"{value}\""),
+            None if *variable == "OTEL_EXPORTER_OTLP_ENDPOINT" => {
+                writeln!(
+                    text,
+                    "      {variable}: ${{{variable}:-{COMPOSE_ENDPOINT}}}"
+                )
+            }
+            None => writeln!(text, "      {variable}: ${{{variable}:-}}"),
+        };
+    }
+    text.push_str(COMPOSE_MARKS[1]);
+    text.push_str(after);
+    Some(text)
 }
 
 fn default(about: &About) -> String {

@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "tests fail by panicking")]
 
 mod backend;
+mod compose;
 mod mistakes;
 mod own_metrics;
 mod table;

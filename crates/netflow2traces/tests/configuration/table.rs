@@ -132,9 +132,13 @@ fn is_setting(line: &str) -> bool {
 }
 
 #[test]
-fn the_example_is_a_sound_configuration_of_defaults() {
-    let example = Surroundings::default().dotenv(&reference::env_example());
+fn the_example_changes_no_default() {
+    let example = Surroundings::sound().dotenv(&reference::env_example());
     assert!(example.warnings().is_empty());
+    assert_eq!(
+        format!("{:?}", example.config()),
+        format!("{:?}", Surroundings::sound().config())
+    );
     let commented_in: String = reference::env_example()
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -143,19 +147,26 @@ fn the_example_is_a_sound_configuration_of_defaults() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
+    // With every line made a setting, the endpoint included, it is a whole configuration.
     let commented_in = Surroundings::default().dotenv(&commented_in);
+    let endpoint =
+        Surroundings::default().env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317");
     assert_eq!(
         format!("{:?}", commented_in.config()),
-        format!("{:?}", example.config())
+        format!("{:?}", endpoint.config())
     );
 }
 
 #[test]
 fn generated_files_are_fresh() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let compose = std::fs::read_to_string(root.join("docker-compose.yml")).unwrap();
+    let compose =
+        reference::compose(&compose).expect("docker-compose.yml has a place for settings");
     for (name, text) in [
         ("docs/configuration.md", reference::markdown()),
         (".env.example", reference::env_example()),
+        ("docker-compose.yml", compose),
     ] {
         let path = root.join(name);
         if std::env::var_os("UPDATE_GENERATED").is_some() {
