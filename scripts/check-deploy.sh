@@ -12,6 +12,7 @@
 # KEEP=DIR keeps the systems that are made there for the next run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/left-out.sh
 
 SUITE=bookworm
 LOWEST_KUBERNETES=1.29
@@ -37,7 +38,7 @@ die() {
 # absent CHECK TOOL HOW: says that a check is left out.
 absent() {
     if [ "${NETFLOW_DEPLOY_REQUIRED:-0}" = 1 ]; then die "$1 needs $2: $3"; fi
-    say "$1 left out: $2 is not installed ($3)"
+    left_out "$1: $2 is not installed ($3)"
 }
 have() { command -v "$1" >/dev/null; }
 
@@ -264,6 +265,7 @@ case "${1-}" in
     units
     compose
     kubernetes
+    left_out "container image and Debian package: scripts/check-deploy.sh all builds, installs and runs both (root, ten minutes)"
     ;;
 image | deb) "$1" ;;
 all)

@@ -9,6 +9,7 @@
 # well, unless PAGE_REQUIRED=1. PROGRAM is the binary, if it shouldn't be built here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/left-out.sh
 
 mode=${1-check}
 case $mode in
@@ -25,7 +26,7 @@ command -v python3 >/dev/null || missing=python3
 python3 - 2>/dev/null <<<'import sys; sys.path.insert(0, "tests/page"); import browser; sys.exit(not browser.find())' ||
     missing=${missing:-Chromium}
 if [ -n "$missing" ]; then
-    echo "the page was not checked: $missing is not installed"
+    left_out "the page in a browser: $missing is not installed"
     [ "${PAGE_REQUIRED:-0}" != 1 ]
     exit
 fi

@@ -11,6 +11,7 @@ use netflow2traces::config::{self, Machine, Purpose, Sources, settings};
 const OTHERS: &[&str] = &[
     "NETFLOW_CAPTURES",
     "NETFLOW_CAPTURES_REQUIRED",
+    "NETFLOW_LEFT_OUT",
     "NETFLOW_PEERS_CACHE",
     "NETFLOW_PORT",
 ];
@@ -36,6 +37,17 @@ fn links_lead_to_files() {
             assert!(target.exists(), "{}: {link}", path.display());
         }
     }
+}
+
+#[test]
+fn the_gate_runs_the_test_command_of_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).unwrap();
+    let readme = read("README.md");
+    let command = readme.lines().find(|line| line.starts_with("cargo test"));
+    let command = command.expect("README.md has a test command");
+    assert!(read("scripts/check.sh").contains(&format!("    step {command}\n")));
+    assert!(read(".ci/run").contains("\nscripts/check.sh "));
 }
 
 /// Markdown at the root and below `docs`.

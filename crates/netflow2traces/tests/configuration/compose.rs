@@ -3,8 +3,11 @@
 //! Both generations of Docker Compose are asked, each where it is installed. `NETFLOW_DEPLOY_REQUIRED=1`
 //! makes it a failure when neither is.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::process::Command;
 
+use super::left_out::left_out;
 use super::*;
 
 /// Settings that the file fixes, with what the container has to get.
@@ -30,7 +33,9 @@ fn renderers() -> Vec<&'static [&'static str]> {
             !required,
             "neither docker compose nor docker-compose is installed"
         );
-        eprintln!("left out: neither docker compose nor docker-compose is installed");
+        left_out(
+            "the compose file as rendered: neither docker compose nor docker-compose is installed",
+        );
     }
     installed
 }

@@ -4,6 +4,8 @@
 
 mod backend;
 mod compose;
+#[path = "../support/left_out.rs"]
+mod left_out;
 mod mistakes;
 mod own_metrics;
 mod table;

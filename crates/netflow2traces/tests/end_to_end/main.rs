@@ -9,6 +9,8 @@ mod backend;
 #[expect(dead_code, reason = "parts of it serve other tests")]
 mod daemon;
 mod exporter;
+#[path = "../support/left_out.rs"]
+mod left_out;
 #[cfg(target_os = "linux")]
 mod manager;
 mod spans;

@@ -13,6 +13,7 @@ use crate::admin_client::Admin;
 use crate::backend::FakeBackend;
 use crate::daemon::Setup;
 use crate::exporter::{Exporter, now, v5_datagram};
+use crate::left_out::left_out;
 use crate::spans::flows_at;
 
 /// Runs a program with this directory's `hosts` and `resolv.conf` in place of the system's.
@@ -50,7 +51,7 @@ async fn a_name_that_is_gone_and_comes_back_loses_nothing() {
     words.push("true");
     let works = Command::new(words[0]).args(&words[1..]).output();
     if !works.is_ok_and(|done| done.status.success()) {
-        eprintln!("left out: this user can't mount");
+        left_out("a name service that changes: this user can't mount a file");
         return;
     }
 

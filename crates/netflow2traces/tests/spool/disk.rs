@@ -15,6 +15,7 @@ use crate::admin_client::Admin;
 use crate::backend::{FakeBackend, Reply};
 use crate::daemon::{Daemon, Setup};
 use crate::exporter::{Exporter, now, v5_datagram};
+use crate::left_out::left_out;
 use crate::{accepted, assert_balanced, part, spooling};
 
 const FAILING: &str = "spool can't be written: batches stay in memory";
@@ -37,7 +38,7 @@ impl Tmpfs {
             .output()
             .is_ok_and(|done| done.status.success());
         if !mounted {
-            eprintln!("left out: this user can't mount a file system");
+            left_out("a full disk under the spool: this user can't mount a file system");
             return None;
         }
         Some(Self { directory })
@@ -253,7 +254,7 @@ async fn a_lost_permission_is_told_and_survived() {
         .output();
     let is_root = std::fs::read_dir("/proc/1/fd").is_ok();
     if is_root && !works.is_ok_and(|done| done.status.success()) {
-        eprintln!("left out: capabilities can't be given up here");
+        left_out("a spool without permission: root can't drop its capabilities here");
         return;
     }
     let through = if is_root { humble } else { &[] };

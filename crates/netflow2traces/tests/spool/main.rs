@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 #![expect(
     clippy::print_stdout,
-    clippy::print_stderr,
     reason = "long runs have figures, and a test that is left out says so"
 )]
 
@@ -18,6 +17,8 @@ mod daemon;
 #[expect(dead_code, reason = "parts of it serve other tests")]
 #[path = "../end_to_end/exporter.rs"]
 mod exporter;
+#[path = "../support/left_out.rs"]
+mod left_out;
 
 mod crash;
 mod disk;
