@@ -51,7 +51,7 @@ pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
     // Before anything else is opened.
     let supervised = Supervised::take();
     let runtime = runtime()?;
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let daemon = Daemon::start(config, supervised)?;
         let why = tokio::select! {
@@ -61,7 +61,14 @@ pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
         daemon
             .stop(why, &mut signals, config.shutdown_timeout)
             .await
-    })
+    });
+    abandon(runtime);
+    code
+}
+
+/// Ends the runtime without its threads that wait for a name server or a disk: nothing can hurry those.
+fn abandon(runtime: Runtime) {
+    runtime.shutdown_background();
 }
 
 /// Runs the demo until a signal: the daemon, an embedded backend, and traffic unless it is turned off.
@@ -70,7 +77,7 @@ pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
 /// What keeps it from starting: a port that is taken.
 pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, options.http_port));
         let backend = Backend::start(BackendOptions {
@@ -122,7 +129,9 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
             .await;
         backend.shutdown().await;
         code
-    })
+    });
+    abandon(runtime);
+    code
 }
 
 /// Tries the backend and shows what it says.
@@ -131,7 +140,9 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
 /// When it doesn't take spans, or a setting can't be used.
 pub fn try_backend(exporter: &config::Exporter) -> Result<ExitCode, cli::Failure> {
     let runtime = runtime().map_err(cli::Failure::Running)?;
-    runtime.block_on(cli::show_connection(exporter))
+    let shown = runtime.block_on(cli::show_connection(exporter));
+    abandon(runtime);
+    shown
 }
 
 /// Tells on stdout where the demo is and, once there are traces, how to fetch them.

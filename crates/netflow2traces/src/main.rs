@@ -11,9 +11,11 @@ use netflow2traces::observe::logging;
 use netflow2traces::send;
 
 fn main() -> ExitCode {
-    cli::parse(std::env::args_os(), &Process)
+    let code = cli::parse(std::env::args_os(), &Process)
         .and_then(execute)
-        .unwrap_or_else(|failure| failure.report())
+        .unwrap_or_else(|failure| failure.report());
+    logging::flush();
+    code
 }
 
 fn execute(command: Command) -> Result<ExitCode, Failure> {

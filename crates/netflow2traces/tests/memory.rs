@@ -65,6 +65,7 @@ async fn peak(mode: Option<SpoolMode>) -> usize {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = Deliver {
         exporter: Exporter::Otlp(Otlp::plain_grpc(listener.local_addr().unwrap())),
+        console_copy: false,
         queue_size: QUEUE,
         concurrency: CONCURRENCY,
         max_request_size: REQUEST,

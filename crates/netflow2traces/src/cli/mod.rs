@@ -6,7 +6,6 @@ mod show;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +19,7 @@ use crate::config::{
     Environment, Loaded, Machine, Mistakes, Purpose, Sources, load, load_admin, print,
 };
 use crate::decode;
+use crate::observe::logging;
 use crate::send;
 
 pub use manual::{show_completions, show_manual};
@@ -183,5 +183,5 @@ fn explained(mut error: clap::Error) -> Failure {
 }
 
 fn complain(failure: &Failure) {
-    let _ = writeln!(io::stderr().lock(), "error: {failure}");
+    logging::write_line(&format!("error: {failure}"));
 }

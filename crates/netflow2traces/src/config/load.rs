@@ -186,13 +186,13 @@ impl Loader<'_> {
     }
 
     fn config(&mut self, purpose: Purpose, machine: &Machine) -> Config {
-        let exporter = match purpose {
+        let (exporter, console_copy) = match purpose {
             Purpose::Run => self.exporter(),
-            Purpose::Demo => Exporter::None,
+            Purpose::Demo => (Exporter::None, false),
         };
         let receive = self.receive(machine);
         let translate = self.translate(machine);
-        let deliver = self.deliver(exporter, translate.batch_max_octets);
+        let deliver = self.deliver(exporter, console_copy, translate.batch_max_octets);
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
         let admin = self.admin();
         let trace_url = self.optional(&settings::TRACE_URL);
@@ -280,7 +280,12 @@ impl Loader<'_> {
         }
     }
 
-    fn deliver(&mut self, exporter: Exporter, max_request_size: usize) -> Deliver {
+    fn deliver(
+        &mut self,
+        exporter: Exporter,
+        console_copy: bool,
+        max_request_size: usize,
+    ) -> Deliver {
         let queue_size = self.value(&settings::QUEUE_SIZE);
         if queue_size < max_request_size {
             let set = [
@@ -299,6 +304,7 @@ impl Loader<'_> {
         Deliver {
             spool: self.spool(&exporter, max_request_size),
             exporter,
+            console_copy,
             queue_size,
             concurrency: self.value(&settings::EXPORT_CONCURRENCY),
             max_request_size,
@@ -344,11 +350,15 @@ impl Loader<'_> {
         })
     }
 
-    fn exporter(&mut self) -> Exporter {
+    /// And whether the console gets a copy.
+    fn exporter(&mut self) -> (Exporter, bool) {
         let kind = self.value(&settings::TRACES_EXPORTER);
-        let otlp = self.otlp(kind == ExporterKind::Otlp);
-        match kind {
-            ExporterKind::Otlp => otlp.map_or(Exporter::None, Exporter::Otlp),
+        let console_copy = kind == ExporterKind::OtlpAndConsole;
+        let otlp = self.otlp(kind == ExporterKind::Otlp || console_copy);
+        let exporter = match kind {
+            ExporterKind::Otlp | ExporterKind::OtlpAndConsole => {
+                otlp.map_or(Exporter::None, Exporter::Otlp)
+            }
             ExporterKind::Console | ExporterKind::None => {
                 let because = "OTEL_TRACES_EXPORTER is not otlp";
                 if !self.metrics_use_the_general_endpoint() {
@@ -361,7 +371,8 @@ impl Loader<'_> {
                     Exporter::None
                 }
             }
-        }
+        };
+        (exporter, console_copy)
     }
 
     /// `None` is a mistake that has been noted, or an endpoint that isn't needed.

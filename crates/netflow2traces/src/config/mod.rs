@@ -129,6 +129,8 @@ pub enum SamplerKind {
 #[derive(Clone, Debug)]
 pub struct Deliver {
     pub exporter: Exporter,
+    /// Whether stdout gets a copy of the spans, as far as it is read.
+    pub console_copy: bool,
     /// Octets that may wait in memory.
     pub queue_size: usize,
     /// Requests in flight.
@@ -173,6 +175,8 @@ pub enum Exporter {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ExporterKind {
     Otlp,
+    /// The console is a copy.
+    OtlpAndConsole,
     Console,
     None,
 }

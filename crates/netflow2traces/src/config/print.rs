@@ -71,6 +71,9 @@ pub fn summary(config: &Config) -> String {
         "  sends to     {}",
         destination(&config.deliver.exporter)
     );
+    if config.deliver.console_copy {
+        text.push_str("  copies to    stdout, one JSON line a span\n");
+    }
     let admin = config.admin.map_or_else(
         || "nothing: it is turned off".to_owned(),
         |address| format!("http://{address}/metrics, /readyz and /api/status"),

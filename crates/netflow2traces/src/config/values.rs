@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 
-use super::SamplingOverride;
+use super::{ExporterKind, SamplingOverride};
 
 /// Why a value can't be used: a clause without a full stop that doesn't repeat what is accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,6 +54,25 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Rejection
         .find(|(word, _)| word.eq_ignore_ascii_case(text))
         .map(|(_, value)| *value)
         .ok_or_else(|| Rejection(format!("{text} is none of the known words")))
+}
+
+/// Where spans go: one word, or `otlp,console`.
+pub fn traces_exporter(text: &str) -> Result<ExporterKind, Rejection> {
+    let words = [
+        ("otlp", ExporterKind::Otlp),
+        ("console", ExporterKind::Console),
+        ("none", ExporterKind::None),
+    ];
+    let kinds = text.split(',').map(|word| choice(word.trim(), &words));
+    let kinds = kinds.collect::<Result<Vec<_>, _>>()?;
+    let has = |kind| kinds.contains(&kind);
+    match kinds[..] {
+        [kind] => Ok(kind),
+        [_, _] if has(ExporterKind::Otlp) && has(ExporterKind::Console) => {
+            Ok(ExporterKind::OtlpAndConsole)
+        }
+        _ => Err(Rejection(format!("{text} is not a possible combination"))),
+    }
 }
 
 pub fn switch(text: &str) -> Result<bool, Rejection> {

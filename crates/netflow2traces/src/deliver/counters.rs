@@ -263,6 +263,8 @@ pub struct Counters {
     pub octets_encoded: AtomicU64,
     /// Octets of the bodies as sent, compressed or transcoded, once per request.
     pub octets_sent: AtomicU64,
+    /// Spans that were not copied to stdout, for nobody read it (`OTEL_TRACES_EXPORTER=otlp,console`).
+    pub copies_dropped: AtomicU64,
     /// Whether the last request failed in a way worth another attempt.
     pub backend_away: AtomicBool,
     last_error: Mutex<Option<LastError>>,

@@ -33,6 +33,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use crate::config::{Deliver, Exporter};
+use crate::observe::output::Blocking;
 use body::Prepared;
 use console::Console;
 use held::Held;
@@ -78,6 +79,8 @@ struct Shared {
     gate: Mutex<Gate>,
     gate_changed: Notify,
     spool: Option<spool::Running>,
+    /// Where copies of the batches go.
+    copies: Option<Console>,
     report: Mutex<Report>,
     phase: watch::Sender<Phase>,
     /// Tasks that still run.
@@ -103,7 +106,7 @@ impl Delivery {
     /// # Errors
     /// [`DeliverError`], if a setting can't be used. A backend that is away is no error.
     pub fn start(config: &Deliver) -> Result<Self, DeliverError> {
-        Self::start_with_stdout(config, std::io::stdout())
+        Self::start_with_stdout(config, Blocking(std::io::stdout()))
     }
 
     /// As [`Delivery::start`], with another place for the lines of `OTEL_TRACES_EXPORTER=console`.
@@ -115,9 +118,15 @@ impl Delivery {
         stdout: impl Write + Send + 'static,
     ) -> Result<Self, DeliverError> {
         let tasks = config.concurrency.max(1);
-        let sender = Sender::new(&config.exporter, tasks, Console::new(stdout))?;
+        let console = (config.console_copy || matches!(config.exporter, Exporter::Console))
+            .then(|| Console::start(stdout))
+            .transpose()
+            .map_err(DeliverError::Console)?;
+        let copies = console.clone().filter(|_| config.console_copy);
+        let sender = Sender::new(&config.exporter, tasks, console)?;
         let counters = Arc::new(Counters::default());
-        let queue = Queue::new(config.queue_size, Arc::clone(&counters));
+        let queue =
+            Queue::new(config.queue_size, Arc::clone(&counters)).with_copies(copies.clone());
         let (queue, spool) = match &config.spool {
             Some(config) => {
                 let spool = Spool::open(config, Arc::clone(&counters))?;
@@ -132,6 +141,7 @@ impl Delivery {
             queue,
             counters,
             spool,
+            copies,
             gate: Mutex::new(Gate::new(Backoff::default())),
             gate_changed: Notify::new(),
             report: Mutex::default(),
@@ -198,6 +208,10 @@ impl Delivery {
             shared.abort();
             shared.ended().await;
         }
+        if let Some(console) = &shared.copies {
+            // Best effort: nobody may read stdout.
+            let _ = tokio::time::timeout_at(deadline.into(), console.flush()).await;
+        }
         if let Some(spool) = &shared.spool {
             spool.finish(SPOOL_PATIENCE).await;
         }
@@ -211,7 +225,7 @@ impl Delivery {
 /// # Errors
 /// [`DeliverError`], if a setting can't be used. What the backend said is no error but the outcome.
 pub async fn try_backend(exporter: &Exporter) -> Result<Outcome, DeliverError> {
-    let sender = Sender::new(exporter, 1, Console::new(std::io::sink()))?;
+    let sender = Sender::new(exporter, 1, None)?;
     Ok(match sender.prepare(Bytes::new()).await {
         Ok(body) => sender.send(0, &body).await,
         Err(error) => Outcome::Rejected {

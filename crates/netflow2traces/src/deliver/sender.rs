@@ -32,6 +32,8 @@ pub enum DeliverError {
     Scheme { endpoint: Uri },
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    #[error("the thread that writes to stdout could not be started: {0}")]
+    Console(#[source] io::Error),
 }
 
 /// Where batches go.
@@ -66,11 +68,11 @@ impl Sender {
     pub(super) fn new(
         exporter: &Exporter,
         slots: usize,
-        console: Console,
+        console: Option<Console>,
     ) -> Result<Self, DeliverError> {
         match exporter {
             Exporter::Otlp(otlp) => Self::otlp(otlp, Signal::Traces, slots),
-            Exporter::Console => Ok(Self::Console(console)),
+            Exporter::Console => Ok(console.map_or(Self::Discard, Self::Console)),
             Exporter::None => Ok(Self::Discard),
         }
     }

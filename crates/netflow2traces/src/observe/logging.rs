@@ -1,23 +1,42 @@
 //! The log: lines on stderr as text or JSON, and a limit for lines that could come without end.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::output::{Blocking, Output};
 use crate::config::{Exporter, Loaded, Log, print};
 
-/// Starts logging for the whole process.
+/// Bytes of lines that may wait for a stderr that nobody reads: some thousand lines.
+const WAITING: usize = 1 << 20;
+/// How long the end waits for a stderr that nobody reads.
+const LAST_LINES: Duration = Duration::from_millis(300);
+
+/// stderr, once logging has started.
+static STDERR: OnceLock<Output> = OnceLock::new();
+
+/// Starts logging for the whole process. No thread that logs waits for stderr: lines that find no room are counted.
 ///
 /// # Errors
-/// When logging was started before, or the filter can't be read.
+/// When logging was started before, the filter can't be read, or the system gives no thread.
 pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::builder().parse(&log.filter)?;
+    let output = Output::start("log", Blocking(io::stderr()), WAITING).map_err(|error| {
+        anyhow::anyhow!(
+            "the thread that writes the log could not be started: {error}; allow the process more threads (`ulimit -u`, \
+             TasksMax= in a systemd unit, the container's pids limit)"
+        )
+    })?;
+    let lines = output.clone();
     let builder = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(move || Line(lines.clone()))
         .with_env_filter(filter)
-        // It would report a closed stderr on stderr, and panic.
+        // It would report on stderr itself.
         .log_internal_errors(false);
     let started = if log.json {
         builder.json().flatten_event(true).try_init()
@@ -25,7 +44,62 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         builder.with_target(false).with_ansi(colours).try_init()
     };
-    started.map_err(|error| anyhow::anyhow!("logging can't be started: {error}"))
+    started.map_err(|error| anyhow::anyhow!("logging can't be started: {error}"))?;
+    // Logging starts once, so that this is empty.
+    let _ = STDERR.set(output);
+    panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Log lines that were not written because nobody read stderr, or because it was closed.
+#[must_use]
+pub fn lines_dropped() -> u64 {
+    STDERR.get().map_or(0, Output::dropped)
+}
+
+/// Writes a line to stderr, behind the lines of the log if there are any.
+pub fn write_line(line: &str) {
+    match STDERR.get() {
+        Some(output) => {
+            output.offer(format!("{line}\n").as_bytes());
+        }
+        // If stderr is closed, nobody is left to read the line.
+        None => {
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        }
+    }
+}
+
+/// Waits until the log is written, but not for long: stderr may be a pipe that nobody reads.
+pub fn flush() {
+    if let Some(output) = STDERR.get() {
+        output.flush(LAST_LINES);
+    }
+}
+
+/// The library's own hook would write to stderr, and wait for it.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    error!(
+        thread = thread.name(),
+        location = panic.location().map(tracing::field::display),
+        cause = panic.payload_as_str(),
+        "a thread panicked: this is a bug; please report it"
+    );
+}
+
+/// The subscriber writes each line whole.
+struct Line(Output);
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.offer(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Says what is about to start, and what is odd about the configuration. The demo brings its own

@@ -4,6 +4,7 @@
 use prometheus_client::metrics::MetricType;
 
 use super::histogram::Distribution;
+use super::logging;
 use super::stages::Stages;
 use crate::deliver::{Count, Counters, DropReason};
 use crate::receive::WorkerCounters;
@@ -347,6 +348,8 @@ pub static METRICS: &[Metric] = metrics! {
             "Octets of requests before compression, each attempt counted";
         netflow_request_sent_bytes_total: Series::Counters(delivered!(octets_sent)),
             "Octets of requests as sent, each attempt counted";
+        netflow_console_copies_dropped_total: Series::Counters(delivered!(copies_dropped)),
+            "Spans not copied to stdout because nobody read it (OTEL_TRACES_EXPORTER=otlp,console); they were sent nevertheless";
         netflow_backend_up: Series::Gauges(&[(&[], |stages| {
             u64::from(!stages.delivered.backend_away.load(Relaxed))
         })]),
@@ -409,6 +412,8 @@ pub static METRICS: &[Metric] = metrics! {
             (&[("outcome", "failed")], |stages| stages.own_metrics.failed.load(Relaxed)),
         ]),
             "Times that these metrics were sent by OTLP (OTEL_METRICS_EXPORTER), by what became of it";
+        netflow_log_lines_dropped_total: Series::Counters(&[(&[], |_| logging::lines_dropped())]),
+            "Log lines that were not written, because nobody read stderr or it was closed";
         netflow_workers: Series::Gauges(&[(&[], |stages| stages.received.len() as u64)]),
             "Threads that receive";
         netflow_tasks: Series::Gauges(&[(&[], |stages| stages.tasks() as u64)]),

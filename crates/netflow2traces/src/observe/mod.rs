@@ -14,6 +14,7 @@ pub mod metric_table;
 pub mod metrics;
 pub mod metrics_otlp;
 pub mod metrics_reference;
+pub mod output;
 pub mod own_metrics;
 mod page;
 pub mod stages;

@@ -35,6 +35,27 @@ fn an_endpoint_is_needed_only_for_otlp() {
 }
 
 #[test]
+fn the_console_may_get_a_copy_of_what_otlp_sends() {
+    for (exporters, copy) in [
+        ("otlp", false),
+        ("otlp,console", true),
+        ("Console, OTLP", true),
+    ] {
+        let config = Surroundings::sound()
+            .env("OTEL_TRACES_EXPORTER", exporters)
+            .config();
+        assert!(matches!(config.deliver.exporter, Exporter::Otlp(_)));
+        assert_eq!(config.deliver.console_copy, copy, "{exporters}");
+    }
+    for exporters in ["otlp,otlp", "console,none", "otlp,console,none", "otlp,"] {
+        let mistakes = Surroundings::sound()
+            .env("OTEL_TRACES_EXPORTER", exporters)
+            .mistakes();
+        assert!(mistakes[0].contains("otlp,console"), "{mistakes:?}");
+    }
+}
+
+#[test]
 fn the_demo_does_not_look_at_the_backend() {
     let surroundings = Surroundings::default()
         .env("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift")

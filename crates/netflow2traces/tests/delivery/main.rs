@@ -110,6 +110,7 @@ pub(crate) fn otlp(protocol: Protocol, endpoint: http::Uri) -> Otlp {
 pub(crate) fn to(otlp: Otlp) -> Deliver {
     Deliver {
         exporter: Exporter::Otlp(otlp),
+        console_copy: false,
         queue_size: 64 << 20,
         concurrency: 2,
         max_request_size: 2 << 20,

@@ -203,6 +203,7 @@ impl Write for Lines {
 fn exporter(exporter: Exporter) -> Deliver {
     Deliver {
         exporter,
+        console_copy: false,
         queue_size: 1 << 20,
         concurrency: 2,
         max_request_size: 1 << 20,

@@ -69,6 +69,17 @@ impl Setup {
         self
     }
 
+    /// The program, with its variables and no others, in a directory without files of ours.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netflow2traces"));
+        command
+            .env_clear()
+            .envs(self.variables.clone())
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) async fn start(self) -> Daemon {
         self.start_on(1)

@@ -31,6 +31,7 @@ mod page;
 mod restart;
 mod shutdown;
 mod span_time;
+mod stalled;
 mod template_store;
 mod templates;
 mod versions;

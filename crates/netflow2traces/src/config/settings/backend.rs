@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::later;
 use crate::config::otlp;
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
-use crate::config::values::{self, choice};
+use crate::config::values;
 use crate::config::{Compression, ExporterKind, Headers, Protocol};
 
 settings! { BACKEND:
@@ -146,14 +146,11 @@ settings! { BACKEND:
         flag: "traces-exporter",
         placeholder: "EXPORTER",
         preset: Preset::Text("otlp"),
-        accepted: "otlp, console, none",
+        accepted: "otlp, console, none, or otlp,console",
         summary: "What to do with spans: send them, print them, or nothing",
-        details: "`console` prints one JSON line a span on stdout. `none` receives, decodes and \
-            counts, and sends nothing.",
-        parse: |text| choice(text, &[
-            ("otlp", ExporterKind::Otlp),
-            ("console", ExporterKind::Console),
-            ("none", ExporterKind::None),
-        ]).map_err(|rejection| later(text, &["kafka"], rejection)),
+        details: "`console` prints one JSON line a span on stdout. `otlp,console` sends the spans and prints a copy, as \
+            far as stdout is read: copies that find no room are counted in `netflow_console_copies_dropped_total`. \
+            `none` receives, decodes and counts, and sends nothing.",
+        parse: |text| values::traces_exporter(text).map_err(|rejection| later(text, &["kafka"], rejection)),
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use otlp_wire::EncodedBatch;
 use tokio::sync::Notify;
 
+use super::console::Console;
 use super::counters::{Count, Counters, DropReason};
 use super::held::Held;
 use lane::Lane;
@@ -27,6 +28,8 @@ pub struct Queue {
     /// Octets that may wait. A single larger batch is kept nevertheless, alone.
     capacity: usize,
     counters: Arc<Counters>,
+    /// Gets a copy of each batch.
+    copies: Option<Console>,
 }
 
 #[derive(Debug, Default)]
@@ -46,13 +49,22 @@ impl Queue {
             chores: Condvar::new(),
             capacity,
             counters,
+            copies: None,
         }
+    }
+
+    /// Copies each batch that comes to the console, if there is one.
+    pub(super) fn with_copies(self, copies: Option<Console>) -> Self {
+        Self { copies, ..self }
     }
 
     /// Appends a batch and never blocks for longer than a few moves of pointers. Where there is no
     /// room the oldest batches are dropped and counted; after the drain began, the batch itself.
     pub fn push(&self, batch: EncodedBatch) {
         self.counters.pushed.add(Count::of(&batch));
+        if let Some(console) = &self.copies {
+            console.copy(&batch, &self.counters);
+        }
         let mut state = self.lock();
         if state.closed {
             self.counters.dropped.shutdown.add(Count::of(&batch));
