@@ -21,7 +21,7 @@ use crate::demo::{Backend, BackendOptions, Traffic, TrafficOptions, announcement
 use crate::observe::accounting::accounts;
 use crate::observe::api::Watched;
 use crate::observe::healthcheck::reachable;
-use crate::observe::http::{AdminListener, AdminServer};
+use crate::observe::http::{AdminListener, AdminServer, AllowedHosts};
 use crate::observe::inquiry::{Inbox, Inquiry};
 use crate::observe::live::Tap;
 use crate::observe::own_metrics::MetricsExport;
@@ -261,7 +261,10 @@ impl Daemon {
             keeper.map(|keeper| Keeping::start(keeper, Arc::clone(&stages), inquiry.clone()));
         let supervisor = supervised.attend(&stages, &inquiry);
         let watched = Watched::new(Arc::clone(&stages), inquiry, tap, config.trace_url.clone());
-        let admin = admin.map(|listener| listener.serve(watched)).transpose()?;
+        let hosts = AllowedHosts::new(&config.admin_hosts);
+        let admin = admin
+            .map(|listener| listener.serve(watched, hosts))
+            .transpose()?;
         if let Some(admin) = &admin {
             info!(address = %admin.address(), "serving metrics and health");
         }

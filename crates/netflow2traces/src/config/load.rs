@@ -195,6 +195,10 @@ impl Loader<'_> {
         let deliver = self.deliver(exporter, console_copy, translate.batch_max_octets);
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
         let admin = self.admin();
+        let mut admin_hosts = self
+            .optional(&settings::ADMIN_ALLOWED_HOSTS)
+            .unwrap_or_default();
+        admin_hosts.extend(machine.host_name.clone());
         let trace_url = self.optional(&settings::TRACE_URL);
         let log = self.log();
         let own_metrics = self.own_metrics(purpose);
@@ -203,6 +207,7 @@ impl Loader<'_> {
             translate,
             deliver,
             admin,
+            admin_hosts,
             trace_url,
             log,
             own_metrics,
@@ -486,6 +491,7 @@ impl Loader<'_> {
         let port = self.value(&settings::ADMIN_PORT);
         if port == 0 {
             self.warn_without_effect(&settings::ADMIN_HOST, "NETFLOW_ADMIN_PORT is 0");
+            self.warn_without_effect(&settings::ADMIN_ALLOWED_HOSTS, "NETFLOW_ADMIN_PORT is 0");
         }
         (port != 0).then(|| SocketAddr::new(host, port))
     }

@@ -33,6 +33,9 @@ pub struct Config {
     pub deliver: Deliver,
     /// Where metrics and health are served, if they are.
     pub admin: Option<SocketAddr>,
+    /// The names that a `Host` header may carry there besides those that no web site can own: as configured, and this
+    /// machine's.
+    pub admin_hosts: Vec<String>,
     /// Where people look at a trace, with `{trace_id}` in it.
     pub trace_url: Option<String>,
     pub log: Log,

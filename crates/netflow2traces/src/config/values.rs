@@ -152,6 +152,23 @@ pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> 
     usize::try_from(octets).map_err(|_| Rejection(format!("{text} is too large")))
 }
 
+/// Host names, `*.suffix` for all names below one.
+pub fn host_names(text: &str) -> Result<Vec<String>, Rejection> {
+    list(text, |item| {
+        let name = item.strip_prefix("*.").unwrap_or(item);
+        let is_label = |label: &str| {
+            let is_part = |octet: u8| octet.is_ascii_alphanumeric() || b"-_".contains(&octet);
+            !label.is_empty() && label.bytes().all(is_part)
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.split('.').all(is_label) {
+            Ok(item.to_owned())
+        } else {
+            Err(Rejection(format!("{item} is not a host name")))
+        }
+    })
+}
+
 /// A directory, or a path where nothing is yet. Whether it can be written shows when it is used.
 pub fn directory(text: &str) -> Result<PathBuf, Rejection> {
     if text.contains(char::is_control) {
@@ -502,6 +519,29 @@ mod tests {
             let Rejection(sentence) = trace_url(text).unwrap_err();
             assert!(sentence.contains(problem), "{text}: {sentence}");
             assert!(!sentence.contains("secret"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn host_names_have_no_port_and_a_star_only_in_front() {
+        let names = [
+            "*.svc",
+            "*.svc.cluster.local",
+            "flows.example.com",
+            "a_b-1.",
+        ];
+        assert_eq!(host_names(&names.join(", ")).unwrap(), names);
+        for text in [
+            "*",
+            "*.",
+            "a.*.example",
+            "flows.example:9464",
+            "http://flows",
+            "a..b",
+            "svc,svc",
+            ",",
+        ] {
+            assert!(host_names(text).is_err(), "{text}");
         }
     }
 

@@ -31,6 +31,22 @@ settings! { WATCHING:
             on a machine need two ports.",
         parse: values::tcp_port,
     }
+    ADMIN_ALLOWED_HOSTS: Vec<String> {
+        section: Watching,
+        variables: ["NETFLOW_ADMIN_ALLOWED_HOSTS"],
+        flag: "admin-allowed-hosts",
+        placeholder: "NAME,…",
+        preset: Preset::Nothing("no further names"),
+        accepted: "host names without a port, separated by commas, such as flows.example.com; *.example.com stands for \
+            every name below example.com",
+        summary: "Further names by which the admin server may be asked for",
+        details: "A request is answered if its `Host` is an IP address, `localhost`, a name without a dot (such as a \
+            service of Compose), this machine's own name, or one of these. Every other name gets status 421, for a \
+            web site could let a name of its own point here and read the answers in a visitor's browser (DNS \
+            rebinding). Behind a reverse proxy, name what browsers ask for; in Kubernetes the manifests set \
+            `*.svc,*.svc.cluster.local`. `/livez` and `/readyz` answer to any name.",
+        parse: values::host_names,
+    }
     TRACE_URL: String {
         section: Watching,
         variables: ["NETFLOW_TRACE_URL"],

@@ -1,29 +1,40 @@
 //! The admin server: metrics, health and state over HTTP/1.1. It only ever reads: GET and HEAD, no bodies, a bounded
-//! number of connections, and times after which a slow one is closed.
+//! number of connections, and times after which a slow one is closed. Probes have room beside all other clients
+//! (`connections`).
+
+mod connections;
+mod guard;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{Extension, Request, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::StatusCode;
+use http::header;
+use http_body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::connections::{Answering, Connection, Connections};
+pub use self::guard::AllowedHosts;
 use super::api::{self, Watched};
 use super::live::{self, Lease};
 
-/// Connections at once; the next one is accepted when one of them has ended.
-pub const MAX_CONNECTIONS: usize = 64;
+/// Connections that wait in the kernel while the server is busy with others.
+const BACKLOG: i32 = 1024;
 /// From the connection, or the last answer, to the end of a request's head.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 /// Octets of a request's head.
@@ -34,7 +45,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// For answers that are under way when their connection is to end.
 const GRACE: Duration = Duration::from_secs(2);
 /// After a failed accept, such as for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +99,8 @@ impl AdminListener {
         let bind = || {
             let listener = StdListener::bind(address)?;
             listener.set_nonblocking(true)?;
+            // The standard library asks for 128.
+            SockRef::from(&listener).listen(BACKLOG)?;
             let address = listener.local_addr()?;
             Ok(Self { listener, address })
         };
@@ -104,16 +117,17 @@ impl AdminListener {
     ///
     /// # Errors
     /// When the runtime doesn't take the socket.
-    pub fn serve(self, watched: Watched) -> Result<AdminServer, AdminError> {
+    pub fn serve(self, watched: Watched, hosts: AllowedHosts) -> Result<AdminServer, AdminError> {
         let address = self.address;
         let listener = TcpListener::from_std(self.listener)
             .map_err(|source| AdminError::new(address, source))?;
-        let guard = Guard {
-            loopback: address.ip().is_loopback(),
-        };
         let watched = Arc::new(watched);
-        let router =
-            api::router(Arc::clone(&watched)).layer(middleware::from_fn_with_state(guard, guarded));
+        let router = api::router(Arc::clone(&watched))
+            .layer(middleware::from_fn(admitted))
+            .layer(middleware::from_fn_with_state(
+                Arc::new(hosts),
+                guard::guarded,
+            ));
         let (stop, stopped) = watch::channel(());
         let task = tokio::spawn(async move {
             tokio::select! {
@@ -153,32 +167,33 @@ impl Drop for AdminServer {
 }
 
 async fn accept(listener: TcpListener, router: axum::Router, stopped: watch::Receiver<()>) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
+    let connections = Connections::new();
+    while let Some(place) = connections.place().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), stopped.clone(), permit);
-                tokio::spawn(connection);
+                let connection = connections.enter(place);
+                tokio::spawn(serve(stream, router.clone(), stopped.clone(), connection));
             }
             Err(error) => {
                 tracing::debug!(%error, "a connection of the admin server could not be accepted");
+                // One descriptor more, if it is for want of them.
+                connections.close_quietest(|_| true);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn connection(
+async fn serve(
     stream: TcpStream,
     router: axum::Router,
     mut stopped: watch::Receiver<()>,
-    _permit: OwnedSemaphorePermit,
+    connection: Arc<Connection>,
 ) {
     let lease = Lease::new(LIFETIME);
-    let router = router.layer(Extension(lease.clone()));
+    let router = router
+        .layer(Extension(lease.clone()))
+        .layer(Extension(Arc::clone(&connection)));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
@@ -190,6 +205,7 @@ async fn connection(
             // How a client's connection ends is the client's affair.
             _ = &mut served => return,
             () = tokio::time::sleep_until(lease.end()) => {}
+            () = connection.asked_to_close() => break,
             _ = stopped.changed() => break,
         }
     }
@@ -197,114 +213,62 @@ async fn connection(
     let _ = tokio::time::timeout(GRACE, served).await;
 }
 
-/// What every request has to pass.
-#[derive(Clone, Copy, Debug)]
-struct Guard {
-    /// Only this machine can reach the port.
-    loopback: bool,
+/// The body of an answer; while it is there, its connection is not quiet.
+struct Answer {
+    body: Body,
+    _answering: Answering,
 }
 
-const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
-    (header::CACHE_CONTROL, "no-store"),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; frame-ancestors 'none'",
-    ),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::X_FRAME_OPTIONS, "DENY"),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        "same-origin",
-    ),
-];
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
 
-async fn guarded(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let mut response = match guard.refusal(&request) {
-        Some(refusal) => refusal,
-        None => next.run(request).await,
-    };
-    let headers = response.headers_mut();
-    for (name, value) in SECURITY_HEADERS {
-        headers
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
-    response
-}
 
-impl Guard {
-    fn refusal(self, request: &Request) -> Option<Response> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let allow = [(header::ALLOW, "GET, HEAD")];
-            let text = "this server only shows things: GET and HEAD\n";
-            return Some((StatusCode::METHOD_NOT_ALLOWED, allow, text).into_response());
-        }
-        let headers = request.headers();
-        if has_body(headers) {
-            let close = [(header::CONNECTION, "close")];
-            let text = "requests have no body here\n";
-            return Some((StatusCode::PAYLOAD_TOO_LARGE, close, text).into_response());
-        }
-        if self.loopback && !names_this_machine(headers, request.version()) {
-            let text = "this server is for this machine alone: ask for it by localhost or by its \
-                        IP address\n";
-            return Some((StatusCode::MISDIRECTED_REQUEST, text).into_response());
-        }
-        None
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
-fn has_body(headers: &HeaderMap) -> bool {
-    let length = headers.get(header::CONTENT_LENGTH);
-    headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+/// Lets a request in if its connection has, or gets, a place among the clients. Probes need none.
+async fn admitted(
+    Extension(connection): Extension<Arc<Connection>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let answering = connection.answering();
+    let response = if is_probe(&request) || connection.become_client().await.is_ok() {
+        next.run(request).await
+    } else {
+        let wait = [(header::RETRY_AFTER, "1"), (header::CONNECTION, "close")];
+        let text = "too many clients are being served: try again in a second\n";
+        (StatusCode::SERVICE_UNAVAILABLE, wait, text).into_response()
+    };
+    response.map(|body| {
+        Body::new(Answer {
+            body,
+            _answering: answering,
+        })
+    })
 }
 
-/// A page of any site can send a browser to a name that it lets point to 127.0.0.1. Such a request names that
-/// site as its host, so a port of this machine alone takes no names but its own.
-fn names_this_machine(headers: &HeaderMap, version: Version) -> bool {
-    let Some(host) = headers.get(header::HOST) else {
-        return version < Version::HTTP_11;
-    };
-    let Some(authority) = host
-        .to_str()
-        .ok()
-        .and_then(|host| host.parse::<http::uri::Authority>().ok())
-    else {
-        return false;
-    };
-    let host = authority.host().to_ascii_lowercase();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.ends_with(".localhost") || host.parse::<std::net::IpAddr>().is_ok()
+/// Whether something asks only how the daemon is.
+fn is_probe(request: &Request) -> bool {
+    matches!(request.uri().path(), "/livez" | "/readyz")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_of_this_machine_are_its_names() {
-        for (host, is_ours) in [
-            ("localhost:9464", true),
-            ("127.0.0.1:9464", true),
-            ("[::1]:9464", true),
-            ("app.localhost", true),
-            ("LOCALHOST", true),
-            ("evil.example:9464", false),
-            ("localhost.evil.example", false),
-            ("127.0.0.1.evil.example", false),
-            ("", false),
-        ] {
-            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
-            assert_eq!(
-                names_this_machine(&headers, Version::HTTP_11),
-                is_ours,
-                "{host}"
-            );
-        }
-        assert!(!names_this_machine(&HeaderMap::new(), Version::HTTP_11));
-        assert!(names_this_machine(&HeaderMap::new(), Version::HTTP_10));
-    }
 
     #[test]
     fn a_port_in_use_names_the_setting() {
