@@ -4,11 +4,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
-use otlp_wire::UnixNanos;
+use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -16,20 +14,20 @@ use tracing::{error, info, warn};
 use crate::cli::{self, DemoOptions};
 use crate::config::values::TRACE_ID;
 use crate::config::{self, Config};
-use crate::deliver::{Delivery, Queue, Totals};
+use crate::deliver::{Delivery, Totals};
 use crate::demo::{Backend, BackendOptions, Traffic, TrafficOptions, announcement, first_traces};
 use crate::observe::accounting::accounts;
 use crate::observe::api::Watched;
 use crate::observe::healthcheck::reachable;
 use crate::observe::http::{AdminListener, AdminServer, AllowedHosts};
-use crate::observe::inquiry::{Inbox, Inquiry};
 use crate::observe::live::Tap;
 use crate::observe::own_metrics::MetricsExport;
 use crate::observe::stages::{Facts, Phase, Stages};
-use crate::receive::{Handler, Receivers, Running};
+use crate::receive::{Receivers, Running};
 use crate::supervisor::{Supervised, Supervisor};
 use crate::template_store::{self, Keeper, Keeping};
-use crate::translate::{Datagram, Ids, TranslateCounters, Translator};
+use crate::translate::TranslateCounters;
+use crate::worker::{Mailboxes, Worker};
 
 /// How often it is looked whether all workers are still there.
 const WATCH: Duration = Duration::from_secs(1);
@@ -243,9 +241,9 @@ impl Daemon {
             .iter()
             .map(|worker| worker.translator.counters())
             .collect();
-        let inboxes: Vec<_> = workers
+        let given: Vec<_> = workers
             .iter()
-            .map(|worker| Arc::clone(&worker.inbox))
+            .map(|worker| Arc::clone(&worker.mailbox))
             .collect();
         let mut stages = Stages::new(receivers.counters(), translated, &delivery, facts);
         stages.template_store = store_counters;
@@ -256,11 +254,16 @@ impl Daemon {
             .context("the receive threads could not be started")?;
         stages.enter(Phase::Running);
         let wakers = running.wakers().iter().cloned();
-        let inquiry = Inquiry::new(inboxes.into_iter().zip(wakers).collect());
+        let mailboxes = Mailboxes::new(given.into_iter().zip(wakers).collect());
         let keeping =
-            keeper.map(|keeper| Keeping::start(keeper, Arc::clone(&stages), inquiry.clone()));
-        let supervisor = supervised.attend(&stages, &inquiry);
-        let watched = Watched::new(Arc::clone(&stages), inquiry, tap, config.trace_url.clone());
+            keeper.map(|keeper| Keeping::start(keeper, Arc::clone(&stages), mailboxes.clone()));
+        let supervisor = supervised.attend(&stages, &mailboxes);
+        let watched = Watched::new(
+            Arc::clone(&stages),
+            mailboxes,
+            tap,
+            config.trace_url.clone(),
+        );
         let hosts = AllowedHosts::new(&config.admin_hosts);
         let admin = admin
             .map(|listener| listener.serve(watched, hosts))
@@ -483,89 +486,4 @@ fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
         }
     }
     lost
-}
-
-/// What a receive thread does with its datagrams.
-struct Worker {
-    translator: Translator<fn() -> UnixNanos>,
-    queue: Arc<Queue>,
-    /// What the page shows of what is made.
-    tap: Arc<Tap>,
-    /// What the admin server wants to know of the translator.
-    inbox: Arc<Inbox>,
-    /// Octets of a request, as the backend has taught.
-    request_limit: Arc<AtomicUsize>,
-    limit_heeded: usize,
-    /// Read once for a burst: it only ages templates and batches.
-    now: Instant,
-    in_burst: bool,
-}
-
-impl Worker {
-    fn new(config: &config::Translate, delivery: &Delivery, tap: Arc<Tap>) -> anyhow::Result<Self> {
-        let mut seed = [0; 32];
-        if let Err(error) = getrandom::fill(&mut seed) {
-            bail!("the system gave no random numbers for identifiers: {error}");
-        }
-        let request_limit = delivery.request_limit();
-        Ok(Self {
-            translator: Translator::new(config, wall_time, Ids::new(seed)),
-            queue: delivery.queue(),
-            tap,
-            inbox: Arc::default(),
-            limit_heeded: request_limit.load(Ordering::Relaxed),
-            request_limit,
-            now: Instant::now(),
-            in_burst: false,
-        })
-    }
-
-    fn hand_over(&mut self) {
-        while let Some(batch) = self.translator.poll_batch(self.now) {
-            self.tap.offer(&batch);
-            self.queue.push(batch);
-        }
-    }
-}
-
-impl Handler for Worker {
-    fn on_datagram(&mut self, datagram: &Datagram<'_>) {
-        if !self.in_burst {
-            self.in_burst = true;
-            self.now = Instant::now();
-        }
-        self.translator.on_datagram(datagram, self.now);
-    }
-
-    fn on_burst_end(&mut self) {
-        self.in_burst = false;
-        let limit = self.request_limit.load(Ordering::Relaxed);
-        if limit != self.limit_heeded {
-            self.limit_heeded = limit;
-            self.translator.limit_requests(limit);
-        }
-        self.hand_over();
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        self.translator.next_deadline()
-    }
-
-    fn on_deadline(&mut self, now: Instant) {
-        self.now = now;
-        self.translator.on_deadline(now);
-        self.hand_over();
-    }
-
-    fn on_wake(&mut self, now: Instant) {
-        self.inbox.answer(&mut self.translator, now);
-    }
-}
-
-/// Nanoseconds since 1970; before that there are none.
-fn wall_time() -> UnixNanos {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    UnixNanos(since.map_or(0, |since| {
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    }))
 }

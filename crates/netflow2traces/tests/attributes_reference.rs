@@ -58,7 +58,7 @@ fn every_attribute_of_a_span_is_in_the_reference() {
 fn every_key_in_the_source_is_in_the_reference() {
     let sflow = include_str!("../../../docs/sflow.md");
     let reference = attributes_reference() + sflow;
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate")];
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../netflow-translate/src")];
     let mut keys = 0;
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {

@@ -190,18 +190,6 @@ impl<'a> SpanWriter<'a> {
         self.at = self.finished + front.len;
     }
 
-    /// Corrects the times of the Span that is being written.
-    #[inline]
-    pub fn set_times(&mut self, front: &SpanFront, start: UnixNanos, end: UnixNanos) {
-        if self.at == FULL {
-            return;
-        }
-        if let Some(room) = room::<17>(self.octets, self.finished + front.times_at) {
-            room[..8].copy_from_slice(&start.0.to_le_bytes());
-            room[9..].copy_from_slice(&end.0.to_le_bytes());
-        }
-    }
-
     /// Ends the Span with its status: `true` if it is whole, `false` if the room was too small, and then
     /// nothing of it is left.
     #[inline]

@@ -12,9 +12,6 @@ const HEX_PAIR: [[u8; 2]; 256] = hex_table();
 /// group and its length, 8 and 0 where there is none of at least two (RFC 5952, section 4.2).
 const ZERO_RUN: [(u8, u8); 256] = zero_run_table();
 
-/// The longest text of an IPv6 address, `ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff`.
-pub const IPV6_TEXT: usize = 39;
-
 /// Writes an IPv4 address in dotted decimal form; returns its length, 7 to 15. The octets behind it are scratch.
 #[inline(always)]
 pub fn put_ipv4(room: &mut [u8; 32], address: [u8; 4]) -> usize {

@@ -152,8 +152,8 @@ fn write(writer: &mut SpanWriter<'_>, case: &Case) -> bool {
             trace_id: case.trace_id,
             span_id: case.span_id,
             parent: case.parent,
-            start: UnixNanos(7),
-            end: UnixNanos(8),
+            start: UnixNanos(case.start),
+            end: UnixNanos(case.end),
         },
     );
     for (name, value) in &case.attributes {
@@ -169,7 +169,6 @@ fn write(writer: &mut SpanWriter<'_>, case: &Case) -> bool {
             Attribute::Double(x) => writer.attribute(name, Value::Double(*x)),
         }
     }
-    writer.set_times(&front, UnixNanos(case.start), UnixNanos(case.end));
     writer.end(match &case.error {
         None => Status::Ok,
         Some(message) => Status::Error(message),

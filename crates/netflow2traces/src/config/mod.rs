@@ -19,7 +19,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
+pub use netflow_translate::config::{
+    AttributeLevel, SamplingOverride, SpanTime, TraceSampler, Translate,
+};
 
 pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin};
 pub use resource::Machine;
@@ -53,71 +55,6 @@ pub struct Receive {
     pub workers: usize,
     /// Octets asked of the kernel for each socket.
     pub receive_buffer: usize,
-}
-
-/// Stage 2: decoding and spans.
-#[derive(Clone, Debug)]
-pub struct Translate {
-    /// Who may send; empty: everyone.
-    pub allowed_exporters: Vec<IpNet>,
-    /// Datagrams a second.
-    pub max_rate_per_exporter: Option<u32>,
-    /// A file that keeps templates and options data over a restart.
-    pub template_store: Option<PathBuf>,
-    pub template_lifetime: Duration,
-    pub max_exporters: usize,
-    pub max_templates_per_exporter: usize,
-    /// The most specific network first, so that the first that matches holds.
-    pub sampling_override: Vec<SamplingOverride>,
-    /// Multiply bytes and packets by the sampling interval.
-    pub scale_sampled: bool,
-    pub span_time: SpanTime,
-    pub span_max_age: Duration,
-    pub attributes: AttributeLevel,
-    pub sampler: TraceSampler,
-    /// Resource attributes common to all exporters, in the order they are written:
-    /// `service.name`, `service.version`, …, then those of `OTEL_RESOURCE_ATTRIBUTES`.
-    pub resource: Vec<(String, String)>,
-    /// A batch leaves when it is this old …
-    pub batch_delay: Duration,
-    /// … or holds this many spans (`usize::MAX`: any number) …
-    pub batch_max_spans: usize,
-    /// … or would grow past this many octets.
-    pub batch_max_octets: usize,
-}
-
-/// An item of `NETFLOW_SAMPLING_OVERRIDE`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct SamplingOverride {
-    pub exporters: IpNet,
-    /// One packet in so many is seen; at least 1.
-    pub interval: u32,
-}
-
-/// `NETFLOW_SPAN_TIME`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SpanTime {
-    Flow,
-    Received,
-    Clamped,
-}
-
-/// `NETFLOW_ATTRIBUTES`.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum AttributeLevel {
-    Minimal,
-    Standard,
-    All,
-}
-
-/// `OTEL_TRACES_SAMPLER`, decided per trace. There is never a remote parent, so the
-/// `parentbased_` forms are their roots.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum TraceSampler {
-    AlwaysOn,
-    AlwaysOff,
-    /// The share of traces kept, 0 to 1.
-    Ratio(f64),
 }
 
 /// The words of `OTEL_TRACES_SAMPLER`, without the argument.
@@ -297,30 +234,6 @@ pub struct Log {
     /// A `tracing_subscriber::EnvFilter` text, made of `LOG_LEVEL` or `RUST_LOG`.
     pub filter: String,
     pub json: bool,
-}
-
-impl SpanTime {
-    /// The word of `NETFLOW_SPAN_TIME`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Flow => "flow",
-            Self::Received => "received",
-            Self::Clamped => "clamped",
-        }
-    }
-}
-
-impl AttributeLevel {
-    /// The word of `NETFLOW_ATTRIBUTES`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Minimal => "minimal",
-            Self::Standard => "standard",
-            Self::All => "all",
-        }
-    }
 }
 
 impl SpoolMode {

@@ -19,7 +19,6 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use super::accounting::{Account, accounts};
-use super::inquiry::{Inquiry, Unanswered};
 use super::live::{self, Live, Tap, record};
 use super::metrics::{Format, Metrics};
 use super::page;
@@ -29,6 +28,7 @@ use crate::deliver::{self, Count, DropReason};
 use crate::translate::{
     ExporterReport, MAX_REJECTED, Protocol, RejectedDatagram, Rows, TemplateReport,
 };
+use crate::worker::{Mailboxes, Unanswered};
 
 /// Exporters or templates in an answer that asks for no number.
 const DEFAULT_LIMIT: usize = 1000;
@@ -42,7 +42,7 @@ const MAX_QUESTIONS: usize = 2;
 pub struct Watched {
     pub stages: Arc<Stages>,
     pub metrics: Metrics,
-    pub inquiry: Inquiry,
+    pub mailboxes: Mailboxes,
     pub live: Live,
     permits: Semaphore,
 }
@@ -52,14 +52,14 @@ impl Watched {
     #[must_use]
     pub fn new(
         stages: Arc<Stages>,
-        inquiry: Inquiry,
+        mailboxes: Mailboxes,
         tap: Arc<Tap>,
         trace_url: Option<String>,
     ) -> Self {
         Self {
             metrics: Metrics::new(Arc::clone(&stages)),
             stages,
-            inquiry,
+            mailboxes,
             live: Live::new(tap, trace_url),
             permits: Semaphore::new(MAX_QUESTIONS),
         }
@@ -366,7 +366,7 @@ pub(super) async fn ask_exporters(
     // The semaphore is never closed.
     let _permit = watched.permits.acquire().await.ok();
     let answers = watched
-        .inquiry
+        .mailboxes
         .ask(move |machine, _| machine.exporters(limit))
         .await?;
     let (mut rows, total) = together(answers);
@@ -421,7 +421,7 @@ async fn templates(
     let limit = wanted.limit();
     let _permit = watched.permits.acquire().await.ok();
     let answers = watched
-        .inquiry
+        .mailboxes
         .ask(move |machine, now| machine.templates(wanted.exporter, limit, now))
         .await?;
     let (mut rows, total) = together(answers);
@@ -482,7 +482,10 @@ async fn rejected(
 ) -> Result<Response, NoAnswer> {
     let Query(wanted) = wanted?;
     let _permit = watched.permits.acquire().await.ok();
-    let answers = watched.inquiry.ask(|machine, _| machine.rejected()).await?;
+    let answers = watched
+        .mailboxes
+        .ask(|machine, _| machine.rejected())
+        .await?;
     let mut all: Vec<RejectedDatagram> = answers.into_iter().flatten().collect();
     if let Some(exporter) = wanted.exporter {
         all.retain(|datagram| datagram.source.ip().to_canonical() == exporter.to_canonical());

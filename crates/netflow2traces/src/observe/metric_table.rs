@@ -3,11 +3,11 @@
 
 use prometheus_client::metrics::MetricType;
 
-use super::histogram::Distribution;
 use super::logging;
 use super::stages::Stages;
 use crate::deliver::{Count, Counters, DropReason};
 use crate::receive::WorkerCounters;
+use crate::translate::counters::Distribution;
 use crate::translate::{Protocol, ProtocolCounters, Traffic};
 
 use std::sync::atomic::Ordering::Relaxed;

@@ -9,9 +9,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::histogram::Distribution;
 use super::metric_table::{METRICS, Metric, Series};
 use super::stages::Stages;
+use crate::translate::counters::Distribution;
 
 /// Labels and their values.
 type Labels<'a> = [(&'a str, &'a str)];

@@ -11,9 +11,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use super::histogram::Distribution;
 use super::metric_table::{METRICS, Series};
 use super::stages::Stages;
+use crate::translate::counters::Distribution;
 
 /// All metrics at this moment, of a process with these resource attributes.
 #[must_use]

@@ -1,13 +1,10 @@
 //! What people and machines see of the daemon while it runs.
 
 pub mod accounting;
-mod advice;
 pub mod api;
-pub mod counter;
+mod diagnosis;
 pub mod healthcheck;
-pub mod histogram;
 pub mod http;
-pub mod inquiry;
 pub mod live;
 pub mod logging;
 pub mod metric_table;

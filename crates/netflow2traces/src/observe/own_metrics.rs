@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use super::logging::RateLimit;
 use super::metrics_otlp;
 use super::stages::Stages;
 use crate::config;
 use crate::deliver::{Cause, DeliverError, MetricsSender, Outcome};
+use crate::translate::counters::RateLimit;
 
 /// From a failed attempt to the next; a backend may ask for longer.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! What a worker counts. Each worker has counters of its own and is the only one that writes them;
 //! anyone may read.
 
-use crate::observe::counter::Counter;
+use crate::translate::counters::Counter;
 
 /// The counters of one worker, over all of its sockets, on cache lines of their own (two, since
 /// processors fetch lines in pairs).

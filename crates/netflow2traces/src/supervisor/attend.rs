@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::Notifier;
-use crate::observe::inquiry::Inquiry;
 use crate::observe::stages::Stages;
+use crate::worker::Mailboxes;
 
 /// How often the status is brought up to date.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
@@ -42,10 +42,10 @@ impl Attending {
         notifier: Arc<Notifier>,
         watchdog: Option<Duration>,
         stages: Arc<Stages>,
-        inquiry: Inquiry,
+        mailboxes: Mailboxes,
     ) -> Self {
         notifier.ready(&status(&stages));
-        Self(tokio::spawn(attend(notifier, watchdog, stages, inquiry)))
+        Self(tokio::spawn(attend(notifier, watchdog, stages, mailboxes)))
     }
 }
 
@@ -53,7 +53,7 @@ async fn attend(
     notifier: Arc<Notifier>,
     watchdog: Option<Duration>,
     stages: Arc<Stages>,
-    inquiry: Inquiry,
+    mailboxes: Mailboxes,
 ) {
     let interval = watchdog.map_or(STATUS_INTERVAL, |watchdog| {
         (watchdog / FEEDS).clamp(Duration::from_millis(1), STATUS_INTERVAL)
@@ -65,7 +65,7 @@ async fn attend(
     loop {
         let now = tick.tick().await;
         if watchdog.is_some() {
-            match inquiry.ask(|_, _| ()).await {
+            match mailboxes.ask(|_, _| ()).await {
                 Ok(_) => {
                     notifier.alive();
                     silent = false;

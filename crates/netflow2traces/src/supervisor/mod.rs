@@ -12,11 +12,11 @@ use tracing::{info, warn};
 use self::attend::{Attending, watchdog_interval};
 pub use self::notify::Notifier;
 use crate::config;
-use crate::observe::inquiry::Inquiry;
 use crate::observe::stages::Stages;
 #[cfg(target_os = "linux")]
 use crate::receive::Inherited;
 use crate::receive::{BindError, Opening, Receivers};
+use crate::worker::Mailboxes;
 
 /// What the process was started with.
 #[derive(Debug, Default)]
@@ -117,9 +117,14 @@ impl Supervised {
 
     /// Says that the daemon is ready, and goes on telling how it is.
     #[must_use]
-    pub fn attend(self, stages: &Arc<Stages>, inquiry: &Inquiry) -> Supervisor {
+    pub fn attend(self, stages: &Arc<Stages>, mailboxes: &Mailboxes) -> Supervisor {
         let attending = self.notifier.clone().map(|notifier| {
-            Attending::start(notifier, self.watchdog, Arc::clone(stages), inquiry.clone())
+            Attending::start(
+                notifier,
+                self.watchdog,
+                Arc::clone(stages),
+                mailboxes.clone(),
+            )
         });
         Supervisor {
             notifier: self.notifier,

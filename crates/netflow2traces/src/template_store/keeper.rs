@@ -15,9 +15,9 @@ use tracing::{info, warn};
 
 use super::file::{self, LoadError};
 use super::format;
-use crate::observe::inquiry::Inquiry;
 use crate::observe::stages::Stages;
 use crate::translate::{Saved, SavedExporter};
+use crate::worker::Mailboxes;
 
 /// How often it is looked whether something changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -172,9 +172,9 @@ pub struct Keeping {
 impl Keeping {
     /// Looks after the file from here on. The workers must have been told to keep their changes.
     #[must_use]
-    pub fn start(keeper: Keeper, stages: Arc<Stages>, inquiry: Inquiry) -> Self {
+    pub fn start(keeper: Keeper, stages: Arc<Stages>, mailboxes: Mailboxes) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(Rounds::new(keeper, stages, inquiry).run(stopped));
+        let task = tokio::spawn(Rounds::new(keeper, stages, mailboxes).run(stopped));
         Self { task, stop }
     }
 
@@ -192,7 +192,7 @@ type Answer = (usize, Saved);
 struct Rounds {
     keeper: Keeper,
     stages: Arc<Stages>,
-    inquiry: Inquiry,
+    mailboxes: Mailboxes,
     /// What each worker had counted when it was asked.
     seen: Vec<u64>,
     /// Who has not answered yet, since when.
@@ -207,12 +207,12 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn new(keeper: Keeper, stages: Arc<Stages>, inquiry: Inquiry) -> Self {
-        let workers = inquiry.workers();
+    fn new(keeper: Keeper, stages: Arc<Stages>, mailboxes: Mailboxes) -> Self {
+        let workers = mailboxes.workers();
         Self {
             keeper,
             stages,
-            inquiry,
+            mailboxes,
             seen: vec![0; workers],
             asked: vec![None; workers],
             answers: mpsc::unbounded_channel(),
@@ -261,7 +261,7 @@ impl Rounds {
 
     fn ask(&mut self, worker: usize) -> bool {
         let answers = self.answers.0.clone();
-        let asked = self.inquiry.put(worker, move |machine, now| {
+        let asked = self.mailboxes.put(worker, move |machine, now| {
             // Fails only when the daemon is about to end, and then the worker is asked once more.
             let _ = answers.send((worker, machine.take_changes(now)));
         });

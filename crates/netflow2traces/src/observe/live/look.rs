@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::record::Record;
 use super::tap::Tapped;
 use super::{Live, Seen};
-use crate::observe::advice::{self, Findings};
 use crate::observe::api::{self, Status, Watched};
+use crate::observe::diagnosis::{self, Findings};
 use crate::translate::ExporterReport;
 
 /// Every so many looks the workers are asked for their exporters.
@@ -95,7 +95,7 @@ fn status(watched: &Watched) -> Value {
         let history = live.lock_history();
         (
             history.now(),
-            advice::findings(&Findings::of(&watched.stages, &history)),
+            diagnosis::findings(&Findings::of(&watched.stages, &history)),
         )
     };
     json!({

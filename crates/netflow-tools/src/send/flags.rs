@@ -1,0 +1,398 @@
+//! The arguments of `send`: their help, and the options they amount to.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::{
+    Family, GenerateOptions, MAX_EXPORTERS, Options, Pattern, Protocol, ReplayOptions, ReplayPace,
+    What, has_addresses,
+};
+
+const DEFAULT_PORT: u16 = 2055;
+const DEFAULT_RATE: f64 = 1_000.0;
+/// 127.0.0.1 and not a name: a name may mean IPv6 first, where loopback has one address only.
+const DEFAULT_TARGET: &str = "127.0.0.1";
+
+const LONG: &str = "\
+Sends flow records to a UDP port, as routers do: to try a collector out, to test it, to load it.
+
+It invents flows (web, names, SSH, mail, pings between documentation addresses) and tells them
+by the protocol asked for, at an even rate, until the count or the time is reached, or until
+Ctrl-C. Then it says exactly what it sent. The same --seed makes the same flows in the same
+order; only times follow the clock.
+
+To 127.0.0.1 each of several --exporters has an address of its own (127.0.0.1, 127.0.0.2, ...);
+to other targets they are told apart by their observation domains. Templates of v9 and IPFIX
+come first and again every --template-interval.
+
+With a FILE it sends the UDP payloads of a capture instead, each source by a socket of its own.";
+
+const EXAMPLES: &str = "\
+Examples:
+  netflow2traces send
+      1,000 IPFIX flow records a second to UDP port 2055 of this machine, until Ctrl-C.
+
+  netflow2traces send --protocol v5 --pattern dns --count 300 --rate 100 --to collector.example:9995
+      Three seconds of name lookups by NetFlow v5 to another machine.
+
+  netflow2traces send --protocol v9 --exporters 1000 --rate 100k --duration 1m
+      A thousand routers.
+
+  netflow2traces send --protocol ipfix --ip both --rate max --duration 10s --json
+      As fast as it goes; what was sent comes as a line of JSON.
+
+  netflow2traces send flows.pcap --port 2055
+      A capture at its own pace, of it only what was sent to port 2055.
+
+  netflow2traces send flows.pcapng.gz --at-once
+      Another, as fast as it goes.
+
+Exit codes: 0 all was sent; 1 it could not be sent, nobody listens at the target, or the capture
+is damaged: stderr says what; 2 the arguments can't be used.";
+
+/// The subcommand.
+pub fn command() -> Command {
+    Command::new("send")
+        .about(
+            "Sends invented flow records, or a capture's, to a UDP port: to try out, test and load",
+        )
+        .long_about(LONG)
+        .after_long_help(EXAMPLES)
+        .after_help("--help has examples.")
+        .max_term_width(100)
+        .arg(
+            Arg::new("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with_all(INVENTED)
+                .help("A capture to send again (pcap, pcapng, gzip of them); - for stdin"),
+        )
+        .arg(
+            option("to", "HOST:PORT")
+                .default_value(DEFAULT_TARGET)
+                .help(format!("Where to; without a port {DEFAULT_PORT}")),
+        )
+        .args(what())
+        .args(how_much())
+        .args(of_captures())
+        .args([
+            switch(
+                "no-gso",
+                "Give datagrams to the kernel one by one, where several at once are possible",
+            ),
+            switch("quiet", "Show no progress on stderr").short('q'),
+            switch("json", "Print the totals as a line of JSON"),
+        ])
+}
+
+/// What a capture has of its own.
+const INVENTED: [&str; 8] = [
+    "protocol",
+    "pattern",
+    "ip",
+    "flows-per-packet",
+    "count",
+    "exporters",
+    "template-interval",
+    "seed",
+];
+
+fn what() -> [Arg; 6] {
+    [
+        option("protocol", "PROTOCOL")
+            .value_parser(value_parser!(Protocol))
+            .default_value("ipfix")
+            .help("What flow records are told by"),
+        option("pattern", "PATTERN")
+            .value_parser(value_parser!(Pattern))
+            .default_value("mixed")
+            .help("What is talked in the flows"),
+        option("ip", "FAMILY")
+            .value_parser(value_parser!(Family))
+            .default_value("4")
+            .help("Addresses of the flows; v1, v5 and v7 have IPv4 only"),
+        option("flows-per-packet", "N")
+            .value_parser(value_parser!(u32).range(1..))
+            .help("Flow records of a datagram [default: as many as fit 1,472 octets, less at low rates]"),
+        option("exporters", "N")
+            .value_parser(value_parser!(u32).range(1..=i64::from(MAX_EXPORTERS)))
+            .default_value("1")
+            .help("How many routers to be"),
+        option("template-interval", "DURATION")
+            .value_parser(duration)
+            .default_value("10s")
+            .help("How often templates are sent again"),
+    ]
+}
+
+fn how_much() -> [Arg; 4] {
+    [
+        option("rate", "RATE")
+            .value_parser(rate)
+            .help("Flow records a second over all exporters, of a FILE datagrams: 500, 20k, 1.5M; max or 0 is as fast as it goes [default: 1000; of a FILE its own pace]"),
+        option("count", "N")
+            .value_parser(value_parser!(u64))
+            .help("End after so many flow records"),
+        option("duration", "DURATION")
+            .value_parser(duration)
+            .help("End after so long: 10s, 5m"),
+        option("seed", "N")
+            .value_parser(value_parser!(u64))
+            .default_value("1")
+            .help("What the flows follow from"),
+    ]
+}
+
+fn of_captures() -> [Arg; 2] {
+    [
+        switch("at-once", "Send a FILE as fast as it goes")
+            .conflicts_with("rate")
+            .requires("FILE"),
+        option("port", "PORT")
+            .value_parser(value_parser!(u16))
+            .value_delimiter(',')
+            .action(ArgAction::Append)
+            .requires("FILE")
+            .help("Send of a FILE only what went to these UDP ports [default: all]"),
+    ]
+}
+
+fn option(name: &'static str, value: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value)
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
+/// The options that arguments amount to.
+///
+/// # Errors
+/// When they don't go together, or the target has no address.
+pub fn options(matches: &ArgMatches) -> Result<Options, clap::Error> {
+    let target = target(
+        one::<String>(matches, "to")
+            .as_deref()
+            .unwrap_or(DEFAULT_TARGET),
+    )?;
+    let rate = one::<Rate>(matches, "rate");
+    let what = match one::<PathBuf>(matches, "FILE") {
+        Some(file) => What::Replay(ReplayOptions {
+            file,
+            pace: match rate {
+                _ if matches.get_flag("at-once") => ReplayPace::AtOnce,
+                Some(Rate(Some(rate))) => ReplayPace::Rate(rate),
+                Some(Rate(None)) => ReplayPace::AtOnce,
+                None => ReplayPace::Original,
+            },
+            ports: matches
+                .get_many("port")
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect(),
+        }),
+        None => What::Generate(generate(matches, rate, target)?),
+    };
+    Ok(Options {
+        target,
+        what,
+        duration: one(matches, "duration"),
+        segments: !matches.get_flag("no-gso"),
+        quiet: matches.get_flag("quiet"),
+        json: matches.get_flag("json"),
+    })
+}
+
+fn generate(
+    matches: &ArgMatches,
+    rate: Option<Rate>,
+    target: SocketAddr,
+) -> Result<GenerateOptions, clap::Error> {
+    let options = GenerateOptions {
+        protocol: one(matches, "protocol").unwrap_or(Protocol::Ipfix),
+        pattern: one(matches, "pattern").unwrap_or(Pattern::Mixed),
+        family: one(matches, "ip").unwrap_or(Family::V4),
+        flows_per_packet: one::<u32>(matches, "flows-per-packet").map(|flows| flows as usize),
+        rate: rate.map_or(Some(DEFAULT_RATE), |rate| rate.0),
+        count: one(matches, "count"),
+        exporters: one(matches, "exporters").unwrap_or(1),
+        template_interval: one(matches, "template-interval").unwrap_or(Duration::from_secs(10)),
+        seed: one(matches, "seed").unwrap_or(1),
+    };
+    let name = one::<Protocol>(matches, "protocol")
+        .and_then(|protocol| clap::ValueEnum::to_possible_value(&protocol))
+        .map_or(String::new(), |value| value.get_name().to_owned());
+    if options.family != Family::V4 && !options.protocol.has_v6() {
+        return Err(mistake(format!(
+            "{name} has no IPv6: leave --ip out, or use v9, ipfix or sflow"
+        )));
+    }
+    let max = options.protocol.max_flows(options.family != Family::V4);
+    if options.flows_per_datagram() > max {
+        return Err(mistake(format!(
+            "--flows-per-packet: a datagram of {name} holds at most {max}"
+        )));
+    }
+    if options.exporters > 1 && !has_addresses(target) {
+        if !options.protocol.has_domains() {
+            return Err(mistake(format!(
+                "--exporters: {name} has no observation domain, and only at 127.0.0.1 exporters have addresses of their own"
+            )));
+        }
+        if options.protocol == Protocol::V5 && options.exporters > u32::from(u16::MAX) {
+            return Err(mistake(
+                "--exporters: v5 has 65,535 engines at most".to_owned(),
+            ));
+        }
+    }
+    Ok(options)
+}
+
+fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Option<T> {
+    matches.get_one(name).cloned()
+}
+
+fn mistake(text: String) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{text}\n"))
+}
+
+/// Resolves HOST, HOST:PORT or [IPv6]:PORT.
+fn target(text: &str) -> Result<SocketAddr, clap::Error> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let found = match bare.parse::<std::net::IpAddr>() {
+        Ok(address) => Ok(Some(SocketAddr::new(address, DEFAULT_PORT))),
+        Err(_) if text.contains(':') => text.to_socket_addrs().map(|mut all| all.next()),
+        Err(_) => (text, DEFAULT_PORT)
+            .to_socket_addrs()
+            .map(|mut all| all.next()),
+    };
+    match found {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(mistake(format!("--to {text}: it has no address"))),
+        Err(error) => Err(mistake(format!("--to {text}: {error}"))),
+    }
+}
+
+/// A rate; `None`: as fast as it goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rate(Option<f64>);
+
+fn rate(text: &str) -> Result<Rate, String> {
+    if text == "max" {
+        return Ok(Rate(None));
+    }
+    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => match text.strip_suffix('M') {
+            Some(digits) => (digits, 1e6),
+            None => (text, 1.0),
+        },
+    };
+    match digits.parse::<f64>() {
+        Ok(0.0) => Ok(Rate(None)),
+        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(Rate(Some(rate * factor))),
+        _ => Err("neither a number above 0 (with k or M behind it) nor max".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() {
+        return Err("no time at all".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Options, String> {
+        let matches = command()
+            .try_get_matches_from([&["send"], arguments].concat())
+            .map_err(|error| error.to_string())?;
+        options(&matches).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn rates_have_factors_and_a_word() {
+        let rates = ["500", "20k", "1.5M", "max", "0"].map(|text| rate(text).unwrap().0);
+        assert_eq!(
+            rates,
+            [Some(500.0), Some(20_000.0), Some(1_500_000.0), None, None]
+        );
+        for text in ["", "k", "-1", "fast", "inf", "nan"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn targets_may_leave_the_port_out() {
+        for (text, expected) in [
+            ("127.0.0.1", "127.0.0.1:2055"),
+            ("192.0.2.1:9995", "192.0.2.1:9995"),
+            ("::1", "[::1]:2055"),
+            ("[::1]:4739", "[::1]:4739"),
+        ] {
+            assert_eq!(target(text).unwrap(), expected.parse().unwrap());
+        }
+        assert!(target("127.0.0.1:port").is_err());
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for (arguments, reason) in [
+            (&["--protocol=v5", "--ip=6"][..], "v5 has no IPv6"),
+            (&["--protocol=v5", "--flows-per-packet=31"], "at most 30"),
+            (
+                &["--protocol=v7", "--exporters=2", "--to=192.0.2.1"],
+                "v7 has no observation domain",
+            ),
+            (&["a.pcap", "--protocol=v5"], "cannot be used with"),
+            (&["a.pcap", "--at-once", "--rate=5"], "cannot be used with"),
+            (&["--at-once"], "required"),
+            (&["--port=5"], "required"),
+            (&["--duration=0s"], "no time at all"),
+        ] {
+            let error = parsed(arguments).unwrap_err();
+            assert!(error.contains(reason), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn datagrams_fill_up_with_the_rate() {
+        let flows = |arguments: &[&str]| match parsed(arguments).unwrap().what {
+            What::Generate(options) => options.flows_per_datagram(),
+            What::Replay(_) => 0,
+        };
+        assert_eq!(flows(&["--rate=1"]), 1);
+        assert_eq!(flows(&["--rate=100"]), 10);
+        assert_eq!(flows(&["--protocol=v5", "--rate=max"]), 30);
+        assert_eq!(flows(&["--protocol=v7", "--rate=max"]), 27);
+        assert_eq!(flows(&["--protocol=v9", "--rate=max"]), 28);
+    }
+
+    #[test]
+    fn a_capture_keeps_its_pace_unless_told_otherwise() {
+        let pace = |arguments: &[&str]| match parsed(arguments).unwrap().what {
+            What::Replay(replay) => replay.pace,
+            What::Generate(_) => panic!("no capture"),
+        };
+        assert_eq!(pace(&["a.pcap"]), ReplayPace::Original);
+        assert_eq!(pace(&["a.pcap", "--rate=5"]), ReplayPace::Rate(5.0));
+        assert_eq!(pace(&["a.pcap", "--rate=max"]), ReplayPace::AtOnce);
+        assert_eq!(pace(&["a.pcap", "--at-once"]), ReplayPace::AtOnce);
+    }
+}

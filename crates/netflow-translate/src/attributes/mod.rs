@@ -1,0 +1,7 @@
+//! Which attributes a span has, and their values.
+
+pub(crate) mod encoded;
+pub(crate) mod protocols;
+pub mod reference;
+pub(crate) mod short_text;
+pub(crate) mod table;

@@ -1,0 +1,540 @@
+//! Level `all`: every element that no named attribute shows, as `ipfix.<name>`, typed by its abstract data
+//! type; lists (RFC 6313) as arrays and key-value lists.
+
+use std::collections::{HashMap, HashSet};
+
+use netflow_wire::ie::{self, AbstractDataType, snake_case};
+use netflow_wire::{FieldSpecifier, Location, Siblings, Template, Version, signed, unsigned};
+use otlp_wire::attributes::push_any_value;
+use otlp_wire::proto::{push_delimited, put_varint};
+use otlp_wire::text::{put_ipv4, put_ipv6, put_mac};
+use otlp_wire::{Key, SpanWriter, Value};
+
+use crate::plan::Choices;
+use crate::plan::times::ntp_to_unix_nanos;
+
+/// Octets of an octet array that are shown, two digits each.
+const MAX_OCTETS: usize = 256;
+/// Encoded octets of one attribute after which its lists take no more.
+const MAX_LIST_OCTETS: usize = 64 * 1024;
+/// Lists within lists.
+const MAX_DEPTH: u8 = 4;
+/// Elements that one exporter may describe.
+const MAX_TOLD: usize = 4096;
+/// Octets of a name that are looked at.
+const MAX_TOLD_NAME: usize = 64;
+/// paddingOctets.
+const PADDING: u16 = 210;
+
+/// `AnyValue.array_value` and `AnyValue.kvlist_value`, length-delimited.
+const ANY_ARRAY: u8 = 5 << 3 | 2;
+const ANY_LIST: u8 = 6 << 3 | 2;
+/// `ArrayValue.values` and `KeyValueList.values`.
+const VALUES: u8 = 1 << 3 | 2;
+
+/// Gives Templates of the record's own session, for the lists that name one.
+pub(crate) trait Resolve {
+    fn template(&self, id: u16) -> Option<&Template>;
+}
+
+/// What a list's elements are.
+#[derive(Clone, Copy)]
+pub(crate) struct Lists<'a> {
+    pub(crate) templates: &'a dyn Resolve,
+    pub(crate) types: &'a ElementTypes,
+}
+
+impl<P> Resolve for Siblings<'_, P> {
+    fn template(&self, id: u16) -> Option<&Template> {
+        Siblings::template(self, id)
+    }
+}
+
+/// The versions without Templates.
+pub(crate) struct NoTemplates;
+
+impl Resolve for NoTemplates {
+    fn template(&self, _: u16) -> Option<&Template> {
+        None
+    }
+}
+
+/// The key of an attribute.
+#[derive(Clone, Debug)]
+enum ElementKey {
+    Encoded(Key),
+    /// Too long for that.
+    Long(Box<str>),
+}
+
+impl ElementKey {
+    fn new(key: String) -> Self {
+        Key::new(&key).map_or_else(|| Self::Long(key.into()), Self::Encoded)
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Encoded(key) => key.name(),
+            Self::Long(key) => key,
+        }
+    }
+}
+
+/// An attribute of this level.
+#[derive(Clone, Debug)]
+pub(crate) struct ElementStep {
+    key: ElementKey,
+    data_type: Option<AbstractDataType>,
+    /// More than one where the template repeats the element: then the value is an array.
+    fields: Box<[u16]>,
+    /// It is one of several that a named attribute chooses from: shown unless it is chosen or zero.
+    rival: Option<Choices>,
+}
+
+/// The steps for all elements that `shown` doesn't hold; `rivals` are those that a named attribute may choose.
+pub(crate) fn compile(
+    template: &Template,
+    shown: &HashSet<u16>,
+    rivals: &HashMap<u16, Choices>,
+    types: &ElementTypes,
+) -> Box<[ElementStep]> {
+    let mut steps: Vec<(u32, u16, ElementStep)> = Vec::new();
+    let mut keys = HashSet::new();
+    for (index, field) in (0_u16..).zip(&*template.fields) {
+        if shown.contains(&index)
+            || field.length == 0
+            || (field.enterprise == 0 && field.element == PADDING)
+        {
+            continue;
+        }
+        let same = steps.iter_mut().find(|(enterprise, element, _)| {
+            (*enterprise, *element) == (field.enterprise, field.element)
+        });
+        if let Some((_, _, step)) = same {
+            let fields = step.fields.iter().copied().chain([index]).collect();
+            step.fields = fields;
+            continue;
+        }
+        let (name, data_type) = types.describe(template.version, field);
+        // Two vendors may call different things the same.
+        let name = if keys.contains(&name) {
+            numbered(field)
+        } else {
+            name
+        };
+        keys.insert(name.clone());
+        let key = ElementKey::new(format!("ipfix.{name}"));
+        let step = ElementStep {
+            key,
+            data_type,
+            fields: [index].into(),
+            rival: rivals.get(&index).copied(),
+        };
+        steps.push((field.enterprise, field.element, step));
+    }
+    steps.into_iter().map(|(_, _, step)| step).collect()
+}
+
+/// Writes the attributes of one record; `scratch` is used anew for each.
+pub(crate) fn write(
+    steps: &[ElementStep],
+    record: &[u8],
+    locations: &[Location],
+    lists: Lists<'_>,
+    is_told: impl Fn(Choices, u16) -> bool,
+    scratch: &mut Vec<u8>,
+    writer: &mut SpanWriter<'_>,
+) {
+    let value = |field: u16| {
+        locations
+            .get(usize::from(field))
+            .map_or(&[][..], |location| location.of(record))
+    };
+    for step in steps {
+        scratch.clear();
+        match &*step.fields {
+            [field] => {
+                let octets = value(*field);
+                if let Some(choices) = step.rival
+                    && (octets.iter().all(|octet| *octet == 0) || is_told(choices, *field))
+                {
+                    continue;
+                }
+                if octets.is_empty() && step.data_type != Some(AbstractDataType::String) {
+                    continue;
+                }
+                if let ElementKey::Encoded(key) = &step.key
+                    && write_plain(key, step.data_type, octets, writer)
+                {
+                    continue;
+                }
+                push_value(scratch, step.data_type, octets, lists, 0);
+            }
+            fields => {
+                let is_shown = |field: &&u16| {
+                    let is_zero = || value(**field).iter().all(|octet| *octet == 0);
+                    let rival = step.rival;
+                    !rival.is_some_and(|choices| is_zero() || is_told(choices, **field))
+                };
+                let mut shown = fields.iter().filter(is_shown);
+                match (shown.next(), shown.next()) {
+                    (None, _) => continue,
+                    (Some(field), None) => {
+                        push_value(scratch, step.data_type, value(*field), lists, 0);
+                    }
+                    _ => nest(scratch, ANY_ARRAY, |out| {
+                        for field in fields.iter().filter(is_shown) {
+                            nest(out, VALUES, |out| {
+                                push_value(out, step.data_type, value(*field), lists, 0);
+                            });
+                        }
+                    }),
+                }
+            }
+        }
+        writer.any_value(step.key.name(), scratch);
+    }
+}
+
+/// Writes what is most common without a detour, in the form that [`push_value`] gives it; `false` if it is something
+/// else.
+fn write_plain(
+    key: &Key,
+    data_type: Option<AbstractDataType>,
+    octets: &[u8],
+    writer: &mut SpanWriter<'_>,
+) -> bool {
+    use AbstractDataType as Type;
+    match (data_type, octets) {
+        (
+            Some(
+                Type::Unsigned8
+                | Type::Unsigned16
+                | Type::Unsigned32
+                | Type::Unsigned64
+                | Type::DateTimeSeconds
+                | Type::DateTimeMilliseconds,
+            ),
+            _,
+        ) if octets.len() <= 8 => writer.unsigned(key, unsigned(octets)),
+        (Some(Type::Ipv4Address), &[a, b, c, d]) => writer.ipv4(key, [a, b, c, d]),
+        (Some(Type::Ipv6Address), _) if octets.len() == 16 => {
+            writer.ipv6(key, octets.try_into().unwrap_or_default());
+        }
+        (Some(Type::MacAddress), &[a, b, c, d, e, f]) => writer.mac(key, [a, b, c, d, e, f]),
+        _ => return false,
+    }
+    true
+}
+
+/// Elements that an exporter has described itself (RFC 5610), beside those of the tables.
+#[derive(Debug, Default)]
+pub(crate) struct ElementTypes {
+    told: HashMap<(u32, u16), (Box<str>, Option<AbstractDataType>)>,
+}
+
+impl ElementTypes {
+    /// None was described.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// Takes a description in; whether it is news. What the tables know stays as they say.
+    pub(crate) fn learn(
+        &mut self,
+        enterprise: u32,
+        element: u16,
+        name: &[u8],
+        data_type: Option<AbstractDataType>,
+    ) -> bool {
+        let is_full =
+            self.told.len() >= MAX_TOLD && !self.told.contains_key(&(enterprise, element));
+        if enterprise == 0 || ie::lookup(enterprise, element).is_some() || is_full {
+            return false;
+        }
+        let name = name.get(..MAX_TOLD_NAME).unwrap_or(name);
+        let name: Box<str> = snake_case(&String::from_utf8_lossy(name)).into();
+        let told = (name, data_type);
+        let is_news = self.told.get(&(enterprise, element)) != Some(&told);
+        if is_news {
+            self.told.insert((enterprise, element), told);
+        }
+        is_news
+    }
+
+    /// All descriptions: enterprise, element, name, type.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u16, &str, Option<AbstractDataType>)> {
+        let told = self.told.iter();
+        told.map(|((enterprise, element), (name, data_type))| {
+            (*enterprise, *element, &**name, *data_type)
+        })
+    }
+
+    /// Elements described.
+    pub(crate) fn len(&self) -> usize {
+        self.told.len()
+    }
+
+    /// An element's name in snake case and its type. What nobody knows is called by its numbers and has none.
+    fn describe(
+        &self,
+        version: Version,
+        field: &FieldSpecifier,
+    ) -> (String, Option<AbstractDataType>) {
+        let element = match version {
+            Version::Ipfix => ie::lookup(field.enterprise, field.element),
+            _ => ie::lookup_v9(field.element),
+        };
+        match (element, self.told.get(&(field.enterprise, field.element))) {
+            (Some(element), _) => {
+                let name = snake_case(element.name);
+                let reverse = ie::is_reverse(field.enterprise);
+                let name = if reverse {
+                    format!("reverse_{name}")
+                } else {
+                    name
+                };
+                (name, Some(element.data_type))
+            }
+            (None, Some((name, data_type))) if !name.is_empty() => (name.to_string(), *data_type),
+            (None, Some((_, data_type))) => (numbered(field), *data_type),
+            (None, None) => (numbered(field), None),
+        }
+    }
+}
+
+fn numbered(field: &FieldSpecifier) -> String {
+    format!("enterprise_{}.{}", field.enterprise, field.element)
+}
+
+/// Appends the octets of an `AnyValue` that holds a field's value.
+fn push_value(
+    out: &mut Vec<u8>,
+    data_type: Option<AbstractDataType>,
+    octets: &[u8],
+    lists: Lists<'_>,
+    depth: u8,
+) {
+    use AbstractDataType as Type;
+    let number = octets.len() <= 8;
+    match data_type {
+        Some(Type::Unsigned8 | Type::Unsigned16 | Type::Unsigned32 | Type::Unsigned64)
+            if number =>
+        {
+            push_any_value(out, Value::Unsigned(unsigned(octets)));
+        }
+        Some(Type::Signed8 | Type::Signed16 | Type::Signed32 | Type::Signed64) if number => {
+            push_any_value(out, Value::Signed(signed(octets)));
+        }
+        Some(Type::Float32 | Type::Float64) if octets.len() == 4 => {
+            let value = f32::from_bits(unsigned(octets) as u32);
+            push_any_value(out, Value::Double(f64::from(value)));
+        }
+        Some(Type::Float64) if octets.len() == 8 => {
+            push_any_value(out, Value::Double(f64::from_bits(unsigned(octets))));
+        }
+        // RFC 7011, section 6.1.5: 1 is true, 2 is false; all else is undefined and shown as it is.
+        Some(Type::Boolean) if number => push_any_value(
+            out,
+            match unsigned(octets) {
+                1 => Value::Bool(true),
+                2 => Value::Bool(false),
+                other => Value::Unsigned(other),
+            },
+        ),
+        Some(Type::DateTimeSeconds | Type::DateTimeMilliseconds) if number => {
+            push_any_value(out, Value::Unsigned(unsigned(octets)));
+        }
+        // In the unit that the name says, since 1970.
+        Some(Type::DateTimeMicroseconds) if octets.len() == 8 => {
+            push_any_value(
+                out,
+                Value::Unsigned(ntp_to_unix_nanos(unsigned(octets)) / 1000),
+            );
+        }
+        Some(Type::DateTimeNanoseconds) if octets.len() == 8 => {
+            push_any_value(out, Value::Unsigned(ntp_to_unix_nanos(unsigned(octets))));
+        }
+        Some(Type::MacAddress) if octets.len() == 6 => {
+            let mut text = [0; 18];
+            let len = put_mac(&mut text, octets.try_into().unwrap_or_default());
+            push_delimited(out, 1, text.get(..len).unwrap_or_default());
+        }
+        Some(Type::Ipv4Address) if octets.len() == 4 => {
+            let mut text = [0; 32];
+            let len = put_ipv4(&mut text, octets.try_into().unwrap_or_default());
+            push_delimited(out, 1, text.get(..len).unwrap_or_default());
+        }
+        Some(Type::Ipv6Address) if octets.len() == 16 => {
+            let mut text = [0; 48];
+            let len = put_ipv6(&mut text, octets.try_into().unwrap_or_default());
+            push_delimited(out, 1, text.get(..len).unwrap_or_default());
+        }
+        Some(Type::String) => {
+            let end = octets
+                .iter()
+                .rposition(|octet| *octet != 0)
+                .map_or(0, |last| last + 1);
+            let text = octets.get(..end).unwrap_or_default();
+            push_any_value(out, Value::Text(&String::from_utf8_lossy(text)));
+        }
+        Some(Type::BasicList) if depth < MAX_DEPTH => {
+            or_hex(out, octets, |out| basic_list(out, octets, lists, depth));
+        }
+        Some(Type::SubTemplateList) if depth < MAX_DEPTH => {
+            or_hex(out, octets, |out| {
+                sub_template_list(out, octets, lists, depth)
+            });
+        }
+        Some(Type::SubTemplateMultiList) if depth < MAX_DEPTH => {
+            or_hex(out, octets, |out| multi_list(out, octets, lists, depth));
+        }
+        _ => hex(out, octets),
+    }
+}
+
+fn hex(out: &mut Vec<u8>, octets: &[u8]) {
+    let shown = octets.get(..MAX_OCTETS).unwrap_or(octets);
+    let mut digits = [0; 2 * MAX_OCTETS];
+    let len = otlp_wire::text::put_hex(&mut digits, shown);
+    push_delimited(out, 1, digits.get(..len).unwrap_or_default());
+}
+
+/// What `push` can't make sense of is shown as octets.
+fn or_hex(out: &mut Vec<u8>, octets: &[u8], push: impl FnOnce(&mut Vec<u8>) -> Option<()>) {
+    let before = out.len();
+    if push(out).is_none() {
+        out.truncate(before);
+        hex(out, octets);
+    }
+}
+
+/// `tag`, a length, and what `content` appends.
+fn nest<T>(out: &mut Vec<u8>, tag: u8, content: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    out.push(tag);
+    let from = out.len();
+    let made = content(out);
+    let len = out.len() - from;
+    let mut varint = [0; 10];
+    let width = put_varint(&mut varint, len as u64);
+    out.resize(from + len + width, 0);
+    out.copy_within(from..from + len, from + width);
+    if let Some(room) = out.get_mut(from..from + width) {
+        room.copy_from_slice(varint.get(..width).unwrap_or_default());
+    }
+    made
+}
+
+/// RFC 6313, section 4.5.1: semantic, Field Specifier, values of that element.
+fn basic_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> Option<()> {
+    let (_semantic, rest) = octets.split_first()?;
+    let (id, rest) = rest.split_first_chunk::<2>()?;
+    let (length, mut rest) = rest.split_first_chunk::<2>()?;
+    let (id, length) = (u16::from_be_bytes(*id), u16::from_be_bytes(*length));
+    let mut field = FieldSpecifier {
+        enterprise: 0,
+        element: id & 0x7fff,
+        length,
+    };
+    if id & 0x8000 != 0 {
+        let (enterprise, after) = rest.split_first_chunk::<4>()?;
+        field.enterprise = u32::from_be_bytes(*enterprise);
+        rest = after;
+    }
+    let (_, data_type) = lists.types.describe(Version::Ipfix, &field);
+    // A Template of that one field splits the values.
+    let template = Template::new(Version::Ipfix, 0, None, vec![field]);
+    let mut locations = Vec::new();
+    nest(out, ANY_ARRAY, |out| {
+        while !rest.is_empty() && out.len() < MAX_LIST_OCTETS {
+            let len = template
+                .locate(rest, &mut locations)
+                .filter(|len| *len > 0)?;
+            let value = locations.first()?.of(rest);
+            nest(out, VALUES, |out| {
+                push_value(out, data_type, value, lists, depth + 1);
+            });
+            rest = rest.get(len..)?;
+        }
+        Some(())
+    })
+}
+
+/// RFC 6313, section 4.5.2: semantic, Template ID, records.
+fn sub_template_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> Option<()> {
+    let (_semantic, rest) = octets.split_first()?;
+    let (id, records) = rest.split_first_chunk::<2>()?;
+    let template = lists.templates.template(u16::from_be_bytes(*id))?;
+    nest(out, ANY_ARRAY, |out| {
+        push_records(out, template, records, lists, depth)
+    })
+}
+
+/// RFC 6313, section 4.5.3: semantic, then Template ID, length and records of each template.
+fn multi_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> Option<()> {
+    let (_semantic, mut rest) = octets.split_first()?;
+    nest(out, ANY_ARRAY, |out| {
+        while !rest.is_empty() && out.len() < MAX_LIST_OCTETS {
+            let (id, after) = rest.split_first_chunk::<2>()?;
+            let (length, _) = after.split_first_chunk::<2>()?;
+            let records = rest.get(4..usize::from(u16::from_be_bytes(*length)))?;
+            let template = lists.templates.template(u16::from_be_bytes(*id))?;
+            push_records(out, template, records, lists, depth)?;
+            rest = rest.get(4 + records.len()..)?;
+        }
+        Some(())
+    })
+}
+
+/// The records of a Template, each as a key-value list within an array.
+fn push_records(
+    out: &mut Vec<u8>,
+    template: &Template,
+    mut records: &[u8],
+    lists: Lists<'_>,
+    depth: u8,
+) -> Option<()> {
+    let shortest = template.min_record_octets();
+    let mut locations = Vec::new();
+    while shortest > 0 && records.len() >= shortest && out.len() < MAX_LIST_OCTETS {
+        let len = template.locate(records, &mut locations)?;
+        let record = records.get(..len)?;
+        nest(out, VALUES, |out| {
+            nest(out, ANY_LIST, |out| {
+                push_pairs(out, template, record, &locations, lists, depth);
+            });
+        });
+        records = records.get(len..)?;
+    }
+    Some(())
+}
+
+fn push_pairs(
+    out: &mut Vec<u8>,
+    template: &Template,
+    record: &[u8],
+    locations: &[Location],
+    lists: Lists<'_>,
+    depth: u8,
+) {
+    let mut keys = HashSet::new();
+    for (field, location) in template.fields.iter().zip(locations) {
+        if field.enterprise == 0 && field.element == PADDING || out.len() >= MAX_LIST_OCTETS {
+            continue;
+        }
+        let (name, data_type) = lists.types.describe(template.version, field);
+        // A key stands once in a list: of a repeated element the first.
+        if !keys.insert(name.clone()) {
+            continue;
+        }
+        nest(out, VALUES, |out| {
+            push_delimited(out, 1, name.as_bytes());
+            nest(out, 2 << 3 | 2, |out| {
+                push_value(out, data_type, location.of(record), lists, depth + 1);
+            });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

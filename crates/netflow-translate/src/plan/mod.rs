@@ -1,0 +1,475 @@
+//! A Template compiled once into the steps that turn one of its records into attributes.
+//!
+//! What can be decided by the Template is decided here: which of several elements, how wide a number is,
+//! how a key is encoded. A record then only runs the steps.
+
+pub(crate) mod elements;
+pub(crate) mod options;
+pub(crate) mod record;
+pub(crate) mod sampling;
+pub(crate) mod shared;
+pub(crate) mod times;
+
+use std::collections::{HashMap, HashSet};
+
+use netflow_wire::{FieldSpecifier, Location, Template, VARIABLE_LENGTH, Version};
+use otlp_wire::{Key, SpanFront, SpanKind};
+
+use crate::attributes::encoded::named_like;
+use crate::attributes::table::{AGENT, ATTRIBUTES, Attribute, Form, Pick, Source};
+use crate::config::AttributeLevel;
+use crate::flow::frame::FramePlan;
+use crate::plan::elements::{ElementStep, ElementTypes};
+use crate::plan::options::OptionsPlan;
+use crate::plan::sampling::RecordSampling;
+use crate::plan::times::TimePlan;
+
+/// What to do for one attribute. Numbers are indices into the record's fields.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    U8(u16),
+    U16(u16),
+    U32(u16),
+    U64(u16),
+    /// As `U32`, of what `NETFLOW_SCALE_SAMPLED` multiplies.
+    Count32(u16),
+    /// Any other width, or a variable one.
+    Unsigned(u16),
+    /// The first that is not zero, else the first; of `SpanPlan::choices`.
+    FirstNonZero(Choices),
+    Ipv4(u16),
+    Ipv6(u16),
+    /// An address by family: of `SpanPlan::choices`, the record's family first.
+    Address(Choices),
+    /// A number by family, likewise.
+    ByFamily(Choices),
+    Mac(u16),
+    Text(u16),
+    Protocol(u16),
+    /// The protocol, of any width but one octet.
+    WideProtocol(u16),
+    NetworkType,
+    Direction(u16),
+    ValueName(u16, u16),
+    Icmp(IcmpPart, Choices),
+    /// Of a template that has none of ICMP's elements, only a destination port.
+    IcmpInPort(IcmpPart, Choices),
+    MplsLabel(u16),
+    ApplicationId(u16),
+    InterfaceName(u16),
+    VrfName(u16),
+    /// By application id.
+    ApplicationName(u16),
+}
+
+impl Step {
+    /// The field, of a step that reads one of a known width.
+    fn field(self) -> Option<u16> {
+        match self {
+            Self::U8(field)
+            | Self::U16(field)
+            | Self::U32(field)
+            | Self::U64(field)
+            | Self::Count32(field)
+            | Self::Ipv4(field)
+            | Self::Ipv6(field)
+            | Self::Protocol(field)
+            | Self::Mac(field) => Some(field),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum IcmpPart {
+    Type,
+    Code,
+}
+
+/// A stretch of `SpanPlan::choices`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choices {
+    pub(crate) from: u16,
+    pub(crate) to: u16,
+}
+
+/// One of several fields for an attribute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choice {
+    pub(crate) field: u16,
+    pub(crate) element: u16,
+    /// The family that the element belongs to, where it belongs to one.
+    pub(crate) family: Option<Family>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+/// A step and the key of what it writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Op {
+    pub(crate) key: Key,
+    pub(crate) step: Step,
+    /// Where the step's field lies in every record, if `SpanPlan::locations` says it.
+    pub(crate) at: u16,
+    /// A count of sampled packets or octets, which `NETFLOW_SCALE_SAMPLED` multiplies.
+    pub(crate) count: bool,
+}
+
+/// Where a record's family is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FamilyPlan {
+    /// Element 60.
+    pub(crate) ip_version: Option<u16>,
+    /// Source and destination addresses, in the record's order.
+    pub(crate) addresses: Option<Choices>,
+    /// Some step asks for it.
+    pub(crate) asked: bool,
+    /// Every record has it.
+    pub(crate) constant: Option<Family>,
+}
+
+/// A Template, ready to run.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanPlan {
+    /// Everything up to the attributes that depend on the record.
+    pub(crate) front: SpanFront,
+    pub(crate) ops: Box<[Op]>,
+    /// Level `all`: what no op shows.
+    pub(crate) elements: Box<[ElementStep]>,
+    /// The record itself names the exporter behind the one that sends it.
+    pub(crate) names_agent: bool,
+    /// What a section of a packet in the record adds.
+    pub(crate) frame: Option<FramePlan>,
+    pub(crate) choices: Box<[Choice]>,
+    pub(crate) times: TimePlan,
+    pub(crate) family: FamilyPlan,
+    pub(crate) sampling: RecordSampling,
+    /// Of an Options Template.
+    pub(crate) options: Option<Box<OptionsPlan>>,
+    /// The protocol, for ICMP in the destination port.
+    pub(crate) protocol: Option<u16>,
+    /// Where the fields lie, if that is the same in every record.
+    pub(crate) locations: Option<Box<[Location]>>,
+    /// Octets of every record, or of the shortest.
+    pub(crate) record_octets: usize,
+}
+
+/// Elements that belong to an address family.
+const IPV4_ELEMENTS: &[u16] = &[8, 12, 15, 18, 9, 13, 176, 177, 32, 225, 226, 40001, 40002];
+const IPV6_ELEMENTS: &[u16] = &[27, 28, 62, 63, 29, 30, 178, 179, 139, 281, 282];
+
+/// A port that is there is the port, and a delta counter that is there is what the flow adds to a sum, zero or
+/// not: the others only stand in for them.
+pub(crate) const HOLDS_AT_ZERO: &[u16] = &[1, 2, 7, 11];
+
+/// Where many exporters put ICMP's type and code.
+pub(crate) const DESTINATION_PORT: u16 = 11;
+
+/// Above any element's real width.
+const MAX_PLAIN_FIELD: u16 = 8;
+
+impl SpanPlan {
+    pub(crate) fn compile(
+        template: &Template,
+        level: AttributeLevel,
+        types: &ElementTypes,
+    ) -> Self {
+        let mut compiler = Compiler {
+            template,
+            choices: Vec::new(),
+            shown: HashSet::new(),
+            rivals: HashMap::new(),
+        };
+        let locations = locations(template);
+        let mut ops = Vec::new();
+        let mut family = FamilyPlan::default();
+        for attribute in ATTRIBUTES
+            .iter()
+            .filter(|attribute| attribute.level <= level)
+        {
+            let Some(step) = compiler.step(attribute) else {
+                continue;
+            };
+            family.asked |= matches!(
+                step,
+                Step::Address(_) | Step::ByFamily(_) | Step::NetworkType | Step::Icmp(..)
+            );
+            compiler.note_shown(step);
+            let Some(key) = Key::new(attribute.key) else {
+                continue;
+            };
+            let at = step.field().zip(locations.as_ref());
+            let at = at.and_then(|(field, locations)| locations.get(usize::from(field)));
+            ops.push(Op {
+                key,
+                step,
+                at: at.map_or(0, |at| at.offset),
+                count: attribute.is_count(),
+            });
+        }
+        family.ip_version = compiler.field((0, 60));
+        let mut addresses: Vec<_> = [8, 27, 12, 28]
+            .iter()
+            .flat_map(|id| compiler.every((0, *id)))
+            .collect();
+        addresses.sort_by_key(|choice| choice.field);
+        let first = addresses.first().and_then(|choice| choice.family);
+        let is_one = addresses.iter().all(|choice| choice.family == first);
+        family.constant = first.filter(|_| is_one && family.ip_version.is_none());
+        family.addresses = compiler.stretch(addresses);
+        let times = TimePlan::new(template);
+        compiler.shown.extend(times.first_fields());
+        let elements = if level >= AttributeLevel::All {
+            elements::compile(template, &compiler.shown, &compiler.rivals, types)
+        } else {
+            Box::default()
+        };
+        let version = i64::from(template.version.number());
+        // The name and the attribute are short: the front always has room for them.
+        let front = SpanFront::new("netflow.flow", SpanKind::Internal, true)
+            .and_then(|front| front.with_attribute("netflow.version", version))
+            .expect("fits the front's room");
+        Self {
+            front,
+            names_agent: ops.iter().any(|op| op.key.name() == AGENT),
+            frame: FramePlan::new(template, level, &ops),
+            ops: ops.into(),
+            elements,
+            times,
+            family,
+            sampling: RecordSampling::new(template),
+            options: template
+                .scope_fields
+                .map(|_| Box::new(OptionsPlan::new(template))),
+            protocol: compiler.field((0, 4)),
+            locations,
+            record_octets: template.min_record_octets(),
+            choices: compiler.choices.into(),
+        }
+    }
+}
+
+/// Field locations, if every record has the same.
+fn locations(template: &Template) -> Option<Box<[Location]>> {
+    if template.is_variable() {
+        return None;
+    }
+    let mut offset = 0_usize;
+    let mut locations = Vec::with_capacity(template.fields.len());
+    for field in &*template.fields {
+        // A field past 65,535 octets can't lie in a Set: such records never come.
+        let at = u16::try_from(offset).unwrap_or(u16::MAX);
+        locations.push(Location {
+            offset: at,
+            length: field.length,
+        });
+        offset += usize::from(field.length);
+    }
+    Some(locations.into())
+}
+
+fn choice_of(field: u16, element: u16) -> Choice {
+    let family = if IPV4_ELEMENTS.contains(&element) {
+        Some(Family::V4)
+    } else if IPV6_ELEMENTS.contains(&element) {
+        Some(Family::V6)
+    } else {
+        None
+    };
+    Choice {
+        field,
+        element,
+        family,
+    }
+}
+
+struct Compiler<'a> {
+    template: &'a Template,
+    choices: Vec<Choice>,
+    /// Fields that named attributes show.
+    shown: HashSet<u16>,
+    /// Fields that they choose from by the record's family.
+    rivals: HashMap<u16, Choices>,
+}
+
+impl Compiler<'_> {
+    /// The first field of an element: of a repeated one the outermost header (RFC 7011, section 8).
+    fn field(&self, source: Source) -> Option<u16> {
+        let found = self
+            .template
+            .fields
+            .iter()
+            .position(|field| self.is(field, source) && field.length != 0)?;
+        u16::try_from(found).ok()
+    }
+
+    fn is(&self, field: &FieldSpecifier, (enterprise, element): Source) -> bool {
+        // Vendors' v9 types have no enterprise number, and IPFIX no elements above 32767.
+        let vendor = element > 0x7fff && self.template.version != Version::V9;
+        field.enterprise == enterprise && field.element == element && !vendor
+    }
+
+    fn length(&self, field: u16) -> u16 {
+        self.template
+            .fields
+            .get(usize::from(field))
+            .map_or(0, |field| field.length)
+    }
+
+    fn choice(&self, source: Source) -> Option<Choice> {
+        Some(choice_of(self.field(source)?, source.1))
+    }
+
+    /// Every field of an element, in the record's order.
+    fn every(&self, source: Source) -> impl Iterator<Item = Choice> {
+        let fields = self.template.fields.iter().zip(0..);
+        fields
+            .filter(move |(field, _)| self.is(field, source) && field.length != 0)
+            .map(move |(_, index)| choice_of(index, source.1))
+    }
+
+    fn stretch(&mut self, choices: Vec<Choice>) -> Option<Choices> {
+        if choices.is_empty() {
+            return None;
+        }
+        let from = u16::try_from(self.choices.len()).ok()?;
+        self.choices.extend(choices);
+        Some(Choices {
+            from,
+            to: u16::try_from(self.choices.len()).ok()?,
+        })
+    }
+
+    fn icmp(&mut self, part: IcmpPart, present: Vec<Choice>) -> Option<Step> {
+        let in_port = present.iter().all(|choice| choice.element == 11);
+        let choices = self.stretch(present)?;
+        Some(match in_port {
+            true => Step::IcmpInPort(part, choices),
+            false => Step::Icmp(part, choices),
+        })
+    }
+
+    /// Of several fields all of one family or meaning count as shown; of counters only the first, since the
+    /// others measure something else.
+    fn note_shown(&mut self, step: Step) {
+        let stretch = |choices: Choices| {
+            self.choices
+                .get(usize::from(choices.from)..usize::from(choices.to))
+                .unwrap_or_default()
+        };
+        match step {
+            Step::NetworkType => self.shown.extend(self.field((0, 60))),
+            Step::FirstNonZero(choices) => {
+                self.shown
+                    .extend(stretch(choices).first().map(|choice| choice.field));
+            }
+            Step::Address(choices) | Step::ByFamily(choices) => {
+                let rivals = stretch(choices)
+                    .iter()
+                    .map(|choice| (choice.field, choices));
+                let rivals: Vec<_> = rivals.collect();
+                self.rivals.extend(rivals);
+            }
+            Step::Icmp(_, choices) => {
+                let own = stretch(choices)
+                    .iter()
+                    .filter(|choice| choice.element != DESTINATION_PORT);
+                let own: Vec<_> = own.map(|choice| choice.field).collect();
+                self.shown.extend(own);
+            }
+            // They show what options data say of the number, not the number.
+            Step::InterfaceName(_) | Step::VrfName(_) | Step::ApplicationName(_) => {}
+            Step::IcmpInPort(..) => {}
+            Step::U8(field)
+            | Step::U16(field)
+            | Step::U32(field)
+            | Step::U64(field)
+            | Step::Count32(field)
+            | Step::Unsigned(field)
+            | Step::Ipv4(field)
+            | Step::Ipv6(field)
+            | Step::Mac(field)
+            | Step::Text(field)
+            | Step::Protocol(field)
+            | Step::WideProtocol(field)
+            | Step::Direction(field)
+            | Step::ValueName(field, _)
+            | Step::MplsLabel(field)
+            | Step::ApplicationId(field) => {
+                self.shown.insert(field);
+            }
+        }
+    }
+
+    fn step(&mut self, attribute: &Attribute) -> Option<Step> {
+        if attribute.form == Form::NetworkType {
+            let told = attribute
+                .sources
+                .iter()
+                .any(|source| self.field(*source).is_some());
+            return told.then_some(Step::NetworkType);
+        }
+        let sources = attribute.sources.iter();
+        // Where the outermost header's address is zero, there was no such header, and the next one counts.
+        let present: Vec<_> = match attribute.form {
+            Form::Address => sources.flat_map(|source| self.every(*source)).collect(),
+            _ => sources.filter_map(|source| self.choice(*source)).collect(),
+        };
+        let first = present.first()?.field;
+        let element = present.first()?.element;
+        let is_icmp = matches!(attribute.form, Form::IcmpType | Form::IcmpCode);
+        if is_icmp && element == DESTINATION_PORT && self.field((0, 4)).is_none() {
+            // Nothing says that the port is type and code.
+            return None;
+        }
+        Some(match attribute.form {
+            Form::Unsigned if attribute.pick == Pick::Family && present.len() > 1 => {
+                Step::ByFamily(self.stretch(present)?)
+            }
+            // A port that is there is the port, and a delta counter that is there is what the flow adds to a
+            // sum, zero or not: the others only stand in for them.
+            Form::Unsigned
+                if present.len() == 1
+                    || attribute.pick == Pick::First
+                    || HOLDS_AT_ZERO.contains(&element) =>
+            {
+                match self.length(first) {
+                    1 if !attribute.is_count() => Step::U8(first),
+                    2 if !attribute.is_count() => Step::U16(first),
+                    4 if !attribute.is_count() => Step::U32(first),
+                    4 => Step::Count32(first),
+                    8 => Step::U64(first),
+                    1..=MAX_PLAIN_FIELD | VARIABLE_LENGTH => Step::Unsigned(first),
+                    _ => return None,
+                }
+            }
+            Form::Unsigned => Step::FirstNonZero(self.stretch(present)?),
+            Form::Address if present.len() == 1 => match self.length(first) {
+                4 => Step::Ipv4(first),
+                16 => Step::Ipv6(first),
+                VARIABLE_LENGTH => Step::Address(self.stretch(present)?),
+                _ => return None,
+            },
+            Form::Address => Step::Address(self.stretch(present)?),
+            Form::Mac => (self.length(first) == 6).then_some(Step::Mac(first))?,
+            Form::Text => Step::Text(first),
+            Form::Protocol if self.length(first) == 1 => Step::Protocol(first),
+            Form::Protocol => Step::WideProtocol(first),
+            Form::NetworkType => Step::NetworkType,
+            Form::Direction => Step::Direction(first),
+            Form::ValueName => Step::ValueName(first, named_like(element)),
+            Form::IcmpType => self.icmp(IcmpPart::Type, present)?,
+            Form::IcmpCode => self.icmp(IcmpPart::Code, present)?,
+            Form::MplsLabel => Step::MplsLabel(first),
+            Form::ApplicationId => Step::ApplicationId(first),
+            Form::InterfaceName => Step::InterfaceName(first),
+            Form::VrfName => Step::VrfName(first),
+            Form::ApplicationName if element == 95 => Step::ApplicationName(first),
+            Form::ApplicationName => Step::Text(first),
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! State by agent: an exporter's address may stand for many devices, each with its own resource and counts.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use otlp_wire::ResourceFront;
+
+use crate::batch::Membership;
+use crate::exporter::sequence::Sequence;
+
+/// Agents of all exporters; who wasn't seen for longest makes room. What is lost with one is made anew from
+/// its next datagram, but for that datagram's loss.
+const MAX_AGENTS: usize = 16_384;
+/// Sub-agents of one agent whose sequence is followed.
+const MAX_SUB_AGENTS: usize = 128;
+
+/// An exporter's address and the agent's, where it tells one.
+pub(super) type AgentKey = (IpAddr, Option<IpAddr>);
+
+/// Where the spans of an agent that has a name go.
+#[derive(Debug)]
+pub(super) struct Resource {
+    pub(super) front: Arc<ResourceFront>,
+    pub(super) member: Membership,
+}
+
+impl Resource {
+    pub(super) fn new(front: ResourceFront) -> Self {
+        Self {
+            front: Arc::new(front),
+            member: Membership::default(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Agent {
+    /// `None`: the device that sends them, as its NetFlow.
+    pub(super) resource: Option<Resource>,
+    sub_agents: Vec<(u32, Sequence)>,
+    last_seen: Instant,
+    /// Seen since the hand of the clock last passed.
+    referenced: bool,
+}
+
+impl Agent {
+    /// The count of a sub-agent; `None` when there are too many of them.
+    pub(super) fn sequence(&mut self, sub_agent: u32) -> Option<&mut Sequence> {
+        let known = self.sub_agents.iter().position(|(id, _)| *id == sub_agent);
+        let index = match known {
+            Some(index) => index,
+            None if self.sub_agents.len() >= MAX_SUB_AGENTS => return None,
+            None => {
+                self.sub_agents.push((sub_agent, Sequence::default()));
+                self.sub_agents.len() - 1
+            }
+        };
+        self.sub_agents.get_mut(index).map(|(_, sequence)| sequence)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Agents {
+    by_key: HashMap<AgentKey, Box<Agent>, RandomState>,
+    /// In the order of the clock's hand.
+    clock: VecDeque<AgentKey>,
+}
+
+impl Agents {
+    /// The state of an agent, made with a resource if there is none.
+    pub(super) fn entry(
+        &mut self,
+        key: AgentKey,
+        now: Instant,
+        resource: impl FnOnce() -> Option<Resource>,
+    ) -> &mut Agent {
+        if !self.by_key.contains_key(&key) {
+            while self.clock.len() >= MAX_AGENTS {
+                self.evict();
+            }
+            self.clock.push_back(key);
+        }
+        let agent = self.by_key.entry(key).or_insert_with(|| {
+            Box::new(Agent {
+                resource: resource(),
+                sub_agents: Vec::new(),
+                last_seen: now,
+                referenced: true,
+            })
+        });
+        agent.last_seen = now;
+        agent.referenced = true;
+        agent
+    }
+
+    /// The hand gives a second chance to whoever was seen since it last passed.
+    fn evict(&mut self) {
+        let Some(candidate) = self.clock.pop_front() else {
+            return;
+        };
+        match self.by_key.get_mut(&candidate) {
+            Some(agent) if agent.referenced => {
+                agent.referenced = false;
+                self.clock.push_back(candidate);
+            }
+            _ => {
+                self.by_key.remove(&candidate);
+            }
+        }
+    }
+
+    /// Forgets who was not seen for `idle`.
+    pub(super) fn expire(&mut self, now: Instant, idle: Duration) {
+        self.by_key
+            .retain(|_, agent| now.saturating_duration_since(agent.last_seen) <= idle);
+        self.clock.retain(|key| self.by_key.contains_key(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn front() -> Option<Resource> {
+        Some(Resource::new(ResourceFront::new([], "test", "1")))
+    }
+
+    #[test]
+    fn agents_and_their_parts_are_bounded() {
+        let (mut agents, now) = (Agents::default(), Instant::now());
+        let exporter = IpAddr::from([192, 0, 2, 1]);
+        for number in 0..MAX_AGENTS as u32 + 100 {
+            let agent = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
+            agents.entry((exporter, Some(agent)), now, front);
+        }
+        assert_eq!(agents.by_key.len(), MAX_AGENTS);
+        assert_eq!(agents.clock.len(), MAX_AGENTS);
+        let agent = agents.entry((exporter, None), now, front);
+        let followed = (0..1000).filter(|id| agent.sequence(*id).is_some());
+        assert_eq!(followed.count(), MAX_SUB_AGENTS);
+        assert!(agent.sequence(5).is_some());
+        agents.expire(now + Duration::from_secs(2), Duration::from_secs(1));
+        assert!(agents.by_key.is_empty() && agents.clock.is_empty());
+    }
+}

@@ -1,0 +1,110 @@
+//! What a receive thread does with its datagrams: one translator, whose batches go to the queue of delivery and, while
+//! somebody looks, to the page.
+//!
+//! Architecture invariant: a worker shares nothing with another. Others reach its state only through its mailbox.
+
+mod mailbox;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Instant, SystemTime};
+
+use anyhow::bail;
+use otlp_wire::UnixNanos;
+
+use crate::config;
+use crate::deliver::{Delivery, Queue};
+use crate::observe::live::Tap;
+use crate::receive::Handler;
+use crate::translate::{Datagram, Ids, Translator};
+
+pub use mailbox::{Machine, Mailbox, Mailboxes, Unanswered};
+
+/// What a receive thread does with its datagrams.
+pub(crate) struct Worker {
+    pub(crate) translator: Translator<fn() -> UnixNanos>,
+    queue: Arc<Queue>,
+    /// What the page shows of what is made.
+    tap: Arc<Tap>,
+    /// What the admin server wants to know of the translator.
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// Octets of a request, as the backend has taught.
+    request_limit: Arc<AtomicUsize>,
+    limit_heeded: usize,
+    /// Read once for a burst: it only ages templates and batches.
+    now: Instant,
+    in_burst: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        config: &config::Translate,
+        delivery: &Delivery,
+        tap: Arc<Tap>,
+    ) -> anyhow::Result<Self> {
+        let mut seed = [0; 32];
+        if let Err(error) = getrandom::fill(&mut seed) {
+            bail!("the system gave no random numbers for identifiers: {error}");
+        }
+        let request_limit = delivery.request_limit();
+        Ok(Self {
+            translator: Translator::new(config, wall_time, Ids::new(seed)),
+            queue: delivery.queue(),
+            tap,
+            mailbox: Arc::default(),
+            limit_heeded: request_limit.load(Ordering::Relaxed),
+            request_limit,
+            now: Instant::now(),
+            in_burst: false,
+        })
+    }
+
+    pub(crate) fn hand_over(&mut self) {
+        while let Some(batch) = self.translator.poll_batch(self.now) {
+            self.tap.offer(&batch);
+            self.queue.push(batch);
+        }
+    }
+}
+
+impl Handler for Worker {
+    fn on_datagram(&mut self, datagram: &Datagram<'_>) {
+        if !self.in_burst {
+            self.in_burst = true;
+            self.now = Instant::now();
+        }
+        self.translator.on_datagram(datagram, self.now);
+    }
+
+    fn on_burst_end(&mut self) {
+        self.in_burst = false;
+        let limit = self.request_limit.load(Ordering::Relaxed);
+        if limit != self.limit_heeded {
+            self.limit_heeded = limit;
+            self.translator.limit_requests(limit);
+        }
+        self.hand_over();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.translator.next_deadline()
+    }
+
+    fn on_deadline(&mut self, now: Instant) {
+        self.now = now;
+        self.translator.on_deadline(now);
+        self.hand_over();
+    }
+
+    fn on_wake(&mut self, now: Instant) {
+        self.mailbox.answer(&mut self.translator, now);
+    }
+}
+
+/// Nanoseconds since 1970; before that there are none.
+fn wall_time() -> UnixNanos {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    UnixNanos(since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }))
+}
