@@ -503,7 +503,7 @@ impl Loader<'_> {
             .unwrap_or_else(|| match level {
                 // Other crates speak at WARN and above; their DEBUG would bury ours.
                 "error" | "warn" => level.to_owned(),
-                _ => format!("warn,netflow2traces={level},netflow_wire={level},otlp_wire={level}"),
+                _ => format!("warn,netflow2traces={level},netflow_tools={level},netflow_translate={level},netflow_wire={level},otlp_wire={level}"),
             });
         Log {
             filter,
