@@ -14,7 +14,7 @@ use crate::config::{self, AttributeLevel};
 use crate::counters::translate::TranslateCounters;
 use crate::debug_log::{self, DebugLog};
 use crate::exporter::Arrival;
-use crate::exporter::metadata::ExporterMetadata;
+use crate::exporter::metadata::{ExporterMetadata, Metadata};
 use crate::flow::ids::Ids;
 use crate::flow::trace::Trace;
 use crate::plan::SpanPlan;
@@ -23,6 +23,7 @@ use crate::plan::options::{OptionsPlan, OptionsRecord};
 use crate::plan::record::{SetContext, Written, write_flow};
 use crate::plan::sampling::Sampling;
 use crate::plan::shared::Plans;
+use crate::plan::times::is_same_boot;
 
 /// What writing spans needs, whoever the exporter is.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(crate) struct MessageReader<'a, C> {
     pub(crate) sampling: Option<u64>,
     pub(crate) trace: Trace,
     pub(crate) arrival: Arrival,
+    /// The Sets waited for their template: the exporter may have restarted since.
+    pub(crate) has_waited: bool,
     pub(crate) now: Instant,
     pub(crate) outcome: Outcome,
 }
@@ -171,7 +174,9 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
             span_max_age: u64::try_from(self.writing.config.span_max_age.as_nanos())
                 .unwrap_or(u64::MAX),
             metadata,
-            init_time: metadata.find(crate::exporter::metadata::Metadata::init_time),
+            init_time: metadata
+                .find(Metadata::init_time)
+                .filter(|start| !self.has_waited || is_same_boot(*start, header.export_time)),
             agent: self
                 .metadata
                 .agent(self.arrival.port, header.observation_domain)

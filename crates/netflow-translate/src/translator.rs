@@ -311,6 +311,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 set.context,
                 now,
             );
+            visit.has_waited = true;
             decoder.read_held(&set, now, &self.limits, &mut visit);
             let outcome = visit.outcome;
             self.writing.counters.sets_decoded_late.add(1);
@@ -583,6 +584,7 @@ fn open<'a, C>(
         sampling: exporter.sampling,
         trace,
         arrival,
+        has_waited: false,
         now,
         outcome: Outcome::default(),
     };

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use netflow_wire::{Header, Location, unsigned};
 use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
 
+use crate::attributes::application_id::ApplicationId;
 use crate::attributes::encoded::{encoded_values, value_text};
 use crate::attributes::protocols::protocols;
 use crate::attributes::short_text::ShortText;
@@ -15,7 +16,7 @@ use crate::flow::frame::write_address;
 use crate::message::Records;
 use crate::plan::elements::{self, Lists};
 use crate::plan::sampling::{Sampling, scaled};
-use crate::plan::times::FlowTimes;
+use crate::plan::times::{Clocks, FlowTimes};
 use crate::plan::{
     Choice, Choices, DESTINATION_PORT, Family, FamilyPlan, IcmpPart, Op, SpanPlan, Step,
 };
@@ -176,7 +177,8 @@ fn span_times(times: &FlowTimes, context: &SetContext<'_>) -> (UnixNanos, UnixNa
         SpanTime::Received => (context.received_at, context.received_at),
         SpanTime::Clamped => {
             let received = context.received_at.0;
-            if received.saturating_sub(times.end.0) <= context.span_max_age {
+            let age = received.checked_sub(times.end.0);
+            if age.is_some_and(|age| age <= context.span_max_age) {
                 return (times.start, times.end);
             }
             let duration = times.end.0.saturating_sub(times.start.0);
@@ -246,7 +248,12 @@ impl<'a> Record<'a> {
         {
             return plain;
         }
-        times.read(self.octets, self.locations, header, init_time)
+        let clocks = Clocks {
+            header,
+            received: self.context.received_at,
+            init_time,
+        };
+        times.read(self.octets, self.locations, clocks)
     }
 
     #[inline]
@@ -489,11 +496,15 @@ impl<'a> Record<'a> {
                 }
             }
             Step::ApplicationId(field) => {
-                if let Some((engine, selector)) = self.field(field).split_first() {
+                if let Some(id) = ApplicationId::read(self.field(field)) {
                     let mut text = ShortText::default();
-                    text.push_number(u64::from(*engine));
+                    text.push_number(u64::from(id.engine));
                     text.push(b':');
-                    text.push_number(unsigned(selector));
+                    if let Some(enterprise) = id.enterprise {
+                        text.push_number(u64::from(enterprise));
+                        text.push(b':');
+                    }
+                    text.push_number(id.selector);
                     writer.text(key, text.as_str());
                 }
             }
