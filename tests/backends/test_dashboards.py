@@ -46,9 +46,10 @@ class Files(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_data_sources_are_the_provisioned_ones(self):
-        provisioned = (GRAFANA / "provisioning" / "datasources" / "datasources.yaml").read_text()
-        known = dict(re.findall(r"uid: (\w+)\n    type: (\w+)", provisioned))
-        self.assertEqual(set(known), {"tempo", "mimir"})
+        for folder in ("provisioning", "demo"):
+            provisioned = (GRAFANA / folder / "datasources" / "datasources.yaml").read_text()
+            known = dict(re.findall(r"uid: (\w+)\n    type: (\w+)", provisioned))
+            self.assertEqual(known, {"tempo": "tempo", "mimir": "prometheus"})
         for path in DASHBOARDS:
             dashboard = json.loads(path.read_text())
             for panel in panels(dashboard):
@@ -60,6 +61,16 @@ class Files(unittest.TestCase):
         port = re.search(r"http_listen_port: (\d+)", (REPOSITORY / "mimir.yaml").read_text()).group(1)
         for file in ("tempo.yaml", "deploy/prometheus/prometheus.yaml"):
             self.assertIn(f"url: http://mimir:{port}/api/v1/push", (REPOSITORY / file).read_text())
+
+    @unittest.skipUnless(shutil.which("promtool"), "promtool isn't installed")
+    def test_the_configurations_of_prometheus_are_valid(self):
+        for path in (GRAFANA / "demo" / "prometheus.yaml", REPOSITORY / "deploy" / "prometheus" / "prometheus.yaml"):
+            done = subprocess.run(
+                ["promtool", "check", "config", "--agent", path] if "remote_write" in path.read_text()
+                else ["promtool", "check", "config", path],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_panels_do_not_overlap(self):
         for path in DASHBOARDS:
@@ -202,6 +213,18 @@ class Queries(unittest.TestCase):
         print(f"{dashboard['title']}: {asked} queries put")
         if left_out:
             harness.left_out(f"{left_out} queries of the dashboard {dashboard['title']}: TEMPO_URL and METRICS_URL aren't set")
+
+
+    def test_promql_of_the_documents(self):
+        """Every line of a block of PromQL in docs/ returns data."""
+        asked = 0
+        for path in sorted((REPOSITORY / "docs").glob("*.md")):
+            for block in re.findall(r"```promql\n(.*?)```", path.read_text(), re.DOTALL):
+                for expression in block.splitlines():
+                    with self.subTest(document=path.name, query=expression):
+                        until(expression, lambda e=expression: self.ask_prometheus(e), seconds=60, interval=0.5)
+                    asked += 1
+        self.assertGreater(asked, 5)
 
 
 def add_dashboard_tests():

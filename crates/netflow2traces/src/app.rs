@@ -1,7 +1,7 @@
 //! The composition root: the only module that knows all the others. Builds the stages back to front, starts
 //! them, waits for a signal, and stops them front to back.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
     let runtime = runtime()?;
     let code = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, options.http_port));
+        let api = SocketAddr::new(options.http_host, options.http_port);
         let backend = Backend::start(BackendOptions {
             api,
             ..BackendOptions::default()
