@@ -479,6 +479,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             });
     }
 
+    /// Gives every batch to `sink` as soon as it is finished, on the thread that calls this machine. Otherwise
+    /// batches pile up until [`poll_batch`](Self::poll_batch) asks for them; with a sink it still has to be called
+    /// when [`next_deadline`](Self::next_deadline) has come, and gives none.
+    pub fn hand_over_to(&mut self, sink: impl FnMut(EncodedBatch) + Send + 'static) {
+        self.writing.batches.hand_over_to(Box::new(sink));
+    }
+
     /// The next batch that is ready at `now`; to be asked until there is none.
     pub fn poll_batch(&mut self, now: Instant) -> Option<EncodedBatch> {
         self.writing.batches.poll(now)
