@@ -242,48 +242,19 @@ impl Batches {
         now: Instant,
         received_at: UnixNanos,
         work_spans: u32,
-        write: impl FnMut(&mut SpanWriter<'_>) -> bool,
-    ) {
-        self.place(member, front, now, received_at, [0, work_spans], write);
-    }
-
-    /// Writes one flow span, likewise, and gives its octets; `None` if no batch can take it.
-    pub(crate) fn append_flow(
-        &mut self,
-        member: &mut Membership,
-        front: &Arc<ResourceFront>,
-        now: Instant,
-        received_at: UnixNanos,
-        write: impl FnMut(&mut SpanWriter<'_>) -> bool,
-    ) -> Option<&[u8]> {
-        let from = self.place(member, front, now, received_at, [1, 0], write)?;
-        self.room.get(from..self.at)
-    }
-
-    /// Writes so many flow spans and work spans; where they begin in the room.
-    fn place(
-        &mut self,
-        member: &mut Membership,
-        front: &Arc<ResourceFront>,
-        now: Instant,
-        received_at: UnixNanos,
-        [flow_spans, work_spans]: [u32; 2],
         mut write: impl FnMut(&mut SpanWriter<'_>) -> bool,
-    ) -> Option<usize> {
+    ) {
         for _ in 0..2 {
             self.enter(member, front, now, received_at);
-            let spans = (flow_spans + work_spans) as usize;
-            let has_room = self.spans_left() >= spans || self.is_empty();
+            let has_room = self.spans_left() >= work_spans as usize || self.is_empty();
             let mut writer = self.writer();
             if has_room && write(&mut writer) {
                 let to = writer.position();
-                let from = self.at;
-                self.commit(*member, to, flow_spans, work_spans);
-                return Some(from);
+                self.commit(*member, to, 0, work_spans);
+                return;
             }
             self.finish();
         }
-        None
     }
 
     /// When the batch that is being filled has to leave.
