@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use thiserror::Error;
 
 use crate::fields;
-use crate::read::{Reader, WireError};
+use crate::read::{Field, Reader, WireError};
 
 /// Longest error text that is kept of a response, in octets; what is cut off is shown as `…`.
 pub const MAX_ERROR_TEXT: usize = 1024;
@@ -55,6 +55,9 @@ pub enum ResponseError {
     /// Not an `ExportTraceServiceResponse` in OTLP/JSON.
     #[error("the response is not OTLP/JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// A message of another type.
+    #[error("the response is a message of another type")]
+    Foreign,
 }
 
 /// Reads an `ExportTraceServiceResponse`. An empty body, and a response without `partial_success`,
@@ -112,6 +115,41 @@ pub fn read_partial_success_json(octets: &[u8]) -> Result<PartialSuccess, Respon
         rejected_spans: not_negative(partial.rejected_spans.0),
         error_message: bounded_text(partial.error_message.unwrap_or_default().as_bytes()),
     })
+}
+
+/// As [`read_partial_success`], for answers that may come from something else than an OTLP backend: a message that has
+/// fields, but not the one of an `ExportTraceServiceResponse`, is of another type.
+///
+/// # Errors
+/// As [`read_partial_success`], and [`ResponseError::Foreign`].
+pub fn read_export_response(octets: &[u8]) -> Result<PartialSuccess, ResponseError> {
+    let partial = read_partial_success(octets)?;
+    let is_known = |field: Result<Field<'_>, WireError>| {
+        field.is_ok_and(|field| field.number == fields::export_response::PARTIAL_SUCCESS)
+    };
+    if octets.is_empty() || Reader::new(octets).any(is_known) {
+        Ok(partial)
+    } else {
+        Err(ResponseError::Foreign)
+    }
+}
+
+/// As [`read_export_response`], of the JSON form.
+///
+/// # Errors
+/// As [`read_partial_success_json`], and [`ResponseError::Foreign`].
+pub fn read_export_response_json(octets: &[u8]) -> Result<PartialSuccess, ResponseError> {
+    let partial = read_partial_success_json(octets)?;
+    if octets.iter().all(u8::is_ascii_whitespace) {
+        return Ok(partial);
+    }
+    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(octets)?;
+    let is_known = |name: &String| name == "partialSuccess" || name == "partial_success";
+    if members.is_empty() || members.keys().any(is_known) {
+        Ok(partial)
+    } else {
+        Err(ResponseError::Foreign)
+    }
 }
 
 /// The delay that a backend asks for: the `google.rpc.RetryInfo` in the details of a
