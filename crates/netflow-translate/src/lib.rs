@@ -23,7 +23,6 @@ mod message;
 mod plan;
 mod sflow;
 mod translator;
-mod writing;
 
 use std::net::SocketAddr;
 

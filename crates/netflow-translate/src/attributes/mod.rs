@@ -1,6 +1,5 @@
 //! Which attributes a span has, and their values.
 
-pub(crate) mod application_id;
 pub(crate) mod encoded;
 pub(crate) mod protocols;
 pub mod reference;

@@ -8,8 +8,8 @@ use super::setting::{Preset, Setting};
 use super::sources::{Given, Origin, Sources};
 use super::values::Rejection;
 use super::{
-    Config, Deliver, Exporter, ExporterKind, Log, Otlp, Protocol, Receive, SamplerKind, Signal,
-    SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, resource, settings,
+    Answers, Config, Deliver, Exporter, ExporterKind, Log, Otlp, Protocol, Receive, SamplerKind,
+    Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, resource, settings,
 };
 
 /// What the configuration is for.
@@ -390,6 +390,8 @@ impl Loader<'_> {
         let timeout = self.value(&settings::OTLP_TIMEOUT);
         let insecure = self.value(&settings::OTLP_INSECURE);
         let tls = self.tls();
+        let headers_file = self.optional(&settings::OTLP_HEADERS_FILE);
+        let answers = self.answers();
         if !needed {
             return None;
         }
@@ -403,8 +405,9 @@ impl Loader<'_> {
             }
         };
         let is_general = setting.about.flag == general.about.flag;
-        let uri = match otlp::endpoint(&text, Signal::Traces, protocol, is_general, insecure) {
-            Ok(uri) => uri,
+        let found = otlp::endpoint(&text, Signal::Traces, protocol, is_general, insecure);
+        let (uri, zone) = match found {
+            Ok(found) => found,
             Err(rejection) => {
                 self.reject(setting, &given, &rejection);
                 return None;
@@ -432,12 +435,24 @@ impl Loader<'_> {
         }
         Some(Otlp {
             protocol,
+            connections: self.connections(&uri, zone),
+            answers,
             endpoint: uri,
             headers,
+            headers_file,
             compression,
             timeout,
             tls,
         })
+    }
+
+    pub(super) fn answers(&mut self) -> Answers {
+        Answers {
+            retryable: self
+                .optional(&settings::RETRYABLE_STATUS)
+                .unwrap_or_default(),
+            accept_any_2xx: self.value(&settings::ACCEPT_ANY_2XX),
+        }
     }
 
     /// The form for traces wins, but a flag wins over both variables.
@@ -463,6 +478,16 @@ impl Loader<'_> {
 
     fn tls(&mut self) -> Tls {
         let certificate = self.optional(&settings::OTLP_CERTIFICATE);
+        for reason in certificate
+            .iter()
+            .flat_map(|path| otlp::ignored_authorities(path))
+        {
+            let named = self.is_set(&settings::OTLP_CERTIFICATE);
+            let named = named.map_or_else(String::new, |given| given.named());
+            self.warnings.push(format!(
+                "{named}: {reason}; it is ignored, the others are used"
+            ));
+        }
         let client_certificate = self.optional(&settings::OTLP_CLIENT_CERTIFICATE);
         let client_key = self.optional(&settings::OTLP_CLIENT_KEY);
         let set = self.is_set(&settings::OTLP_CLIENT_CERTIFICATE);

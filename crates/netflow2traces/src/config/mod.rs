@@ -7,7 +7,9 @@ mod later;
 mod load;
 mod otlp;
 mod own_metrics;
+pub(crate) mod pem;
 pub mod print;
+mod proxy;
 pub mod reference;
 mod resource;
 pub mod setting;
@@ -22,6 +24,8 @@ use std::time::Duration;
 pub use netflow_translate::config::{
     AttributeLevel, SamplingOverride, SpanTime, TraceSampler, Translate,
 };
+
+pub(crate) use otlp::header_file;
 
 pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin};
 pub use resource::Machine;
@@ -132,13 +136,78 @@ pub struct Otlp {
     /// gRPC scheme, host and port.
     pub endpoint: http::Uri,
     pub headers: Headers,
+    /// Further headers, read again when the file changes; they win over `headers`.
+    pub headers_file: Option<PathBuf>,
     pub compression: Compression,
     /// Of one request.
     pub timeout: Duration,
     pub tls: Tls,
+    pub connections: Connections,
+    pub answers: Answers,
+}
+
+/// How connections to a backend are made.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// A connection of this age is replaced.
+    pub max_age: Duration,
+    pub proxy: Option<Proxy>,
+    /// The interface of a link-local address (RFC 6874), which stands in no request.
+    pub zone: Option<String>,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_secs(300),
+            proxy: None,
+            zone: None,
+        }
+    }
+}
+
+/// `HTTPS_PROXY` or `HTTP_PROXY`, as the scheme of the endpoint wants it.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// `http`, with host and port.
+    pub uri: http::Uri,
+    /// The value of `Proxy-Authorization`, marked as sensitive.
+    pub authorization: Option<http::HeaderValue>,
+}
+
+/// What counts as accepted, and what as worth another attempt.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    pub retryable: RetryableStatus,
+    /// An answer of 2xx counts as accepted whatever it says.
+    pub accept_any_2xx: bool,
+}
+
+/// Statuses that are retried besides those of the OTLP specification.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RetryableStatus {
+    pub http: Vec<u16>,
+    /// Codes of gRPC.
+    pub grpc: Vec<u32>,
 }
 
 impl Otlp {
+    /// With the defaults of all other settings.
+    #[must_use]
+    pub fn new(protocol: Protocol, endpoint: http::Uri) -> Self {
+        Self {
+            protocol,
+            endpoint,
+            headers: Headers::default(),
+            headers_file: None,
+            compression: Compression::None,
+            timeout: Duration::from_secs(10),
+            tls: Tls::default(),
+            connections: Connections::default(),
+            answers: Answers::default(),
+        }
+    }
+
     /// gRPC without TLS to an address of this machine.
     #[must_use]
     pub fn plain_grpc(address: SocketAddr) -> Self {
@@ -148,14 +217,7 @@ impl Otlp {
             .path_and_query("/")
             .build()
             .expect("an address is an authority");
-        Self {
-            protocol: Protocol::Grpc,
-            endpoint,
-            headers: Headers::default(),
-            compression: Compression::None,
-            timeout: Duration::from_secs(10),
-            tls: Tls::default(),
-        }
+        Self::new(Protocol::Grpc, endpoint)
     }
 }
 

@@ -1,7 +1,9 @@
 //! The OTLP exporter's settings, as its specification has them.
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Uri};
@@ -10,7 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::setting::Secrecy;
 use super::values::{self, Rejection, choice};
-use super::{Compression, Headers, Protocol, Signal};
+use super::{Compression, Headers, Protocol, RetryableStatus, Signal, pem};
 
 /// A word for a protocol.
 pub(super) fn protocol(text: &str) -> Result<Protocol, Rejection> {
@@ -61,7 +63,24 @@ pub(super) fn endpoint(
     protocol: Protocol,
     general: bool,
     insecure: bool,
-) -> Result<Uri, Rejection> {
+) -> Result<(Uri, Option<String>), Rejection> {
+    if let Some(rest) = text.find("$(").and_then(|at| text.get(at..))
+        && rest.contains(')')
+    {
+        return Err(Rejection(format!(
+            "{} was not replaced by a value (Kubernetes does so only for variables that stand before this one in the \
+             same container's env)",
+            rest.split_inclusive(')').next().unwrap_or(rest)
+        )));
+    }
+    if let Some(rest) = text.find("${").and_then(|at| text.get(at..)) {
+        return Err(Rejection(format!(
+            "{} was not replaced by a value",
+            rest.split_inclusive('}').next().unwrap_or(rest)
+        )));
+    }
+    let (text, zone) = without_zone(text)?;
+    let text = text.as_ref();
     let grpc = protocol == Protocol::Grpc;
     let with_scheme = match (text.contains("://"), grpc) {
         (true, _) => text.to_owned(),
@@ -123,7 +142,34 @@ pub(super) fn endpoint(
         .authority(authority)
         .path_and_query(path_and_query)
         .build()
+        .map(|uri| (uri, zone))
         .map_err(|_| Rejection::new("it is not a URL"))
+}
+
+/// Takes the zone out of a link-local address: `[fe80::1%25eth0]` (RFC 6874), or with a bare `%` as most programs write
+/// it.
+fn without_zone(text: &str) -> Result<(Cow<'_, str>, Option<String>), Rejection> {
+    let zone = text.find('[').and_then(|open| {
+        let close = open + text.get(open..)?.find(']')?;
+        let percent = open + text.get(open..close)?.find('%')?;
+        Some((percent, close))
+    });
+    let Some((percent, close)) = zone else {
+        return Ok((Cow::Borrowed(text), None));
+    };
+    let zone = &text[percent + 1..close];
+    let zone = zone
+        .strip_prefix("25")
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(zone);
+    let zone = values::percent_decoded(zone)?;
+    if zone.is_empty() || zone.contains(|c: char| c.is_control() || c == '/' || c == '%') {
+        return Err(Rejection::new(
+            "the zone of the address is not the name of an interface",
+        ));
+    }
+    let text = format!("{}{}", &text[..percent], &text[close..]);
+    Ok((Cow::Owned(text), Some(zone)))
 }
 
 /// What is odd about an endpoint, though it can be used.
@@ -186,24 +232,129 @@ pub(super) fn headers(text: &str) -> Result<Headers, Rejection> {
                 "pair {nth} has \":\" between name and value"
             )));
         }
-        let name: HeaderName = name.parse().map_err(|_| {
-            Rejection(format!(
+        if name.parse::<HeaderName>().is_err() {
+            return Err(Rejection(format!(
                 "pair {nth} doesn't begin with the name of a header"
-            ))
-        })?;
-        if is_reserved(&name) {
-            return Err(Rejection(format!("{name} is set by the daemon itself")));
+            )));
         }
+        let (name, value) = header(name, values::percent_decoded(value.trim())?.into())?;
         if headers.iter().any(|(known, _)| *known == name) {
             return Err(Rejection(format!("{name} stands there twice")));
         }
-        let mut value = HeaderValue::try_from(values::percent_decoded(value.trim())?)
-            .map_err(|_| Rejection(format!("the value of {name} has control characters")))?;
-        value.set_sensitive(true);
         headers.push((name, value));
     }
     Ok(headers)
 }
+
+/// Octets of a headers file; tokens are some hundred, seldom thousands.
+const MAX_HEADERS_FILE: u64 = 64 * 1024;
+
+/// `NETFLOW_OTLP_HEADERS_FILE` as it is now. Each line is `Name: value`, or pairs as in `OTEL_EXPORTER_OTLP_HEADERS`; empty
+/// lines and those that begin with `#` are passed over.
+///
+/// # Errors
+/// A clause that shows no values.
+pub(crate) fn header_file(path: &Path) -> Result<Headers, String> {
+    let cant = |error: std::io::Error| format!("the file can't be read: {error}");
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .map_err(cant)?
+        .take(MAX_HEADERS_FILE)
+        .read_to_string(&mut text)
+        .map_err(cant)?;
+    let mut all = Headers::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = |Rejection(reason)| format!("line {}: {reason}", index + 1);
+        // Neither stands in the name of a header.
+        let found = match line.find([':', '=']) {
+            Some(at) if line[at..].starts_with(':') => {
+                let (name, value) = (line[..at].trim(), line[at + 1..].trim());
+                header(name, value.as_bytes().to_vec()).map(|pair| vec![pair])
+            }
+            _ => headers(line),
+        };
+        for (name, value) in found.map_err(wrong)? {
+            if all.iter().any(|(known, _)| *known == name) {
+                return Err(format!("line {}: {name} stands there twice", index + 1));
+            }
+            all.push((name, value));
+        }
+    }
+    Ok(all)
+}
+
+/// A file of headers that can be used now.
+pub(super) fn headers_file(text: &str) -> Result<PathBuf, Rejection> {
+    let path = PathBuf::from(text);
+    header_file(&path).map_err(Rejection)?;
+    Ok(path)
+}
+
+fn header(name: &str, value: Vec<u8>) -> Result<(HeaderName, HeaderValue), Rejection> {
+    let name: HeaderName = name
+        .parse()
+        .map_err(|_| Rejection::new("it doesn't begin with the name of a header"))?;
+    if is_reserved(&name) {
+        return Err(Rejection(format!("{name} is set by the daemon itself")));
+    }
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| Rejection(format!("the value of {name} has control characters")))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// Statuses of HTTP by number and of gRPC by name.
+pub(super) fn retryable_status(text: &str) -> Result<RetryableStatus, Rejection> {
+    let mut found = RetryableStatus::default();
+    for item in values::items(text) {
+        if let Ok(status) = item.parse::<u16>() {
+            if !(300..=599).contains(&status) {
+                return Err(Rejection(format!(
+                    "{item} is not an HTTP status that refuses"
+                )));
+            }
+            found.http.push(status);
+        } else {
+            let name = item.to_ascii_uppercase();
+            let code = (1..=16).find(|code| GRPC_NAMES[*code] == name);
+            let code = code.ok_or_else(|| {
+                Rejection(format!(
+                    "{item} is neither an HTTP status nor a gRPC status"
+                ))
+            })?;
+            found.grpc.push(code as u32);
+        }
+    }
+    if found == RetryableStatus::default() {
+        return Err(Rejection::new("the list has no items"));
+    }
+    Ok(found)
+}
+
+/// By number (<https://grpc.io/docs/guides/status-codes/>).
+const GRPC_NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
 
 /// Headers that frame the request; another value would break it.
 fn is_reserved(name: &HeaderName) -> bool {
@@ -221,6 +372,19 @@ fn is_reserved(name: &HeaderName) -> bool {
                 | "transfer-encoding"
                 | "upgrade"
         )
+}
+
+/// A PEM file with trusted authorities; some of them may be unusable.
+pub(super) fn authority_file(text: &str) -> Result<PathBuf, Rejection> {
+    let path = PathBuf::from(text);
+    pem::trusted(&file(&path)?).map_err(Rejection)?;
+    Ok(path)
+}
+
+/// What is wrong with some of the certificates in a file of [`authority_file`].
+pub(super) fn ignored_authorities(path: &Path) -> Vec<String> {
+    let octets = std::fs::read(path).unwrap_or_default();
+    pem::trusted(&octets).map_or_else(|_| Vec::new(), |(_, ignored)| ignored)
 }
 
 /// A PEM file in which there is a certificate.
@@ -250,7 +414,7 @@ pub(super) fn key_file(text: &str) -> Result<PathBuf, Rejection> {
     Ok(path)
 }
 
-fn file(path: &PathBuf) -> Result<Vec<u8>, Rejection> {
+fn file(path: &Path) -> Result<Vec<u8>, Rejection> {
     std::fs::read(path).map_err(|error| Rejection(format!("the file can't be read: {error}")))
 }
 
@@ -260,7 +424,8 @@ mod tests {
 
     fn made(text: &str, protocol: Protocol, general: bool, insecure: bool) -> String {
         match endpoint(text, Signal::Traces, protocol, general, insecure) {
-            Ok(uri) => uri.to_string(),
+            Ok((uri, None)) => uri.to_string(),
+            Ok((uri, Some(zone))) => format!("{uri} in {zone}"),
             Err(Rejection(reason)) => format!("refused: {reason}"),
         }
     }
@@ -328,6 +493,97 @@ mod tests {
             made("[::1]:4317", Protocol::Grpc, true, true),
             "http://[::1]:4317/"
         );
+    }
+
+    #[test]
+    fn a_zone_is_taken_out_of_a_link_local_address() {
+        for text in ["http://[fe80::1%25eth0]:4317", "http://[fe80::1%eth0]:4317"] {
+            let found = made(text, Protocol::Grpc, true, false);
+            assert_eq!(found, "http://[fe80::1]:4317/ in eth0");
+        }
+        let found = made("http://[fe80::1%252]:4317", Protocol::Grpc, true, false);
+        assert_eq!(found, "http://[fe80::1]:4317/ in 2");
+        let found = made("[fe80::1%25en0]:4317", Protocol::Grpc, true, true);
+        assert_eq!(found, "http://[fe80::1]:4317/ in en0");
+        for text in ["http://[fe80::1%]:4317", "http://[fe80::1%25a%2Fb]:4317"] {
+            let found = made(text, Protocol::Grpc, true, false);
+            assert!(found.starts_with("refused"), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_was_left_in_an_endpoint_is_named() {
+        for (text, name) in [
+            ("http://$(NODE_IP):4317", "$(NODE_IP)"),
+            ("$(NODE_IP):4317", "$(NODE_IP)"),
+            ("http://tempo.$(POD_NAMESPACE).svc:4317", "$(POD_NAMESPACE)"),
+            ("http://${HOST}:4317", "${HOST}"),
+        ] {
+            for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+                let found = made(text, protocol, true, true);
+                assert!(
+                    found.contains(&format!("{name} was not replaced")),
+                    "{found}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn statuses_to_retry_have_numbers_or_names() {
+        let found = retryable_status("404, 500,unimplemented,INTERNAL").unwrap();
+        assert_eq!((found.http, found.grpc), (vec![404, 500], vec![12, 13]));
+        for text in ["200", "OK", "99", "600", "404;500", "not found", ","] {
+            assert!(retryable_status(text).is_err(), "{text}");
+        }
+    }
+
+    fn of_file(text: &str) -> Result<Vec<(String, String)>, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let pairs = |headers: Headers| {
+            let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+            headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), text(value)))
+                .collect()
+        };
+        header_file(file.path()).map(pairs)
+    }
+
+    #[test]
+    fn a_headers_file_has_lines_as_of_http_or_pairs_as_of_the_variable() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let bearer = vec![pair("authorization", "Bearer a=b:c,d")];
+        assert_eq!(
+            of_file("Authorization: Bearer a=b:c,d\n"),
+            Ok(bearer.clone())
+        );
+        assert_eq!(
+            of_file("# ours\r\n\r\n Authorization:Bearer a=b:c,d\r\n"),
+            Ok(bearer)
+        );
+        assert_eq!(
+            of_file("authorization=Bearer%20x,x-tenant=1\nX-Other: 2"),
+            Ok(vec![
+                pair("authorization", "Bearer x"),
+                pair("x-tenant", "1"),
+                pair("x-other", "2"),
+            ])
+        );
+        assert_eq!(of_file(""), Ok(Vec::new()));
+        for text in [
+            "hunter2",
+            "auth orization: hunter2",
+            "Content-Type: hunter2",
+            "a: hunter2\nA=hunter2",
+            "a: hun\u{1}ter2",
+        ] {
+            let reason = of_file(text).unwrap_err();
+            assert!(reason.starts_with("line "), "{reason}");
+            assert!(!reason.contains("hunter2"), "{reason}");
+        }
+        assert!(header_file(Path::new("/nowhere/headers")).is_err());
     }
 
     #[test]

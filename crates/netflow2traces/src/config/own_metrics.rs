@@ -80,7 +80,7 @@ impl Loader<'_> {
             }
         };
         match otlp::endpoint(&text, Signal::Metrics, protocol, own.is_none(), insecure) {
-            Ok(endpoint) => {
+            Ok((endpoint, zone)) => {
                 if own.is_some() {
                     let warnings =
                         otlp::endpoint_warnings(&text, Signal::Metrics, &endpoint, protocol);
@@ -88,6 +88,9 @@ impl Loader<'_> {
                 }
                 Some(Otlp {
                     protocol,
+                    connections: self.connections(&endpoint, zone),
+                    answers: self.answers(),
+                    headers_file: self.optional(&settings::OTLP_HEADERS_FILE),
                     endpoint,
                     headers: headers.unwrap_or_default(),
                     compression: compression.unwrap_or_else(|| preset(&settings::OTLP_COMPRESSION)),

@@ -6,48 +6,20 @@
 //! begins by reading, as connections do, which draws the cork. Were it forgotten, the kernel would draw
 //! it after 200 ms. Only on Linux; elsewhere this does nothing.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tower_service::Service;
 
 /// Smaller writes are requests whole, or the protocol's own small talk, and go at once …
 const LEAST: usize = 4 * 1024;
 /// … and larger ones are large enough by themselves.
 const MOST: usize = 64 * 1024;
 
-/// A connector for TCP whose connections use the cork.
-#[derive(Clone, Debug)]
-pub(super) struct Corking(pub(super) HttpConnector);
-
-impl Service<Uri> for Corking {
-    type Response = CorkedStream;
-    type Error = <HttpConnector as Service<Uri>>::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<CorkedStream, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
-        Box::pin(async move {
-            Ok(CorkedStream {
-                inner: connecting.await?,
-                corked: false,
-            })
-        })
-    }
-}
-
-/// A connection of [`Corking`].
+/// A TCP connection that uses the cork.
 #[derive(Debug)]
 pub(super) struct CorkedStream {
     inner: TokioIo<TcpStream>,
@@ -55,6 +27,13 @@ pub(super) struct CorkedStream {
 }
 
 impl CorkedStream {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self {
+            inner: TokioIo::new(stream),
+            corked: false,
+        }
+    }
+
     fn cork(&mut self, cx: &Context<'_>, octets: usize) {
         if !self.corked && (LEAST..=MOST).contains(&octets) && self.set(true) {
             self.corked = true;
@@ -123,11 +102,5 @@ impl Write for CorkedStream {
     ) -> Poll<io::Result<usize>> {
         self.cork(cx, slices.iter().map(|slice| slice.len()).sum());
         Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
-    }
-}
-
-impl Connection for CorkedStream {
-    fn connected(&self) -> Connected {
-        self.inner.connected()
     }
 }

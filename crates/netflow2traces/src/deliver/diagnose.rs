@@ -2,10 +2,13 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::connect::{Unresolved, Why};
 use super::first_octets::Spoken;
 use super::outcome::Cause;
+use super::tls::unsupported_curve;
 use super::transport::Versions;
 
 const HTTP_FOR_GRPC: &str = "the endpoint speaks HTTP/1 where gRPC is set; set \
@@ -21,36 +24,190 @@ const TLS_FOR_PLAIN: &str =
     "the endpoint expects TLS; begin OTEL_EXPORTER_OTLP_ENDPOINT with https://";
 const PLAIN_FOR_TLS: &str =
     "the endpoint doesn't speak TLS; begin OTEL_EXPORTER_OTLP_ENDPOINT with http://";
+const CLOSED_HANDSHAKE: &str = "the endpoint closed the connection in the TLS handshake; check host and port of \
+     OTEL_EXPORTER_OTLP_ENDPOINT, and whether the backend speaks TLS (if not, begin it with http://)";
 const NOT_A_BACKEND: &str = "the endpoint speaks neither HTTP nor gRPC; check host and port of \
      OTEL_EXPORTER_OTLP_ENDPOINT";
 const NO_LISTENER: &str = "nothing listens there; check host and port of \
      OTEL_EXPORTER_OTLP_ENDPOINT, and that the backend runs";
 const NO_NAME: &str =
     "the host name can't be resolved; check the host of OTEL_EXPORTER_OTLP_ENDPOINT";
+const SILENT_NAME_SERVER: &str = "the name service doesn't answer; check /etc/resolv.conf (in a container, \
+     its DNS settings), or give an IP address in OTEL_EXPORTER_OTLP_ENDPOINT";
+const NO_ROUTE: &str = "nothing answers at that address; check host and port of OTEL_EXPORTER_OTLP_ENDPOINT, \
+     and firewalls or network policies on the way";
+const NO_PROXY_THERE: &str = "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY, or exempt the backend \
+     with NO_PROXY";
+const PROXY_CREDENTIALS: &str = "the proxy wants credentials; set HTTPS_PROXY (HTTP_PROXY for an http:// endpoint) \
+     to http://USER:PASSWORD@HOST:PORT";
+const PROXY_REFUSES: &str =
+    "the proxy doesn't connect to the backend; let it, or exempt the backend with NO_PROXY";
 const SILENT: &str = "the backend is slow or not reachable; if it only needs longer raise \
      OTEL_EXPORTER_OTLP_TIMEOUT";
+const SILENT_HANDSHAKE: &str = "the port accepts connections but doesn't answer the TLS handshake; check host and \
+     port of OTEL_EXPORTER_OTLP_ENDPOINT, and whether it begins with https:// by mistake";
 const NOT_A_SERVERS: &str = "the backend shows the certificate of an authority, not of a server; \
      sign one for the server with it, or make it without the CA mark \
      (openssl req -x509 -addext basicConstraints=CA:FALSE)";
 const UNKNOWN_ISSUER: &str = "the backend's certificate is signed by an authority that is not \
      trusted here; set OTEL_EXPORTER_OTLP_CERTIFICATE to that authority's PEM file";
+const ISSUER_NOT_IN_FILE: &str = "the backend's certificate is signed by an authority that is not in the file of \
+     OTEL_EXPORTER_OTLP_CERTIFICATE; add that authority's certificate to it (the file is read again when it changes)";
 const EXPIRED: &str = "the backend's certificate has expired, or the clock is wrong here";
+const NOT_YET_VALID: &str =
+    "the backend's certificate is not valid yet, or the clock is wrong here";
 const WRONG_NAME: &str = "the backend's certificate is for another name; use in \
      OTEL_EXPORTER_OTLP_ENDPOINT a name that the certificate lists";
-const CLIENT_CERTIFICATE: &str = "the backend refuses the TLS client; set \
+const WRONG_PURPOSE: &str = "the backend's certificate may not be used by a server; have it issued with the \
+     extended key usage serverAuth";
+const OLD_CERTIFICATE: &str = "the backend's certificate has a form that TLS no longer accepts (X.509 version 1, or \
+     damaged); have it issued again as version 3 with subject alternative names";
+const OTHER_SIGNATURE: &str = "TLS here verifies signatures of ECDSA keys on P-256 and P-384 (with SHA-256 or \
+     SHA-384), of Ed25519 keys, and of RSA keys of 2048 to 8192 bits (with SHA-256 to SHA-512), not of P-521; have \
+     the certificates of the backend and of its authority issued with one of these";
+const MISSING_CLIENT_CERTIFICATE: &str = "the backend asks for a client certificate; set \
      OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY to a pair that it accepts";
+const REFUSED_CLIENT_CERTIFICATE: &str = "the backend refuses the client certificate of \
+     OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: it may have expired, or be signed by an authority that the backend \
+     doesn't trust; renew it (the files are read again when they change)";
+const NOTHING_IN_COMMON: &str = "the backend and this program have no TLS version, cipher or signature in common: \
+     here these are TLS 1.2 and 1.3, ECDHE with AES-GCM or ChaCha20, and certificates with ECDSA keys on P-256 or \
+     P-384, Ed25519 or RSA keys (not P-521); check the backend's TLS settings and the key of its certificate";
+const OTHER_TLS_VERSION: &str =
+    "the backend doesn't offer TLS 1.2 or 1.3; enable one of them there";
+const UNKNOWN_NAME: &str = "the backend serves no TLS for this host name; check the host of \
+     OTEL_EXPORTER_OTLP_ENDPOINT";
 const NO_COMMON_PROTOCOL: &str = "the backend doesn't offer this HTTP version over TLS; gRPC needs \
      HTTP/2: check OTEL_EXPORTER_OTLP_PROTOCOL and the port";
+
+/// What is set, for sentences that point at a setting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Configured {
+    pub(super) versions: Versions,
+    pub(super) tls: bool,
+    /// Whether there are trusted authorities besides the system's.
+    pub(super) authority: bool,
+    pub(super) client_certificate: bool,
+    pub(super) proxy: bool,
+}
+
+/// The cause of a look-up that found no address.
+pub(super) fn unresolved(host: &str, why: &Unresolved, configured: Configured) -> Cause {
+    let text = format!("{host}: {why}");
+    let remedy = match why {
+        _ if configured.proxy => NO_PROXY_THERE,
+        Unresolved::Failed(_) => NO_NAME,
+        Unresolved::Silent(_) => SILENT_NAME_SERVER,
+    };
+    Cause::with_remedy(format!("dns error: {text}"), remedy)
+}
+
+/// The cause when the addresses of an earlier look-up give no connection either.
+pub(super) fn outdated(
+    host: &str,
+    why: &Unresolved,
+    cause: &Cause,
+    configured: Configured,
+) -> Cause {
+    let unresolved = unresolved(host, why, configured);
+    Cause {
+        text: format!(
+            "{}; by its last known address: {}",
+            unresolved.text, cause.text
+        ),
+        ..unresolved
+    }
+}
+
+/// Addresses in one sentence.
+const SHOWN_ADDRESSES: usize = 3;
+
+/// The cause when no address gave a connection.
+pub(super) fn unreachable(tried: &[(SocketAddr, Why)], configured: Configured) -> Cause {
+    let shown: Vec<String> = tried
+        .iter()
+        .take(SHOWN_ADDRESSES)
+        .map(|(address, why)| format!("{address}: {why}"))
+        .collect();
+    let more = tried.len().saturating_sub(SHOWN_ADDRESSES);
+    let more = if more > 0 {
+        format!(", and {more} more")
+    } else {
+        String::new()
+    };
+    let what = if configured.proxy { "proxy " } else { "" };
+    let text = format!("no connection to {what}{}{more}", shown.join(", "));
+    let refused = |why: &Why| matches!(why, Why::Error(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+    let remedy = if configured.proxy {
+        NO_PROXY_THERE
+    } else if tried.iter().any(|(_, why)| refused(why)) {
+        NO_LISTENER
+    } else {
+        NO_ROUTE
+    };
+    Cause::with_remedy(text, remedy)
+}
+
+/// The cause when the proxy said no.
+pub(super) fn proxy_refused(target: &str, status: Option<u16>, text: &str) -> Cause {
+    let remedy = match status {
+        Some(407) => PROXY_CREDENTIALS,
+        Some(_) => PROXY_REFUSES,
+        None => NO_PROXY_THERE,
+    };
+    Cause::with_remedy(
+        format!("the proxy gives no connection to {target}: {text}"),
+        remedy,
+    )
+}
+
+/// The cause when the proxy said nothing.
+pub(super) fn proxy_silent(target: &str, limit: Duration) -> Cause {
+    let text = format!("the proxy gives no connection to {target}: no answer within {limit:?}");
+    Cause::with_remedy(text, PROXY_REFUSES)
+}
+
+/// The cause when the TLS handshake failed. `asked`: the backend has asked for a client certificate.
+pub(super) fn handshake(
+    error: &io::Error,
+    spoken: Spoken,
+    asked: bool,
+    configured: Configured,
+) -> Cause {
+    let tls = tls_inside(error);
+    let text = tls.map_or_else(|| error.to_string(), tls_text);
+    let remedy = match tls {
+        Some(tls) => tls_remedy(tls, spoken, asked, configured),
+        None if spoken == Spoken::Nothing => Some(CLOSED_HANDSHAKE),
+        None => None,
+    };
+    let text = format!("TLS handshake: {text}");
+    match remedy {
+        Some(remedy) => Cause::with_remedy(text, remedy),
+        None => Cause::new(text),
+    }
+}
+
+/// The cause when the TLS handshake took too long.
+pub(super) fn handshake_silent(address: SocketAddr, spoken: Spoken, limit: Duration) -> Cause {
+    let remedy = match spoken {
+        Spoken::Nothing | Spoken::Tls => SILENT_HANDSHAKE,
+        _ => PLAIN_FOR_TLS,
+    };
+    let text = format!("no TLS handshake with {address} within {limit:?}");
+    Cause::with_remedy(text, remedy)
+}
 
 /// The cause of an exchange that ended without a whole answer.
 pub(super) fn broken(
     error: &(dyn StdError + 'static),
     spoken: Spoken,
-    versions: Versions,
-    tls: bool,
+    asked: bool,
+    configured: Configured,
 ) -> Cause {
     let text = chain(error);
-    let remedy = remedy(error, spoken, versions, tls).or_else(|| alert_remedy(&text));
+    let remedy =
+        remedy(error, spoken, asked, configured).or_else(|| alert_remedy(&text, asked, configured));
     match remedy {
         Some(remedy) => Cause::with_remedy(text, remedy),
         None => Cause::new(text),
@@ -58,32 +215,27 @@ pub(super) fn broken(
 }
 
 /// The cause of an exchange that took too long.
-pub(super) fn silent(spoken: Spoken, versions: Versions, tls: bool, timeout: Duration) -> Cause {
-    let remedy = mismatch(spoken, versions, tls).unwrap_or(SILENT);
+pub(super) fn silent(spoken: Spoken, configured: Configured, timeout: Duration) -> Cause {
+    let remedy = mismatch(spoken, configured).unwrap_or(SILENT);
     Cause::with_remedy(format!("no answer within {timeout:?}"), remedy)
 }
 
 fn remedy(
     error: &(dyn StdError + 'static),
     spoken: Spoken,
-    versions: Versions,
-    tls: bool,
+    asked: bool,
+    configured: Configured,
 ) -> Option<&'static str> {
     for source in sources(error) {
-        if let Some(error) = source.downcast_ref::<io::Error>() {
-            if let Some(error) = tls_inside(error) {
-                return tls_remedy(error, spoken);
-            }
-            if error.kind() == io::ErrorKind::ConnectionRefused {
-                return Some(NO_LISTENER);
-            }
-        }
-        if source.to_string().starts_with("dns error") {
-            return Some(NO_NAME);
+        if let Some(error) = source.downcast_ref::<io::Error>()
+            && let Some(error) = tls_inside(error)
+        {
+            return tls_remedy(error, spoken, asked, configured);
         }
     }
-    mismatch(spoken, versions, tls).or_else(|| {
-        (spoken == Spoken::Nothing && !tls && is_closed(error)).then_some(CLOSED_UNASKED)
+    mismatch(spoken, configured).or_else(|| {
+        let closed = spoken == Spoken::Nothing && !configured.tls && is_closed(error);
+        closed.then_some(CLOSED_UNASKED)
     })
 }
 
@@ -102,8 +254,9 @@ fn is_closed(error: &(dyn StdError + 'static)) -> bool {
 
 /// What the server's first octets say when no error of TLS is at hand: a TLS record is then an
 /// answer to plain text.
-const fn mismatch(spoken: Spoken, versions: Versions, tls: bool) -> Option<&'static str> {
-    match (spoken, versions) {
+const fn mismatch(spoken: Spoken, configured: Configured) -> Option<&'static str> {
+    let tls = configured.tls;
+    match (spoken, configured.versions) {
         (Spoken::Tls, _) if !tls => Some(TLS_FOR_PLAIN),
         (Spoken::Http1, Versions::Http2) => Some(HTTP_FOR_GRPC),
         // Every HTTP/2 server begins by itself.
@@ -125,64 +278,153 @@ fn tls_inside(mut error: &io::Error) -> Option<&rustls::Error> {
     }
 }
 
-fn tls_remedy(error: &rustls::Error, spoken: Spoken) -> Option<&'static str> {
-    use rustls::{AlertDescription as Alert, CertificateError as Bad, Error};
+/// rustls shows the identifiers of algorithms as octets; people know names.
+fn tls_text(error: &rustls::Error) -> String {
+    use rustls::{CertificateError as Bad, Error};
+    match error {
+        Error::InvalidCertificate(Bad::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id,
+            ..
+        }) => format!(
+            "the backend's certificate is signed {}, which is not supported",
+            signature_name(signature_algorithm_id)
+        ),
+        Error::InvalidCertificate(Bad::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            public_key_algorithm_id,
+            ..
+        }) => format!(
+            "the backend's certificate is signed with a key {}, which is not supported",
+            unsupported_curve(public_key_algorithm_id).map_or_else(
+                || "of another kind".to_owned(),
+                |curve| format!("on the curve {curve}")
+            )
+        ),
+        other => other.to_string(),
+    }
+}
+
+/// RFC 5758 section 3.2, RFC 8017 appendix C, RFC 8410.
+fn signature_name(id: &[u8]) -> &'static str {
+    const NAMES: [(&[u8], &str); 7] = [
+        (
+            &[0xce, 0x3d, 0x04, 0x03, 0x04],
+            "with ECDSA and SHA-512, as keys on the curve P-521 do",
+        ),
+        (&[0xce, 0x3d, 0x04, 0x03, 0x01], "with ECDSA and SHA-224"),
+        (&[0xce, 0x3d, 0x04, 0x01], "with ECDSA and SHA-1"),
+        (&[0xf7, 0x0d, 0x01, 0x01, 0x05], "with RSA and SHA-1"),
+        (&[0xf7, 0x0d, 0x01, 0x01, 0x04], "with RSA and MD5"),
+        (
+            &[0xf7, 0x0d, 0x01, 0x01, 0x0a],
+            "with RSA-PSS and other parameters than usual",
+        ),
+        (&[0x2b, 0x65, 0x71], "with Ed448"),
+    ];
+    let known = NAMES
+        .iter()
+        .find(|(oid, _)| id.windows(oid.len()).any(|window| window == *oid));
+    known.map_or("in another way", |(_, name)| name)
+}
+
+fn tls_remedy(
+    error: &rustls::Error,
+    spoken: Spoken,
+    asked: bool,
+    configured: Configured,
+) -> Option<&'static str> {
+    use rustls::{CertificateError as Bad, Error};
     match error {
         Error::InvalidCertificate(bad) => match bad {
             // BadSignature: a trusted authority has the same name, but another key.
-            Bad::UnknownIssuer | Bad::BadSignature => Some(UNKNOWN_ISSUER),
-            Bad::Expired
-            | Bad::ExpiredContext { .. }
-            | Bad::NotValidYet
-            | Bad::NotValidYetContext { .. } => Some(EXPIRED),
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Some(WRONG_NAME),
-            // webpki's error, known by its name alone.
-            Bad::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-                Some(NOT_A_SERVERS)
+            Bad::UnknownIssuer | Bad::BadSignature if configured.authority => {
+                Some(ISSUER_NOT_IN_FILE)
             }
+            Bad::UnknownIssuer | Bad::BadSignature => Some(UNKNOWN_ISSUER),
+            Bad::Expired | Bad::ExpiredContext { .. } => Some(EXPIRED),
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => Some(NOT_YET_VALID),
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Some(WRONG_NAME),
+            Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => Some(WRONG_PURPOSE),
+            Bad::UnsupportedSignatureAlgorithmContext { .. }
+            | Bad::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Some(OTHER_SIGNATURE),
+            Bad::BadEncoding => Some(OLD_CERTIFICATE),
+            // webpki's errors, known by their names alone.
+            Bad::Other(other) => match format!("{other:?}") {
+                name if name.contains("CaUsedAsEndEntity") => Some(NOT_A_SERVERS),
+                name if name.contains("UnsupportedCertVersion") => Some(OLD_CERTIFICATE),
+                _ => None,
+            },
             _ => None,
         },
-        Error::AlertReceived(
-            Alert::CertificateRequired
-            | Alert::BadCertificate
-            | Alert::UnknownCA
-            | Alert::CertificateUnknown
-            | Alert::CertificateExpired
-            | Alert::AccessDenied
-            | Alert::HandshakeFailure,
-        ) => Some(CLIENT_CERTIFICATE),
-        Error::AlertReceived(Alert::NoApplicationProtocol) | Error::NoApplicationProtocol => {
-            Some(NO_COMMON_PROTOCOL)
-        }
+        Error::AlertReceived(alert) => of_alert(*alert, asked, configured),
+        Error::NoApplicationProtocol => Some(NO_COMMON_PROTOCOL),
+        Error::PeerIncompatible(_) => Some(NOTHING_IN_COMMON),
         _ if !matches!(spoken, Spoken::Tls | Spoken::Nothing) => Some(PLAIN_FOR_TLS),
         _ => None,
     }
 }
 
+/// What an alert of the backend means (RFC 8446 section 6.2).
+fn of_alert(
+    alert: rustls::AlertDescription,
+    asked: bool,
+    configured: Configured,
+) -> Option<&'static str> {
+    use rustls::AlertDescription as Alert;
+    match alert {
+        Alert::NoApplicationProtocol => Some(NO_COMMON_PROTOCOL),
+        Alert::ProtocolVersion => Some(OTHER_TLS_VERSION),
+        Alert::UnrecognisedName => Some(UNKNOWN_NAME),
+        // Unless the backend asked, it can't be about a client certificate. OpenSSL says so over TLS 1.2 when it asked
+        // and got none.
+        Alert::HandshakeFailure | Alert::InsufficientSecurity if !asked => Some(NOTHING_IN_COMMON),
+        Alert::CertificateRequired
+        | Alert::NoCertificate
+        | Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied
+        | Alert::DecryptError
+        | Alert::HandshakeFailure => {
+            if configured.client_certificate {
+                Some(REFUSED_CLIENT_CERTIFICATE)
+            } else {
+                Some(MISSING_CLIENT_CERTIFICATE)
+            }
+        }
+        Alert::InsufficientSecurity => Some(NOTHING_IN_COMMON),
+        _ => None,
+    }
+}
+
 /// HTTP/2 keeps of an I/O error only its text, so an alert after the handshake is known by that.
-fn alert_remedy(text: &str) -> Option<&'static str> {
-    let (_, alert) = text.split_once("received fatal alert: ")?;
-    let refused = [
-        "Certificate",
-        "BadCertificate",
-        "UnknownCA",
-        "AccessDenied",
-        "HandshakeFailure",
+fn alert_remedy(text: &str, asked: bool, configured: Configured) -> Option<&'static str> {
+    use rustls::AlertDescription as Alert;
+    let (_, said) = text.split_once("received fatal alert: ")?;
+    let known = [
+        Alert::CertificateRequired,
+        Alert::BadCertificate,
+        Alert::UnsupportedCertificate,
+        Alert::CertificateRevoked,
+        Alert::CertificateExpired,
+        Alert::CertificateUnknown,
+        Alert::UnknownCA,
+        Alert::AccessDenied,
+        Alert::DecryptError,
+        Alert::HandshakeFailure,
     ];
-    refused
-        .iter()
-        .any(|name| alert.starts_with(name))
-        .then_some(CLIENT_CERTIFICATE)
+    let alert = known
+        .into_iter()
+        .find(|alert| said.starts_with(&format!("{alert:?}")))?;
+    of_alert(alert, asked, configured)
 }
 
 /// The messages of an error and its sources, each once.
 fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = String::new();
     for source in sources(error) {
-        if source.is::<hyper_util::client::legacy::Error>() && source.source().is_some() {
-            // Says only in which of its steps the client was.
-            continue;
-        }
         let part = source.to_string();
         // Many errors repeat their source's message in their own.
         if !text.contains(&part) {

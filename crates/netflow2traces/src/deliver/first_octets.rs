@@ -1,16 +1,12 @@
-//! Remembers the first octets that the backend sent on the latest connection, below TLS: they tell
+//! Remembers the first octets that the backend sent on a connection, below TLS: they tell
 //! what it really speaks, which the errors of the layers above don't.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use http::Uri;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use tower_service::Service;
 
 /// Enough for `HTTP/1.1`, a TLS record header, an HTTP/2 frame header.
 const KEPT: usize = 16;
@@ -58,41 +54,7 @@ fn spoken(octets: &[u8]) -> Spoken {
     }
 }
 
-/// A connector whose connections note their first octets.
-#[derive(Clone, Debug)]
-pub(super) struct Noting<C> {
-    pub(super) inner: C,
-    pub(super) first: FirstOctets,
-}
-
-impl<C> Service<Uri> for Noting<C>
-where
-    C: Service<Uri>,
-    C::Future: Send + 'static,
-{
-    type Response = NotingStream<C::Response>;
-    type Error = C::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, C::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        self.first.set(&[]);
-        let connecting = self.inner.call(uri);
-        let first = self.first.clone();
-        Box::pin(async move {
-            Ok(NotingStream {
-                inner: connecting.await?,
-                first: Some(first),
-                failed: None,
-            })
-        })
-    }
-}
-
-/// A connection of [`Noting`].
+/// A connection that notes its first octets.
 #[derive(Debug)]
 pub(super) struct NotingStream<S> {
     inner: S,
@@ -103,6 +65,14 @@ pub(super) struct NotingStream<S> {
 }
 
 impl<S: Read + Unpin> NotingStream<S> {
+    pub(super) const fn new(inner: S, first: FirstOctets) -> Self {
+        Self {
+            inner,
+            first: Some(first),
+            failed: None,
+        }
+    }
+
     /// A server that doesn't understand us may answer and close before we have written all: the
     /// write then fails with the answer unread. The error is held back until that is noted; a socket
     /// that can't be written becomes readable at once, if only to say that it is closed.
@@ -193,12 +163,6 @@ impl<S: Read + Write + Unpin> Write for NotingStream<S> {
             None => Pin::new(&mut self.inner).poll_write_vectored(cx, slices),
         };
         self.after_write(cx, written)
-    }
-}
-
-impl<S: Connection> Connection for NotingStream<S> {
-    fn connected(&self) -> Connected {
-        self.inner.connected()
     }
 }
 

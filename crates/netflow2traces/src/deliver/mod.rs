@@ -4,11 +4,14 @@
 //! into the form to send, and try until each is settled: accepted, rejected, discarded, or dropped
 //! for a counted reason. A [`spool`] keeps on disk what the memory can't. See [`Counters`] for the identity that holds.
 
+mod answer;
 mod body;
 mod compress;
+mod connect;
 mod console;
 mod cork;
 mod counters;
+mod credentials;
 mod diagnose;
 mod first_octets;
 mod held;
@@ -21,7 +24,7 @@ mod report;
 pub mod retry;
 mod sender;
 pub mod spool;
-pub mod tls;
+mod tls;
 mod transport;
 
 use std::io::Write;
@@ -33,7 +36,6 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use crate::config::{Deliver, Exporter};
-use crate::health::{Health, Kind, Part, caught};
 use crate::observe::output::Blocking;
 use body::Prepared;
 use console::Console;
@@ -52,6 +54,7 @@ pub use outcome::{
 };
 pub use queue::Queue;
 pub use sender::DeliverError;
+pub use tls::TlsError;
 
 /// A backend's limit is never learnt to be lower than this: a refusal for another reason must not
 /// make every request tiny. Requests that are refused get smaller even so.
@@ -59,11 +62,6 @@ const LEAST_LEARNT_LIMIT: usize = 64 * 1024;
 /// How long the spool may take at the end to write what is in memory. Container runtimes wait two seconds longer
 /// than the default `NETFLOW_SHUTDOWN_TIMEOUT`; a disk that hangs must not hold the process for ever.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(10);
-
-/// A batch that is not in the form to send after this will never be.
-const PREPARED: Duration = Duration::from_secs(60);
-/// An attempt has a time limit of its own; beyond that and this it hangs.
-const SLACK: Duration = Duration::from_secs(30);
 
 /// The running stage. Dropping it ends it at once; [`Delivery::drain`] ends it in order.
 #[derive(Debug)]
@@ -91,11 +89,6 @@ struct Shared {
     phase: watch::Sender<Phase>,
     /// Tasks that still run.
     running: watch::Sender<usize>,
-    health: Arc<Health>,
-    /// One for each task.
-    parts: Vec<Arc<Part>>,
-    /// In which an attempt has ended, whatever the backend does.
-    attempt_limit: Option<Duration>,
     /// Octets of a request, as configured …
     configured_limit: usize,
     /// … and as learnt from the backend.
@@ -129,9 +122,8 @@ impl Delivery {
         stdout: impl Write + Send + 'static,
     ) -> Result<Self, DeliverError> {
         let tasks = config.concurrency.max(1);
-        let health = Arc::new(Health::default());
         let console = (config.console_copy || matches!(config.exporter, Exporter::Console))
-            .then(|| Console::start(stdout, health.part(Kind::Console)))
+            .then(|| Console::start(stdout))
             .transpose()
             .map_err(DeliverError::Console)?;
         let copies = console.clone().filter(|_| config.console_copy);
@@ -141,29 +133,14 @@ impl Delivery {
             Queue::new(config.queue_size, Arc::clone(&counters)).with_copies(copies.clone());
         let (queue, spool) = match &config.spool {
             Some(config) => {
-                let spool =
-                    Spool::open(config, Arc::clone(&counters), health.part(Kind::SpoolSync))?;
+                let spool = Spool::open(config, Arc::clone(&counters))?;
                 let queue = Arc::new(queue.with_spool(config.mode));
-                let running = spool.start(&queue, &health)?;
+                let running = spool.start(&queue)?;
                 (queue, Some(running))
             }
             None => (Arc::new(queue), None),
         };
-        let parts: Vec<_> = (0..tasks)
-            .map(|slot| Part::numbered(Kind::Delivery, slot))
-            .collect();
-        for part in &parts {
-            health.add(part);
-        }
-        let attempt_limit = match &config.exporter {
-            Exporter::Otlp(otlp) => Some(otlp.timeout + SLACK),
-            // Whoever reads stdout may pause.
-            Exporter::Console | Exporter::None => None,
-        };
         let shared = Arc::new(Shared {
-            health,
-            parts,
-            attempt_limit,
             sender,
             queue,
             counters,
@@ -179,9 +156,20 @@ impl Delivery {
             largest_accepted: AtomicUsize::new(0),
         });
         for slot in 0..tasks {
-            tokio::spawn(keep_running(Arc::clone(&shared), slot));
+            tokio::spawn(run(Arc::clone(&shared), slot));
         }
         Ok(Self { shared })
+    }
+
+    /// Connects to the backend before there is anything to send, and tries again until that succeeds or a batch does it:
+    /// a backend that is away is reported at the start and not with the first flow.
+    pub fn look_for_backend(&self) {
+        tokio::spawn(look_for_backend(Arc::clone(&self.shared)));
+    }
+
+    /// Reads the files of TLS and headers again. Files that change are noticed without it, within seconds.
+    pub fn reload_files(&self) {
+        self.shared.sender.reload();
     }
 
     /// Where batches are handed over.
@@ -200,12 +188,6 @@ impl Delivery {
     #[must_use]
     pub fn request_limit(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.shared.limit)
-    }
-
-    /// The threads and tasks of delivery; whoever watches them adds others.
-    #[must_use]
-    pub fn health(&self) -> Arc<Health> {
-        Arc::clone(&self.shared.health)
     }
 
     #[must_use]
@@ -280,8 +262,8 @@ impl AbortHandle {
     }
 }
 
-/// One of the tasks, restarted when it panics; `slot` is its connection.
-async fn keep_running(shared: Arc<Shared>, slot: usize) {
+/// One of the tasks; `slot` is its connection.
+async fn run(shared: Arc<Shared>, slot: usize) {
     struct Running<'a>(&'a watch::Sender<usize>);
     impl Drop for Running<'_> {
         fn drop(&mut self) {
@@ -289,27 +271,36 @@ async fn keep_running(shared: Arc<Shared>, slot: usize) {
         }
     }
     let _running = Running(&shared.running);
-    while caught(run(&shared, slot)).await.is_err() {
-        // It may have been the one that others wait for.
-        shared.gate().forget_probe();
-        shared.gate_changed.notify_waiters();
-        shared.parts[slot].restart().await;
-    }
-}
-
-async fn run(shared: &Shared, slot: usize) {
-    let part = &shared.parts[slot];
     let mut phase = shared.phase.subscribe();
     tokio::select! {
         biased;
         _ = phase.wait_for(|phase| *phase == Phase::Aborted) => {}
         () = async {
-            loop {
-                part.rests();
-                let Some(held) = shared.queue.pop().await else { break };
+            while let Some(held) = shared.queue.pop().await {
                 shared.deliver(slot, held).await;
             }
         } => {}
+    }
+}
+
+async fn look_for_backend(shared: Arc<Shared>) {
+    let mut phase = shared.phase.subscribe();
+    let (mut attempts, mut earliest) = (0, None);
+    while shared.counters.requests.load(Relaxed) == 0 {
+        let ticket = shared.admit(earliest).await;
+        attempts += 1;
+        let found = tokio::select! {
+            found = shared.sender.warm_up(0) => found,
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => {
+                // The batches that are left try for themselves.
+                shared.gate().answered(ticket);
+                return shared.gate_changed.notify_waiters();
+            }
+        };
+        match found {
+            Ok(()) => return shared.answered(ticket),
+            Err(cause) => earliest = Some(shared.failed(ticket, attempts, None, &cause)),
+        }
     }
 }
 
@@ -342,8 +333,6 @@ impl Shared {
         }
         let octets = held.batch().octets.clone();
         let spans = Count::of(held.batch());
-        let part = &self.parts[slot];
-        part.works(PREPARED);
         let body = match self.sender.prepare(octets.clone()).await {
             Ok(body) => body,
             Err(error) => {
@@ -356,12 +345,7 @@ impl Shared {
         let mut attempts = 0;
         let mut earliest = None;
         loop {
-            part.rests();
             let ticket = self.admit(earliest).await;
-            match self.attempt_limit {
-                Some(limit) => part.works(limit),
-                None => part.rests(),
-            }
             attempts += 1;
             let outcome = self.attempt(slot, &body, octets.len(), attempts).await;
             let cause = match outcome {

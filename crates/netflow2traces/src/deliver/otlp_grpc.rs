@@ -1,18 +1,19 @@
 //! OTLP over gRPC, framed by hand: the octets of a batch go to HTTP/2 as they are, behind a prefix
 //! of five (grpc/doc/PROTOCOL-HTTP2.md).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 
+use super::answer::Answer;
 use super::body::{Frames, Prepared};
 use super::compress::encoding_name;
 use super::outcome::{Cause, GrpcCode, Outcome, classify_grpc, classify_http};
-use super::transport::{Answer, Transport};
-use crate::config::{Otlp, Signal};
+use super::transport::Transport;
+use crate::config::{Answers, Otlp, Signal};
 
 /// Compressed flag and length.
 const PREFIX: usize = 5;
@@ -23,28 +24,31 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
+const REMEDY_NOT_GRPC: &str = "the endpoint is not an OTLP backend (a login page or a proxy answers), or speaks OTLP \
+     over HTTP; check OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL";
+
 /// Sends batches to an OTLP/gRPC backend.
 #[derive(Debug)]
 pub(super) struct GrpcSender {
-    transport: Transport,
+    pub(super) transport: Transport,
     uri: Uri,
-    headers: HeaderMap,
+    answers: Answers,
 }
 
 impl GrpcSender {
-    /// `headers` are those of the user; the protocol's own are added here.
-    pub(super) fn new(
-        otlp: &Otlp,
-        signal: Signal,
-        mut headers: HeaderMap,
-        transport: Transport,
-    ) -> Self {
+    /// The protocol's own headers.
+    pub(super) fn headers(otlp: &Otlp) -> HeaderMap {
+        let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(GRPC_TIMEOUT, grpc_timeout(otlp.timeout));
         if let Some(encoding) = encoding_name(otlp.compression) {
             headers.insert(GRPC_ENCODING, HeaderValue::from_static(encoding));
         }
+        headers
+    }
+
+    pub(super) fn new(otlp: &Otlp, signal: Signal, transport: Transport) -> Self {
         let mut parts = otlp.endpoint.clone().into_parts();
         parts.path_and_query = Some(PathAndQuery::from_static(signal.grpc_path()));
         // Scheme and authority come from a valid URI, the path is a constant.
@@ -52,20 +56,23 @@ impl GrpcSender {
         Self {
             transport,
             uri,
-            headers,
+            answers: otlp.answers.clone(),
         }
     }
 
     pub(super) async fn send(&self, slot: usize, body: &Prepared) -> Outcome {
+        let credentials = self.transport.credentials();
+        let headers = credentials.current().headers;
         let mut request = Request::new(framed(body));
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        match self.transport.exchange(slot, request).await {
-            Ok(answer) => judge(&answer),
-            Err(cause) => Outcome::Retry { after: None, cause },
-        }
+        *request.headers_mut() = HeaderMap::clone(&headers);
+        let judge = |answer: &Answer| {
+            let outcome = judge(answer, &self.answers);
+            outcome.unless_outdated(|| credentials.have_changed_since(&headers))
+        };
+        self.transport.exchange(slot, request, judge).await
     }
 }
 
@@ -89,7 +96,7 @@ fn grpc_timeout(timeout: Duration) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("10S"))
 }
 
-fn judge(answer: &Answer) -> Outcome {
+fn judge(answer: &Answer, answers: &Answers) -> Outcome {
     // In a trailers-only answer the status is among the headers.
     let with_status = answer
         .trailers
@@ -97,7 +104,7 @@ fn judge(answer: &Answer) -> Outcome {
         .filter(|trailers| trailers.contains_key(GRPC_STATUS))
         .unwrap_or(&answer.headers);
     let Some(status) = with_status.get(GRPC_STATUS) else {
-        return judge_without_status(answer);
+        return judge_without_status(answer, answers);
     };
     let code = status
         .to_str()
@@ -105,37 +112,40 @@ fn judge(answer: &Answer) -> Outcome {
         .and_then(|text| text.trim().parse().ok());
     match code.map_or(GrpcCode::UNKNOWN, GrpcCode) {
         GrpcCode::OK => judge_message(&answer.body),
-        code => classify_grpc(code, &grpc_message(with_status), retry_info(with_status)),
+        code => {
+            let after = retry_info(with_status);
+            let outcome = classify_grpc(code, &grpc_message(with_status), after);
+            outcome.retried_if(answers.retryable.grpc.contains(&code.0), after)
+        }
     }
 }
 
 /// No gRPC server answers so: a proxy or another program did, or the stream was cut.
-fn judge_without_status(answer: &Answer) -> Outcome {
+fn judge_without_status(answer: &Answer, answers: &Answers) -> Outcome {
     let status = answer.status.as_u16();
     if answer.status.is_success() {
-        let is_grpc = answer
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        if is_grpc {
-            let cause = Cause::new("the answer ended before its gRPC status");
-            return Outcome::Retry { after: None, cause };
-        }
-        let cause = Cause::with_remedy(
-            "the answer is not gRPC",
-            "the endpoint is not an OTLP backend, or speaks OTLP over HTTP; check \
-             OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL",
-        );
-        return Outcome::Rejected { cause };
+        let media_type = answer.headers.get(CONTENT_TYPE);
+        let is_grpc =
+            media_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let cause = if is_grpc {
+            Cause::new("the answer ended before its gRPC status")
+        } else {
+            let text = format!(
+                "HTTP status {status} without a gRPC answer ({})",
+                answer.shown()
+            );
+            Cause::with_remedy(text, REMEDY_NOT_GRPC)
+        };
+        return Outcome::Retry { after: None, cause };
     }
-    if status == 413 {
-        return classify_http(status, "", None);
-    }
-    classify_grpc(
-        GrpcCode::from_http(status),
-        &format!("HTTP status {status}"),
-        None,
-    )
+    let after = answer.retry_after(SystemTime::now());
+    let outcome = if status == 413 {
+        classify_http(status, "", None)
+    } else {
+        let text = format!("HTTP status {status}");
+        classify_grpc(GrpcCode::from_http(status), &text, after)
+    };
+    outcome.retried_if(answers.retryable.http.contains(&status), after)
 }
 
 /// Reads the `ExportTraceServiceResponse`. Whatever is wrong with it, the status said OK.
@@ -203,14 +213,17 @@ mod tests {
 
     #[test]
     fn a_status_among_the_headers_counts() {
-        let outcome = judge(&answer(
-            200,
-            &[
-                ("grpc-status", "14"),
-                ("grpc-message", "no%20room%20%E2%82%AC"),
-            ],
-            b"",
-        ));
+        let outcome = judge(
+            &answer(
+                200,
+                &[
+                    ("grpc-status", "14"),
+                    ("grpc-message", "no%20room%20%E2%82%AC"),
+                ],
+                b"",
+            ),
+            &Answers::default(),
+        );
         let Outcome::Retry { cause, .. } = outcome else {
             panic!("{outcome:?}")
         };
@@ -221,24 +234,24 @@ mod tests {
     fn answers_that_are_not_grpc_are_told_apart() {
         let html = [("content-type", "text/html")];
         assert!(matches!(
-            judge(&answer(200, &html, b"<html>")),
-            Outcome::Rejected { .. }
-        ));
-        assert!(matches!(
-            judge(&answer(404, &html, b"")),
-            Outcome::Rejected { .. }
-        ));
-        assert!(matches!(
-            judge(&answer(503, &html, b"")),
+            judge(&answer(200, &html, b"<html>"), &Answers::default()),
             Outcome::Retry { .. }
         ));
         assert!(matches!(
-            judge(&answer(413, &html, b"")),
+            judge(&answer(404, &html, b""), &Answers::default()),
+            Outcome::Rejected { .. }
+        ));
+        assert!(matches!(
+            judge(&answer(503, &html, b""), &Answers::default()),
+            Outcome::Retry { .. }
+        ));
+        assert!(matches!(
+            judge(&answer(413, &html, b""), &Answers::default()),
             Outcome::TooLarge { .. }
         ));
         let grpc = [("content-type", "application/grpc+proto")];
         assert!(matches!(
-            judge(&answer(200, &grpc, b"")),
+            judge(&answer(200, &grpc, b""), &Answers::default()),
             Outcome::Retry { .. }
         ));
     }
@@ -253,7 +266,10 @@ mod tests {
             b"\0\xff\xff\xff\xffxx",
             b"\x01\0\0\0\x01x",
         ] {
-            assert_eq!(judge(&answer(200, &ok, body)), Outcome::Accepted);
+            assert_eq!(
+                judge(&answer(200, &ok, body), &Answers::default()),
+                Outcome::Accepted
+            );
         }
     }
 
@@ -267,7 +283,7 @@ mod tests {
         ) {
             let headers =
                 [("grpc-status", &status[..]), ("grpc-message", &message), ("grpc-status-details-bin", &details)];
-            let _ = judge(&answer(200, &headers, &body));
+            let _ = judge(&answer(200, &headers, &body), &Answers::default());
         }
     }
 }

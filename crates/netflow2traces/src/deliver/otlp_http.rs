@@ -3,15 +3,18 @@
 
 use std::time::SystemTime;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+};
 use http::{Method, Request, Uri};
 use otlp_wire::response;
 
+use super::answer::Answer;
 use super::body::{Frames, Prepared};
 use super::compress::encoding_name;
-use super::outcome::{Outcome, classify_http, retry_after};
-use super::transport::{Answer, Transport};
-use crate::config::{Otlp, Protocol};
+use super::outcome::{Outcome, classify_http};
+use super::transport::Transport;
+use crate::config::{Answers, Otlp, Protocol};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -19,96 +22,92 @@ const JSON: &str = "application/json";
 /// Sends batches to an OTLP/HTTP backend.
 #[derive(Debug)]
 pub(super) struct HttpSender {
-    transport: Transport,
+    pub(super) transport: Transport,
     uri: Uri,
-    headers: HeaderMap,
+    answers: Answers,
 }
 
 impl HttpSender {
-    /// `headers` are those of the user; the protocol's own are added here.
-    pub(super) fn new(otlp: &Otlp, mut headers: HeaderMap, transport: Transport) -> Self {
+    /// The protocol's own headers.
+    pub(super) fn headers(otlp: &Otlp) -> HeaderMap {
         let media_type = if otlp.protocol == Protocol::HttpJson {
             JSON
         } else {
             PROTOBUF
         };
+        let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(encoding) = encoding_name(otlp.compression) {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
+        headers
+    }
+
+    pub(super) fn new(otlp: &Otlp, transport: Transport) -> Self {
         Self {
             transport,
             uri: otlp.endpoint.clone(),
-            headers,
+            answers: otlp.answers.clone(),
         }
     }
 
     pub(super) async fn send(&self, slot: usize, body: &Prepared) -> Outcome {
+        let credentials = self.transport.credentials();
+        let headers = credentials.current().headers;
         let mut request = Request::new(Frames::plain(body.octets.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        match self.transport.exchange(slot, request).await {
-            Ok(answer) => judge(&answer, SystemTime::now()),
-            Err(cause) => Outcome::Retry { after: None, cause },
-        }
+        *request.headers_mut() = HeaderMap::clone(&headers);
+        let judge = |answer: &Answer| {
+            let outcome = judge(answer, &self.answers, SystemTime::now());
+            outcome.unless_outdated(|| credentials.have_changed_since(&headers))
+        };
+        self.transport.exchange(slot, request, judge).await
     }
 }
 
-fn judge(answer: &Answer, now: SystemTime) -> Outcome {
+fn judge(answer: &Answer, answers: &Answers, now: SystemTime) -> Outcome {
     if answer.status.is_success() {
-        let partial = if media_type(answer).starts_with(JSON) {
-            response::read_partial_success_json(&answer.body)
-        } else {
-            response::read_partial_success(&answer.body)
-        };
-        // Whatever is wrong with the body, the status said that all is well.
-        return partial.map_or(Outcome::Accepted, Outcome::from);
+        return answer.judge_success(answers);
     }
+    let status = answer.status.as_u16();
     let message = if answer.status.is_redirection() {
-        format!("to {}", header(answer, &LOCATION))
+        format!("to {}", answer.header(&LOCATION))
     } else {
         error_message(answer)
     };
-    let after = retry_after(header(answer, &RETRY_AFTER), now);
-    classify_http(answer.status.as_u16(), &message, after)
-}
-
-fn header<'a>(answer: &'a Answer, name: &http::HeaderName) -> &'a str {
-    answer
-        .headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-}
-
-fn media_type(answer: &Answer) -> &str {
-    header(answer, &CONTENT_TYPE)
+    let after = answer.retry_after(now);
+    classify_http(status, &message, after)
+        .retried_if(answers.retryable.http.contains(&status), after)
 }
 
 /// What the body of an error says: the message of a `google.rpc.Status`, or its text.
 fn error_message(answer: &Answer) -> String {
-    let media_type = media_type(answer);
-    let status = if media_type.starts_with(PROTOBUF) {
-        response::read_status_message(&answer.body)
-    } else if media_type.starts_with(JSON) {
-        response::read_status_message_json(&answer.body)
+    let media_type = answer.media_type();
+    let Some(body) = answer.plain_body() else {
+        return String::new();
+    };
+    let status = if media_type == PROTOBUF {
+        response::read_status_message(&body)
+    } else if media_type == JSON {
+        response::read_status_message_json(&body)
     } else {
         None
     };
     match status {
         Some(message) => message,
-        None if media_type.starts_with("text/html") || media_type.starts_with(PROTOBUF) => {
-            String::new()
-        }
-        None => response::bounded_text(&answer.body),
+        None if media_type == "text/html" || media_type == PROTOBUF => String::new(),
+        None => response::bounded_text(&body),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RetryableStatus;
     use bytes::Bytes;
+    use http::header::RETRY_AFTER;
     use http::{HeaderName, StatusCode};
     use std::time::Duration;
 
@@ -128,7 +127,7 @@ mod tests {
     fn a_retry_after_date_is_honoured() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_770);
         let date = [(RETRY_AFTER, "Sun, 06 Nov 1994 08:49:37 GMT")];
-        let outcome = judge(&answer(429, &date, b""), now);
+        let outcome = judge(&answer(429, &date, b""), &Answers::default(), now);
         let Outcome::Retry { after, .. } = outcome else {
             panic!("{outcome:?}")
         };
@@ -145,6 +144,7 @@ mod tests {
         ] {
             let outcome = judge(
                 &answer(400, &[(CONTENT_TYPE, media_type)], body),
+                &Answers::default(),
                 SystemTime::now(),
             );
             let Outcome::Rejected { cause } = outcome else {
@@ -158,6 +158,7 @@ mod tests {
     fn a_redirect_says_where_to() {
         let outcome = judge(
             &answer(307, &[(LOCATION, "https://example.org/v1/traces")], b""),
+            &Answers::default(),
             SystemTime::now(),
         );
         let Outcome::Rejected { cause } = outcome else {
@@ -168,5 +169,30 @@ mod tests {
             "{cause}"
         );
         assert!(cause.to_string().contains("not followed"), "{cause}");
+    }
+
+    #[test]
+    fn a_status_that_the_operator_lists_is_retried() {
+        let listed = Answers {
+            retryable: RetryableStatus {
+                http: vec![404, 500],
+                grpc: Vec::new(),
+            },
+            ..Answers::default()
+        };
+        let after = [(RETRY_AFTER, "3")];
+        let outcome = judge(&answer(404, &after, b""), &listed, SystemTime::now());
+        let Outcome::Retry { after, cause } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(after, Some(Duration::from_secs(3)));
+        assert!(
+            cause.to_string().contains("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            "{cause}"
+        );
+        for (status, answers) in [(404, &Answers::default()), (400, &listed)] {
+            let outcome = judge(&answer(status, &[], b""), answers, SystemTime::now());
+            assert!(matches!(outcome, Outcome::Rejected { .. }), "{outcome:?}");
+        }
     }
 }

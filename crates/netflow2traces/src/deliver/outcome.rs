@@ -43,6 +43,28 @@ impl From<PartialSuccess> for Outcome {
     }
 }
 
+impl Outcome {
+    /// A refusal becomes worth another attempt, for the operator says that it passes.
+    #[must_use]
+    pub(super) fn retried_if(self, listed: bool, after: Option<Duration>) -> Self {
+        match self {
+            Self::Rejected { cause } if listed => Self::Retry { after, cause },
+            other => other,
+        }
+    }
+
+    /// A refusal of credentials is worth another attempt if there are new ones by now.
+    #[must_use]
+    pub(super) fn unless_outdated(self, outdated: impl FnOnce() -> bool) -> Self {
+        match self {
+            Self::Rejected { cause } if cause.remedy == Some(REMEDY_CREDENTIALS) && outdated() => {
+                Self::Retry { after: None, cause }
+            }
+            other => other,
+        }
+    }
+}
+
 /// Why a request was not accepted, and which setting is likely to help.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cause {

@@ -1,6 +1,7 @@
 //! The ways to deliver, and what all have in common: the form of the octets, the headers, TLS.
 
 use std::io;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::Uri;
@@ -11,16 +12,17 @@ use tracing::warn;
 use super::body::Prepared;
 use super::compress::Compressor;
 use super::console::Console;
+use super::credentials::Credentials;
 use super::otlp_grpc::GrpcSender;
 use super::otlp_http::HttpSender;
-use super::outcome::Outcome;
+use super::outcome::{Cause, Outcome};
 use super::spool::SpoolError;
-use super::tls::{self, TlsError};
+use super::tls::TlsError;
 use super::transport::{Transport, Versions};
 use crate::config::{Compression, Exporter, Otlp, Protocol, Signal};
 
 /// As the OTLP exporter specification, "User Agent", wants it.
-const OUR_USER_AGENT: &str = concat!("netflow2traces/", env!("CARGO_PKG_VERSION"));
+pub(super) const OUR_USER_AGENT: &str = concat!("netflow2traces/", env!("CARGO_PKG_VERSION"));
 
 /// Why delivery can't start. Each says variable, value and what is accepted.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,13 @@ pub enum DeliverError {
     Tls(#[from] TlsError),
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}: begin it with http:// or https://")]
     Scheme { endpoint: Uri },
+    #[error(
+        "OTEL_EXPORTER_OTLP_ENDPOINT: the host {host} can't be the name in a certificate; give a DNS name or an IP \
+         address"
+    )]
+    Host { host: String },
+    #[error("NETFLOW_OTLP_HEADERS_FILE={}: {reason}", path.display())]
+    HeadersFile { path: PathBuf, reason: String },
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("the thread that writes to stdout could not be started: {0}")]
@@ -79,34 +88,62 @@ impl Sender {
 
     /// For this signal; metrics come as JSON already where that is to be sent.
     pub(super) fn otlp(otlp: &Otlp, signal: Signal, slots: usize) -> Result<Self, DeliverError> {
-        let tls = match otlp.endpoint.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTPS => tls::client_config(&otlp.tls)?,
-            Some(scheme) if *scheme == Scheme::HTTP => tls::no_tls()?,
+        let https = match otlp.endpoint.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
             _ => {
                 return Err(DeliverError::Scheme {
                     endpoint: otlp.endpoint.clone(),
                 });
             }
         };
-        let headers = user_headers(&otlp.headers);
-        let compressor = Compressor::new(otlp.compression);
-        let versions = if otlp.protocol == Protocol::Grpc {
-            Versions::Http2
+        let grpc = otlp.protocol == Protocol::Grpc;
+        let (versions, fixed) = if grpc {
+            (Versions::Http2, GrpcSender::headers(otlp))
         } else {
-            Versions::Any
+            (Versions::Any, HttpSender::headers(otlp))
         };
-        let transport = Transport::new(versions, tls, otlp.timeout, slots);
-        Ok(match otlp.protocol {
-            Protocol::Grpc => Self::Grpc {
-                sender: GrpcSender::new(otlp, signal, headers, transport),
+        let credentials = Credentials::new(otlp, https, versions, fixed)?;
+        let transport = Transport::new(otlp, versions, credentials, slots)?;
+        let compressor = Compressor::new(otlp.compression);
+        Ok(if grpc {
+            Self::Grpc {
+                sender: GrpcSender::new(otlp, signal, transport),
                 compressor,
-            },
-            Protocol::HttpProtobuf | Protocol::HttpJson => Self::Http {
-                sender: HttpSender::new(otlp, headers, transport),
+            }
+        } else {
+            Self::Http {
+                sender: HttpSender::new(otlp, transport),
                 compressor,
                 json: otlp.protocol == Protocol::HttpJson && signal == Signal::Traces,
-            },
+            }
         })
+    }
+
+    /// Opens the connection of a slot if it has none.
+    ///
+    /// # Errors
+    /// The cause, if none could be made.
+    pub(super) async fn warm_up(&self, slot: usize) -> Result<(), Cause> {
+        match self.transport() {
+            Some(transport) => transport.warm_up(slot).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the files of TLS and headers again.
+    pub(super) fn reload(&self) {
+        if let Some(transport) = self.transport() {
+            transport.credentials().reload();
+        }
+    }
+
+    const fn transport(&self) -> Option<&Transport> {
+        match self {
+            Self::Grpc { sender, .. } => Some(&sender.transport),
+            Self::Http { sender, .. } => Some(&sender.transport),
+            Self::Console(_) | Self::Discard => None,
+        }
     }
 
     /// Puts the octets of a batch into the form to send, once for all attempts. Nothing is copied
@@ -179,13 +216,19 @@ where
         .unwrap_or(Err(PrepareError::Ended))
 }
 
-/// The user's headers and our User-Agent, which they may replace. What the protocol itself needs
-/// can't be set.
-fn user_headers(given: &[(HeaderName, HeaderValue)]) -> HeaderMap {
+/// The user's headers, those of the file before those of the environment; our User-Agent, which they may replace; and
+/// what the protocol itself needs, which can't be set.
+pub(super) fn user_headers(
+    given: &[(HeaderName, HeaderValue)],
+    from_file: &[(HeaderName, HeaderValue)],
+    fixed: &HeaderMap,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in given {
+    let replaced = |name: &HeaderName| from_file.iter().any(|(other, _)| other == name);
+    let given = given.iter().filter(|(name, _)| !replaced(name));
+    for (name, value) in given.chain(from_file) {
         if is_reserved(name) {
-            warn!(header = %name, "header in OTEL_EXPORTER_OTLP_HEADERS ignored: the protocol sets it");
+            warn!(header = %name, "header ignored: the protocol sets it");
             continue;
         }
         let mut value = value.clone();
@@ -196,6 +239,9 @@ fn user_headers(given: &[(HeaderName, HeaderValue)]) -> HeaderMap {
     headers
         .entry(USER_AGENT)
         .or_insert(HeaderValue::from_static(OUR_USER_AGENT));
+    for (name, value) in fixed {
+        headers.insert(name, value.clone());
+    }
     headers
 }
 
@@ -234,11 +280,29 @@ mod tests {
                 HeaderValue::from_static("1S"),
             ),
         ];
-        let headers = user_headers(&given);
+        let headers = user_headers(&given, &[], &HeaderMap::new());
         assert_eq!(headers.get_all("x-tenant").iter().count(), 2);
         assert_eq!(headers.get(USER_AGENT).unwrap(), OUR_USER_AGENT);
         assert_eq!(headers.len(), 3);
         let own = [(USER_AGENT, HeaderValue::from_static("mine/1"))];
-        assert_eq!(user_headers(&own).get(USER_AGENT).unwrap(), "mine/1");
+        let headers = user_headers(&own, &[], &HeaderMap::new());
+        assert_eq!(headers.get(USER_AGENT).unwrap(), "mine/1");
+    }
+
+    #[test]
+    fn headers_of_the_file_win_over_those_of_the_environment_and_the_protocols_over_both() {
+        let header = |name, value| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        let given = [header("authorization", "old"), header("x-tenant", "a")];
+        let from_file = [header("authorization", "new")];
+        let fixed = HeaderMap::from_iter([header("x-tenant", "b")]);
+        let headers = user_headers(&given, &from_file, &fixed);
+        assert_eq!(headers.get_all("authorization").iter().count(), 1);
+        assert_eq!(headers.get("authorization").unwrap(), "new");
+        assert_eq!(headers.get("x-tenant").unwrap(), "b");
     }
 }

@@ -1,14 +1,19 @@
-//! TLS for every client of this program: PEM files in, a rustls configuration out. Files are read
-//! here, at start-up, so that a wrong one stops the start.
+//! TLS of every client of this program: PEM files in, a rustls configuration out.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use tokio_rustls::TlsConnector;
 
-use crate::config::Tls;
+use super::transport::Versions;
+use crate::config::{Tls, pem as bundle};
 
 const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 const CLIENT_CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
@@ -50,66 +55,167 @@ pub enum TlsError {
     Provider(#[source] rustls::Error),
 }
 
-/// The client configuration for an `https` endpoint: the system's roots, or those of `certificate`
-/// instead; a client certificate if one is set. ALPN is left to the protocol.
-///
-/// # Errors
-/// [`TlsError`], if a file can't be read, doesn't hold what it should, or the pair doesn't match.
-pub fn client_config(tls: &Tls) -> Result<ClientConfig, TlsError> {
-    let roots = match &tls.certificate {
-        Some(path) => roots_of(path)?,
-        None => system_roots()?,
-    };
-    let builder = builder()?.with_root_certificates(roots);
-    match (&tls.client_certificate, &tls.client_key) {
-        (None, None) => Ok(builder.with_no_client_auth()),
-        (Some(_), None) => Err(TlsError::HalfOfPair {
-            given: CLIENT_CERTIFICATE,
-            missing: CLIENT_KEY,
-        }),
-        (None, Some(_)) => Err(TlsError::HalfOfPair {
-            given: CLIENT_KEY,
-            missing: CLIENT_CERTIFICATE,
-        }),
-        (Some(certificate), Some(key)) => {
-            let chain = certificates(CLIENT_CERTIFICATE, certificate)?;
-            let private = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| file_error(CLIENT_KEY, key, "private key", &error))?;
-            builder
-                .with_client_auth_cert(chain, private)
-                .map_err(|error| TlsError::Unusable {
-                    variable: CLIENT_KEY,
-                    path: key.clone(),
-                    reason: format!("{error}; give the key of {}", certificate.display()),
-                })
-        }
+/// What connections to one backend have in common, until a file changes.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    config: Arc<ClientConfig>,
+    asked: Arc<AtomicBool>,
+    /// Certificates of the bundle that can't be used, and why.
+    pub(super) ignored: Vec<String>,
+}
+
+impl Client {
+    /// The system's roots, or those of `certificate` instead; a client certificate if one is set.
+    ///
+    /// # Errors
+    /// [`TlsError`], if a file can't be read, doesn't hold what it should, or the pair doesn't match.
+    pub(super) fn new(tls: &Tls, versions: Versions) -> Result<Self, TlsError> {
+        let (roots, ignored) = match &tls.certificate {
+            Some(path) => roots_of(path)?,
+            None => (system_roots()?, Vec::new()),
+        };
+        let provider = rustls::crypto::ring::default_provider();
+        let key = match (&tls.client_certificate, &tls.client_key) {
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(TlsError::HalfOfPair {
+                    given: CLIENT_CERTIFICATE,
+                    missing: CLIENT_KEY,
+                });
+            }
+            (None, Some(_)) => {
+                return Err(TlsError::HalfOfPair {
+                    given: CLIENT_KEY,
+                    missing: CLIENT_CERTIFICATE,
+                });
+            }
+            (Some(certificate), Some(key)) => Some(certified(certificate, key, &provider)?),
+        };
+        Self::with(roots, key, ignored, provider, versions)
+    }
+
+    /// For `http` endpoints: it trusts nobody, and nothing is read from disk.
+    pub(super) fn plain() -> Result<Self, TlsError> {
+        let provider = rustls::crypto::ring::default_provider();
+        let roots = RootCertStore::empty();
+        Self::with(roots, None, Vec::new(), provider, Versions::Any)
+    }
+
+    fn with(
+        roots: RootCertStore,
+        key: Option<Arc<CertifiedKey>>,
+        ignored: Vec<String>,
+        provider: CryptoProvider,
+        versions: Versions,
+    ) -> Result<Self, TlsError> {
+        let asked = Arc::<AtomicBool>::default();
+        let identity = Identity {
+            key,
+            asked: Arc::clone(&asked),
+        };
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Provider)?
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(identity));
+        config.alpn_protocols = match versions {
+            Versions::Http2 => vec![b"h2".to_vec()],
+            Versions::Any => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            asked,
+            ignored,
+        })
+    }
+
+    pub(super) fn connector(&self) -> TlsConnector {
+        TlsConnector::from(Arc::clone(&self.config))
+    }
+
+    /// Whether the backend has asked for a client certificate, on any connection.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked.load(Relaxed)
     }
 }
 
-/// A configuration that trusts nobody, for `http` endpoints: nothing is read from disk.
-pub(super) fn no_tls() -> Result<ClientConfig, TlsError> {
-    Ok(builder()?
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth())
+/// The client certificate, if there is one, for whoever asks; and whether someone did.
+#[derive(Debug)]
+struct Identity {
+    key: Option<Arc<CertifiedKey>>,
+    asked: Arc<AtomicBool>,
 }
 
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Provider)
-}
-
-fn roots_of(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(CERTIFICATE, path)? {
-        roots.add(certificate).map_err(|error| TlsError::Unusable {
-            variable: CERTIFICATE,
-            path: path.to_path_buf(),
-            reason: format!("{error}; give the certificate of a certificate authority"),
-        })?;
+impl ResolvesClientCert for Identity {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Relaxed);
+        self.key.clone()
     }
-    Ok(roots)
+
+    fn has_certs(&self) -> bool {
+        // Else it would not be asked for.
+        true
+    }
+}
+
+fn certified(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = certificates(CLIENT_CERTIFICATE, certificate)?;
+    let private = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| file_error(CLIENT_KEY, key, "private key", &error))?;
+    let curve = unsupported_curve(private.secret_der());
+    let certified = CertifiedKey::from_der(chain, private, provider);
+    let certified = certified.map_err(|error| TlsError::Unusable {
+        variable: CLIENT_KEY,
+        path: key.to_path_buf(),
+        reason: match curve {
+            Some(curve) => format!(
+                "the key is on the curve {curve}, which this program's TLS doesn't support; \
+                 give a key on P-256 or P-384, an Ed25519 key or an RSA key, and its certificate"
+            ),
+            None => format!("{error}; give the key of {}", certificate.display()),
+        },
+    })?;
+    Ok(Arc::new(certified))
+}
+
+/// The name of an elliptic curve that ring doesn't have, by its object identifier (RFC 5480 section 2.1.1.1, RFC 5639,
+/// RFC 8410).
+pub(super) fn unsupported_curve(der: &[u8]) -> Option<&'static str> {
+    const CURVES: [(&[u8], &str); 6] = [
+        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23], "P-521"),
+        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21], "P-224"),
+        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a], "secp256k1"),
+        (
+            &[0x06, 0x09, 0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01],
+            "brainpool",
+        ),
+        (&[0x06, 0x03, 0x2b, 0x65, 0x71], "Ed448"),
+        (
+            &[0x06, 0x08, 0x2a, 0x81, 0x1c, 0xcf, 0x55, 0x01, 0x82, 0x2d],
+            "SM2",
+        ),
+    ];
+    let named = CURVES
+        .iter()
+        .find(|(oid, _)| der.windows(oid.len()).any(|window| window == *oid));
+    named.map(|(_, name)| *name)
+}
+
+fn roots_of(path: &Path) -> Result<(RootCertStore, Vec<String>), TlsError> {
+    let octets = std::fs::read(path).map_err(|error| TlsError::File {
+        variable: CERTIFICATE,
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    })?;
+    bundle::trusted(&octets).map_err(|reason| TlsError::Unusable {
+        variable: CERTIFICATE,
+        path: path.to_path_buf(),
+        reason: format!("{reason}; give the certificate of a certificate authority"),
+    })
 }
 
 /// Single certificates that rustls can't use are passed over, as every TLS client does.

@@ -316,7 +316,7 @@ async fn an_expired_certificate_holds_up_and_its_renewal_delivers() {
 }
 
 /// The same port again, as soon as the server that had it is gone.
-async fn rebind(address: std::net::SocketAddr) -> TcpListener {
+pub(crate) async fn rebind(address: std::net::SocketAddr) -> TcpListener {
     let deadline = Instant::now() + AMPLE;
     loop {
         match TcpListener::bind(address).await {

@@ -13,9 +13,12 @@ mod log;
 
 mod failures;
 mod faults;
+mod foreign;
 mod headers;
 mod logging;
 mod pipeline;
+mod renewal;
+mod replicas;
 mod shutdown;
 mod spool;
 mod tls;
@@ -24,7 +27,7 @@ mod too_large;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use netflow2traces::config::{Compression, Deliver, Exporter, Otlp, Protocol, Tls};
+use netflow2traces::config::{Deliver, Exporter, Otlp, Protocol};
 use netflow2traces::deliver::{Count, Delivery, Totals};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
@@ -97,14 +100,7 @@ pub(crate) fn count(flow: u64, work: u64) -> Count {
 }
 
 pub(crate) fn otlp(protocol: Protocol, endpoint: http::Uri) -> Otlp {
-    Otlp {
-        protocol,
-        endpoint,
-        headers: Vec::new(),
-        compression: Compression::None,
-        timeout: Duration::from_secs(10),
-        tls: Tls::default(),
-    }
+    Otlp::new(protocol, endpoint)
 }
 
 pub(crate) fn to(otlp: Otlp) -> Deliver {

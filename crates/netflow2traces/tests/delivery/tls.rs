@@ -197,9 +197,9 @@ async fn files_that_cannot_be_used_stop_the_start() {
             ca(Path::new("/nowhere/ca.pem")),
             "OTEL_EXPORTER_OTLP_CERTIFICATE=/nowhere/ca.pem: No such file",
         ),
-        (ca(&empty), "no certificate inside"),
+        (ca(&empty), "there is no certificate in the file"),
         (ca(&garbage), "not PEM"),
-        (ca(&key), "no certificate inside"),
+        (ca(&key), "there is no certificate in the file"),
         (
             pair(Some(certificate.clone()), None),
             "OTEL_EXPORTER_OTLP_CLIENT_KEY is not",

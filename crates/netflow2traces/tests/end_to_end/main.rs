@@ -32,8 +32,6 @@ mod restart;
 mod shutdown;
 mod span_time;
 mod stalled;
-#[cfg(target_os = "linux")]
-mod supervision;
 mod template_store;
 mod templates;
 mod versions;

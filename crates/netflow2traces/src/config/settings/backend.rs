@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::later;
-use crate::config::otlp;
+use super::{DAY, SECOND, later};
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values;
-use crate::config::{Compression, ExporterKind, Headers, Protocol};
+use crate::config::{Compression, ExporterKind, Headers, Protocol, RetryableStatus};
+use crate::config::{otlp, proxy};
 
 settings! { BACKEND:
     OTLP_ENDPOINT: String {
@@ -66,6 +66,22 @@ settings! { BACKEND:
         secrecy: Secret,
         parse: otlp::headers,
     }
+    OTLP_HEADERS_FILE: PathBuf {
+        section: Backend,
+        variables: ["NETFLOW_OTLP_HEADERS_FILE"],
+        flag: "otlp-headers-file",
+        placeholder: "FILE",
+        preset: Preset::Nothing("none"),
+        accepted: "a readable text file with a header in each line, such as \
+            `Authorization: Bearer TOKEN`",
+        summary: "A file with headers, read again when it changes",
+        details: "For credentials that expire, such as a bearer token that another program renews: the file is read \
+            again within seconds after it changed, and on SIGHUP. Each line is `Name: value`, or has pairs as in \
+            `OTEL_EXPORTER_OTLP_HEADERS`; empty lines and lines that begin with `#` are skipped. A header of the file \
+            wins over one of the same name there. While the file can't be used, the headers that were read before \
+            stay in use.",
+        parse: otlp::headers_file,
+    }
     OTLP_COMPRESSION: Compression {
         section: Backend,
         variables: ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"],
@@ -98,8 +114,9 @@ settings! { BACKEND:
         preset: Preset::Nothing("the system's roots"),
         accepted: "a readable PEM file with at least one certificate",
         summary: "Certificates to trust instead of the system's",
-        details: "A PEM file with the certificate authorities that may vouch for the backend.",
-        parse: otlp::certificate_file,
+        details: "A PEM file with the certificate authorities that may vouch for the backend. It is read again when \
+            it changes; a certificate in it that can't be used is ignored, with a warning.",
+        parse: otlp::authority_file,
     }
     OTLP_CLIENT_CERTIFICATE: PathBuf {
         section: Backend,
@@ -113,7 +130,7 @@ settings! { BACKEND:
         accepted: "a readable PEM file with at least one certificate",
         summary: "Our certificate, for backends that ask for one (mTLS)",
         details: "A PEM file with the certificate and its chain. Needs \
-            `OTEL_EXPORTER_OTLP_CLIENT_KEY` too.",
+            `OTEL_EXPORTER_OTLP_CLIENT_KEY` too. Both are read again when they change.",
         parse: otlp::certificate_file,
     }
     OTLP_CLIENT_KEY: PathBuf {
@@ -139,6 +156,88 @@ settings! { BACKEND:
             An endpoint with `http://` or `https://` has decided already.",
         switch: true,
         parse: values::switch,
+    }
+    MAX_CONNECTION_AGE: Duration {
+        section: Backend,
+        variables: ["NETFLOW_OTLP_MAX_CONNECTION_AGE"],
+        flag: "otlp-max-connection-age",
+        placeholder: "DURATION",
+        preset: Preset::Text("5m"),
+        accepted: "a duration from 1s to 24h, such as 5m",
+        summary: "Age at which a connection to the backend is replaced",
+        details: "Behind a load balancer, or a name with several addresses, a new replica gets its share of requests \
+            when connections are made again. The name is resolved again, and connections spread over all its \
+            addresses. The old connection is kept until there is a new one.",
+        parse: |text| values::duration(text, SECOND..=DAY),
+    }
+    RETRYABLE_STATUS: RetryableStatus {
+        section: Backend,
+        variables: ["NETFLOW_OTLP_RETRYABLE_STATUS"],
+        flag: "otlp-retryable-status",
+        placeholder: "STATUS,…",
+        preset: Preset::Nothing("those of the OTLP specification"),
+        accepted: "HTTP statuses from 300 to 599, or gRPC statuses by name, such as 404,500 or \
+            UNIMPLEMENTED,INTERNAL",
+        summary: "Further statuses after which a request is retried",
+        details: "For backends that answer so while they are deployed. Without it, HTTP statuses 429, 502, 503 and \
+            504 are retried, and those of gRPC that the OTLP specification names; spans of a request that is refused \
+            with another status are lost. HTTP statuses count for gRPC too, where a proxy answers in place of \
+            the backend.",
+        parse: otlp::retryable_status,
+    }
+    ACCEPT_ANY_2XX: bool {
+        section: Backend,
+        variables: ["NETFLOW_OTLP_ACCEPT_ANY_2XX"],
+        flag: "otlp-accept-any-2xx",
+        placeholder: "BOOL",
+        preset: Preset::Text("false"),
+        accepted: "true or false",
+        summary: "Count every HTTP answer of 2xx as success",
+        details: "Without it, a 2xx counts when its body is an OTLP answer or empty. Anything else, such as a login \
+            page, means that the request did not reach an OTLP backend: it is retried, and the log \
+            shows how the answer begins. Set it for backends whose answers are not those of OTLP.",
+        switch: true,
+        parse: values::switch,
+    }
+    HTTPS_PROXY: String {
+        section: Backend,
+        variables: ["https_proxy", "HTTPS_PROXY"],
+        flag: "https-proxy",
+        placeholder: "URL",
+        preset: Preset::Nothing("none"),
+        accepted: "the URL of an HTTP proxy such as http://proxy:3128, with user and password if it wants them \
+            (http://USER:PASSWORD@proxy:3128); exempt the backend with NO_PROXY",
+        summary: "Proxy for endpoints that begin with https://",
+        details: "A connection to the backend is asked of the proxy with CONNECT; TLS is with the backend. \
+            `https_proxy` is read first, as by curl.",
+        secrecy: Url,
+        parse: proxy::url_text,
+    }
+    HTTP_PROXY: String {
+        section: Backend,
+        variables: ["http_proxy", "HTTP_PROXY"],
+        flag: "http-proxy",
+        placeholder: "URL",
+        preset: Preset::Nothing("none"),
+        accepted: "the URL of an HTTP proxy such as http://proxy:3128, with user and password if it wants them \
+            (http://USER:PASSWORD@proxy:3128); exempt the backend with NO_PROXY",
+        summary: "Proxy for endpoints that begin with http://",
+        details: "OTLP over HTTP is sent through the proxy as any other request; for gRPC a connection is asked of it \
+            with CONNECT. `http_proxy` is read first, as by curl.",
+        secrecy: Url,
+        parse: proxy::url_text,
+    }
+    NO_PROXY: String {
+        section: Backend,
+        variables: ["no_proxy", "NO_PROXY"],
+        flag: "no-proxy",
+        placeholder: "HOST,…",
+        preset: Preset::Nothing("none"),
+        accepted: "names, addresses and networks separated by commas, or *",
+        summary: "Backends that are reached without a proxy",
+        details: "A name stands for itself and all names below it (`example.com` for `tempo.example.com`), a network \
+            in CIDR form for its addresses, `*` for everything.",
+        parse: proxy::exempt_text,
     }
     TRACES_EXPORTER: ExporterKind {
         section: Backend,

@@ -96,7 +96,7 @@ settings! { OWN_METRICS:
         accepted: "a readable PEM file with at least one certificate",
         summary: "Certificates to trust for metrics",
         details: "Wins over `OTEL_EXPORTER_OTLP_CERTIFICATE`.",
-        parse: otlp::certificate_file,
+        parse: otlp::authority_file,
     }
     METRICS_CLIENT_CERTIFICATE: PathBuf {
         section: OwnMetrics,

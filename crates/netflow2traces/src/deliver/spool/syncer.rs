@@ -12,7 +12,6 @@ use std::thread::{self, JoinHandle};
 use tracing::warn;
 
 use crate::deliver::counters::Counters;
-use crate::health::Part;
 
 /// Segments that may wait. Where there are more the disk is so slow that the writer has to wait for it.
 const WAITING: usize = 4;
@@ -25,18 +24,15 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    pub(super) fn start(counters: &Arc<Counters>, part: Arc<Part>) -> io::Result<Self> {
+    pub(super) fn start(counters: &Arc<Counters>) -> io::Result<Self> {
         let (files, waiting) = sync_channel::<File>(WAITING);
         let counted = Arc::clone(counters);
         let thread = thread::Builder::new()
             .name("spool-sync".into())
             .spawn(move || {
-                part.keep_running(|| {
-                    while let Ok(file) = waiting.recv() {
-                        part.rests();
-                        sync(&file, &counted);
-                    }
-                });
+                for file in waiting {
+                    sync(&file, &counted);
+                }
             })?;
         Ok(Self {
             files: Some(files),
@@ -60,7 +56,7 @@ impl Syncer {
     pub(super) fn finish(&mut self) {
         self.files = None;
         if let Some(thread) = self.thread.take() {
-            // Its work is restarted when it panics.
+            // It has no way to panic; and then there would be nothing left to do.
             let _ = thread.join();
         }
     }

@@ -32,7 +32,6 @@ use self::connections::{Answering, Connection, Connections};
 pub use self::guard::AllowedHosts;
 use super::api::{self, Watched};
 use super::live::{self, Lease};
-use crate::health::{Kind, Part, caught};
 
 /// Connections that wait in the kernel while the server is busy with others.
 const BACKLOG: i32 = 1024;
@@ -130,25 +129,16 @@ impl AdminListener {
                 guard::guarded,
             ));
         let (stop, stopped) = watch::channel(());
-        let health = Arc::clone(&watched.stages.health);
-        let (admin, page) = (health.part(Kind::Admin), health.part(Kind::Page));
-        let accepting = tokio::spawn(async move {
-            while caught(accept(&listener, &router, &stopped, &admin))
-                .await
-                .is_err()
-            {
-                admin.restart().await;
-            }
-        });
-        let looking = tokio::spawn(async move {
-            while caught(live::keep_looking(&watched, &page)).await.is_err() {
-                page.restart().await;
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = accept(listener, router, stopped) => {}
+                () = live::keep_looking(watched) => {}
             }
         });
         Ok(AdminServer {
             address,
             _stop: stop,
-            tasks: [accepting, looking],
+            task,
         })
     }
 }
@@ -159,7 +149,7 @@ pub struct AdminServer {
     address: SocketAddr,
     /// Its end is the signal.
     _stop: watch::Sender<()>,
-    tasks: [JoinHandle<()>; 2],
+    task: JoinHandle<()>,
 }
 
 impl AdminServer {
@@ -172,21 +162,13 @@ impl AdminServer {
 
 impl Drop for AdminServer {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    router: &axum::Router,
-    stopped: &watch::Receiver<()>,
-    part: &Part,
-) {
+async fn accept(listener: TcpListener, router: axum::Router, stopped: watch::Receiver<()>) {
     let connections = Connections::new();
     while let Some(place) = connections.place().await {
-        part.rests();
         match listener.accept().await {
             Ok((stream, _)) => {
                 let connection = connections.enter(place);
