@@ -2,7 +2,7 @@
 # The gate: what passes here may be merged.
 #
 #   scripts/check.sh          everything
-#   scripts/check.sh quick    the two wire crates and translate, for the inner loop
+#   scripts/check.sh quick    the wire crates and netflow-translate, for the inner loop
 #
 # A check whose tool is absent is left out, says so, and is added to the list in the file that NETFLOW_LEFT_OUT names.
 # Set NETFLOW_CAPTURES to a folder of flow captures, or NETFLOW_CAPTURES_REQUIRED=1 to insist on it.
@@ -54,9 +54,8 @@ case "${1-}" in
     ;;
 quick)
     step cargo fmt --all --check
-    step cargo clippy -p netflow-wire -p otlp-wire --all-targets --locked -- -D warnings
-    step cargo test -p netflow-wire -p otlp-wire --locked
-    step cargo test -p netflow2traces --lib --locked translate
+    step cargo clippy -p netflow-wire -p otlp-wire -p netflow-translate --all-targets --locked -- -D warnings
+    step cargo test -p netflow-wire -p otlp-wire -p netflow-translate --locked
     ;;
 *)
     sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds real backends from their Go modules, for the tests beside this file.
 #
-#   tests/backends/build.sh [--cached] [collector|tempo|jaeger]...     without a name: all
+#   tests/backends/build.sh [--cached] [collector|jaeger]...     without a name: all
 #
 # Each is kept in a folder of ${NETFLOW_BACKENDS_CACHE:-~/.cache/netflow2traces/backends} whose name is a hash of what
 # it is built from (the files in its folder here, the version of Go): a second run builds nothing.
@@ -12,7 +12,7 @@ set -euo pipefail
 shopt -s nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${NETFLOW_BACKENDS_CACHE:-$HOME/.cache/netflow2traces/backends}
-all=(collector tempo jaeger)
+all=(collector jaeger)
 
 cached_only=0
 if [ "${1-}" = --cached ]; then
@@ -39,14 +39,6 @@ build_collector() {
         --skip-get-modules --skip-compilation --output-path .
     cp "$here/collector"/go.{mod,sum} .
     go build -mod=readonly -trimpath -ldflags='-s -w' -o collector .
-}
-
-build_tempo() {
-    local package=github.com/grafana/tempo/cmd/tempo
-    cp "$here/tempo"/go.{mod,sum} .
-    go build -mod=readonly -trimpath -ldflags="-s -w -X $package/build.Version=$(
-        go list -mod=readonly -m -f '{{.Version}}' github.com/grafana/tempo
-    )" -o tempo "$package"
 }
 
 # Its page is a placeholder: the real one is no Go, and isn't in the module. The query API is there.

@@ -1,63 +1,58 @@
-"""A real Tempo with the repository's own tempo.yaml, and questions to its HTTP API."""
+"""A Tempo that somebody runs, and what is asked of it.
 
-import json
+    TEMPO_URL        its HTTP API, for example http://localhost:3200 of the compose file
+    TEMPO_OTLP_GRPC  where it accepts spans over gRPC (default: TEMPO_URL's host, port 4317)
+    TEMPO_OTLP_HTTP  the same over HTTP (default: port 4318)
+
+Without TEMPO_URL the embedded backend of `netflow2traces demo` stands in: it has the same API for traces and searches.
+"""
+
+import os
 import re
 import time
+import urllib.error
+import urllib.parse
 
 import otlp
-from harness import REPOSITORY, Process, answers, backend_binary, free_port, get, get_json, until
+from harness import Process, answers, free_port, get, get_json, program, until
 
-BINARY = backend_binary("tempo")
-
-
-def within(text, block, lines):
-    """YAML with further lines at the beginning of a block of the top level, which it gets where it has none."""
-    indented = "".join(f"  {line}\n" for line in lines)
-    changed, times = re.subn(rf"^{block}:\n", lambda found: found[0] + indented, text, flags=re.MULTILINE)
-    return changed if times else f"{text}\n{block}:\n{indented}"
+URL = os.environ.get("TEMPO_URL", "").rstrip("/")
 
 
 class Tempo:
-    """Tempo on free ports and in `folder`, with tempo.yaml as it is but for addresses and paths.
+    """The Tempo at TEMPO_URL, or the embedded backend. It may hold other traces: searches name their service."""
 
-    `changes` are further (text, replacement) pairs; a text that isn't there is an error.
-    """
+    def __init__(self, folder):
+        self.process = None
+        if URL:
+            self.url = URL
+            host = urllib.parse.urlsplit(URL).hostname
+            self.grpc = os.environ.get("TEMPO_OTLP_GRPC") or f"http://{host}:4317"
+            self.otlp_http = os.environ.get("TEMPO_OTLP_HTTP") or f"http://{host}:4318"
+            until(f"{URL}/ready", lambda: answers(f"{URL}/ready"))
+        else:
+            self.embedded(folder)
+        self.has_metrics = answers(f"{self.url}/metrics")
 
-    def __init__(self, folder, remote_write="http://127.0.0.1:9/nobody", changes=(), config=None):
-        self.http = free_port()
-        self.grpc = free_port()
-        self.otlp_http = free_port()
-        internal, gossip = free_port(), free_port()
-        text = config or (REPOSITORY / "tempo.yaml").read_text()
-        for old, new in (
-            ("http_listen_port: 3200", f"http_listen_port: {self.http}"),
-            ("0.0.0.0:4317", f"127.0.0.1:{self.grpc}"),
-            ("0.0.0.0:4318", f"127.0.0.1:{self.otlp_http}"),
-            ("/var/tempo", f"{folder}/tempo"),
-            ("http://mimir:9009/api/v1/push", remote_write),
-            *changes,
-        ):
-            if old not in text:
-                raise AssertionError(f"no {old!r} in the configuration")
-            text = text.replace(old, new)
-        # Nothing outside of loopback, and no fixed port.
-        for block, lines in {
-            "server": ["http_listen_address: 127.0.0.1", "grpc_listen_address: 127.0.0.1", f"grpc_listen_port: {internal}"],
-            "memberlist": ["bind_addr: [127.0.0.1]", f"bind_port: {gossip}"],
-            "distributor": ["ring: {instance_addr: 127.0.0.1}"],
-            "ingester": ["lifecycler: {address: 127.0.0.1}"],
-            "metrics_generator": ["ring: {instance_addr: 127.0.0.1}"],
-            "compactor": ["ring: {instance_addr: 127.0.0.1}"],
-        }.items():
-            text = within(text, block, lines)
-        path = folder / "tempo.yaml"
-        path.write_text(text)
-        self.process = Process("tempo", [BINARY, f"-config.file={path}"], folder)
-        self.url = f"http://127.0.0.1:{self.http}"
-        self.process.wait_until("is ready", lambda: answers(f"{self.url}/ready"), seconds=120)
+    def embedded(self, folder):
+        port = free_port()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "NETFLOW_LISTEN_HOST": "127.0.0.1",
+            "NETFLOW_LISTEN_PORT": "0",
+            "NETFLOW_ADMIN_PORT": "0",
+        }
+        command = [program(), "demo", "--no-traffic", "--http-port", port]
+        self.process = Process("embedded", command, folder, environment)
+        self.url = f"http://127.0.0.1:{port}"
+        said = self.process.wait_until(
+            "says where it accepts spans",
+            lambda: re.search(r"(127\.0\.0\.1:\d+) \(gRPC\) and (127\.0\.0\.1:\d+) \(HTTP\)", self.process.text()),
+        )
+        self.grpc, self.otlp_http = (f"http://{address}" for address in said.groups())
 
     def endpoint(self, protocol="grpc"):
-        return f"http://127.0.0.1:{self.grpc if protocol == 'grpc' else self.otlp_http}"
+        return self.grpc if protocol == "grpc" else self.otlp_http
 
     def search(self, query=None, tags=None, limit=5000, **parameters):
         """Ids of the traces that a search finds, as 32 digits."""
@@ -84,7 +79,9 @@ class Tempo:
         return answer.get("series", [])
 
     def metric(self, name, text=""):
-        """Sum of Tempo's own metric over the lines that contain `text`."""
+        """Sum of Tempo's own metric over the lines that contain `text`; None where it shows no metrics."""
+        if not self.has_metrics:
+            return None
         lines = get(f"{self.url}/metrics").splitlines()
         return sum(
             float(line.rsplit(" ", 1)[1])
@@ -93,16 +90,19 @@ class Tempo:
         )
 
     def flush(self):
-        """Writes what is in memory into blocks on the disk, and waits until they are there."""
+        """Writes what is in memory into blocks on the disk, and waits until they are there. False where it can't."""
         before = self.metric("tempo_ingester_blocks_flushed_total")
-        get(f"{self.url}/flush")
+        if before is None:
+            return False
+        try:
+            get(f"{self.url}/flush")
+        except urllib.error.HTTPError:
+            return False
         until(
             "a flushed block", lambda: self.metric("tempo_ingester_blocks_flushed_total") > before, seconds=60
         )
+        return True
 
     def stop(self):
-        self.process.stop()
-
-
-def pretty(answer):
-    return json.dumps(answer, indent=1)[:2000]
+        if self.process:
+            self.process.stop()

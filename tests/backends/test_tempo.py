@@ -1,9 +1,11 @@
-"""From UDP to a real Tempo, started with the repository's tempo.yaml: what was sent is found, whole.
+"""From UDP to the Tempo at TEMPO_URL (see tempo.py), or to the embedded backend: what was sent is found, whole.
 
-Needs BACKEND_TEMPO, as run.sh sets it.
+Its limits have to be those of the repository's tempo.yaml. What the embedded backend can't say, such as Tempo's own
+metrics, is asked of a real Tempo only.
 """
 
 import collections
+import os
 import shutil
 import subprocess
 import time
@@ -11,8 +13,8 @@ import unittest
 
 import otlp
 import traffic
-from harness import CASES, REPOSITORY, Daemon, Folder, captures, decode, free_port, send, until
-from tempo import BINARY, Tempo
+from harness import CASES, Daemon, Folder, captures, decode, send, until
+from tempo import URL, Tempo
 
 CAPTURES = captures()
 
@@ -21,7 +23,6 @@ def quoted(value):
     return value if isinstance(value, int) else f'"{value}"'
 
 
-@unittest.skipUnless(BINARY, "no Tempo: tests/backends/build.sh tempo")
 class FromUdpToTempo(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -35,17 +36,22 @@ class FromUdpToTempo(unittest.TestCase):
         folder = Folder("tempo-daemon")
         self.addCleanup(folder.remove)
         self.own_folder = folder.path
+        # A Tempo that runs on may have spans of an earlier run.
+        self.run = f"{os.getpid()}-{time.monotonic_ns()}"
+        self.discarded = self.tempo.metric("tempo_discarded_spans_total")
 
-    def daemon(self, service, protocol="grpc", **settings):
+    def daemon(self, case, protocol="grpc", **settings):
+        service = f"{case}-{self.run}"
         daemon = Daemon(
             self.own_folder,
-            name=service,
+            name=case,
             OTEL_SERVICE_NAME=service,
             OTEL_EXPORTER_OTLP_ENDPOINT=self.tempo.endpoint(protocol),
             OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
             **settings,
         )
         self.addCleanup(daemon.process.stop)
+        daemon.service = service
         return daemon
 
     def finish(self, daemon, datagrams):
@@ -55,7 +61,7 @@ class FromUdpToTempo(unittest.TestCase):
         totals = daemon.stop()
         for counter in ("kernel_drops", "flow_spans_rejected", "flow_spans_dropped"):
             self.assertEqual(totals[counter], 0, counter)
-        self.assertEqual(self.tempo.metric("tempo_discarded_spans_total"), 0)
+        self.assertEqual(self.tempo.metric("tempo_discarded_spans_total"), self.discarded)
         return totals
 
     def spans_of(self, service, traces):
@@ -106,7 +112,8 @@ class FromUdpToTempo(unittest.TestCase):
                 sent = send("--to", f"127.0.0.1:{daemon.port}", "--at-once", path)
                 self.finish(daemon, sent["datagrams"])
                 told = list(otlp.spans(decode(path, "all")))
-                got = self.spans_of(case, sum(span.name == "netflow.export" for span in told))
+                got = self.spans_of(daemon.service, sum(span.name == "netflow.export" for span in told))
+                self.assertTrue(told)
                 told_spans = collections.Counter(map(otlp.content, told))
                 got_spans = collections.Counter(map(otlp.content, got))
                 self.assertEqual(
@@ -114,7 +121,7 @@ class FromUdpToTempo(unittest.TestCase):
                 )
                 flows = [span for span in got if span.name == "netflow.flow"]
                 for flow in flows[:: max(1, len(flows) // 3)]:
-                    self.check_found(case, flow)
+                    self.check_found(daemon.service, flow)
 
     def test_softflowd_is_found_in_the_range_of_its_flows(self):
         if not shutil.which("softflowd"):
@@ -133,7 +140,7 @@ class FromUdpToTempo(unittest.TestCase):
         daemon.process.wait_until("flows", lambda: daemon.metric("netflow_flows_total") >= 3 * 2 * len(conversations))
         self.finish(daemon, 1)
         for port, octets in conversations.items():
-            query = f'{{ resource.service.name = "softflowd" && span.destination.port = {port} }}'
+            query = f'{{ resource.service.name = "{daemon.service}" && span.destination.port = {port} }}'
             within = {"start": int(now - 120), "end": int(now)}
             found = until(f"port {port}", lambda q=query, w=within: self.tempo.search(q, **w), seconds=30)
             self.assertEqual(self.tempo.search(query, start=int(now - 7200), end=int(now - 3600)), [])
@@ -144,7 +151,7 @@ class FromUdpToTempo(unittest.TestCase):
                         self.assertEqual(otlp.of(span, "netflow.flow.bytes"), octets, span)
                         self.assertLess(abs(span.end / 1e9 - (now - 5)), 30)
                         versions.add(otlp.of(span, "netflow.version"))
-                        self.check_found("softflowd", span)
+                        self.check_found(daemon.service, span)
             self.assertEqual(versions, {5, 9, 10})
 
     def test_flows_of_half_an_hour_are_found_by_time_and_counted(self):
@@ -155,13 +162,15 @@ class FromUdpToTempo(unittest.TestCase):
         now = time.time()
         traffic.send_v5(daemon.port, now, start=now - 1800, end=now - 90, destination_port=5201, octets=123_456_789)
         self.finish(daemon, 1)
-        query = '{ resource.service.name = "long" && span.destination.port = 5201 }'
+        query = f'{{ resource.service.name = "{daemon.service}" && span.destination.port = 5201 }}'
         until("the flow", lambda: self.tempo.search(query), seconds=30)
         until(
             "the flow by the time it began",
             lambda: self.tempo.search(query, start=int(now - 1860), end=int(now - 1700)),
             seconds=30,
         )
+        if before is None:
+            return
         until(
             "its spans at the generator",
             lambda: self.tempo.metric("tempo_metrics_generator_spans_received_total") >= before + 4,
@@ -175,79 +184,22 @@ class FromUdpToTempo(unittest.TestCase):
         sent = send("--to", f"127.0.0.1:{daemon.port}", "--protocol", "v9", "--count", 2_000, "--rate", "20k")
         totals = self.finish(daemon, sent["datagrams"])
         traces = totals["datagrams_decoded"]
-        spans = self.spans_of("blocks", traces)
-        self.tempo.flush()
-        again = self.spans_of("blocks", traces)
+        spans = self.spans_of(daemon.service, traces)
+        if URL and not self.tempo.flush():
+            self.skipTest("this Tempo doesn't write its blocks when it is asked to")
+        again = self.spans_of(daemon.service, traces)
         self.assertEqual(sorted(again), sorted(spans))
         flows = [span for span in again if span.name == "netflow.flow"]
         self.assertEqual(len(flows), 2_000)
         for flow in flows[::400]:
-            self.check_found("blocks", flow)
+            self.check_found(daemon.service, flow)
 
-    def test_json_is_taken(self):
+    def test_json_is_accepted(self):
         daemon = self.daemon("json", "http/json", OTEL_EXPORTER_OTLP_COMPRESSION="zstd")
         sent = send("--to", f"127.0.0.1:{daemon.port}", "--count", 200, "--rate", "5k")
         totals = self.finish(daemon, sent["datagrams"])
-        spans = self.spans_of("json", totals["datagrams_decoded"])
+        spans = self.spans_of(daemon.service, totals["datagrams_decoded"])
         self.assertEqual(sum(span.name == "netflow.flow" for span in spans), 200)
-
-
-@unittest.skipUnless(BINARY, "no Tempo: tests/backends/build.sh tempo")
-class TempoThatLimits(unittest.TestCase):
-    """The rate limit of Tempo, low enough to be met here."""
-
-    def start(self, limit, *changes, protocol="grpc", **settings):
-        folder = Folder("tempo-limits")
-        self.addCleanup(folder.remove)
-        tempo = Tempo(
-            folder.path,
-            changes=[
-                ("rate_limit_bytes: 100000000", f"rate_limit_bytes: {limit}"),
-                ("burst_size_bytes: 100000000", f"burst_size_bytes: {limit}"),
-                *changes,
-            ],
-        )
-        self.addCleanup(tempo.stop)
-        daemon = Daemon(
-            folder.path,
-            OTEL_EXPORTER_OTLP_ENDPOINT=tempo.endpoint(protocol),
-            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
-            **settings,
-        )
-        self.addCleanup(daemon.process.stop)
-        return tempo, daemon
-
-    def check(self, *changes):
-        tempo, daemon = self.start(1_000_000, *changes, NETFLOW_MAX_REQUEST_SIZE="256KiB")
-        # Some 8 MB of spans at a megabyte a second.
-        sent = send("--to", f"127.0.0.1:{daemon.port}", "--count", 10_000, "--rate", "20k")
-        daemon.wait_received(sent["datagrams"])
-        daemon.wait_delivered(seconds=90)
-        refused = tempo.metric("tempo_discarded_spans_total", "rate_limited")
-        return daemon.stop(), refused
-
-    def test_with_retry_after_every_span_arrives(self):
-        totals, refused = self.check()
-        self.assertGreater(refused, 0, "the limit was met")
-        self.assertEqual((totals["flow_spans_accepted"], totals["flow_spans_rejected"]), (10_000, 0))
-
-    def test_without_it_refused_spans_are_counted_as_such(self):
-        totals, refused = self.check(("retry_after_on_resource_exhausted: 1s", "retry_after_on_resource_exhausted: 0s"))
-        self.assertGreater(refused, 0, "the limit was met")
-        self.assertGreater(totals["flow_spans_rejected"], 0)
-        self.assertEqual(totals["flow_spans_accepted"] + totals["flow_spans_rejected"], 10_000)
-
-    def test_a_request_over_the_burst_is_split(self):
-        """It can't pass at any time, whatever Tempo says of coming again."""
-        for protocol in ("grpc", "http/protobuf"):
-            with self.subTest(protocol=protocol):
-                _, daemon = self.start(300_000, protocol=protocol, OTEL_BSP_SCHEDULE_DELAY="3000")
-                sent = send("--to", f"127.0.0.1:{daemon.port}", "--count", 3_000, "--rate", "20k")
-                daemon.wait_received(sent["datagrams"])
-                daemon.wait_delivered(seconds=90)
-                self.assertGreater(daemon.metric("netflow_batch_splits_total"), 0)
-                totals = daemon.stop()
-                self.assertEqual((totals["flow_spans_accepted"], totals["flow_spans_rejected"]), (3_000, 0))
 
 
 if __name__ == "__main__":

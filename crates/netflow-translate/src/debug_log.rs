@@ -5,14 +5,13 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use netflow_wire::Header;
 use otlp_wire::{ResourceFront, json};
 use serde_json::Value;
 use tracing::{Level, debug};
 
 use crate::counters::RateLimit;
 use crate::exporter::Arrival;
-use crate::message::Outcome;
+use crate::flow::work::Read;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Of each worker.
@@ -45,37 +44,39 @@ impl Default for DebugLog {
 }
 
 impl DebugLog {
-    /// Whether a line for a datagram that was read may be written: then how many were held back.
-    pub(crate) fn admit_understood(&mut self, now: Instant) -> Option<Option<u64>> {
-        self.understood.admit(now).map(if_any)
-    }
-
-    /// A message of NetFlow or IPFIX was read, its flows before.
+    /// A datagram was read, its flows before.
     #[cold]
     pub(crate) fn understood(
         &mut self,
         exporter: &str,
-        arrival: &Arrival,
-        header: &Header,
-        outcome: &Outcome,
-        lost: Option<u64>,
+        agent: Option<IpAddr>,
+        read: &Read,
         now: Instant,
     ) {
-        let Some(suppressed) = self.admit_understood(now) else {
+        let Some(suppressed) = self.understood.admit(now).map(if_any) else {
             return;
         };
+        let Read {
+            arrival,
+            said,
+            outcome,
+            ..
+        } = read;
         debug!(
             exporter,
+            agent = agent.map(tracing::field::display),
             port = arrival.port,
-            version = header.version.number(),
+            protocol = said.protocol.as_str(),
             octets = arrival.octets,
-            domain = header.observation_domain,
-            sequence = header.sequence,
+            domain = said.domain,
+            sequence = said.sequence,
             flows = outcome.flows,
             options = outcome.options,
             templates = outcome.templates,
             waiting = outcome.waiting,
-            lost,
+            counters = outcome.counters,
+            others = outcome.others,
+            lost = read.lost,
             problem = outcome.problem.map(tracing::field::display),
             suppressed,
             "datagram understood"

@@ -23,6 +23,7 @@ mod message;
 mod plan;
 mod sflow;
 mod translator;
+mod writing;
 
 use std::net::SocketAddr;
 

@@ -7,86 +7,35 @@ use std::time::Instant;
 use netflow_wire::{
     DataRecords, DataSet, Event, Header, Learning, Location, SetError, Template, Visitor,
 };
-use otlp_wire::{ResourceFront, UnixNanos};
+use otlp_wire::UnixNanos;
 
-use crate::batch::{Batches, Membership};
-use crate::config::{self, AttributeLevel};
-use crate::counters::translate::TranslateCounters;
-use crate::debug_log::{self, DebugLog};
 use crate::exporter::Arrival;
-use crate::exporter::metadata::ExporterMetadata;
-use crate::flow::ids::Ids;
-use crate::flow::trace::Trace;
+use crate::exporter::metadata::{ExporterMetadata, Metadata};
+use crate::flow::work::Outcome;
+use crate::flow::{FlowContext, Flows, Place, write_flows};
 use crate::plan::SpanPlan;
 use crate::plan::elements::{Lists, Resolve};
 use crate::plan::options::{OptionsPlan, OptionsRecord};
-use crate::plan::record::{SetContext, Written, write_flow};
+use crate::plan::record::{Fixed, Layout, Record, SetContext, Variable};
 use crate::plan::sampling::Sampling;
-use crate::plan::shared::Plans;
+use crate::plan::times::is_same_boot;
+use crate::writing::Writing;
 
-/// What writing spans needs, whoever the exporter is.
-#[derive(Debug)]
-pub(crate) struct Writing<C> {
-    pub(crate) config: config::Translate,
-    /// The wall time.
-    pub(crate) clock: C,
-    pub(crate) counters: Arc<TranslateCounters>,
-    pub(crate) batches: Batches,
-    pub(crate) ids: Ids,
-    /// Each span says which times its exporter told, and no others.
-    pub(crate) tells_times: bool,
-    pub(crate) debug_log: DebugLog,
-    pub(crate) plans: Plans,
-    /// Scratch: fields of a record of variable length.
-    pub(crate) locations: Vec<Location>,
-    /// Scratch: an encoded value.
-    pub(crate) value: Vec<u8>,
-}
-
-/// Everything that reading one message touches, and what came of it.
+/// Everything that reading one message touches, and its outcome.
 pub(crate) struct MessageReader<'a, C> {
     pub(crate) writing: &'a mut Writing<C>,
     pub(crate) metadata: &'a mut ExporterMetadata,
-    pub(crate) member: &'a mut Membership,
-    pub(crate) front: &'a Arc<ResourceFront>,
+    pub(crate) place: Place<'a>,
     /// The exporter's address.
     pub(crate) source: IpAddr,
     /// `NETFLOW_SAMPLING_OVERRIDE` for this exporter.
     pub(crate) sampling: Option<u64>,
-    pub(crate) trace: Trace,
+    pub(crate) context: FlowContext,
     pub(crate) arrival: Arrival,
+    /// The Sets waited for their template: the exporter may have restarted since.
+    pub(crate) has_waited: bool,
     pub(crate) now: Instant,
     pub(crate) outcome: Outcome,
-}
-
-/// What came of a message.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Outcome {
-    /// Flow records, whether or not the sampler kept them.
-    pub(crate) flows: u32,
-    pub(crate) options: u32,
-    pub(crate) templates: u32,
-    /// A template was new or different.
-    pub(crate) news: bool,
-    pub(crate) waiting: u32,
-    /// When the first record was reached.
-    pub(crate) flows_began: Option<UnixNanos>,
-    /// The first Set that could not be used.
-    pub(crate) problem: Option<SetError>,
-    /// Not every Data Record could be counted.
-    pub(crate) uncounted: bool,
-}
-
-impl Outcome {
-    /// Something was understood.
-    pub(crate) fn is_decodable(&self) -> bool {
-        self.flows > 0 || self.options > 0 || self.templates > 0
-    }
-
-    /// Data Records, if all could be counted.
-    pub(crate) fn records(&self) -> Option<u32> {
-        (!self.uncounted).then_some(self.flows + self.options)
-    }
 }
 
 impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
@@ -114,12 +63,12 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
         }
         match &plan.locations {
             Some(locations) => {
-                let mut records = FixedRecords {
+                let records = FixedRecords {
                     body,
                     octets: plan.record_octets,
                     locations,
                 };
-                self.write(header, plan, resolve, &mut records);
+                self.write(header, plan, resolve, records);
             }
             None => {
                 let mut locations = std::mem::take(&mut self.writing.locations);
@@ -146,103 +95,39 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
         header: &Header,
         plan: &SpanPlan,
         resolve: &dyn Resolve,
-        records: &mut R,
+        records: R,
     ) {
-        let before = self.outcome.flows;
-        if !self.trace.kept {
-            while records.current().is_some() {
-                records.advance();
-                self.outcome.flows += 1;
-            }
-            self.writing
-                .counters
-                .records_sampled_out
-                .add(u64::from(self.outcome.flows - before));
-            return;
-        }
         let metadata = self.metadata.of(header.observation_domain);
-        let standard = self.writing.config.attributes >= AttributeLevel::Standard;
         let context = SetContext {
             header,
-            trace_id: self.trace.id,
-            parent: self.trace.process,
-            received_at: self.arrival.received_at,
-            span_time: self.writing.config.span_time,
-            span_max_age: u64::try_from(self.writing.config.span_max_age.as_nanos())
-                .unwrap_or(u64::MAX),
             metadata,
-            init_time: metadata.find(crate::exporter::metadata::Metadata::init_time),
+            received_at: self.arrival.received_at,
+            init_time: metadata
+                .find(Metadata::init_time)
+                .filter(|start| !self.has_waited || is_same_boot(*start, header.export_time)),
             agent: self
                 .metadata
                 .agent(self.arrival.port, header.observation_domain)
-                .filter(|agent| standard && *agent != self.source),
-            sampling: (standard || self.writing.config.scale_sampled)
-                .then(|| Sampling::new(self.sampling, header, metadata)),
-            show_sampling: standard,
+                .filter(|agent| self.context.standard && *agent != self.source),
+            sampling: Sampling::new(self.sampling, header, metadata),
             lists: Lists {
                 templates: resolve,
                 types: &self.metadata.types,
             },
-            scale: self.writing.config.scale_sampled,
-            tells_times: self.writing.tells_times,
         };
-        let mut suspect = 0;
-        loop {
-            let left = self.writing.batches.spans_left();
-            let mut written = 0_usize;
-            let mut writer = self.writing.batches.writer();
-            let is_full = loop {
-                let Some((record, locations)) = records.current() else {
-                    break false;
-                };
-                if written == left {
-                    break true;
-                }
-                match write_flow::<R>(
-                    plan,
-                    record,
-                    locations,
-                    &context,
-                    self.writing.ids.span_id(),
-                    &mut self.writing.value,
-                    &mut writer,
-                ) {
-                    Written::No => break true,
-                    Written::Plain => {}
-                    Written::Suspect => suspect += 1,
-                }
-                written += 1;
-                records.advance();
-            };
-            let to = writer.position();
-            let spans = u32::try_from(written).unwrap_or(u32::MAX);
-            self.outcome.flows += spans;
-            let Writing {
-                batches, debug_log, ..
-            } = &mut *self.writing;
-            let octets = batches.commit(*self.member, to, spans, 0);
-            if debug_log::is_on() {
-                debug_log.flows(self.front, octets, written, self.now);
-            }
-            if !is_full {
-                break;
-            }
-            if self.writing.batches.is_empty() {
-                // A whole batch is too small for it.
-                self.writing.counters.records_too_large.add(1);
-                self.outcome.flows += 1;
-                records.advance();
-            } else {
-                self.writing.batches.finish();
-                self.writing.batches.enter(
-                    self.member,
-                    self.front,
-                    self.now,
-                    self.arrival.received_at,
-                );
-            }
-        }
-        self.writing.counters.times_suspect.add(suspect);
+        let mut flows = RecordFlows {
+            records,
+            plan,
+            context: &context,
+        };
+        write_flows(
+            &mut flows,
+            &self.context,
+            &mut self.place,
+            self.writing,
+            &mut self.outcome,
+            self.now,
+        );
     }
 
     fn options(&mut self, set: &DataSet<'_, Arc<SpanPlan>>, plan: &OptionsPlan) {
@@ -286,7 +171,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
             _ => &counters.sets_malformed_template,
         }
         .add(1);
-        self.outcome.problem.get_or_insert(error);
+        self.outcome.problem.get_or_insert(error.into());
         self.outcome.uncounted = true;
     }
 }
@@ -339,12 +224,50 @@ impl<C: Fn() -> UnixNanos> Visitor<Arc<SpanPlan>> for MessageReader<'_, C> {
     }
 }
 
+/// The records of a Set, each with its template's plan.
+struct RecordFlows<'a, R> {
+    records: R,
+    plan: &'a SpanPlan,
+    context: &'a SetContext<'a>,
+}
+
+impl<R: Records> Flows for RecordFlows<'_, R> {
+    type Flow<'b>
+        = Record<'b, R::Layout>
+    where
+        Self: 'b;
+
+    #[inline]
+    fn current(&mut self) -> Option<Self::Flow<'_>> {
+        let (octets, locations) = self.records.current()?;
+        Some(Record::new(self.plan, octets, locations, self.context))
+    }
+
+    #[inline]
+    fn advance(&mut self) {
+        self.records.advance();
+    }
+}
+
 /// The records of a Set, one at a time: the current one may be asked for again.
-pub(crate) trait Records {
-    /// All have the same length, and their fields lie where the plan says.
-    const FIXED: bool;
+trait Records {
+    type Layout: Layout;
     fn current(&mut self) -> Option<(&[u8], &[Location])>;
     fn advance(&mut self);
+}
+
+impl<R: Records> Records for &mut R {
+    type Layout = R::Layout;
+
+    #[inline]
+    fn current(&mut self) -> Option<(&[u8], &[Location])> {
+        (**self).current()
+    }
+
+    #[inline]
+    fn advance(&mut self) {
+        (**self).advance();
+    }
 }
 
 struct FixedRecords<'a> {
@@ -354,7 +277,7 @@ struct FixedRecords<'a> {
 }
 
 impl Records for FixedRecords<'_> {
-    const FIXED: bool = true;
+    type Layout = Fixed;
 
     #[inline]
     fn current(&mut self) -> Option<(&[u8], &[Location])> {
@@ -376,7 +299,7 @@ struct VariableRecords<'a> {
 }
 
 impl Records for VariableRecords<'_> {
-    const FIXED: bool = false;
+    type Layout = Variable;
 
     #[inline]
     fn current(&mut self) -> Option<(&[u8], &[Location])> {

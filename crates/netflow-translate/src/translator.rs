@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{self, DatagramError};
-use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, Version};
+use netflow_wire::{Decoder, Event, HeldSet, Limits, Message, MessageError, Template, Version};
 use otlp_wire::{EncodedBatch, UnixNanos};
 use tracing::info;
 
@@ -14,7 +14,6 @@ use crate::batch::{Batches, Membership};
 use crate::config;
 use crate::counters::Counter;
 use crate::counters::rejected::{Problem, RejectedDatagrams};
-use crate::counters::traffic::Protocol;
 use crate::counters::translate::TranslateCounters;
 use crate::debug_log::{self, DebugLog};
 use crate::exporter::admission::{AllowList, Rate};
@@ -24,12 +23,14 @@ use crate::exporter::sequence::{SequenceKey, Verdict, units};
 use crate::exporter::{Arrival, Exporter, ExporterTable, NewExporter};
 use crate::flow::ids::Ids;
 use crate::flow::trace::{Trace, WorkSpans};
-use crate::flow::work::{Understood, count_loss, write_work};
-use crate::message::{MessageReader, Outcome, Writing};
+use crate::flow::work::{Outcome, Read, Said};
+use crate::flow::{FlowContext, Place};
+use crate::message::MessageReader;
 use crate::plan::SpanPlan;
 use crate::plan::elements::{ElementTypes, NoTemplates};
 use crate::plan::shared::Plans;
-use crate::sflow::{Own, Sender, Sflow};
+use crate::sflow::{Sender, Sflow};
+use crate::writing::Writing;
 
 /// How often templates, waiting Sets and exporters are looked through for what is too old.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -143,11 +144,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters,
                 batches,
                 ids,
-                tells_times: false,
+                shows_times: false,
                 debug_log: DebugLog::default(),
                 plans: Plans::default(),
                 locations: Vec::new(),
-                value: Vec::new(),
+                scratch: Vec::new(),
             },
         }
     }
@@ -161,7 +162,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         self.limits.max_held_sets = MAX_HELD_SETS_OF_CAPTURE;
         self.limits.max_held_octets = MAX_HELD_OCTETS_OF_CAPTURE;
         self.limits.max_held_age = Duration::MAX;
-        self.writing.tells_times = true;
+        self.writing.shows_times = true;
         self
     }
 
@@ -175,177 +176,137 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     pub fn on_datagram(&mut self, datagram: &Datagram<'_>, now: Instant) {
         let began = (self.writing.clock)();
         self.next_sweep.get_or_insert(now + SWEEP);
-        let arrival = Arrival {
-            port: datagram.source.port(),
-            received_at: datagram.received_at,
-            octets: datagram.octets.len(),
+        let received = Received {
+            arrival: Arrival {
+                port: datagram.source.port(),
+                received_at: datagram.received_at,
+                octets: datagram.octets.len(),
+            },
+            began,
+            now,
         };
         let address = datagram.source.ip();
         if !self.allowed.allows(address) {
             self.writing.counters.datagrams_not_allowed.add(1);
             return;
         }
-        let message = match Message::parse(datagram.octets) {
-            Ok(message) => message,
-            Err(MessageError::Sflow) => {
-                return self.on_sflow(datagram, arrival, began, now);
-            }
-            Err(error) => return self.malformed(datagram, arrival, error.into(), now),
+        let parsed = match Parsed::of(datagram.octets) {
+            Ok(parsed) => parsed,
+            Err(problem) => return self.malformed(datagram, received.arrival, problem, now),
         };
-        let header = &message.header;
         let exporter = self.exporters.entry(address, now, &self.writing.config);
         if !exporter.keeps_to(self.rate, now) {
             self.writing.counters.datagrams_rate_limited.add(1);
             return;
         }
         self.writing.counters.datagrams_decoded.add(1);
-        let sequences_before = exporter.sequences.len();
-        let key = SequenceKey {
-            port: arrival.port,
-            version: header.version,
-            domain: header.observation_domain,
-        };
-        let verdict = exporter.sequences.of(key).judge(header);
-
-        let limits = if self.held_octets < MAX_HELD_OCTETS {
-            &self.limits
-        } else {
-            &self.limits_without_holding
-        };
-        let held_before = exporter.decoder.waiting();
-        let evicted_before = exporter.decoder.templates().evicted();
-        let refused_before = exporter.metadata.refused();
-        let changes_before = exporter.metadata.changes();
-        let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
-        let (decoder, mut visit) = open(&mut self.writing, exporter, address, trace, arrival, now);
-        match self
-            .fixed
-            .iter()
-            .find(|fixed| fixed.version == header.version)
-        {
-            Some(FixedVersion { template, plan, .. }) => {
-                let body = message.fixed_records(template);
-                visit.flows(
-                    header,
-                    template,
-                    plan,
-                    message.body_offset(),
-                    body,
-                    &NoTemplates,
+        let before = Before::of(exporter);
+        let (agent, (read, mut place)) = match &parsed {
+            Parsed::Message(message) => {
+                let limits = if self.held_octets < MAX_HELD_OCTETS {
+                    &self.limits
+                } else {
+                    &self.limits_without_holding
+                };
+                let read = read_message(
+                    message,
+                    &received,
+                    address,
+                    exporter,
+                    &self.fixed,
+                    limits,
+                    &mut self.writing,
                 );
+                let place = Place {
+                    member: &mut exporter.member,
+                    front: &exporter.front,
+                };
+                (None, (read, place))
             }
-            None => decoder.read(arrival.port, &message, &arrival, now, limits, &mut visit),
-        }
-        let outcome = visit.outcome;
-        let units = units(header, outcome.records());
-        exporter.sequences.of(key).advance(header, units, verdict);
-        let lost = count_loss(&self.writing.counters, header.version, verdict, units);
-        let protocol = Protocol::from(header.version);
-        let traffic = &self.writing.counters.traffic;
-        traffic.read(protocol, arrival.octets, outcome.flows);
-        let activity = &mut exporter.activity;
-        activity.read(
-            protocol,
-            arrival.octets,
-            outcome.flows,
-            lost,
-            arrival.received_at,
-        );
-        activity.told(header, arrival.received_at);
-        if let Some(problem) = outcome.problem {
-            activity.rejected += 1;
-            self.rejected.keep(datagram, problem.into());
-        }
-        let understood = Understood {
-            trace: &trace,
-            arrival: &arrival,
-            header,
-            began,
-            outcome: &outcome,
-            lost,
+            Parsed::Sflow(message) => {
+                let sender = Sender {
+                    address,
+                    text: &exporter.address,
+                    sampling: exporter.sampling,
+                };
+                let own = Place {
+                    member: &mut exporter.member,
+                    front: &exporter.front,
+                };
+                let writing = &mut self.writing;
+                let read = self.sflow.read(message, &sender, own, &received, writing);
+                (message.header.agent, read)
+            }
         };
-        write_work(
-            &mut self.writing,
+        let (said, outcome) = (&read.said, &read.outcome);
+        let traffic = &self.writing.counters.traffic;
+        traffic.read(said.protocol, received.arrival.octets, outcome.flows);
+        exporter.activity.read(&read);
+        if let Some(problem) = outcome.problem {
+            self.rejected.keep(datagram, problem);
+        }
+        read.write_work(
+            &exporter.address,
+            &mut place,
             &self.work_spans,
-            exporter,
-            &understood,
+            &mut self.writing,
             now,
         );
         if debug_log::is_on() {
-            self.writing.debug_log.understood(
-                &exporter.address,
-                &arrival,
-                header,
-                &outcome,
-                lost,
-                now,
-            );
+            let log = &mut self.writing.debug_log;
+            log.understood(&exporter.address, agent, &read, now);
         }
         let alerts = &mut exporter.alerts;
         if outcome.waiting > 0 {
             alerts.waiting(&exporter.address, &mut self.lines);
         }
-        alerts.clock(
-            &exporter.address,
-            header.export_time,
-            arrival.received_at,
-            now,
-            &mut self.lines,
-        );
-        if let Some(units) = lost {
-            alerts.lost(header.version, units);
+        if let Some(export_time) = said.export_time {
+            alerts.clock(
+                &exporter.address,
+                export_time,
+                received.arrival.received_at,
+                now,
+                &mut self.lines,
+            );
         }
-        if verdict == Verdict::Restarted {
+        if let Some(units) = read.lost {
+            alerts.lost(said.protocol, units);
+        }
+        if read.verdict == Verdict::Restarted {
             alerts.restarted(&exporter.address, &mut self.lines, now);
         }
 
         exporter.recompile(now);
         while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
-            let began = (self.writing.clock)();
-            let trace = Trace::new(&mut self.writing.ids, self.writing.config.sampler);
-            let (decoder, mut visit) = open(
-                &mut self.writing,
-                exporter,
+            read_late(
+                &set,
                 address,
-                trace,
-                set.context,
+                exporter,
+                &self.limits,
+                &self.work_spans,
+                &mut self.writing,
                 now,
             );
-            decoder.read_held(&set, now, &self.limits, &mut visit);
-            let outcome = visit.outcome;
-            self.writing.counters.sets_decoded_late.add(1);
-            let traffic = &self.writing.counters.traffic;
-            traffic.read_late(Protocol::from(set.header.version), outcome.flows);
-            exporter.activity.flows += u64::from(outcome.flows);
-            let late = Understood {
-                trace: &trace,
-                arrival: &set.context,
-                header: &set.header,
-                began,
-                outcome: &outcome,
-                lost: None,
-            };
-            write_work(&mut self.writing, &self.work_spans, exporter, &late, now);
         }
         let held_after = exporter.decoder.waiting();
-        if held_after != held_before {
-            self.held_sets = (self.held_sets + held_after.0).saturating_sub(held_before.0);
-            self.held_octets = (self.held_octets + held_after.1).saturating_sub(held_before.1);
+        if held_after != before.held {
+            self.held_sets = (self.held_sets + held_after.0).saturating_sub(before.held.0);
+            self.held_octets = (self.held_octets + held_after.1).saturating_sub(before.held.1);
             self.writing
                 .counters
                 .sets_waiting
                 .set(self.held_sets as u64);
         }
         let counters = &self.writing.counters;
-        let evicted = exporter.decoder.templates().evicted() - evicted_before;
+        let evicted = exporter.decoder.templates().evicted() - before.evicted;
         counters.templates_evicted.add(evicted);
-        let refused = exporter.metadata.refused() - refused_before;
+        let refused = exporter.metadata.refused() - before.refused;
         counters.options_refused.add(refused);
         let has_grown = outcome.templates > 0
             || outcome.options > 0
-            || exporter.sequences.len() > sequences_before;
+            || exporter.sequences.len() > before.sequences;
         if let Some(changes) = &mut self.changes {
-            let is_news = outcome.news || exporter.metadata.changes() != changes_before;
+            let is_news = outcome.news || exporter.metadata.changes() != before.changes;
             let refreshed = outcome.templates > 0;
             if changes.note(address, exporter, is_news, refreshed, now) {
                 counters.state_changes.add(1);
@@ -354,64 +315,12 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         if outcome.is_decodable() && !exporter.is_proven() {
             self.prove(address);
             if self.lines.take() {
-                info!(exporter = %address, version = header.version.number(), "exporter appeared");
+                let protocol = said.protocol.as_str();
+                info!(exporter = %address, protocol, "exporter appeared");
             }
         }
         if has_grown {
             self.exporters.settle(address);
-        }
-    }
-
-    /// Takes a datagram of sFlow.
-    fn on_sflow(
-        &mut self,
-        datagram: &Datagram<'_>,
-        arrival: Arrival,
-        began: UnixNanos,
-        now: Instant,
-    ) {
-        let address = datagram.source.ip();
-        let message = match sflow::Datagram::parse(datagram.octets) {
-            Ok(message) => message,
-            Err(error) => return self.malformed(datagram, arrival, error.into(), now),
-        };
-        let exporter = self.exporters.entry(address, now, &self.writing.config);
-        if !exporter.keeps_to(self.rate, now) {
-            self.writing.counters.datagrams_rate_limited.add(1);
-            return;
-        }
-        let sender = Sender {
-            address,
-            text: &exporter.address,
-            sampling: exporter.sampling,
-            arrival,
-            began,
-            now,
-        };
-        let own = Own {
-            member: &mut exporter.member,
-            front: &exporter.front,
-        };
-        let read = self
-            .sflow
-            .read(&message, &sender, own, &self.work_spans, &mut self.writing);
-        let traffic = &self.writing.counters.traffic;
-        traffic.read(Protocol::Sflow, arrival.octets, read.flows);
-        exporter.activity.read(
-            Protocol::Sflow,
-            arrival.octets,
-            read.flows,
-            read.lost,
-            arrival.received_at,
-        );
-        if let Some(datagrams) = read.lost {
-            exporter.alerts.lost_datagrams(datagrams);
-        }
-        if read.is_decodable && !exporter.is_proven() {
-            self.prove(address);
-            if self.lines.take() {
-                info!(exporter = %address, version = "sflow5", "exporter appeared");
-            }
         }
     }
 
@@ -476,6 +385,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 self.work_spans
                     .write_malformed(&trace, &text, &arrival, done, &problem, writer)
             });
+    }
+
+    /// Gives every batch to `sink` as soon as it is finished, on the thread that calls this machine. Otherwise
+    /// batches pile up until [`poll_batch`](Self::poll_batch) asks for them; with a sink it still has to be called
+    /// when [`next_deadline`](Self::next_deadline) has come, and gives none.
+    pub fn hand_over_to(&mut self, sink: impl FnMut(EncodedBatch) + Send + 'static) {
+        self.writing.batches.hand_over_to(Box::new(sink));
     }
 
     /// The next batch that is ready at `now`; to be asked until there is none.
@@ -556,35 +472,165 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     }
 }
 
+/// A datagram's arrival, and when its processing began.
+pub(crate) struct Received {
+    pub(crate) arrival: Arrival,
+    pub(crate) began: UnixNanos,
+    pub(crate) now: Instant,
+}
+
+/// A datagram whose header could be read.
+enum Parsed<'a> {
+    Message(Message<'a>),
+    Sflow(sflow::Datagram<'a>),
+}
+
+impl<'a> Parsed<'a> {
+    fn of(octets: &'a [u8]) -> Result<Self, Problem> {
+        match Message::parse(octets) {
+            Ok(message) => Ok(Self::Message(message)),
+            Err(MessageError::Sflow) => Ok(Self::Sflow(sflow::Datagram::parse(octets)?)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Of an exporter's state, before a datagram is read.
+struct Before {
+    sequences: usize,
+    /// Sets that wait, and their octets.
+    held: (usize, usize),
+    evicted: u64,
+    refused: u64,
+    changes: u64,
+}
+
+impl Before {
+    fn of(exporter: &Exporter) -> Self {
+        Self {
+            sequences: exporter.sequences.len(),
+            held: exporter.decoder.waiting(),
+            evicted: exporter.decoder.templates().evicted(),
+            refused: exporter.metadata.refused(),
+            changes: exporter.metadata.changes(),
+        }
+    }
+}
+
+/// Reads a message of NetFlow or IPFIX, and writes the spans of its flows.
+fn read_message<C: Fn() -> UnixNanos>(
+    message: &Message<'_>,
+    received: &Received,
+    address: IpAddr,
+    exporter: &mut Exporter,
+    fixed: &[FixedVersion],
+    limits: &Limits,
+    writing: &mut Writing<C>,
+) -> Read {
+    let (header, arrival) = (&message.header, received.arrival);
+    let key = SequenceKey {
+        port: arrival.port,
+        version: header.version,
+        domain: header.observation_domain,
+    };
+    let verdict = exporter.sequences.of(key).judge(header);
+    let trace = Trace::new(&mut writing.ids, writing.config.sampler);
+    let (decoder, mut reader) = open(writing, exporter, address, &trace, arrival, received.now);
+    match fixed.iter().find(|fixed| fixed.version == header.version) {
+        Some(FixedVersion { template, plan, .. }) => {
+            let body = message.fixed_records(template);
+            let offset = message.body_offset();
+            reader.flows(header, template, plan, offset, body, &NoTemplates);
+        }
+        None => decoder.read(
+            arrival.port,
+            message,
+            &arrival,
+            received.now,
+            limits,
+            &mut reader,
+        ),
+    }
+    let outcome = reader.outcome;
+    let units = units(header, outcome.records());
+    exporter.sequences.of(key).advance(header, units, verdict);
+    let said = Said::from(header);
+    Read {
+        lost: verdict.count(&writing.counters, said.protocol, units),
+        trace,
+        arrival,
+        said,
+        began: received.began,
+        outcome,
+        verdict,
+    }
+}
+
+/// Decodes a Set that waited for its template, into a trace of its own.
+fn read_late<C: Fn() -> UnixNanos>(
+    set: &HeldSet<Arrival>,
+    address: IpAddr,
+    exporter: &mut Exporter,
+    limits: &Limits,
+    work_spans: &WorkSpans,
+    writing: &mut Writing<C>,
+    now: Instant,
+) {
+    let began = (writing.clock)();
+    let trace = Trace::new(&mut writing.ids, writing.config.sampler);
+    let arrival = set.context;
+    let (decoder, mut reader) = open(writing, exporter, address, &trace, arrival, now);
+    reader.has_waited = true;
+    decoder.read_held(set, now, limits, &mut reader);
+    let outcome = reader.outcome;
+    writing.counters.sets_decoded_late.add(1);
+    let said = Said::from(&set.header);
+    let traffic = &writing.counters.traffic;
+    traffic.read_late(said.protocol, outcome.flows);
+    exporter.activity.flows += u64::from(outcome.flows);
+    let read = Read {
+        trace,
+        arrival,
+        said,
+        began,
+        outcome,
+        verdict: Verdict::Fine,
+        lost: None,
+    };
+    let mut place = Place {
+        member: &mut exporter.member,
+        front: &exporter.front,
+    };
+    read.write_work(&exporter.address, &mut place, work_spans, writing, now);
+}
+
 /// Takes an exporter's state apart: what decodes, and what is done with the records.
 fn open<'a, C>(
     writing: &'a mut Writing<C>,
     exporter: &'a mut Exporter,
     source: IpAddr,
-    trace: Trace,
+    trace: &Trace,
     arrival: Arrival,
     now: Instant,
 ) -> (
     &'a mut Decoder<Arc<SpanPlan>, Arrival>,
     MessageReader<'a, C>,
 ) {
-    writing.batches.enter(
-        &mut exporter.member,
-        &exporter.front,
-        now,
-        arrival.received_at,
-    );
-    let visit = MessageReader {
+    let context = FlowContext::new(writing, trace, &arrival);
+    let reader = MessageReader {
         writing,
         metadata: &mut exporter.metadata,
-        member: &mut exporter.member,
-        front: &exporter.front,
+        place: Place {
+            member: &mut exporter.member,
+            front: &exporter.front,
+        },
         source,
         sampling: exporter.sampling,
-        trace,
+        context,
         arrival,
+        has_waited: false,
         now,
         outcome: Outcome::default(),
     };
-    (&mut exporter.decoder, visit)
+    (&mut exporter.decoder, reader)
 }

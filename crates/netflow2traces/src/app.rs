@@ -1,7 +1,7 @@
 //! The composition root: the only module that knows all the others. Builds the stages back to front, starts
 //! them, waits for a signal, and stops them front to back.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,14 +16,17 @@ use crate::config::values::TRACE_ID;
 use crate::config::{self, Config};
 use crate::deliver::{Delivery, Totals};
 use crate::demo::{Backend, BackendOptions, Traffic, TrafficOptions, announcement, first_traces};
+use crate::health::Pulse;
 use crate::observe::accounting::accounts;
 use crate::observe::api::Watched;
 use crate::observe::healthcheck::reachable;
 use crate::observe::http::{AdminListener, AdminServer, AllowedHosts};
 use crate::observe::live::Tap;
+use crate::observe::logging;
 use crate::observe::own_metrics::MetricsExport;
 use crate::observe::stages::{Facts, Phase, Stages};
 use crate::receive::{Receivers, Running};
+use crate::runtime;
 use crate::supervisor::{Supervised, Supervisor};
 use crate::template_store::{self, Keeper, Keeping};
 use crate::translate::TranslateCounters;
@@ -35,6 +38,8 @@ const WATCH: Duration = Duration::from_secs(1);
 const LAST_METRICS: Duration = Duration::from_secs(1);
 /// How long the demo waits for its first traces before it says what there is.
 const DEMO_PATIENCE: Duration = Duration::from_secs(15);
+/// Threads for the blocking work of the embedded backend.
+const DEMO_THREADS: usize = 16;
 /// A second signal so soon after the first is its echo, not a second wish: `timeout` signals its child and
 /// then its group, and some wrappers pass on what a terminal sends to all.
 const ECHO: Duration = Duration::from_millis(250);
@@ -48,7 +53,7 @@ const DEMO_BATCH_DELAY: Duration = Duration::from_millis(200);
 pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
     // Before anything else is opened.
     let supervised = Supervised::take();
-    let runtime = runtime()?;
+    let runtime = runtime::start(config.deliver.concurrency)?;
     let code = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let daemon = Daemon::start(config, supervised)?;
@@ -74,10 +79,10 @@ fn abandon(runtime: Runtime) {
 /// # Errors
 /// What keeps it from starting: a port that is taken.
 pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> {
-    let runtime = runtime()?;
+    let runtime = runtime::start(config.deliver.concurrency + DEMO_THREADS)?;
     let code = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, options.http_port));
+        let api = SocketAddr::new(options.http_host, options.http_port);
         let backend = Backend::start(BackendOptions {
             api,
             ..BackendOptions::default()
@@ -137,7 +142,7 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
 /// # Errors
 /// When it doesn't take spans, or a setting can't be used.
 pub fn try_backend(exporter: &config::Exporter) -> Result<ExitCode, cli::Failure> {
-    let runtime = runtime().map_err(cli::Failure::Running)?;
+    let runtime = runtime::start(1).map_err(cli::Failure::Running)?;
     let shown = runtime.block_on(cli::show_connection(exporter));
     abandon(runtime);
     shown
@@ -180,16 +185,6 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-fn runtime() -> anyhow::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        // Delivery is one stream of large bodies: more threads only move it from core to core.
-        .worker_threads(2)
-        .thread_name("deliver")
-        .enable_all()
-        .build()
-        .context("the asynchronous runtime could not be started")
-}
-
 /// SIGTERM and SIGINT.
 struct Signals {
     terminate: Signal,
@@ -221,6 +216,7 @@ struct Daemon {
     own_metrics: Option<MetricsExport>,
     keeping: Option<Keeping>,
     supervisor: Supervisor,
+    pulse: Pulse,
 }
 
 impl Daemon {
@@ -248,6 +244,9 @@ impl Daemon {
             .collect();
         let mut stages = Stages::new(receivers.counters(), translated, &delivery, facts);
         stages.template_store = store_counters;
+        if let Some(part) = logging::part() {
+            stages.health.add(part);
+        }
         let stages = Arc::new(stages);
         workers.reverse();
         let running = receivers
@@ -258,6 +257,7 @@ impl Daemon {
         let mailboxes = Mailboxes::new(given.into_iter().zip(wakers).collect());
         let keeping =
             keeper.map(|keeper| Keeping::start(keeper, Arc::clone(&stages), mailboxes.clone()));
+        let pulse = Pulse::start(&stages.health, mailboxes.clone());
         let supervisor = supervised.attend(&stages, &mailboxes);
         let watched = Watched::new(
             Arc::clone(&stages),
@@ -288,6 +288,7 @@ impl Daemon {
             own_metrics,
             keeping,
             supervisor,
+            pulse,
         })
     }
 
@@ -324,8 +325,10 @@ impl Daemon {
             own_metrics,
             keeping,
             mut supervisor,
+            pulse,
         } = self;
         supervisor.stopping(timeout);
+        drop(pulse);
         if why.is_ok() {
             stages.enter(Phase::Stopping);
         }

@@ -153,6 +153,7 @@ fn the_demo_has_its_flags_and_none_of_the_backend() {
     assert_eq!(ended.code, Some(0));
     for flag in [
         "--no-traffic",
+        "--http-host",
         "--http-port",
         "--listen-port",
         "--attributes",
@@ -355,16 +356,19 @@ fn options_of_the_demo_reach_it() {
     let listen = vec!["0.0.0.0:9995".parse().unwrap()];
     let default = DemoOptions {
         traffic: true,
+        http_host: "127.0.0.1".parse().unwrap(),
         http_port: 3200,
     };
     assert_eq!(parsed(&[]), (default, listen));
     let given = DemoOptions {
         traffic: false,
+        http_host: "::".parse().unwrap(),
         http_port: 0,
     };
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
     let flags = [
         "--no-traffic",
+        "--http-host=::",
         "--http-port=0",
         "--listen-host=127.0.0.1",
         "--listen-port",

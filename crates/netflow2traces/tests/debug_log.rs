@@ -107,7 +107,7 @@ fn a_flow_is_shown_as_its_span_says() {
         assert_eq!(datagrams.len(), 1);
         assert_eq!(datagrams[0]["exporter"], "192.0.2.1");
         assert_eq!(datagrams[0]["port"], 50_000);
-        assert_eq!(datagrams[0]["version"], 5);
+        assert_eq!(datagrams[0]["protocol"], "v5");
         assert_eq!(datagrams[0]["flows"], 30);
     }
 }
@@ -168,7 +168,7 @@ fn sflow_is_shown_and_bounded_alike() {
     );
     let datagrams = log.saying("datagram understood");
     assert_eq!(datagrams.len(), 10);
-    assert_eq!(datagrams[0]["version"], "sflow5");
+    assert_eq!(datagrams[0]["protocol"], "sflow");
     assert_eq!(datagrams[0]["agent"], "127.0.0.1");
     assert_eq!(datagrams[0]["flows"], 8);
 }

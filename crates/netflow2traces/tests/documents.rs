@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use netflow2traces::config::{self, Machine, Purpose, Sources, settings};
+use netflow2traces::demo::query::Query;
 
 /// Variables of others, and names in the text about what isn't a setting.
 const OTHERS: &[&str] = &[
@@ -48,6 +49,54 @@ fn the_gate_runs_the_test_command_of_the_readme() {
     let command = command.expect("README.md has a test command");
     assert!(read("scripts/check.sh").contains(&format!("    step {command}\n")));
     assert!(read(".ci/run").contains("\nscripts/check.sh "));
+}
+
+/// Searches in documents are understood by the embedded backend and ask for attributes that exist.
+#[test]
+fn searches_in_the_documents_can_be_put() {
+    let mut put = 0;
+    for (path, text) in documents() {
+        let attributes = std::fs::read_to_string(path.parent().unwrap().join("attributes.md"));
+        for block in blocks(&text, "traceql") {
+            let attributes = attributes.as_ref().unwrap();
+            for query in block.lines() {
+                if let Err(error) = Query::from_trace_ql(query) {
+                    panic!("{}: {query}: {error}", path.display());
+                }
+                let words = query.split(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_'));
+                let fields = words.filter_map(|word| {
+                    let field = word.strip_prefix("span.");
+                    field.or_else(|| word.strip_prefix("resource."))
+                });
+                for field in fields {
+                    let known = attributes.contains(&format!("`{field}`"));
+                    assert!(known, "{}: {query}: {field}", path.display());
+                }
+                put += 1;
+            }
+        }
+    }
+    assert!(put > 10, "{put}");
+}
+
+/// The pages that docs/README.md lists are the pages there are.
+#[test]
+fn every_page_is_listed() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let index = std::fs::read_to_string(docs.join("README.md")).unwrap();
+    for entry in std::fs::read_dir(docs).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") && name != "README.md" {
+            assert!(index.contains(&format!("({name})")), "{name}");
+        }
+    }
+}
+
+/// Contents of fenced blocks of this language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let rest = text.split(fence.as_str()).skip(1);
+    rest.filter_map(|rest| rest.split("```").next()).collect()
 }
 
 /// Markdown at the root and below `docs`.

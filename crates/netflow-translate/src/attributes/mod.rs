@@ -1,5 +1,6 @@
 //! Which attributes a span has, and their values.
 
+pub(crate) mod application_id;
 pub(crate) mod encoded;
 pub(crate) mod protocols;
 pub mod reference;

@@ -88,10 +88,19 @@ With `standard` and `all`, when the interval is known:
 | `netflow.sampling.origin` | string | where that was learnt: `config`, `record`, `header` or `options` |
 | `netflow.sampling.scaled` | bool | `true` where `NETFLOW_SCALE_SAMPLED` has multiplied `netflow.flow.bytes` and `netflow.flow.packets` (with every level) |
 
-The first of these that tells one holds: `NETFLOW_SAMPLING_OVERRIDE` (`config`); the record's own elements 34
-(else 50), 305 with 306, 309 with 310, 311 (`record`); the v5 header (`header`); the exporter's options data for
-the record's sampler (302, else 48), its input interface (10), or the whole domain (`options`), also if they came in
-another Observation Domain.
+The first of these that says something holds: `NETFLOW_SAMPLING_OVERRIDE` (`config`); the record's own elements
+(`record`); the v5 header (`header`); the exporter's options data (`options`). An interval of zero yields to the next.
+
+Of several elements, selectorAlgorithm (304) chooses: 1 is (305 + 306) / 305, 3 is 310 / 309, 4 is 1 / 311. Without it,
+with another algorithm, or where the chosen ones are absent or zero: 305 with 306, else 310 / 309, else 1 / 311 (not with
+an algorithm that filters or hashes), else 50, else 34, else 305 alone if it is greater than 1. A fraction is rounded to
+the nearest whole number.
+
+Options data count for a record by its sampler (302, else 48) and interface, by its sampler, by its interface, or for
+the whole domain. The interface is the input (10, else 252), or the output (14, else 253) of a record whose direction
+(61) is egress; if nothing is known of it, the other one counts. A record without a sampler's number has the interval
+that all samplers of its domain share, if they share one. What was reported in another Observation Domain counts only
+if nothing was reported in the record's own.
 ";
 
 const TIMES: &str = "\
@@ -113,7 +122,16 @@ With every level, where the span's times aren't the flow's own:
 |---|---|---|
 | `netflow.flow.start_unix_nano` | int | the flow's start in nanoseconds since 1970, as the exporter told it |
 | `netflow.flow.end_unix_nano` | int | its end |
-| `netflow.time.suspect` | bool | `true`: the times told are implausible (an end before the start, over 24 hours before or over a minute after the export time), or can't be derived (uptimes without the exporter's start). The span ends at the export time then, with its duration kept where it makes sense |
+| `netflow.time.suspect` | bool | `true`: the exported times are implausible (an end before the start, over 24 hours before or over a minute after the export time), or can't be derived (uptimes without the exporter's start). The span ends at the export time then, with its duration kept where it makes sense |
+
+Uptimes (21, 22) have 32 bits and wrap after 49.7 days. The end is the instant nearest to the export time, and the start
+lies (start - end) modulo 2^32 ms before it: flows of up to 49 days are right. A start that lies behind its end gives a
+span without length at the end, and is suspect; so is what would be a flow of more than 49 days. In IPFIX, uptimes count
+from the exporter's start (160), in the record or else in options data; a start of zero is none. Where start and end are
+told in different units, an end in the same second as the start isn't before it.
+
+If export time and receive time are more than 24 hours apart, the exporter's clock is wrong, and times that are plausible
+against the receive time are believed. A smaller difference is reported and not corrected.
 ";
 
 const SPANS: &str = "\

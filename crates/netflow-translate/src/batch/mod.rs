@@ -5,6 +5,7 @@
 //! is gathered, so that each exporter's resource stands once.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ use otlp_wire::{EncodedBatch, ResourceFront, SpanWriter, UnixNanos};
 
 use crate::counters::translate::TranslateCounters;
 
-/// Rooms kept for the next batches; more than are ever on their way at once isn't worth keeping.
-const MAX_POOLED: usize = 8;
+/// Rooms kept for the next batches: about as many as are on their way at once where delivery keeps up.
+const MAX_POOLED: usize = 4;
 /// Of a batch, resources that stand there once more may take this part. To send an octet costs about three times what it
 /// costs to copy it, so that a copy would pay from a third on; but others have to read them.
 const REPEATED: usize = 16;
@@ -45,6 +46,16 @@ struct Run {
     end: usize,
 }
 
+/// Takes finished batches.
+#[derive(Default)]
+struct Sink(Option<Box<dyn FnMut(EncodedBatch) + Send>>);
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sink").field(&self.0.is_some()).finish()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Batches {
     max_octets: usize,
@@ -61,7 +72,9 @@ pub(crate) struct Batches {
     work_spans: u32,
     oldest: UnixNanos,
     opened: Option<Instant>,
+    /// Finished batches where there is no sink, until they are asked for.
     ready: VecDeque<EncodedBatch>,
+    sink: Sink,
     rooms: Arc<Pool>,
     gathered: Arc<Pool>,
     counters: Arc<TranslateCounters>,
@@ -90,6 +103,7 @@ impl Batches {
             oldest: UnixNanos(0),
             opened: None,
             ready: VecDeque::new(),
+            sink: Sink::default(),
             rooms: Arc::default(),
             gathered: Arc::default(),
             counters,
@@ -228,48 +242,19 @@ impl Batches {
         now: Instant,
         received_at: UnixNanos,
         work_spans: u32,
-        write: impl FnMut(&mut SpanWriter<'_>) -> bool,
-    ) {
-        self.place(member, front, now, received_at, [0, work_spans], write);
-    }
-
-    /// Writes one flow span, likewise, and gives its octets; `None` if no batch can take it.
-    pub(crate) fn append_flow(
-        &mut self,
-        member: &mut Membership,
-        front: &Arc<ResourceFront>,
-        now: Instant,
-        received_at: UnixNanos,
-        write: impl FnMut(&mut SpanWriter<'_>) -> bool,
-    ) -> Option<&[u8]> {
-        let from = self.place(member, front, now, received_at, [1, 0], write)?;
-        self.room.get(from..self.at)
-    }
-
-    /// Writes so many flow spans and work spans; where they begin in the room.
-    fn place(
-        &mut self,
-        member: &mut Membership,
-        front: &Arc<ResourceFront>,
-        now: Instant,
-        received_at: UnixNanos,
-        [flow_spans, work_spans]: [u32; 2],
         mut write: impl FnMut(&mut SpanWriter<'_>) -> bool,
-    ) -> Option<usize> {
+    ) {
         for _ in 0..2 {
             self.enter(member, front, now, received_at);
-            let spans = (flow_spans + work_spans) as usize;
-            let has_room = self.spans_left() >= spans || self.is_empty();
+            let has_room = self.spans_left() >= work_spans as usize || self.is_empty();
             let mut writer = self.writer();
             if has_room && write(&mut writer) {
                 let to = writer.position();
-                let from = self.at;
-                self.commit(*member, to, flow_spans, work_spans);
-                return Some(from);
+                self.commit(*member, to, 0, work_spans);
+                return;
             }
             self.finish();
         }
-        None
     }
 
     /// When the batch that is being filled has to leave.
@@ -279,7 +264,14 @@ impl Batches {
             .map(|opened| opened + self.delay)
     }
 
-    /// The next finished batch.
+    /// Gives every batch to `sink` as soon as it is finished: however much one datagram makes, no more than one
+    /// batch of it is kept here.
+    pub(crate) fn hand_over_to(&mut self, mut sink: Box<dyn FnMut(EncodedBatch) + Send>) {
+        self.ready.drain(..).for_each(&mut sink);
+        self.sink = Sink(Some(sink));
+    }
+
+    /// The next finished batch; with a sink none is left here.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<EncodedBatch> {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.finish();
@@ -298,12 +290,16 @@ impl Batches {
             };
             self.counters.batches.add(1);
             self.counters.batch_octets.add(octets.len() as u64);
-            self.ready.push_back(EncodedBatch {
+            let batch = EncodedBatch {
                 octets,
                 flow_spans: self.flow_spans,
                 work_spans: self.work_spans,
                 oldest: self.oldest,
-            });
+            };
+            match &mut self.sink.0 {
+                Some(sink) => sink(batch),
+                None => self.ready.push_back(batch),
+            }
         }
         self.at = 0;
         self.number += 1;
@@ -325,14 +321,14 @@ impl Batches {
             .set(u64::from(self.work_spans));
     }
 
-    /// Whether the room may go along: one that is mostly empty would hold far more memory than its octets are counted
-    /// for.
+    /// Whether the room may go along: one that is partly empty holds more memory than its octets are counted for in
+    /// the queue.
     fn may_leave_as_it_is(&self) -> bool {
         let fronts = self.runs.iter().map(|run| run.spans - run.front);
         let once = self.groups.iter().filter(|group| group.octets > 0);
         let once = once.map(|group| group.front.octets().len());
         let repeated = fronts.sum::<usize>() - once.sum::<usize>();
-        self.at * 2 >= self.room.len() && repeated * REPEATED <= self.at
+        self.at * 4 >= self.room.len() * 3 && repeated * REPEATED <= self.at
     }
 
     fn leave(&mut self) -> Bytes {
@@ -358,7 +354,7 @@ impl Batches {
             }
         }
         let len = out.len();
-        if len * 2 < out.capacity() {
+        if len * 4 < out.capacity() * 3 {
             let octets = Bytes::copy_from_slice(&out);
             self.gathered.put(out);
             return octets;

@@ -374,3 +374,25 @@ fn rooms_kept_for_later_are_bounded() {
     batches.clear();
     assert_eq!(t.batches.rooms.0.lock().unwrap().len(), MAX_POOLED);
 }
+
+#[test]
+fn a_sink_gets_every_batch_as_soon_as_it_is_finished() {
+    let (mut t, mut a) = (test(10_000, 100), source("a"));
+    for _ in 0..12 {
+        t.write(&mut a, 900);
+    }
+    let (sink, given) = std::sync::mpsc::channel();
+    let mut spans = 0;
+    t.batches
+        .hand_over_to(Box::new(move |batch| sink.send(batch).unwrap()));
+    assert_eq!(given.try_recv().unwrap().spans(), 10, "finished before");
+    for _ in 0..100 {
+        t.write(&mut a, 900);
+        assert!(t.batches.ready.is_empty());
+        spans += given.try_iter().map(|batch| batch.spans()).sum::<u32>();
+    }
+    assert_eq!(spans, 100);
+    t.now += SECOND;
+    assert!(t.batches.poll(t.now).is_none());
+    assert_eq!(given.try_recv().unwrap().spans(), 2);
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use netflow_wire::sflow::DatagramError;
+use netflow_wire::sflow::{DatagramError, SampleError};
 use netflow_wire::{MessageError, SetError};
 use otlp_wire::UnixNanos;
 
@@ -24,6 +24,9 @@ pub(crate) enum Problem {
     /// The other Sets of the datagram were used.
     #[error(transparent)]
     Set(#[from] SetError),
+    /// The other samples of the datagram were used.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
 }
 
 impl Problem {
@@ -32,6 +35,7 @@ impl Problem {
             Self::Message(error) => error.reason(),
             Self::Sflow(error) => error.reason(),
             Self::Set(error) => error.reason(),
+            Self::Sample(error) => error.reason(),
         }
     }
 }
@@ -56,7 +60,7 @@ pub struct RejectedDatagram {
     pub reason: &'static str,
     /// A sentence, with the place in the datagram.
     pub problem: String,
-    /// Nothing of it was used; else all but a Set.
+    /// Nothing of it was used; else all but a Set or a sample.
     pub whole: bool,
     /// Octets of its payload.
     pub length: usize,
@@ -97,7 +101,7 @@ impl RejectedDatagrams {
             source: kept.source,
             reason: kept.problem.reason(),
             problem: kept.problem.to_string(),
-            whole: !matches!(kept.problem, Problem::Set(_)),
+            whole: !matches!(kept.problem, Problem::Set(_) | Problem::Sample(_)),
             length: kept.length,
             octets: kept.octets.clone(),
         });

@@ -1,9 +1,9 @@
 //! What an exporter has sent since it is known: plain numbers, written once for each datagram.
 
-use netflow_wire::Header;
 use otlp_wire::UnixNanos;
 
 use crate::counters::traffic::Protocol;
+use crate::flow::work::Read;
 
 /// Counts of one exporter.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,7 +11,7 @@ pub(crate) struct Activity {
     pub(crate) datagrams: u64,
     pub(crate) octets: u64,
     pub(crate) flows: u64,
-    /// Datagrams that were refused, and those with a Set that could not be used.
+    /// Datagrams that were refused, and those with a part that could not be used.
     pub(crate) rejected: u64,
     /// Datagrams over `NETFLOW_MAX_RATE_PER_EXPORTER`.
     pub(crate) rate_limited: u64,
@@ -30,7 +30,7 @@ pub(crate) struct Activity {
 /// What sequence numbers count, in the order of [`Activity::lost`].
 pub(crate) const LOST_UNITS: [&str; 4] = ["flows", "messages", "records", "datagrams"];
 
-fn lost_unit(protocol: Protocol) -> usize {
+pub(crate) fn lost_unit(protocol: Protocol) -> usize {
     match protocol {
         Protocol::V9 => 1,
         Protocol::Ipfix => 2,
@@ -40,35 +40,29 @@ fn lost_unit(protocol: Protocol) -> usize {
 }
 
 impl Activity {
-    /// A datagram whose header could be read.
+    /// A datagram that was read.
     #[inline]
-    pub(crate) fn read(
-        &mut self,
-        protocol: Protocol,
-        octets: usize,
-        flows: u32,
-        lost: Option<u64>,
-        received_at: UnixNanos,
-    ) {
+    pub(crate) fn read(&mut self, read: &Read) {
+        let (said, received_at) = (&read.said, read.arrival.received_at);
         if self.datagrams == 0 {
             self.first_at = received_at;
         }
         self.last_at = received_at;
         self.datagrams += 1;
-        self.octets += octets as u64;
-        self.flows += u64::from(flows);
-        self.protocols |= 1 << protocol as u8;
-        if let Some(units) = lost {
-            self.lost[lost_unit(protocol)] += units;
+        self.octets += read.arrival.octets as u64;
+        self.flows += u64::from(read.outcome.flows);
+        self.protocols |= 1 << said.protocol as u8;
+        if let Some(units) = read.lost {
+            self.lost[lost_unit(said.protocol)] += units;
         }
-    }
-
-    /// What its message says besides.
-    #[inline]
-    pub(crate) fn told(&mut self, header: &Header, received_at: UnixNanos) {
-        self.clock_ahead = Some(header.export_time.wrapping_sub(received_at.0).cast_signed());
-        if let Some(sampling) = header.sampling {
-            self.header_sampling = Some(u64::from(sampling.interval)).filter(|n| *n > 0);
+        if let Some(export_time) = said.export_time {
+            self.clock_ahead = Some(export_time.wrapping_sub(received_at.0).cast_signed());
+        }
+        if let Some(interval) = said.sampling {
+            self.header_sampling = Some(interval).filter(|interval| *interval > 0);
+        }
+        if read.outcome.problem.is_some() {
+            self.rejected += 1;
         }
     }
 

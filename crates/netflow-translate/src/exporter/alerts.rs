@@ -4,9 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use netflow_wire::Version;
 use otlp_wire::UnixNanos;
 use tracing::{info, warn};
+
+use crate::counters::traffic::Protocol;
+use crate::exporter::activity::lost_unit;
 
 /// A difference of clocks that makes spans hard to find.
 pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
@@ -132,7 +134,7 @@ impl Alerts {
     pub(crate) fn waiting(&mut self, exporter: &str, lines: &mut Lines) {
         if !self.waiting_said && lines.take() {
             self.waiting_said = true;
-            info!(exporter, "data came before its template and waits for it");
+            info!(exporter, "received data before its template; buffering it");
         }
     }
 
@@ -200,18 +202,8 @@ impl Alerts {
 
     /// A sequence number jumped.
     #[cold]
-    pub(crate) fn lost(&mut self, version: Version, units: u64) {
-        self.loss.new[match version {
-            Version::V9 => 1,
-            Version::Ipfix => 2,
-            _ => 0,
-        }] += units;
-    }
-
-    /// A sequence number of sFlow jumped.
-    #[cold]
-    pub(crate) fn lost_datagrams(&mut self, datagrams: u64) {
-        self.loss.new[3] += datagrams;
+    pub(crate) fn lost(&mut self, protocol: Protocol, units: u64) {
+        self.loss.new[lost_unit(protocol)] += units;
     }
 
     /// A datagram was over the exporter's rate.

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use netflow_wire::{Header, Version};
 
-use crate::counters::Counter;
+use crate::counters::traffic::Protocol;
 use crate::counters::translate::TranslateCounters;
 
 /// Counts by exporter: its ports, versions and domains.
@@ -34,14 +34,19 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// Counts what is missing, or has come late, in units of the version's own.
+    /// Counts what is missing, or has come late, in the protocol's own unit; what is missing.
     pub(crate) fn count(
         self,
         counters: &TranslateCounters,
-        lost: &Counter,
-        late: &Counter,
+        protocol: Protocol,
         units: Option<u32>,
     ) -> Option<u64> {
+        let (lost, late) = match protocol {
+            Protocol::V9 => (&counters.lost_messages, &counters.late_messages),
+            Protocol::Ipfix => (&counters.lost_records, &counters.late_records),
+            Protocol::Sflow => (&counters.lost_datagrams, &counters.late_datagrams),
+            _ => (&counters.lost_flows, &counters.late_flows),
+        };
         match self {
             Self::Fine => None,
             Self::Lost(units) => {

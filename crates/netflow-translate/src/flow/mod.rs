@@ -1,6 +1,308 @@
-//! What every flow shares, of whichever protocol: its trace, the work spans around it, a packet's headers.
+//! What every flow shares, whatever its protocol: how it becomes a span, the trace of its datagram, the outcome.
+//!
+//! A protocol brings a [`Flow`] for each of its records or samples; [`write_span`] and [`write_flows`] do the rest, so
+//! that times, sampling, shapes and losses are decided in one place.
+//!
+//! Architecture invariant: nothing here knows a protocol's format. Everything is monomorphised: no dynamic call and no
+//! allocation for a flow.
 
 pub(crate) mod frame;
 pub(crate) mod ids;
 pub(crate) mod trace;
 pub(crate) mod work;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use otlp_wire::{
+    Key, ResourceFront, SpanFront, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos,
+};
+
+use crate::attributes::encoded::encoded_values;
+use crate::attributes::table::AGENT;
+use crate::batch::Membership;
+use crate::config::{self, AttributeLevel, SpanTime};
+use crate::debug_log;
+use crate::exporter::Arrival;
+use crate::flow::frame::write_address;
+use crate::flow::trace::Trace;
+use crate::flow::work::Outcome;
+use crate::plan::sampling::Origin;
+use crate::plan::times::FlowTimes;
+use crate::writing::Writing;
+
+/// One flow record, or one sampled packet.
+pub(crate) trait Flow {
+    /// Name, kind and constant attributes of its span.
+    fn front(&self) -> &SpanFront;
+    fn times(&self) -> FlowTimes;
+    /// One packet in how many was looked at, and where that was learnt.
+    fn interval(&self) -> Option<(u64, Origin)>;
+    /// The device that metered, where neither the record itself nor the resource says so.
+    fn agent(&self) -> Option<IpAddr>;
+    /// Writes its own attributes. `factor` multiplies its counts; `scratch` is room for an encoded value.
+    fn write(&self, factor: Option<u64>, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>);
+}
+
+/// The flows of a Set or of a datagram, one at a time: the current one may be asked for again.
+pub(crate) trait Flows {
+    type Flow<'b>: Flow + Copy
+    where
+        Self: 'b;
+    fn current(&mut self) -> Option<Self::Flow<'_>>;
+    fn advance(&mut self);
+}
+
+/// What all flows of a datagram share.
+pub(crate) struct FlowContext {
+    pub(crate) trace_id: TraceId,
+    pub(crate) parent: SpanId,
+    /// The sampler keeps the trace.
+    pub(crate) kept: bool,
+    /// When the datagram came.
+    pub(crate) received_at: UnixNanos,
+    span_time: SpanTime,
+    /// Nanoseconds.
+    span_max_age: u64,
+    /// Attributes of level `standard` are written.
+    pub(crate) standard: bool,
+    /// Counts are multiplied by the sampling interval.
+    scale: bool,
+    /// The exported times are attributes, even if the span has the same.
+    shows_times: bool,
+}
+
+/// Where an exporter's spans go: its place in the batch, and its resource.
+pub(crate) struct Place<'a> {
+    pub(crate) member: &'a mut Membership,
+    pub(crate) front: &'a Arc<ResourceFront>,
+}
+
+/// Keys of attributes that aren't of one element.
+struct Keys {
+    start: Key,
+    end: Key,
+    suspect: Key,
+    sampling_interval: Key,
+    sampling_scaled: Key,
+    agent: Key,
+}
+
+static KEYS: Keys = Keys {
+    start: Key::literal("netflow.flow.start_unix_nano"),
+    end: Key::literal("netflow.flow.end_unix_nano"),
+    suspect: Key::literal("netflow.time.suspect"),
+    sampling_interval: Key::literal("netflow.sampling.interval"),
+    sampling_scaled: Key::literal("netflow.sampling.scaled"),
+    agent: Key::literal(AGENT),
+};
+
+/// The outcome of writing a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Written {
+    /// Nothing: the writer's room is too small.
+    No,
+    /// Its span.
+    Plain,
+    /// Its span, but its times are not believed.
+    Suspect,
+}
+
+impl FlowContext {
+    pub(crate) fn new<C>(writing: &Writing<C>, trace: &Trace, arrival: &Arrival) -> Self {
+        let config: &config::Translate = &writing.config;
+        Self {
+            trace_id: trace.id,
+            parent: trace.process,
+            kept: trace.kept,
+            received_at: arrival.received_at,
+            span_time: config.span_time,
+            span_max_age: u64::try_from(config.span_max_age.as_nanos()).unwrap_or(u64::MAX),
+            standard: config.attributes >= AttributeLevel::Standard,
+            scale: config.scale_sampled,
+            shows_times: writing.shows_times,
+        }
+    }
+
+    /// Something asks for the sampling interval.
+    #[inline]
+    pub(crate) fn wants_interval(&self) -> bool {
+        self.standard || self.scale
+    }
+}
+
+/// Writes a span for each flow, into as many batches as they need, and counts them.
+pub(crate) fn write_flows<C, S: Flows>(
+    flows: &mut S,
+    context: &FlowContext,
+    place: &mut Place<'_>,
+    writing: &mut Writing<C>,
+    outcome: &mut Outcome,
+    now: Instant,
+) {
+    let before = outcome.flows;
+    if !context.kept {
+        while flows.current().is_some() {
+            flows.advance();
+            outcome.flows += 1;
+        }
+        let sampled_out = u64::from(outcome.flows - before);
+        writing.counters.records_sampled_out.add(sampled_out);
+        return;
+    }
+    let mut suspect = 0;
+    loop {
+        let Writing {
+            batches,
+            debug_log,
+            ids,
+            scratch,
+            ..
+        } = &mut *writing;
+        batches.enter(place.member, place.front, now, context.received_at);
+        let left = batches.spans_left();
+        let mut written = 0_usize;
+        let mut writer = batches.writer();
+        let is_full = loop {
+            let Some(flow) = flows.current() else {
+                break false;
+            };
+            if written == left {
+                break true;
+            }
+            let span_id = ids.span_id();
+            match writer.apart(|writer| write_span(&flow, context, span_id, scratch, writer)) {
+                Written::No => break true,
+                Written::Plain => {}
+                Written::Suspect => suspect += 1,
+            }
+            written += 1;
+            flows.advance();
+        };
+        let to = writer.position();
+        let spans = u32::try_from(written).unwrap_or(u32::MAX);
+        outcome.flows += spans;
+        let octets = batches.commit(*place.member, to, spans, 0);
+        if debug_log::is_on() {
+            debug_log.flows(place.front, octets, written, now);
+        }
+        if !is_full {
+            break;
+        }
+        if batches.is_empty() {
+            // A whole batch is too small for it.
+            writing.counters.records_too_large.add(1);
+            outcome.flows += 1;
+            flows.advance();
+        } else {
+            batches.finish();
+        }
+    }
+    writing.counters.times_suspect.add(suspect);
+}
+
+/// Writes the span of one flow. What isn't inlined here is given a writer `apart`, for speed.
+#[inline(always)]
+fn write_span<F: Flow>(
+    flow: &F,
+    context: &FlowContext,
+    span_id: SpanId,
+    scratch: &mut Vec<u8>,
+    writer: &mut SpanWriter<'_>,
+) -> Written {
+    let times = flow.times();
+    let (start, end) = span_times(&times, context);
+    writer.begin(
+        flow.front(),
+        &SpanHead {
+            trace_id: context.trace_id,
+            span_id,
+            parent: context.parent,
+            start,
+            end,
+        },
+    );
+    let interval = match context.wants_interval() {
+        true => flow.interval(),
+        false => None,
+    };
+    let factor = match interval {
+        Some((interval, _)) if context.scale && interval > 1 => Some(interval),
+        _ => None,
+    };
+    flow.write(factor, scratch, writer);
+    if let (Some((interval, origin)), true) = (interval, context.standard) {
+        writer.unsigned(&KEYS.sampling_interval, interval);
+        writer.encoded(encoded_values().origin(origin));
+    }
+    if factor.is_some() {
+        writer.boolean(&KEYS.sampling_scaled, true);
+    }
+    if let Some(agent) = flow.agent() {
+        write_address(&KEYS.agent, agent, writer);
+    }
+    if context.shows_times {
+        writer.apart(|writer| write_only_exported_times(&times, writer));
+    } else if times.suspect || start != times.start || end != times.end {
+        writer.apart(|writer| write_exported_times(&times, writer));
+    }
+    match writer.end(Status::Ok) {
+        false => Written::No,
+        true if times.suspect => Written::Suspect,
+        true => Written::Plain,
+    }
+}
+
+#[inline]
+fn span_times(times: &FlowTimes, context: &FlowContext) -> (UnixNanos, UnixNanos) {
+    match context.span_time {
+        SpanTime::Flow => (times.start, times.end),
+        SpanTime::Received => (context.received_at, context.received_at),
+        SpanTime::Clamped => {
+            let received = context.received_at.0;
+            let age = received.checked_sub(times.end.0);
+            if age.is_some_and(|age| age <= context.span_max_age) {
+                return (times.start, times.end);
+            }
+            let duration = times.end.0.saturating_sub(times.start.0);
+            (
+                UnixNanos(received.saturating_sub(duration)),
+                context.received_at,
+            )
+        }
+    }
+}
+
+/// The span's times aren't the flow's own: these are.
+#[cold]
+fn write_exported_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
+    let own = |told: Option<UnixNanos>, usable: UnixNanos| match told {
+        Some(told) => Some(told),
+        None if times.suspect => None,
+        None => Some(usable),
+    };
+    if let Some(start) = own(times.told_start, times.start) {
+        writer.unsigned(&KEYS.start, start.0);
+    }
+    if let Some(end) = own(times.told_end, times.end) {
+        writer.unsigned(&KEYS.end, end.0);
+    }
+    if times.suspect {
+        writer.boolean(&KEYS.suspect, true);
+    }
+}
+
+/// For readers that must not take a usable time for an exported one.
+#[cold]
+fn write_only_exported_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
+    if let Some(start) = times.told_start {
+        writer.unsigned(&KEYS.start, start.0);
+    }
+    if let Some(end) = times.told_end {
+        writer.unsigned(&KEYS.end, end.0);
+    }
+    if times.suspect {
+        writer.boolean(&KEYS.suspect, true);
+    }
+}

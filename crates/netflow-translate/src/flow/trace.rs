@@ -1,13 +1,14 @@
 //! The trace of a datagram: its identifiers, and the three spans of the work around the flows.
 
-use netflow_wire::{Header, sflow};
 use otlp_wire::{
     Key, SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId, UnixNanos,
 };
 
 use crate::config::TraceSampler;
+use crate::counters::traffic::Protocol;
 use crate::exporter::Arrival;
 use crate::flow::ids::Ids;
+use crate::flow::work::Read;
 
 /// Identifiers of one datagram's trace.
 #[derive(Clone, Copy, Debug)]
@@ -44,53 +45,6 @@ fn keeps(sampler: TraceSampler, id: TraceId) -> bool {
             (low as f64) < ratio * (1_u64 << 63) as f64
         }
     }
-}
-
-/// What a datagram says of itself, of whichever protocol.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Said {
-    version: (&'static Key, u32),
-    sequence: Option<u32>,
-    domain: u32,
-    uptime_ms: Option<u32>,
-}
-
-impl From<&Header> for Said {
-    fn from(header: &Header) -> Self {
-        Self {
-            version: (&VERSION, u32::from(header.version.number())),
-            sequence: header.sequence,
-            domain: header.observation_domain,
-            uptime_ms: header.sys_uptime_ms,
-        }
-    }
-}
-
-impl From<&sflow::Header> for Said {
-    fn from(header: &sflow::Header) -> Self {
-        Self {
-            version: (&SFLOW_VERSION, sflow::VERSION),
-            sequence: Some(header.sequence),
-            domain: header.sub_agent,
-            uptime_ms: Some(header.uptime_ms),
-        }
-    }
-}
-
-/// What the work spans say.
-pub(crate) struct Work<'a> {
-    pub(crate) trace: &'a Trace,
-    pub(crate) exporter: &'a str,
-    pub(crate) arrival: &'a Arrival,
-    pub(crate) said: Said,
-    /// Processing began, flows began, all was done.
-    pub(crate) times: [UnixNanos; 3],
-    pub(crate) flows: u32,
-    pub(crate) templates: u32,
-    pub(crate) waiting: u32,
-    pub(crate) lost: Option<u64>,
-    /// What was wrong with the datagram or with one of its Sets.
-    pub(crate) problem: Option<&'a str>,
 }
 
 /// Fronts and keys of the work spans, encoded once.
@@ -130,11 +84,24 @@ impl WorkSpans {
     }
 
     /// Writes the three spans; `false` if there is no room for all of them, and then some may stand.
-    pub(crate) fn write(&self, work: &Work<'_>, writer: &mut SpanWriter<'_>) -> bool {
-        let trace = work.trace;
-        let [began, flows_began, done] = work.times;
+    pub(crate) fn write(
+        &self,
+        read: &Read,
+        exporter: &str,
+        done: UnixNanos,
+        problem: Option<&str>,
+        writer: &mut SpanWriter<'_>,
+    ) -> bool {
+        let Read {
+            trace,
+            arrival,
+            said,
+            outcome,
+            ..
+        } = read;
+        let flows_began = outcome.flows_began.unwrap_or(done);
         // The kernel's clock and ours are one, but may be set back between two readings.
-        let received = work.arrival.received_at.min(began);
+        let received = arrival.received_at.min(read.began);
         let head = |span_id, start, end: UnixNanos| SpanHead {
             trace_id: trace.id,
             span_id,
@@ -143,43 +110,37 @@ impl WorkSpans {
             end: end.max(start),
         };
         writer.begin(&self.export, &head(trace.export, received, done));
-        writer.text(&ADDRESS, work.exporter);
-        writer.unsigned(&PORT, u64::from(work.arrival.port));
-        self.describe(work, writer);
-        writer.unsigned(&FLOWS, u64::from(work.flows));
-        if let Some(sequence) = work.said.sequence {
+        writer.text(&ADDRESS, exporter);
+        writer.unsigned(&PORT, u64::from(arrival.port));
+        describe(read, writer);
+        writer.unsigned(&FLOWS, u64::from(outcome.flows));
+        if let Some(sequence) = said.sequence {
             writer.unsigned(&SEQUENCE, u64::from(sequence));
         }
-        writer.unsigned(&DOMAIN, u64::from(work.said.domain));
-        if let Some(uptime) = work.said.uptime_ms {
+        writer.unsigned(&DOMAIN, u64::from(said.domain));
+        if let Some(uptime) = said.uptime_ms {
             writer.unsigned(&UPTIME, u64::from(uptime));
         }
-        if let Some(lost) = work.lost {
+        if let Some(lost) = read.lost {
             writer.unsigned(&LOST, lost);
         }
-        if !writer.end(work.problem.map_or(Status::Ok, Status::Error)) {
+        if !writer.end(problem.map_or(Status::Ok, Status::Error)) {
             return false;
         }
-        writer.begin(&self.parse, &head(trace.parse, began, flows_began));
-        self.describe(work, writer);
-        if work.templates > 0 {
-            writer.unsigned(&TEMPLATES, u64::from(work.templates));
+        writer.begin(&self.parse, &head(trace.parse, read.began, flows_began));
+        describe(read, writer);
+        if outcome.templates > 0 {
+            writer.unsigned(&TEMPLATES, u64::from(outcome.templates));
         }
         if !writer.end(Status::Ok) {
             return false;
         }
         writer.begin(&self.process, &head(trace.process, flows_began, done));
-        writer.unsigned(&FLOWS, u64::from(work.flows));
-        if work.waiting > 0 {
-            writer.unsigned(&WAITING, u64::from(work.waiting));
+        writer.unsigned(&FLOWS, u64::from(outcome.flows));
+        if outcome.waiting > 0 {
+            writer.unsigned(&WAITING, u64::from(outcome.waiting));
         }
         writer.end(Status::Ok)
-    }
-
-    fn describe(&self, work: &Work<'_>, writer: &mut SpanWriter<'_>) {
-        let (key, version) = work.said.version;
-        writer.unsigned(key, u64::from(version));
-        writer.unsigned(&SIZE, work.arrival.octets as u64);
     }
 
     /// Writes a lone `netflow.export` for a datagram whose header could not be read.
@@ -207,4 +168,13 @@ impl WorkSpans {
         writer.unsigned(&FLOWS, 0);
         writer.end(Status::Error(problem))
     }
+}
+
+fn describe(read: &Read, writer: &mut SpanWriter<'_>) {
+    let version = match read.said.protocol {
+        Protocol::Sflow => &SFLOW_VERSION,
+        _ => &VERSION,
+    };
+    writer.unsigned(version, u64::from(read.said.version));
+    writer.unsigned(&SIZE, read.arrival.octets as u64);
 }

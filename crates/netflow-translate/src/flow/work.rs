@@ -1,74 +1,132 @@
-//! The end of a message: its loss counted, and the spans of the work around its flows written.
+//! The outcome of a datagram, and the spans of the work around its flows.
 
 use std::time::Instant;
 
-use netflow_wire::{Header, Version};
+use netflow_wire::{Header, sflow};
 use otlp_wire::UnixNanos;
 
-use crate::counters::translate::TranslateCounters;
+use crate::counters::rejected::Problem;
+use crate::counters::traffic::Protocol;
+use crate::exporter::Arrival;
 use crate::exporter::sequence::Verdict;
-use crate::exporter::{Arrival, Exporter};
-use crate::flow::trace::{Said, Trace, WORK_SPANS, Work, WorkSpans};
-use crate::message::{Outcome, Writing};
+use crate::flow::Place;
+use crate::flow::trace::{Trace, WORK_SPANS, WorkSpans};
+use crate::writing::Writing;
 
-/// Writes the three spans around a datagram's flows.
-pub(crate) fn write_work<C: Fn() -> UnixNanos>(
-    writing: &mut Writing<C>,
-    work_spans: &WorkSpans,
-    exporter: &mut Exporter,
-    message: &Understood<'_>,
-    now: Instant,
-) {
-    if !message.trace.kept {
-        return;
-    }
-    let done = (writing.clock)();
-    let outcome = message.outcome;
-    let problem = outcome.problem.map(|problem| problem.to_string());
-    let work = Work {
-        trace: message.trace,
-        exporter: &exporter.address,
-        arrival: message.arrival,
-        said: Said::from(message.header),
-        times: [message.began, outcome.flows_began.unwrap_or(done), done],
-        flows: outcome.flows,
-        templates: outcome.templates,
-        waiting: outcome.waiting,
-        lost: message.lost,
-        problem: problem.as_deref(),
-    };
-    let (member, front) = (&mut exporter.member, &exporter.front);
-    writing.batches.append(
-        member,
-        front,
-        now,
-        message.arrival.received_at,
-        WORK_SPANS,
-        |writer| work_spans.write(&work, writer),
-    );
+/// What became of a datagram's records or samples.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    /// Flow records and flow samples, whether or not the sampler kept them.
+    pub(crate) flows: u32,
+    pub(crate) options: u32,
+    pub(crate) templates: u32,
+    /// A template was new or different.
+    pub(crate) news: bool,
+    /// Sets that wait for their template.
+    pub(crate) waiting: u32,
+    /// sFlow: counter samples.
+    pub(crate) counters: u32,
+    /// sFlow: samples of a format that isn't known.
+    pub(crate) others: u32,
+    /// When the first flow was reached.
+    pub(crate) flows_began: Option<UnixNanos>,
+    /// The first part that could not be used.
+    pub(crate) problem: Option<Problem>,
+    /// Not every Data Record could be counted.
+    pub(crate) uncounted: bool,
 }
 
-/// A message whose records were read.
-pub(crate) struct Understood<'a> {
-    pub(crate) trace: &'a Trace,
-    pub(crate) arrival: &'a Arrival,
-    pub(crate) header: &'a Header,
+impl Outcome {
+    /// Something was understood.
+    pub(crate) fn is_decodable(&self) -> bool {
+        self.flows + self.options + self.templates + self.counters + self.others > 0
+    }
+
+    /// Data Records, if all could be counted.
+    pub(crate) fn records(&self) -> Option<u32> {
+        (!self.uncounted).then_some(self.flows + self.options)
+    }
+}
+
+/// What a datagram's header says, of whichever protocol.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    pub(crate) protocol: Protocol,
+    /// 1, 5, 7, 9, 10; of sFlow its own.
+    pub(crate) version: u32,
+    pub(crate) sequence: Option<u32>,
+    /// Observation Domain, or sub-agent.
+    pub(crate) domain: u32,
+    pub(crate) uptime_ms: Option<u32>,
+    /// Nanoseconds since 1970; sFlow has none.
+    pub(crate) export_time: Option<u64>,
+    /// One packet in how many, of v5.
+    pub(crate) sampling: Option<u64>,
+}
+
+impl From<&Header> for Said {
+    fn from(header: &Header) -> Self {
+        Self {
+            protocol: Protocol::from(header.version),
+            version: u32::from(header.version.number()),
+            sequence: header.sequence,
+            domain: header.observation_domain,
+            uptime_ms: header.sys_uptime_ms,
+            export_time: Some(header.export_time),
+            sampling: header.sampling.map(|sampling| u64::from(sampling.interval)),
+        }
+    }
+}
+
+impl From<&sflow::Header> for Said {
+    fn from(header: &sflow::Header) -> Self {
+        Self {
+            protocol: Protocol::Sflow,
+            version: sflow::VERSION,
+            sequence: Some(header.sequence),
+            domain: header.sub_agent,
+            uptime_ms: Some(header.uptime_ms),
+            export_time: None,
+            sampling: None,
+        }
+    }
+}
+
+/// A datagram that was read, of whichever protocol.
+pub(crate) struct Read {
+    pub(crate) trace: Trace,
+    pub(crate) arrival: Arrival,
+    pub(crate) said: Said,
+    /// When its processing began.
     pub(crate) began: UnixNanos,
-    pub(crate) outcome: &'a Outcome,
+    pub(crate) outcome: Outcome,
+    pub(crate) verdict: Verdict,
+    /// Missing before it, in the protocol's own unit.
     pub(crate) lost: Option<u64>,
 }
 
-/// Counts what the sequence number says, in the version's own unit.
-pub(crate) fn count_loss(
-    counters: &TranslateCounters,
-    version: Version,
-    verdict: Verdict,
-    units: Option<u32>,
-) -> Option<u64> {
-    let (lost, late) = match version {
-        Version::V9 => (&counters.lost_messages, &counters.late_messages),
-        Version::Ipfix => (&counters.lost_records, &counters.late_records),
-        _ => (&counters.lost_flows, &counters.late_flows),
-    };
-    verdict.count(counters, lost, late, units)
+impl Read {
+    /// Writes the three spans around its flows.
+    pub(crate) fn write_work<C: Fn() -> UnixNanos>(
+        &self,
+        exporter: &str,
+        place: &mut Place<'_>,
+        work_spans: &WorkSpans,
+        writing: &mut Writing<C>,
+        now: Instant,
+    ) {
+        if !self.trace.kept {
+            return;
+        }
+        let done = (writing.clock)();
+        let problem = self.outcome.problem.map(|problem| problem.to_string());
+        writing.batches.append(
+            place.member,
+            place.front,
+            now,
+            self.arrival.received_at,
+            WORK_SPANS,
+            |writer| work_spans.write(self, exporter, done, problem.as_deref(), writer),
+        );
+    }
 }

@@ -41,7 +41,7 @@ pub(crate) struct OptionsPlan {
     described_name: Candidates,
 }
 
-/// Fields in order of preference: the first that isn't empty counts.
+/// Fields in order of preference: the first that says something counts.
 type Candidates = Box<[u16]>;
 
 /// One options record.
@@ -65,6 +65,12 @@ impl<'a> OptionsRecord<'a> {
 
     fn number(&self, candidates: &Candidates) -> Option<u64> {
         self.find(candidates).map(unsigned)
+    }
+
+    /// The first that isn't blank.
+    fn text(&self, candidates: &Candidates) -> Option<&'a [u8]> {
+        let octets = candidates.iter().map(|field| self.field(*field));
+        octets.into_iter().find(|octets| is_text(octets))
     }
 }
 
@@ -113,15 +119,15 @@ impl OptionsPlan {
     /// Takes one options record in.
     pub(crate) fn apply(&self, record: OptionsRecord<'_>, metadata: &mut Metadata) {
         let interface = record.number(&self.interface);
-        if let (Some(index), Some(name)) = (interface, record.find(&self.interface_name)) {
+        if let (Some(index), Some(name)) = (interface, record.text(&self.interface_name)) {
             metadata.name_interface(index, name);
         }
-        if let (Some(id), Some(name)) = (record.number(&self.vrf), record.find(&self.vrf_name)) {
+        if let (Some(id), Some(name)) = (record.number(&self.vrf), record.text(&self.vrf_name)) {
             metadata.name_vrf(id, name);
         }
         if let (Some(id), Some(name)) = (
             record.find(&self.application),
-            record.find(&self.application_name),
+            record.text(&self.application_name),
         ) {
             metadata.name_application(id, name);
         }
@@ -173,6 +179,12 @@ impl OptionsPlan {
         // The enterprise bit may stand in the id.
         types.learn(enterprise, element & 0x7fff, name, data_type)
     }
+}
+
+/// Something stands before the zeros that fill it up, and not only blanks.
+pub(crate) fn is_text(octets: &[u8]) -> bool {
+    let mut text = octets.iter().take_while(|octet| **octet != 0);
+    text.any(|octet| !octet.is_ascii_whitespace())
 }
 
 fn scope(template: &Template) -> impl Iterator<Item = &FieldSpecifier> {

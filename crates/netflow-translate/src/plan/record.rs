@@ -1,21 +1,20 @@
 //! One Data Record to one Span, by its plan: from octets to octets in one pass.
 
+use std::marker::PhantomData;
 use std::net::IpAddr;
 
 use netflow_wire::{Header, Location, unsigned};
-use otlp_wire::{Key, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos, Value};
+use otlp_wire::{Key, SpanFront, SpanWriter, UnixNanos, Value};
 
+use crate::attributes::application_id::ApplicationId;
 use crate::attributes::encoded::{encoded_values, value_text};
 use crate::attributes::protocols::protocols;
 use crate::attributes::short_text::ShortText;
-use crate::attributes::table::AGENT;
-use crate::config::SpanTime;
 use crate::exporter::metadata::DomainMetadata;
-use crate::flow::frame::write_address;
-use crate::message::Records;
+use crate::flow::Flow;
 use crate::plan::elements::{self, Lists};
-use crate::plan::sampling::{Sampling, scaled};
-use crate::plan::times::FlowTimes;
+use crate::plan::sampling::{Origin, Sampling, scaled};
+use crate::plan::times::{Clocks, FlowTimes};
 use crate::plan::{
     Choice, Choices, DESTINATION_PORT, Family, FamilyPlan, IcmpPart, Op, SpanPlan, Step,
 };
@@ -23,202 +22,37 @@ use crate::plan::{
 /// What every record of a Set shares.
 pub(crate) struct SetContext<'a> {
     pub(crate) header: &'a Header,
-    pub(crate) trace_id: TraceId,
-    pub(crate) parent: SpanId,
+    pub(crate) metadata: DomainMetadata<'a>,
     /// When the datagram came.
     pub(crate) received_at: UnixNanos,
-    pub(crate) span_time: SpanTime,
-    /// Nanoseconds.
-    pub(crate) span_max_age: u64,
-    pub(crate) metadata: DomainMetadata<'a>,
     /// Element 160 of the options data.
     pub(crate) init_time: Option<u64>,
-    /// Who metered, as the options data say, where it isn't who sends.
+    /// The device that metered, by the options data, where it isn't the sender.
     pub(crate) agent: Option<IpAddr>,
-    /// `None`: nothing asks for it.
-    pub(crate) sampling: Option<Sampling<'a>>,
-    /// The interval is an attribute.
-    pub(crate) show_sampling: bool,
+    pub(crate) sampling: Sampling<'a>,
     /// Templates and types for the lists within records.
     pub(crate) lists: Lists<'a>,
-    /// Counts are multiplied by the sampling interval.
-    pub(crate) scale: bool,
-    /// The times that were told are attributes, even if the span has the same.
-    pub(crate) tells_times: bool,
 }
 
-/// Keys of attributes that aren't of one element.
-#[derive(Debug)]
-struct Keys {
-    start: Key,
-    end: Key,
-    suspect: Key,
-    sampling_interval: Key,
-    sampling_scaled: Key,
-    agent: Key,
+/// How the fields of a record are found.
+pub(crate) trait Layout: Copy {
+    /// All records have the same length, and their fields lie where the plan says.
+    const FIXED: bool;
 }
 
-static KEYS: Keys = Keys {
-    start: Key::literal("netflow.flow.start_unix_nano"),
-    end: Key::literal("netflow.flow.end_unix_nano"),
-    suspect: Key::literal("netflow.time.suspect"),
-    sampling_interval: Key::literal("netflow.sampling.interval"),
-    sampling_scaled: Key::literal("netflow.sampling.scaled"),
-    agent: Key::literal(AGENT),
-};
+/// Of templates without fields of variable length.
+#[derive(Clone, Copy)]
+pub(crate) enum Fixed {}
+/// Of all others.
+#[derive(Clone, Copy)]
+pub(crate) enum Variable {}
 
-/// What came of a record.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Written {
-    /// Nothing: the writer's room is too small.
-    No,
-    /// Its span.
-    Plain,
-    /// Its span, but its times are not believed.
-    Suspect,
+impl Layout for Fixed {
+    const FIXED: bool = true;
 }
 
-/// Writes the span of one record.
-#[inline]
-pub(crate) fn write_flow<R: Records>(
-    plan: &SpanPlan,
-    octets: &[u8],
-    locations: &[Location],
-    context: &SetContext<'_>,
-    span_id: SpanId,
-    scratch: &mut Vec<u8>,
-    writer: &mut SpanWriter<'_>,
-) -> Written {
-    let record = Record {
-        plan,
-        octets,
-        locations,
-        context,
-    };
-    writer.apart(|writer| write_record::<R>(record, span_id, scratch, writer))
-}
-
-/// What isn't inlined here is given a writer `apart`, for speed.
-#[inline(always)]
-fn write_record<R: Records>(
-    record: Record<'_>,
-    span_id: SpanId,
-    scratch: &mut Vec<u8>,
-    writer: &mut SpanWriter<'_>,
-) -> Written {
-    let Record { plan, context, .. } = record;
-    let times = record.times::<R>();
-    let (start, end) = span_times(&times, context);
-    writer.begin(
-        &plan.front,
-        &SpanHead {
-            trace_id: context.trace_id,
-            span_id,
-            parent: context.parent,
-            start,
-            end,
-        },
-    );
-    let family = match plan.family {
-        FamilyPlan { asked: false, .. } => None,
-        FamilyPlan {
-            constant: Some(family),
-            ..
-        } => Some(family),
-        _ => record.family(),
-    };
-    let interval = context.sampling.as_ref().and_then(|sampling| {
-        sampling.of_record(
-            &plan.sampling,
-            |field| record.unsigned(field),
-            |field| record.field(field),
-        )
-    });
-    let factor = match interval {
-        Some((interval, _)) if context.scale && interval > 1 => Some(interval),
-        _ => None,
-    };
-    for op in &plan.ops {
-        record.write::<R>(op, family, factor, writer);
-    }
-    if let Some(frame) = &plan.frame {
-        writer.apart(|writer| frame.write(|field| record.field(field), factor, writer));
-    }
-    if !plan.elements.is_empty() {
-        writer.apart(|writer| record.write_elements(family, scratch, writer));
-    }
-    if let (Some((interval, origin)), true) = (interval, context.show_sampling) {
-        writer.unsigned(&KEYS.sampling_interval, interval);
-        writer.encoded(encoded_values().origin(origin));
-    }
-    if factor.is_some() {
-        writer.boolean(&KEYS.sampling_scaled, true);
-    }
-    if let (Some(agent), false) = (context.agent, plan.names_agent) {
-        write_address(&KEYS.agent, agent, writer);
-    }
-    if context.tells_times {
-        writer.apart(|writer| write_only_told_times(&times, writer));
-    } else if times.suspect || start != times.start || end != times.end {
-        writer.apart(|writer| write_told_times(&times, writer));
-    }
-    match writer.end(Status::Ok) {
-        false => Written::No,
-        true if times.suspect => Written::Suspect,
-        true => Written::Plain,
-    }
-}
-
-#[inline]
-fn span_times(times: &FlowTimes, context: &SetContext<'_>) -> (UnixNanos, UnixNanos) {
-    match context.span_time {
-        SpanTime::Flow => (times.start, times.end),
-        SpanTime::Received => (context.received_at, context.received_at),
-        SpanTime::Clamped => {
-            let received = context.received_at.0;
-            if received.saturating_sub(times.end.0) <= context.span_max_age {
-                return (times.start, times.end);
-            }
-            let duration = times.end.0.saturating_sub(times.start.0);
-            (
-                UnixNanos(received.saturating_sub(duration)),
-                context.received_at,
-            )
-        }
-    }
-}
-
-/// The span's times aren't the flow's own: these are.
-#[cold]
-fn write_told_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
-    let own = |told: Option<UnixNanos>, usable: UnixNanos| match told {
-        Some(told) => Some(told),
-        None if times.suspect => None,
-        None => Some(usable),
-    };
-    if let Some(start) = own(times.told_start, times.start) {
-        writer.unsigned(&KEYS.start, start.0);
-    }
-    if let Some(end) = own(times.told_end, times.end) {
-        writer.unsigned(&KEYS.end, end.0);
-    }
-    if times.suspect {
-        writer.boolean(&KEYS.suspect, true);
-    }
-}
-
-/// For whoever must not take a usable time for one that was told.
-#[cold]
-fn write_only_told_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
-    if let Some(start) = times.told_start {
-        writer.unsigned(&KEYS.start, start.0);
-    }
-    if let Some(end) = times.told_end {
-        writer.unsigned(&KEYS.end, end.0);
-    }
-    if times.suspect {
-        writer.boolean(&KEYS.suspect, true);
-    }
+impl Layout for Variable {
+    const FIXED: bool = false;
 }
 
 /// `N` octets at `at`.
@@ -228,25 +62,92 @@ fn chunk<const N: usize>(octets: &[u8], at: u16) -> Option<[u8; N]> {
     octets.get(at..at + N)?.first_chunk().copied()
 }
 
+/// A Data Record, to be read by its template's plan.
 #[derive(Clone, Copy)]
-struct Record<'a> {
+pub(crate) struct Record<'a, L> {
     plan: &'a SpanPlan,
     octets: &'a [u8],
     locations: &'a [Location],
     context: &'a SetContext<'a>,
+    layout: PhantomData<L>,
 }
 
-impl<'a> Record<'a> {
+impl<L: Layout> Flow for Record<'_, L> {
     #[inline(always)]
-    fn times<R: Records>(&self) -> FlowTimes {
+    fn front(&self) -> &SpanFront {
+        &self.plan.front
+    }
+
+    #[inline(always)]
+    fn times(&self) -> FlowTimes {
         let times = &self.plan.times;
         let (header, init_time) = (self.context.header, self.context.init_time);
-        if R::FIXED
+        if L::FIXED
             && let Some(plain) = times.read_plain(self.octets, header)
         {
             return plain;
         }
-        times.read(self.octets, self.locations, header, init_time)
+        let clocks = Clocks {
+            header,
+            received: self.context.received_at,
+            init_time,
+        };
+        times.read(self.octets, self.locations, clocks)
+    }
+
+    #[inline(always)]
+    fn interval(&self) -> Option<(u64, Origin)> {
+        self.context.sampling.of_record(
+            &self.plan.sampling,
+            |field| self.unsigned(field),
+            |field| self.field(field),
+        )
+    }
+
+    #[inline(always)]
+    fn agent(&self) -> Option<IpAddr> {
+        self.context.agent.filter(|_| !self.plan.names_agent)
+    }
+
+    /// What isn't inlined here is given a writer `apart`, for speed.
+    #[inline(always)]
+    fn write(&self, factor: Option<u64>, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>) {
+        let plan = self.plan;
+        let family = match plan.family {
+            FamilyPlan { asked: false, .. } => None,
+            FamilyPlan {
+                constant: Some(family),
+                ..
+            } => Some(family),
+            _ => self.family(),
+        };
+        for op in &plan.ops {
+            self.execute(op, family, factor, writer);
+        }
+        if let Some(frame) = &plan.frame {
+            writer.apart(|writer| frame.write(|field| self.field(field), factor, writer));
+        }
+        if !plan.elements.is_empty() {
+            writer.apart(|writer| self.write_elements(family, scratch, writer));
+        }
+    }
+}
+
+impl<'a, L: Layout> Record<'a, L> {
+    #[inline(always)]
+    pub(crate) fn new(
+        plan: &'a SpanPlan,
+        octets: &'a [u8],
+        locations: &'a [Location],
+        context: &'a SetContext<'a>,
+    ) -> Self {
+        Self {
+            plan,
+            octets,
+            locations,
+            context,
+            layout: PhantomData,
+        }
     }
 
     #[inline]
@@ -263,8 +164,8 @@ impl<'a> Record<'a> {
 
     /// The field of a step of known width.
     #[inline(always)]
-    fn operand<R: Records, const N: usize>(&self, op: &Op, field: u16) -> Option<[u8; N]> {
-        if R::FIXED {
+    fn operand<const N: usize>(&self, op: &Op, field: u16) -> Option<[u8; N]> {
+        if L::FIXED {
             chunk(self.octets, op.at)
         } else {
             self.fixed(field)
@@ -319,7 +220,7 @@ impl<'a> Record<'a> {
     }
 
     #[inline(always)]
-    fn write<R: Records>(
+    fn execute(
         &self,
         op: &Op,
         family: Option<Family>,
@@ -329,43 +230,43 @@ impl<'a> Record<'a> {
         let key = &op.key;
         let count = match op.step {
             Step::U8(field) => {
-                if let Some([octet]) = self.operand::<R, 1>(op, field) {
+                if let Some([octet]) = self.operand::<1>(op, field) {
                     writer.unsigned_u16(key, u16::from(octet));
                 }
                 return;
             }
             Step::U16(field) => {
-                if let Some(octets) = self.operand::<R, 2>(op, field) {
+                if let Some(octets) = self.operand::<2>(op, field) {
                     writer.unsigned_u16(key, u16::from_be_bytes(octets));
                 }
                 return;
             }
             Step::U32(field) => {
-                if let Some(octets) = self.operand::<R, 4>(op, field) {
+                if let Some(octets) = self.operand::<4>(op, field) {
                     writer.unsigned_u32(key, u32::from_be_bytes(octets));
                 }
                 return;
             }
             Step::Ipv4(field) => {
-                if let Some(address) = self.operand::<R, 4>(op, field) {
+                if let Some(address) = self.operand::<4>(op, field) {
                     writer.ipv4(key, address);
                 }
                 return;
             }
             Step::Ipv6(field) => {
-                if let Some(address) = self.operand::<R, 16>(op, field) {
+                if let Some(address) = self.operand::<16>(op, field) {
                     writer.ipv6(key, address);
                 }
                 return;
             }
             Step::Protocol(field) => {
-                if let Some([number]) = self.operand::<R, 1>(op, field) {
+                if let Some([number]) = self.operand::<1>(op, field) {
                     writer.encoded(protocols().attributes(number));
                 }
                 return;
             }
             Step::Mac(field) => {
-                if let Some(address) = self.operand::<R, 6>(op, field) {
+                if let Some(address) = self.operand::<6>(op, field) {
                     writer.mac(key, address);
                 }
                 return;
@@ -394,11 +295,11 @@ impl<'a> Record<'a> {
                 return;
             }
             Step::IcmpInPort(..) if !self.is_icmp() => return,
-            Step::Count32(field) => match self.operand::<R, 4>(op, field) {
+            Step::Count32(field) => match self.operand::<4>(op, field) {
                 Some(octets) => u64::from(u32::from_be_bytes(octets)),
                 None => return,
             },
-            Step::U64(field) => match self.operand::<R, 8>(op, field) {
+            Step::U64(field) => match self.operand::<8>(op, field) {
                 Some(octets) => u64::from_be_bytes(octets),
                 None => return,
             },
@@ -489,11 +390,15 @@ impl<'a> Record<'a> {
                 }
             }
             Step::ApplicationId(field) => {
-                if let Some((engine, selector)) = self.field(field).split_first() {
+                if let Some(id) = ApplicationId::read(self.field(field)) {
                     let mut text = ShortText::default();
-                    text.push_number(u64::from(*engine));
+                    text.push_number(u64::from(id.engine));
                     text.push(b':');
-                    text.push_number(unsigned(selector));
+                    if let Some(enterprise) = id.enterprise {
+                        text.push_number(u64::from(enterprise));
+                        text.push(b':');
+                    }
+                    text.push_number(id.selector);
                     writer.text(key, text.as_str());
                 }
             }

@@ -1,6 +1,7 @@
 //! One packet in how many an exporter looked at, from wherever it says so.
 //!
-//! Sources: Cisco's v5 header; RFC 3954 section 8 (34, 35, 48–50); RFC 5477 (302, 304–306, 309–311).
+//! Sources: Cisco's v5 header; RFC 3954 section 8 (34, 48–50); RFC 5477 (302, 304–306, 309–311).
+//! Fractions of an interval (3 of every 10) are rounded to the nearest whole number.
 
 use netflow_wire::{Header, Template, unsigned};
 
@@ -28,11 +29,24 @@ impl Origin {
     }
 }
 
+/// selectorAlgorithm (element 304): which parameters say how many packets are selected (RFC 5477, section 8.2; IANA's
+/// registry of packet selection algorithms).
+mod algorithm {
+    /// Reserved: nothing is said.
+    pub(super) const NONE: u64 = 0;
+    /// 305 packets of every 305 + 306.
+    pub(super) const COUNT_BASED: u64 = 1;
+    /// 309 packets of every 310.
+    pub(super) const N_OUT_OF_N: u64 = 3;
+    /// Each packet with the probability 311.
+    pub(super) const PROBABILISTIC: u64 = 4;
+}
+
 /// Fields of a template that tell sampling.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RecordSampling {
-    /// 34, else 50.
-    interval: Option<u16>,
+    /// 304.
+    algorithm: Option<u16>,
     /// 305 and 306.
     packet_interval: Option<u16>,
     packet_space: Option<u16>,
@@ -41,11 +55,22 @@ pub(crate) struct RecordSampling {
     population: Option<u16>,
     /// 311.
     probability: Option<u16>,
-    /// 48 or 302: which sampler.
+    /// 50.
+    sampler_interval: Option<u16>,
+    /// 34.
+    interval: Option<u16>,
+    /// Some field above is there.
+    tells: bool,
+    /// 302, else 48: which sampler.
     pub(crate) sampler: Option<u16>,
-    /// 10: for samplers told by interface.
-    interface: Option<u16>,
+    /// For samplers announced by interface: 10 and 252, 14 and 253, and the direction (61).
+    input: [Option<u16>; 2],
+    output: [Option<u16>; 2],
+    direction: Option<u16>,
 }
+
+/// flowDirection (61): egress.
+const EGRESS: u64 = 1;
 
 impl RecordSampling {
     pub(crate) fn new(template: &Template) -> Self {
@@ -55,47 +80,102 @@ impl RecordSampling {
             })?;
             u16::try_from(found).ok()
         };
-        Self {
-            interval: field(34).or_else(|| field(50)),
+        let mut plan = Self {
+            algorithm: field(304),
             packet_interval: field(305),
             packet_space: field(306),
             size: field(309),
             population: field(310),
             probability: field(311),
+            sampler_interval: field(50),
+            interval: field(34),
+            tells: false,
             sampler: field(302).or_else(|| field(48)),
-            interface: field(10),
-        }
+            input: [field(10), field(252)],
+            output: [field(14), field(253)],
+            direction: field(61),
+        };
+        plan.tells = [
+            plan.packet_interval,
+            plan.size,
+            plan.probability,
+            plan.sampler_interval,
+            plan.interval,
+        ]
+        .iter()
+        .any(Option::is_some);
+        plan
     }
 
-    /// The interval that the fields themselves tell, at least 1.
+    /// The interval that the fields themselves tell, at least 1. The algorithm chooses among several parameters;
+    /// one that says nothing yields to the next.
     #[inline]
     pub(crate) fn interval<'a>(
         &self,
         number: impl Fn(u16) -> u64,
         octets: impl Fn(u16) -> &'a [u8],
     ) -> Option<u64> {
-        if let Some(interval) = self.interval.map(&number).filter(|interval| *interval > 0) {
-            return Some(interval);
+        if !self.tells {
+            return None;
         }
-        if let Some(sampled) = self
-            .packet_interval
-            .map(&number)
-            .filter(|sampled| *sampled > 0)
-        {
-            let space = self.packet_space.map_or(0, &number);
-            return Some(ratio(sampled.saturating_add(space), sampled));
+        self.told_interval(number, octets)
+    }
+
+    #[inline(never)]
+    fn told_interval<'a>(
+        &self,
+        number: impl Fn(u16) -> u64,
+        octets: impl Fn(u16) -> &'a [u8],
+    ) -> Option<u64> {
+        let algorithm = self.algorithm.map_or(algorithm::NONE, &number);
+        let count_based = || {
+            let (sampled, space) = (number(self.packet_interval?), number(self.packet_space?));
+            (sampled > 0).then(|| ratio(sampled.saturating_add(space), sampled))
+        };
+        let n_out_of_n = || {
+            let (size, population) = (number(self.size?), number(self.population?));
+            (size > 0 && population >= size).then(|| ratio(population, size))
+        };
+        let probabilistic = || {
+            let probability = float(octets(self.probability?))?;
+            let is_one = probability > 0.0 && probability <= 1.0;
+            is_one.then(|| (1.0 / probability).round() as u64)
+        };
+        let chosen = match algorithm {
+            algorithm::COUNT_BASED => count_based(),
+            algorithm::N_OUT_OF_N => n_out_of_n(),
+            algorithm::PROBABILISTIC => probabilistic(),
+            _ => None,
+        };
+        // Of an algorithm that filters or hashes, 311 is no share of all packets.
+        let may_be_probability = matches!(algorithm, algorithm::NONE | algorithm::PROBABILISTIC);
+        let plain = |field: Option<u16>| field.map(&number).filter(|interval| *interval > 0);
+        chosen
+            .or_else(count_based)
+            .or_else(n_out_of_n)
+            .or_else(|| may_be_probability.then(probabilistic).flatten())
+            .or_else(|| plain(self.sampler_interval))
+            .or_else(|| plain(self.interval))
+            // Without 306, 305 should be how many are taken in a row, but many exporters mean one in so many.
+            .or_else(|| {
+                let alone = self.packet_space.is_none();
+                plain(self.packet_interval).filter(|interval| alone && *interval > 1)
+            })
+    }
+
+    /// The interfaces that a record may have been metered at, the likelier one first: at the output of a flow
+    /// metered on its way out, else at its input.
+    #[inline(never)]
+    fn interfaces(&self, number: impl Fn(u16) -> u64) -> [Option<u64>; 2] {
+        let index = |fields: &[Option<u16>; 2]| {
+            let mut indexes = fields.iter().flatten().map(|field| number(*field));
+            indexes.find(|index| *index != 0)
+        };
+        let (input, output) = (index(&self.input), index(&self.output));
+        match self.direction.map(&number) {
+            Some(EGRESS) => [output, input],
+            _ => [input, output],
         }
-        if let (Some(size), Some(population)) = (self.size, self.population) {
-            let (size, population) = (number(size), number(population));
-            if size > 0 && population >= size {
-                return Some(ratio(population, size));
-            }
-        }
-        let probability = float(octets(self.probability?))?;
-        if probability > 0.0 && probability <= 1.0 {
-            return Some((1.0 / probability).round() as u64);
-        }
-        None
     }
 }
 
@@ -125,6 +205,8 @@ pub(crate) struct Sampling<'a> {
     /// v5.
     header: Option<u64>,
     options: DomainMetadata<'a>,
+    /// Options data have said something of sampling.
+    is_announced: bool,
 }
 
 impl<'a> Sampling<'a> {
@@ -140,6 +222,7 @@ impl<'a> Sampling<'a> {
         Self {
             configured,
             header,
+            is_announced: options.knows_sampling(),
             options,
         }
     }
@@ -161,9 +244,169 @@ impl<'a> Sampling<'a> {
         if let Some(interval) = self.header {
             return Some((interval, Origin::Header));
         }
+        if !self.is_announced {
+            return None;
+        }
         let id = plan.sampler.map(&number);
-        let interface = plan.interface.map(&number);
-        let Sampler { interval } = self.options.find(|known| known.sampler(id, interface))?;
+        let interfaces = plan.interfaces(&number);
+        let Sampler { interval } = self.options.sampler(id, interfaces)?;
         Some((interval, Origin::Options))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netflow_wire::{FieldSpecifier, Location, Version};
+
+    use super::*;
+    use crate::exporter::metadata::ExporterMetadata;
+
+    /// Calls `with` with the plan of a record of (element, octets, value), and what reads its fields.
+    fn record<T>(
+        fields: &[(u16, u16, u64)],
+        with: impl FnOnce(&RecordSampling, &dyn Fn(u16) -> u64, &dyn Fn(u16) -> &'static [u8]) -> T,
+    ) -> T {
+        let specifiers: Vec<_> = fields
+            .iter()
+            .map(|(element, length, _)| FieldSpecifier::iana(*element, *length))
+            .collect();
+        let template = Template::new(Version::Ipfix, 256, None, specifiers);
+        let mut octets = Vec::new();
+        for (_, length, value) in fields {
+            octets.extend(&value.to_be_bytes()[8 - usize::from(*length)..]);
+        }
+        let octets: &'static [u8] = octets.leak();
+        let mut locations = Vec::new();
+        template.locate(octets, &mut locations).unwrap();
+        let field = |field: u16| -> &'static [u8] {
+            locations
+                .get(usize::from(field))
+                .map_or(&[], |at: &Location| at.of(octets))
+        };
+        with(
+            &RecordSampling::new(&template),
+            &|at| unsigned(field(at)),
+            &field,
+        )
+    }
+
+    fn interval(fields: &[(u16, u16, u64)]) -> Option<u64> {
+        record(fields, |plan, number, octets| plan.interval(number, octets))
+    }
+
+    /// 305, 306, 309, 310 and 311, as IOS-XR sends all of them, behind an algorithm.
+    fn every_parameter(algorithm: u64) -> Option<u64> {
+        interval(&[
+            (304, 2, algorithm),
+            (305, 4, 1),
+            (306, 4, 99),
+            (309, 4, 2),
+            (310, 4, 1024),
+            (311, 8, (1.0_f64 / 256.0).to_bits()),
+        ])
+    }
+
+    #[test]
+    fn the_algorithm_chooses_the_parameters() {
+        assert_eq!(every_parameter(1), Some(100));
+        assert_eq!(every_parameter(3), Some(512));
+        assert_eq!(every_parameter(4), Some(256));
+        // As without an algorithm.
+        for other in [0, 2, 5, 6, 9, 300] {
+            assert_eq!(every_parameter(other), Some(100), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_chosen_parameter_that_says_nothing_yields() {
+        assert_eq!(
+            interval(&[(304, 2, 3), (309, 4, 0), (310, 4, 0), (34, 4, 50)]),
+            Some(50)
+        );
+        // 1 of 304 without 306.
+        assert_eq!(interval(&[(304, 2, 1), (305, 4, 100)]), Some(100));
+        assert_eq!(interval(&[(304, 2, 1), (305, 4, 1)]), None);
+        assert_eq!(
+            interval(&[(304, 2, 1), (305, 4, 1), (310, 4, 64), (309, 4, 1)]),
+            Some(64)
+        );
+    }
+
+    #[test]
+    fn without_an_algorithm_the_first_that_says_something_holds() {
+        assert_eq!(interval(&[(34, 4, 0), (50, 4, 100)]), Some(100));
+        assert_eq!(interval(&[(34, 4, 10), (50, 4, 100)]), Some(100));
+        assert_eq!(interval(&[(34, 4, 10), (50, 4, 0)]), Some(10));
+        assert_eq!(interval(&[(305, 4, 100), (34, 4, 10)]), Some(10));
+        assert_eq!(
+            interval(&[(305, 4, 1), (306, 4, 9), (309, 4, 1), (310, 4, 50)]),
+            Some(10)
+        );
+        assert_eq!(interval(&[(305, 4, 3), (306, 4, 7)]), Some(3));
+        // More of them than there are.
+        assert_eq!(interval(&[(309, 4, 50), (310, 4, 10)]), None);
+        assert_eq!(interval(&[(8, 4, 1)]), None);
+    }
+
+    #[test]
+    fn a_probability_is_an_interval_unless_the_algorithm_filters() {
+        let of = |probability: f64| (311, 8, probability.to_bits());
+        assert_eq!(interval(&[of(0.01)]), Some(100));
+        assert_eq!(
+            interval(&[(311, 4, u64::from(0.001_f32.to_bits()))]),
+            Some(1000)
+        );
+        for probability in [0.0, -1.0, 1.5, f64::NAN] {
+            assert_eq!(interval(&[of(probability)]), None);
+        }
+        assert_eq!(interval(&[(304, 2, 5), of(0.01)]), None);
+    }
+
+    #[test]
+    fn a_record_was_metered_at_its_input_unless_its_direction_is_egress() {
+        let interfaces =
+            |fields: &[(u16, u16, u64)]| record(fields, |plan, number, _| plan.interfaces(number));
+        assert_eq!(interfaces(&[(10, 4, 1), (14, 4, 2)]), [Some(1), Some(2)]);
+        assert_eq!(
+            interfaces(&[(10, 4, 1), (14, 4, 2), (61, 1, 1)]),
+            [Some(2), Some(1)]
+        );
+        // Physical interfaces stand in for those that are 0.
+        assert_eq!(
+            interfaces(&[(10, 4, 0), (252, 4, 7), (253, 4, 8)]),
+            [Some(7), Some(8)]
+        );
+        assert_eq!(interfaces(&[(8, 4, 1)]), [None, None]);
+    }
+
+    #[test]
+    fn a_zero_interval_of_the_record_leaves_what_options_said() {
+        let mut metadata = ExporterMetadata::default();
+        let sampler = Sampler { interval: 1000 };
+        metadata.learn(0, |known| known.sample(None, None, sampler));
+        let header = Header {
+            version: Version::Ipfix,
+            count: 0,
+            sys_uptime_ms: None,
+            export_time: 0,
+            sequence: None,
+            observation_domain: 0,
+            sampling: None,
+        };
+        let of_record = |configured, fields: &[(u16, u16, u64)]| {
+            let sampling = Sampling::new(configured, &header, metadata.of(0));
+            record(fields, |plan, number, octets| {
+                sampling.of_record(plan, number, octets)
+            })
+        };
+        assert_eq!(
+            of_record(None, &[(34, 4, 0)]),
+            Some((1000, Origin::Options))
+        );
+        assert_eq!(of_record(None, &[(34, 4, 64)]), Some((64, Origin::Record)));
+        assert_eq!(
+            of_record(Some(7), &[(34, 4, 64)]),
+            Some((7, Origin::Config))
+        );
     }
 }

@@ -1,39 +1,44 @@
 //! One sampled packet to one Span.
 
+use std::net::IpAddr;
+
 use netflow_wire::sflow::{FlowSample, Interface, discard_reason};
-use otlp_wire::{
-    Key, SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId, UnixNanos,
-};
+use otlp_wire::{Key, SpanFront, SpanKind, SpanWriter, UnixNanos};
 
 use super::seen::Seen;
 use crate::config::AttributeLevel;
+use crate::flow::Flow;
 use crate::flow::frame::{
     self, PacketKeys, Wanted, write_address, write_labels, write_other_packet,
 };
 use crate::plan::record::write_text;
 use crate::plan::sampling::{Origin, scaled};
+use crate::plan::times::FlowTimes;
 
 /// What every sample of a datagram shares.
-pub(super) struct FlowContext {
-    pub(super) trace_id: TraceId,
-    pub(super) parent: SpanId,
-    /// When the datagram came: sFlow tells no time.
-    pub(super) received_at: UnixNanos,
+pub(super) struct SampleContext<'a> {
+    pub(super) fronts: &'a SampleFronts,
     pub(super) level: AttributeLevel,
     /// `NETFLOW_SAMPLING_OVERRIDE` for this exporter.
     pub(super) sampling: Option<u64>,
-    /// The interval is an attribute.
-    pub(super) show_sampling: bool,
-    /// Counts are multiplied by the sampling interval.
-    pub(super) scale: bool,
+    /// When the datagram came: sFlow has no time.
+    pub(super) received_at: UnixNanos,
 }
 
-/// The encoded front of these Spans, and what each level wants of a frame.
+/// The encoded front of these spans, and what each level wants of a frame.
 #[derive(Debug)]
-pub(super) struct FlowSpans {
+pub(super) struct SampleFronts {
     front: SpanFront,
     minimal: Wanted,
     standard: Wanted,
+}
+
+/// A sampled packet, with what its sample's records say of it.
+#[derive(Clone, Copy)]
+pub(super) struct SampledFlow<'a> {
+    sample: &'a FlowSample<'a>,
+    seen: &'a Seen<'a>,
+    context: &'a SampleContext<'a>,
 }
 
 struct Keys {
@@ -59,9 +64,6 @@ struct Keys {
     tunnel: PacketKeys,
     discard_reason: Key,
     outputs: Key,
-    sampling_interval: Key,
-    sampling_origin: Key,
-    sampling_scaled: Key,
     detail: DetailKeys,
 }
 
@@ -119,9 +121,6 @@ static KEYS: Keys = Keys {
     },
     discard_reason: Key::literal("sflow.discard.reason"),
     outputs: Key::literal("sflow.output.interfaces"),
-    sampling_interval: Key::literal("netflow.sampling.interval"),
-    sampling_origin: Key::literal("netflow.sampling.origin"),
-    sampling_scaled: Key::literal("netflow.sampling.scaled"),
     detail: DetailKeys {
         ip_ttl: Key::literal("ipfix.ip_ttl"),
         flow_label: Key::literal("ipfix.flow_label_ipv6"),
@@ -147,7 +146,7 @@ static KEYS: Keys = Keys {
     },
 };
 
-impl FlowSpans {
+impl SampleFronts {
     pub(super) fn new() -> Self {
         // The name and the attribute are short: the front always has room for them.
         let front = SpanFront::new("netflow.flow", SpanKind::Internal, true)
@@ -161,66 +160,79 @@ impl FlowSpans {
             standard: Wanted::new(AttributeLevel::Standard, |_| false),
         }
     }
+}
 
-    /// Writes the span of one sample; `false` if the writer's room is too small for it.
-    pub(super) fn write(
-        &self,
-        flow: &FlowSample<'_>,
-        seen: &Seen<'_>,
-        context: &FlowContext,
-        span_id: SpanId,
-        writer: &mut SpanWriter<'_>,
-    ) -> bool {
-        let head = SpanHead {
-            trace_id: context.trace_id,
-            span_id,
-            parent: context.parent,
-            start: context.received_at,
-            end: context.received_at,
-        };
-        writer.begin(&self.front, &head);
-        let told = flow
-            .sampling_rate
-            .filter(|rate| *rate > 0)
-            .map(|rate| (u64::from(rate), Origin::Record));
-        let interval = match context.sampling {
-            // Discarded packets are all told of, not sampled.
-            Some(interval) if flow.sampling_rate.is_some() => Some((interval, Origin::Config)),
-            _ => told,
-        };
-        let factor = match interval {
-            Some((interval, _)) if context.scale && interval > 1 => Some(interval),
-            _ => None,
-        };
-        write_minimal(flow, seen, factor.unwrap_or(1), writer);
+impl<'a> SampledFlow<'a> {
+    pub(super) fn new(
+        sample: &'a FlowSample<'a>,
+        seen: &'a Seen<'a>,
+        context: &'a SampleContext<'a>,
+    ) -> Self {
+        Self {
+            sample,
+            seen,
+            context,
+        }
+    }
+}
+
+impl Flow for SampledFlow<'_> {
+    fn front(&self) -> &SpanFront {
+        &self.context.fronts.front
+    }
+
+    fn times(&self) -> FlowTimes {
+        FlowTimes {
+            start: self.context.received_at,
+            end: self.context.received_at,
+            told_start: None,
+            told_end: None,
+            suspect: false,
+        }
+    }
+
+    fn interval(&self) -> Option<(u64, Origin)> {
+        let rate = self.sample.sampling_rate;
+        match self.context.sampling {
+            // Discarded packets are all reported, not sampled.
+            Some(interval) if rate.is_some() => Some((interval, Origin::Config)),
+            _ => rate
+                .filter(|rate| *rate > 0)
+                .map(|rate| (u64::from(rate), Origin::Record)),
+        }
+    }
+
+    fn agent(&self) -> Option<IpAddr> {
+        None
+    }
+
+    fn write(&self, factor: Option<u64>, _: &mut Vec<u8>, writer: &mut SpanWriter<'_>) {
+        let Self {
+            sample,
+            seen,
+            context,
+        } = *self;
+        write_minimal(sample, seen, factor.unwrap_or(1), writer);
         if context.level >= AttributeLevel::Standard {
             let vlan = input_vlan(seen);
             let labels = seen
                 .mpls
                 .filter(|_| seen.frame.labels.as_slice().is_empty());
-            let mut wanted = self.standard;
+            let mut wanted = context.fronts.standard;
             if vlan.is_some() {
                 wanted = wanted.without(Wanted::VLAN);
             }
             frame::write(&seen.frame, wanted, writer);
-            write_standard(flow, seen, vlan, writer);
+            write_standard(sample, seen, vlan, writer);
             if let Some(mpls) = labels {
                 write_labels(mpls.input.as_slice(), writer);
             }
         } else {
-            frame::write(&seen.frame, self.minimal, writer);
+            frame::write(&seen.frame, context.fronts.minimal, writer);
         }
         if context.level >= AttributeLevel::All {
-            write_detail(flow, seen, writer);
+            write_detail(sample, seen, writer);
         }
-        if let (Some((interval, origin)), true) = (interval, context.show_sampling) {
-            writer.unsigned(&KEYS.sampling_interval, interval);
-            writer.text(&KEYS.sampling_origin, origin.name());
-        }
-        if factor.is_some() {
-            writer.boolean(&KEYS.sampling_scaled, true);
-        }
-        writer.end(Status::Ok)
     }
 }
 

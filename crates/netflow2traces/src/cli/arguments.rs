@@ -1,6 +1,7 @@
 //! Commands, flags and what `--help` says of them. Flags of settings are made from the table of settings.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
@@ -83,7 +84,10 @@ Examples:
       Open the page that it prints, or paste the curl commands.
 
   netflow2traces demo --no-traffic --listen-port 2055
-      Waits for your own routers. In another terminal: netflow2traces send";
+      Waits for your own routers. In another terminal: netflow2traces send
+
+  netflow2traces demo --http-host 0.0.0.0
+      A Grafana in a container can read the traces (docs/grafana.md).";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -264,19 +268,28 @@ fn connect_flag() -> Arg {
         .help("Also send the backend a request without spans, and say what it answers (exit code 1 if it takes none)")
 }
 
-fn demo_flags() -> [Arg; 2] {
+fn demo_flags() -> [Arg; 3] {
     let no_traffic = Arg::new("no-traffic")
         .long("no-traffic")
         .action(ArgAction::SetTrue)
-        .help("Don't make traffic; wait for your own routers instead");
+        .help("Don't simulate traffic; wait for your own routers instead");
+    let http_host = Arg::new("http-host")
+        .long("http-host")
+        .value_name("ADDRESS")
+        .value_parser(clap::value_parser!(IpAddr))
+        .help("Address to serve traces on [default: 127.0.0.1]")
+        .long_help(
+            "Address to serve traces on [default: 127.0.0.1]. 0.0.0.0 lets a Grafana in a container, or on another \
+             machine, read them. There is no password: everyone who reaches it can see the traces.",
+        );
     let http_port = Arg::new("http-port")
         .long("http-port")
         .value_name("PORT")
         .value_parser(clap::value_parser!(u16))
         .help(format!(
-            "TCP port on loopback to fetch traces from [default: {DEMO_HTTP_PORT}]"
+            "TCP port to serve traces on [default: {DEMO_HTTP_PORT}]"
         ));
-    [no_traffic, http_port]
+    [no_traffic, http_host, http_port]
 }
 
 fn decode_flags() -> [Arg; 4] {

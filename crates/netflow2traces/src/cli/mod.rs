@@ -6,7 +6,7 @@ mod show;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -48,7 +48,9 @@ pub enum Command {
 pub struct DemoOptions {
     /// Make traffic; without it the demo waits for real exporters.
     pub traffic: bool,
-    /// TCP port of the embedded backend's HTTP API on loopback; 0 lets the system choose.
+    /// Address of the embedded backend's HTTP API.
+    pub http_host: IpAddr,
+    /// TCP port of the embedded backend's HTTP API; 0 lets the system choose.
     pub http_port: u16,
 }
 
@@ -87,6 +89,10 @@ pub fn parse(
                 .map_err(Failure::Configuration)?;
             let options = DemoOptions {
                 traffic: !matches.get_flag("no-traffic"),
+                http_host: matches
+                    .get_one("http-host")
+                    .copied()
+                    .unwrap_or(Ipv4Addr::LOCALHOST.into()),
                 http_port: matches
                     .get_one("http-port")
                     .copied()

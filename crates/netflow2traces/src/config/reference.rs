@@ -28,14 +28,15 @@ echo NETFLOW_LISTEN_PORT=9995 >> .env            # file
 ```
 
 `netflow2traces config print` shows each value that holds and where it came from;
-`netflow2traces config check` says whether all is sound. Both take the same flags.
+`netflow2traces config check` says whether the configuration is valid. Both take the same flags.
 
-A value that can't be used stops the start: exit code 2 and one line for each mistake, with what is
-accepted. This also holds for the variables that begin with `OTEL_`. The OpenTelemetry specification
-lets an SDK warn and go on, so as not to hurt the application that it lives in; a daemon that starts
-without what its operator set would hurt. A `NETFLOW_` variable that doesn't exist gives a warning.
+If a value can't be used, the program doesn't start: it exits with code 2 and prints one line for each
+error, with what is accepted. This also holds for the variables that begin with `OTEL_`. The
+OpenTelemetry specification lets an SDK warn and continue, so as not to disturb the application that it
+is part of; a daemon that started without what its operator set would be worse than none. A
+`NETFLOW_` variable that doesn't exist gives a warning.
 
-- **Sizes** are octets, or have a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB`
+- **Sizes** are bytes, or have a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB`
   (powers of 1000).
 - **Durations** have a unit: `250ms`, `25s`, `10m`, `24h`. Only `OTEL_` variables are plain
   milliseconds, as the specification has them.
@@ -50,10 +51,10 @@ const BACKENDS: &str = "\
 ## Common backends
 
 ```sh
-# Tempo, Jaeger or an OpenTelemetry Collector on this machine, by gRPC
+# Tempo, Jaeger or an OpenTelemetry Collector on this machine, over gRPC
 OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317
 
-# The same by HTTP
+# The same over HTTP
 OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318
 OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
 
@@ -64,6 +65,27 @@ OTEL_EXPORTER_OTLP_HEADERS='Authorization=Basic%20BASE64'
 OTEL_EXPORTER_OTLP_COMPRESSION=gzip
 NETFLOW_SPAN_TIME=clamped
 ```
+
+## By purpose
+
+| to | set |
+|---|---|
+| authenticate | `OTEL_EXPORTER_OTLP_HEADERS=Authorization=Basic%20…` (values percent-encoded) |
+| compress | `OTEL_EXPORTER_OTLP_COMPRESSION=gzip` (or `zstd`) |
+| see spans without a backend | `OTEL_TRACES_EXPORTER=console`: one JSON line for each span on stdout |
+| listen elsewhere | `NETFLOW_LISTEN_PORT=2055,4739`, `NETFLOW_LISTEN_HOST=::` (IPv4 and IPv6) |
+| survive longer bursts | `NETFLOW_RECEIVE_BUFFER=128MiB`, and `sysctl -w net.core.rmem_max=134217728` |
+| hold more while the backend is unreachable | `NETFLOW_SPOOL_DIR=/var/lib/netflow2traces/spool` on disk, or `NETFLOW_QUEUE_SIZE=1GiB` in memory |
+| lose nothing when the daemon is killed | `NETFLOW_SPOOL_DIR` and `NETFLOW_SPOOL_MODE=always` |
+| decode at once after a restart | `NETFLOW_TEMPLATE_STORE=/var/lib/netflow2traces/templates` |
+| send less of each flow, or more | `NETFLOW_ATTRIBUTES=minimal`, `NETFLOW_ATTRIBUTES=all` |
+| keep a tenth of the traces | `OTEL_TRACES_SAMPLER=traceidratio`, `OTEL_TRACES_SAMPLER_ARG=0.1` |
+| correct an exporter's sampling interval | `NETFLOW_SAMPLING_OVERRIDE=10.0.0.0/8=1000` |
+| see estimates of the real traffic | `NETFLOW_SCALE_SAMPLED=true` |
+| suit a backend that refuses the past | `NETFLOW_SPAN_TIME=clamped` |
+| link the page to your backend's view of a trace | `NETFLOW_TRACE_URL=http://jaeger:16686/trace/{trace_id}` |
+| name the source | `OTEL_SERVICE_NAME=netflow-berlin`, `OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name=production` |
+| log more, or for a log collector | `LOG_LEVEL=DEBUG`, `LOG_FORMAT=json` |
 ";
 
 /// The text of `docs/configuration.md`.

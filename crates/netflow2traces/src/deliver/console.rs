@@ -17,6 +17,7 @@ use tracing::warn;
 use super::body::Prepared;
 use super::counters::{Count, Counters};
 use super::outcome::{Cause, Outcome};
+use crate::health::Part;
 
 /// Batches that may wait for stdout.
 const WAITING: usize = 4;
@@ -50,14 +51,17 @@ impl Console {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn start(mut out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(mut out: impl Write + Send + 'static, part: Arc<Part>) -> io::Result<Self> {
         let (jobs, mut waiting) = mpsc::channel(WAITING);
         thread::Builder::new()
             .name("console".into())
             .spawn(move || {
-                while let Some(job) = waiting.blocking_recv() {
-                    work(job, &mut out);
-                }
+                part.keep_running(|| {
+                    while let Some(job) = waiting.blocking_recv() {
+                        part.rests();
+                        work(job, &mut out);
+                    }
+                });
             })?;
         Ok(Self { jobs })
     }
@@ -137,6 +141,7 @@ mod tests {
     use std::sync::mpsc as channel;
 
     use super::*;
+    use crate::health::Kind;
 
     /// A reader that takes one write for each permit.
     struct Slow {
@@ -160,7 +165,7 @@ mod tests {
     fn slow() -> (Console, channel::Sender<()>, channel::Receiver<Vec<u8>>) {
         let (permit, permits) = channel::channel();
         let (written, read) = channel::channel();
-        let console = Console::start(Slow { permits, written }).unwrap();
+        let console = Console::start(Slow { permits, written }, Part::new(Kind::Console)).unwrap();
         (console, permit, read)
     }
 

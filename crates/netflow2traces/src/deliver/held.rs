@@ -1,11 +1,13 @@
 //! A batch in flight. It is settled exactly once: accepted, rejected, discarded, dropped for a
 //! reason or split; if its task ends before, it goes back to the spool, or counts as dropped at shutdown where there
-//! is none. So no span can leave without a counter.
+//! is none. If its task panics it goes back to the queue; when that happens again, it counts as dropped because it can't
+//! be sent. So no span can leave without a counter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use otlp_wire::EncodedBatch;
+use tracing::error;
 
 use super::counters::{Count, DropReason};
 use super::queue::{Queue, Spooled};
@@ -123,10 +125,22 @@ impl Drop for Held {
         let count = Count::of(&self.batch);
         if !self.settled {
             let batch = std::mem::take(&mut self.batch);
-            if let Some(entry) = &self.entry {
+            let panicked = std::thread::panicking();
+            if panicked && self.queue.is_suspect(&batch) {
+                self.queue.counters().dropped.encoding.add(count);
+                error!(
+                    spans = count.all(),
+                    "a batch is dropped: sending it has panicked twice"
+                );
+            } else if let Some(entry) = &self.entry {
                 entry.needed.store(true, Relaxed);
                 let position = entry.position;
-                self.queue.return_spooled(Spooled { batch, position });
+                // Only as a whole: its pieces share the entry.
+                let retry = panicked && Arc::strong_count(entry) == 1;
+                self.queue
+                    .return_spooled(Spooled { batch, position }, retry);
+            } else if panicked {
+                self.queue.return_panicked(batch);
             } else if self.queue.return_live(batch).is_some() {
                 self.queue.counters().dropped.shutdown.add(count);
             }

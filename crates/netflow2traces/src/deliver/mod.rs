@@ -36,6 +36,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use crate::config::{Deliver, Exporter};
+use crate::health::{Health, Kind, Part, caught};
 use crate::observe::output::Blocking;
 use body::Prepared;
 use console::Console;
@@ -63,6 +64,11 @@ const LEAST_LEARNT_LIMIT: usize = 64 * 1024;
 /// than the default `NETFLOW_SHUTDOWN_TIMEOUT`; a disk that hangs must not hold the process for ever.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A batch that is not in the form to send after this will never be.
+const PREPARED: Duration = Duration::from_secs(60);
+/// An attempt has a time limit of its own; beyond that and this it hangs.
+const SLACK: Duration = Duration::from_secs(30);
+
 /// The running stage. Dropping it ends it at once; [`Delivery::drain`] ends it in order.
 #[derive(Debug)]
 pub struct Delivery {
@@ -89,6 +95,11 @@ struct Shared {
     phase: watch::Sender<Phase>,
     /// Tasks that still run.
     running: watch::Sender<usize>,
+    health: Arc<Health>,
+    /// One for each task.
+    parts: Vec<Arc<Part>>,
+    /// In which an attempt has ended, whatever the backend does.
+    attempt_limit: Option<Duration>,
     /// Octets of a request, as configured …
     configured_limit: usize,
     /// … and as learnt from the backend.
@@ -122,8 +133,9 @@ impl Delivery {
         stdout: impl Write + Send + 'static,
     ) -> Result<Self, DeliverError> {
         let tasks = config.concurrency.max(1);
+        let health = Arc::new(Health::default());
         let console = (config.console_copy || matches!(config.exporter, Exporter::Console))
-            .then(|| Console::start(stdout))
+            .then(|| Console::start(stdout, health.part(Kind::Console)))
             .transpose()
             .map_err(DeliverError::Console)?;
         let copies = console.clone().filter(|_| config.console_copy);
@@ -133,14 +145,29 @@ impl Delivery {
             Queue::new(config.queue_size, Arc::clone(&counters)).with_copies(copies.clone());
         let (queue, spool) = match &config.spool {
             Some(config) => {
-                let spool = Spool::open(config, Arc::clone(&counters))?;
+                let spool =
+                    Spool::open(config, Arc::clone(&counters), health.part(Kind::SpoolSync))?;
                 let queue = Arc::new(queue.with_spool(config.mode));
-                let running = spool.start(&queue)?;
+                let running = spool.start(&queue, &health)?;
                 (queue, Some(running))
             }
             None => (Arc::new(queue), None),
         };
+        let parts: Vec<_> = (0..tasks)
+            .map(|slot| Part::numbered(Kind::Delivery, slot))
+            .collect();
+        for part in &parts {
+            health.add(part);
+        }
+        let attempt_limit = match &config.exporter {
+            Exporter::Otlp(otlp) => Some(otlp.timeout + SLACK),
+            // Whoever reads stdout may pause.
+            Exporter::Console | Exporter::None => None,
+        };
         let shared = Arc::new(Shared {
+            health,
+            parts,
+            attempt_limit,
             sender,
             queue,
             counters,
@@ -156,7 +183,7 @@ impl Delivery {
             largest_accepted: AtomicUsize::new(0),
         });
         for slot in 0..tasks {
-            tokio::spawn(run(Arc::clone(&shared), slot));
+            tokio::spawn(keep_running(Arc::clone(&shared), slot));
         }
         Ok(Self { shared })
     }
@@ -188,6 +215,12 @@ impl Delivery {
     #[must_use]
     pub fn request_limit(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.shared.limit)
+    }
+
+    /// The threads and tasks of delivery; whoever watches them adds others.
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.shared.health)
     }
 
     #[must_use]
@@ -262,8 +295,8 @@ impl AbortHandle {
     }
 }
 
-/// One of the tasks; `slot` is its connection.
-async fn run(shared: Arc<Shared>, slot: usize) {
+/// One of the tasks, restarted when it panics; `slot` is its connection.
+async fn keep_running(shared: Arc<Shared>, slot: usize) {
     struct Running<'a>(&'a watch::Sender<usize>);
     impl Drop for Running<'_> {
         fn drop(&mut self) {
@@ -271,12 +304,24 @@ async fn run(shared: Arc<Shared>, slot: usize) {
         }
     }
     let _running = Running(&shared.running);
+    while caught(run(&shared, slot)).await.is_err() {
+        // It may have been the one that others wait for.
+        shared.gate().forget_probe();
+        shared.gate_changed.notify_waiters();
+        shared.parts[slot].restart().await;
+    }
+}
+
+async fn run(shared: &Shared, slot: usize) {
+    let part = &shared.parts[slot];
     let mut phase = shared.phase.subscribe();
     tokio::select! {
         biased;
         _ = phase.wait_for(|phase| *phase == Phase::Aborted) => {}
         () = async {
-            while let Some(held) = shared.queue.pop().await {
+            loop {
+                part.rests();
+                let Some(held) = shared.queue.pop().await else { break };
                 shared.deliver(slot, held).await;
             }
         } => {}
@@ -333,6 +378,8 @@ impl Shared {
         }
         let octets = held.batch().octets.clone();
         let spans = Count::of(held.batch());
+        let part = &self.parts[slot];
+        part.works(PREPARED);
         let body = match self.sender.prepare(octets.clone()).await {
             Ok(body) => body,
             Err(error) => {
@@ -345,7 +392,12 @@ impl Shared {
         let mut attempts = 0;
         let mut earliest = None;
         loop {
+            part.rests();
             let ticket = self.admit(earliest).await;
+            match self.attempt_limit {
+                Some(limit) => part.works(limit),
+                None => part.rests(),
+            }
             attempts += 1;
             let outcome = self.attempt(slot, &body, octets.len(), attempts).await;
             let cause = match outcome {

@@ -126,6 +126,11 @@ impl Gate {
         self.epoch += 1;
     }
 
+    /// A request has ended without its ticket coming back: another one may try the backend.
+    pub const fn forget_probe(&mut self) {
+        self.probing = false;
+    }
+
     /// The request failed in a way that is worth another attempt; `attempts` is how often this one
     /// was tried. Returns when it may be tried again at the earliest.
     ///

@@ -73,7 +73,7 @@ pub(super) fn router(watched: Arc<Watched>) -> Router {
     Router::new()
         .merge(page::router())
         .route("/metrics", get(metrics))
-        .route("/livez", get(|| async { "alive\n" }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/api/status", get(status))
         .route("/api/exporters", get(exporters))
@@ -109,15 +109,34 @@ async fn metrics(State(watched): Shared, headers: HeaderMap) -> Response {
     }
 }
 
-/// Sockets are bound and all workers alive. A backend that is away changes nothing: what is received waits.
-async fn readyz(State(watched): Shared) -> Response {
-    match watched.stages.phase() {
-        Phase::Running => "ready\n".into_response(),
-        phase => {
-            let text = format!("not ready: {}\n", phase.as_str());
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+/// Whether the process is of use. It is not when a vital part has made no progress for so long that only a restart
+/// helps.
+async fn livez(State(watched): Shared) -> Response {
+    let stages = &watched.stages;
+    let given_up = match stages.phase() {
+        Phase::Running => stages.health.given_up(),
+        // The end has a time limit of its own.
+        _ => None,
+    };
+    match given_up {
+        None => "alive\n".into_response(),
+        Some(part) => refused(&format!("not alive: {part}\n")),
     }
+}
+
+/// Whether sockets are bound and all vital parts make progress. A backend that is unreachable changes nothing: what is
+/// received waits.
+async fn readyz(State(watched): Shared) -> Response {
+    let stages = &watched.stages;
+    match (stages.phase(), stages.health.stalled()) {
+        (Phase::Running, None) => "ready\n".into_response(),
+        (Phase::Running, Some(part)) => refused(&format!("not ready: {part}\n")),
+        (phase, _) => refused(&format!("not ready: {}\n", phase.as_str())),
+    }
+}
+
+fn refused(text: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, text.to_owned()).into_response()
 }
 
 async fn status(State(watched): Shared) -> Response {
@@ -137,6 +156,8 @@ pub(super) struct Status {
     /// Counters of stage 2, by their names.
     translate: Map<String, Value>,
     delivery: Value,
+    /// The long-lived threads and tasks.
+    parts: Vec<Value>,
     accounts: [Account; 5],
 }
 
@@ -167,9 +188,22 @@ impl Status {
                 .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect(),
             delivery: delivery(stages),
+            parts: parts(stages),
             accounts: accounts(stages),
         }
     }
+}
+
+fn parts(stages: &Stages) -> Vec<Value> {
+    let parts = stages.health.parts();
+    let shown = parts.iter().map(|part| {
+        json!({
+            "part": part.to_string(),
+            "overdue_seconds": part.overdue().map(|late| late.as_secs_f64()),
+            "restarts": part.restarts(),
+        })
+    });
+    shown.collect()
 }
 
 fn receive(stages: &Stages) -> Value {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, PanicHookInfo};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::output::{Blocking, Output};
 use crate::config::{Exporter, Loaded, Log, print};
+use crate::health::Part;
 
 /// Bytes of lines that may wait for a stderr that nobody reads: some thousand lines.
 const WAITING: usize = 1 << 20;
@@ -55,6 +56,12 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
 #[must_use]
 pub fn lines_dropped() -> u64 {
     STDERR.get().map_or(0, Output::dropped)
+}
+
+/// The thread that writes the log, once it has started.
+#[must_use]
+pub fn part() -> Option<&'static Arc<Part>> {
+    STDERR.get().map(Output::part)
 }
 
 /// Writes a line to stderr, behind the lines of the log if there are any.

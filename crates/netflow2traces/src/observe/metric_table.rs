@@ -6,6 +6,7 @@ use prometheus_client::metrics::MetricType;
 use super::logging;
 use super::stages::Stages;
 use crate::deliver::{Count, Counters, DropReason};
+use crate::health::Kind;
 use crate::receive::WorkerCounters;
 use crate::translate::counters::Distribution;
 use crate::translate::{Protocol, ProtocolCounters, Traffic};
@@ -129,6 +130,12 @@ macro_rules! dropped {
             (&[("kind", "flow"), ("reason", $value)], |stages| dropped(stages, DropReason::$reason).flow),
             (&[("kind", "work"), ("reason", $value)], |stages| dropped(stages, DropReason::$reason).work),
         )+]
+    };
+}
+
+macro_rules! restarts {
+    ($($kind:ident $value:literal),+) => {
+        &[$((&[("part", $value)], |stages| stages.health.restarts(Kind::$kind)),)+]
     };
 }
 
@@ -414,6 +421,17 @@ pub static METRICS: &[Metric] = metrics! {
             "Times that these metrics were sent by OTLP (OTEL_METRICS_EXPORTER), by what became of it";
         netflow_log_lines_dropped_total: Series::Counters(&[(&[], |_| logging::lines_dropped())]),
             "Log lines that were not written, because nobody read stderr or it was closed";
+        netflow_part_restarts_total: Series::Counters(restarts!(
+            Receive "receive", Pulse "pulse", Delivery "delivery", Spool "spool", SpoolSync "spool_sync",
+            TemplateStore "template_store", OwnMetrics "own_metrics", Admin "admin", Page "page", Notifier "notifier",
+            Console "console", Log "log"
+        )),
+            "Threads and tasks of the daemon that panicked and were restarted; the log says why";
+        netflow_parts_overdue: Series::Gauges(&[(&[], |stages| {
+            let parts = stages.health.parts();
+            parts.iter().filter(|part| part.overdue().is_some()).count() as u64
+        })]),
+            "Threads and tasks of the daemon that should have made progress and have not; /readyz names one that matters";
         netflow_workers: Series::Gauges(&[(&[], |stages| stages.received.len() as u64)]),
             "Threads that receive";
         netflow_tasks: Series::Gauges(&[(&[], |stages| stages.tasks() as u64)]),

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::health::{Kind, Part};
+
 /// A handle to the queue; all clones write to the same stream.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -25,6 +27,8 @@ struct Shared {
     /// Bytes that may wait.
     capacity: usize,
     dropped: AtomicU64,
+    /// The thread.
+    part: Arc<Part>,
 }
 
 #[derive(Debug, Default)]
@@ -51,11 +55,14 @@ impl Output {
             written: Condvar::new(),
             capacity,
             dropped: AtomicU64::new(0),
+            part: Part::new(Kind::Log),
         });
         let of_thread = Arc::clone(&shared);
-        thread::Builder::new()
-            .name(name.into())
-            .spawn(move || of_thread.write_to(&mut stream))?;
+        thread::Builder::new().name(name.into()).spawn(move || {
+            of_thread
+                .part
+                .keep_running(|| of_thread.write_to(&mut stream));
+        })?;
         Ok(Self { shared })
     }
 
@@ -90,6 +97,12 @@ impl Output {
         true
     }
 
+    /// The thread that writes.
+    #[must_use]
+    pub fn part(&self) -> &Arc<Part> {
+        &self.shared.part
+    }
+
     /// Lines that found no room, or that the stream refused.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -99,8 +112,13 @@ impl Output {
 
 impl Shared {
     fn write_to(&self, stream: &mut impl Write) {
+        // After a panic, the line that was being written is lost.
+        if std::mem::take(&mut self.lock().writing) {
+            self.dropped.fetch_add(1, Relaxed);
+        }
         loop {
             let line = self.next();
+            self.part.rests();
             let written = stream.write_all(&line).and_then(|()| stream.flush());
             if written.is_err() {
                 // Nobody reads it any more. The next line is tried all the same: the failure may be a full disk's.

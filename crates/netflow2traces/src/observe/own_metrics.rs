@@ -17,10 +17,13 @@ use super::metrics_otlp;
 use super::stages::Stages;
 use crate::config;
 use crate::deliver::{Cause, DeliverError, MetricsSender, Outcome};
+use crate::health::{Kind, Part, caught};
 use crate::translate::counters::RateLimit;
 
 /// From a failed attempt to the next; a backend may ask for longer.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Beyond an export's own time limit it must have ended.
+const SLACK: Duration = Duration::from_secs(30);
 /// Time between two lines about refusals.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -52,7 +55,8 @@ impl MetricsExport {
         resource: &[(String, String)],
         stages: Arc<Stages>,
     ) -> Result<Self, DeliverError> {
-        let export = Export {
+        let part = stages.health.part(Kind::OwnMetrics);
+        let mut export = Export {
             sender: MetricsSender::new(&config.otlp)?,
             timeout: config.timeout,
             resource: resource.to_vec(),
@@ -60,8 +64,16 @@ impl MetricsExport {
             away_since: None,
             refusals: RateLimit::new(1, QUIET),
         };
-        let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(export.run(config.interval, stopped));
+        let (stop, mut stopped) = watch::channel(false);
+        let interval = config.interval;
+        let task = tokio::spawn(async move {
+            while caught(export.run(interval, &mut stopped, &part))
+                .await
+                .is_err()
+            {
+                part.restart().await;
+            }
+        });
         Ok(Self { stop, task })
     }
 
@@ -92,18 +104,20 @@ struct Export {
 }
 
 impl Export {
-    async fn run(mut self, interval: Duration, mut stopped: watch::Receiver<bool>) {
+    async fn run(&mut self, interval: Duration, stopped: &mut watch::Receiver<bool>, part: &Part) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first is now, when there is nothing to tell yet.
         ticks.tick().await;
         loop {
+            part.rests();
             let last = tokio::select! {
                 _ = ticks.tick() => false,
                 // An error says that the sender is gone, which means the same.
                 _ = stopped.wait_for(|stopped| *stopped) => true,
             };
             // A stop needn't wait for an export whose backend is away: the last one follows.
+            part.works(self.timeout + SLACK);
             let mut stopped = stopped.clone();
             tokio::select! {
                 () = self.export() => {}

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::own_metrics::ExportCounters;
 use crate::config::{self, Exporter, print};
 use crate::deliver;
+use crate::health::Health;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
 use crate::template_store;
 use crate::translate::{Protocol, ProtocolCounters, TranslateCounters};
@@ -26,6 +27,8 @@ pub struct Stages {
     pub template_store: Arc<template_store::Counters>,
     /// Octets of a request, as the backend has taught.
     pub request_limit: Arc<AtomicUsize>,
+    /// The long-lived threads and tasks.
+    pub health: Arc<Health>,
     /// Of the daemon's own metrics, where they are sent.
     pub own_metrics: ExportCounters,
     pub facts: Facts,
@@ -133,6 +136,7 @@ impl Stages {
             delivered: delivery.counters(),
             template_store: Arc::default(),
             request_limit: delivery.request_limit(),
+            health: delivery.health(),
             own_metrics: ExportCounters::default(),
             facts,
             runtime: Handle::try_current().ok(),

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::Notifier;
+use crate::health::{Kind, Part, caught};
 use crate::observe::stages::Stages;
 use crate::worker::Mailboxes;
 
@@ -45,15 +46,24 @@ impl Attending {
         mailboxes: Mailboxes,
     ) -> Self {
         notifier.ready(&status(&stages));
-        Self(tokio::spawn(attend(notifier, watchdog, stages, mailboxes)))
+        let part = stages.health.part(Kind::Notifier);
+        Self(tokio::spawn(async move {
+            while caught(attend(&part, &notifier, watchdog, &stages, &mailboxes))
+                .await
+                .is_err()
+            {
+                part.restart().await;
+            }
+        }))
     }
 }
 
 async fn attend(
-    notifier: Arc<Notifier>,
+    part: &Part,
+    notifier: &Notifier,
     watchdog: Option<Duration>,
-    stages: Arc<Stages>,
-    mailboxes: Mailboxes,
+    stages: &Stages,
+    mailboxes: &Mailboxes,
 ) {
     let interval = watchdog.map_or(STATUS_INTERVAL, |watchdog| {
         (watchdog / FEEDS).clamp(Duration::from_millis(1), STATUS_INTERVAL)
@@ -64,22 +74,26 @@ async fn attend(
     let mut silent = false;
     loop {
         let now = tick.tick().await;
+        part.works(STATUS_INTERVAL * 2);
         if watchdog.is_some() {
-            match mailboxes.ask(|_, _| ()).await {
-                Ok(_) => {
-                    notifier.alive();
-                    silent = false;
+            let answered = mailboxes.ask(|_, _| ()).await;
+            let problem = match (answered, stages.health.given_up()) {
+                (Ok(_), None) => None,
+                (Ok(_), Some(part)) => Some(part),
+                (Err(error), _) => Some(error.to_string()),
+            };
+            match &problem {
+                None => notifier.alive(),
+                Some(problem) if !silent => {
+                    warn!(problem, "the service manager's watchdog is not fed");
                 }
-                Err(error) if !silent => {
-                    silent = true;
-                    warn!(%error, "the service manager's watchdog is not fed");
-                }
-                Err(_) => {}
+                Some(_) => {}
             }
+            silent = problem.is_some();
         }
         if now.duration_since(said_at) >= STATUS_INTERVAL {
             said_at = now;
-            let status = status(&stages);
+            let status = status(stages);
             if status != said {
                 notifier.status(&status);
                 said = status;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use otlp_wire::UnixNanos;
@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::file::{self, LoadError};
 use super::format;
+use crate::health::{Kind, Part, caught};
 use crate::observe::stages::Stages;
 use crate::translate::{Saved, SavedExporter};
 use crate::worker::Mailboxes;
@@ -25,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const REST: u32 = 10;
 /// A worker that hasn't answered by then answers for a later write.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A disk that takes longer to write the file hangs.
+const LONGEST_WRITE: Duration = Duration::from_secs(60);
 /// Octets of all exporters.
 const MAX_OCTETS: usize = 256 << 20;
 
@@ -165,7 +168,7 @@ impl Keeper {
 /// The task that keeps the file as the workers are.
 #[derive(Debug)]
 pub struct Keeping {
-    task: JoinHandle<Keeper>,
+    task: JoinHandle<Option<Keeper>>,
     stop: oneshot::Sender<()>,
 }
 
@@ -173,16 +176,23 @@ impl Keeping {
     /// Looks after the file from here on. The workers must have been told to keep their changes.
     #[must_use]
     pub fn start(keeper: Keeper, stages: Arc<Stages>, mailboxes: Mailboxes) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(Rounds::new(keeper, stages, mailboxes).run(stopped));
+        let (stop, mut stopped) = oneshot::channel();
+        let part = stages.health.part(Kind::TemplateStore);
+        let mut rounds = Rounds::new(keeper, stages, mailboxes);
+        let task = tokio::spawn(async move {
+            while caught(rounds.run(&mut stopped, &part)).await.is_err() {
+                part.restart().await;
+            }
+            rounds.end()
+        });
         Self { task, stop }
     }
 
-    /// Ends the task and gives back what it holds; `None` if it has panicked.
+    /// Ends the task and gives back what it holds; `None` if it is in use still.
     pub async fn stop(self) -> Option<Keeper> {
         // If the task has ended there is nobody to tell.
         let _ = self.stop.send(());
-        self.task.await.ok()
+        self.task.await.ok().flatten()
     }
 }
 
@@ -190,7 +200,8 @@ impl Keeping {
 type Answer = (usize, Saved);
 
 struct Rounds {
-    keeper: Keeper,
+    /// Shared with the thread that writes.
+    keeper: Arc<Mutex<Keeper>>,
     stages: Arc<Stages>,
     mailboxes: Mailboxes,
     /// What each worker had counted when it was asked.
@@ -210,7 +221,7 @@ impl Rounds {
     fn new(keeper: Keeper, stages: Arc<Stages>, mailboxes: Mailboxes) -> Self {
         let workers = mailboxes.workers();
         Self {
-            keeper,
+            keeper: Arc::new(Mutex::new(keeper)),
             stages,
             mailboxes,
             seen: vec![0; workers],
@@ -221,12 +232,13 @@ impl Rounds {
         }
     }
 
-    async fn run(mut self, mut stopped: oneshot::Receiver<()>) -> Keeper {
+    async fn run(&mut self, stopped: &mut oneshot::Receiver<()>, part: &Part) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            part.works(LOOK * 10);
             tokio::select! {
-                _ = &mut stopped => break,
+                _ = &mut *stopped => return,
                 _ = look.tick() => self.look(),
                 Some(answer) = self.answers.1.recv() => self.take(answer),
             }
@@ -236,13 +248,19 @@ impl Rounds {
                 .clone()
                 .all(|asked| now.saturating_duration_since(*asked) > PATIENCE);
             if self.unwritten && is_whole && now >= self.rest_until {
-                self = self.write().await;
+                part.works(LONGEST_WRITE);
+                self.write().await;
             }
         }
+    }
+
+    /// With the answers that came until now.
+    fn end(mut self) -> Option<Keeper> {
         while let Ok(answer) = self.answers.1.try_recv() {
             self.take(answer);
         }
-        self.keeper
+        let keeper = Arc::into_inner(self.keeper)?;
+        Some(keeper.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Asks each worker that has counted changes since it was last asked.
@@ -271,25 +289,29 @@ impl Rounds {
 
     fn take(&mut self, (worker, saved): Answer) {
         self.asked[worker] = None;
-        self.keeper.take(&saved.exporters);
+        lock(&self.keeper).take(&saved.exporters);
         self.unwritten |= !saved.exporters.is_empty();
         if saved.more {
             self.ask(worker);
         }
     }
 
-    async fn write(self) -> Self {
+    async fn write(&mut self) {
         let began = Instant::now();
+        let keeper = Arc::clone(&self.keeper);
         let written = tokio::task::spawn_blocking(move || {
-            let mut rounds = self;
-            rounds.keeper.write_or_say();
-            rounds
+            let mut keeper = lock(&keeper);
+            keeper.write_or_say();
+            keeper.failing
         });
-        let mut rounds = written.await.expect("writing doesn't panic");
-        rounds.unwritten = rounds.keeper.failing;
-        rounds.rest_until = Instant::now() + began.elapsed() * REST;
-        rounds
+        // A panic while it writes is a failure.
+        self.unwritten = written.await.unwrap_or(true);
+        self.rest_until = Instant::now() + began.elapsed() * REST;
     }
+}
+
+fn lock(keeper: &Mutex<Keeper>) -> MutexGuard<'_, Keeper> {
+    keeper.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wall_nanos() -> u128 {

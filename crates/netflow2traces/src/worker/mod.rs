@@ -13,7 +13,7 @@ use anyhow::bail;
 use otlp_wire::UnixNanos;
 
 use crate::config;
-use crate::deliver::{Delivery, Queue};
+use crate::deliver::Delivery;
 use crate::observe::live::Tap;
 use crate::receive::Handler;
 use crate::translate::{Datagram, Ids, Translator};
@@ -23,9 +23,6 @@ pub use mailbox::{Machine, Mailbox, Mailboxes, Unanswered};
 /// What a receive thread does with its datagrams.
 pub(crate) struct Worker {
     pub(crate) translator: Translator<fn() -> UnixNanos>,
-    queue: Arc<Queue>,
-    /// What the page shows of what is made.
-    tap: Arc<Tap>,
     /// What the admin server wants to know of the translator.
     pub(crate) mailbox: Arc<Mailbox>,
     /// Octets of a request, as the backend has taught.
@@ -47,10 +44,15 @@ impl Worker {
             bail!("the system gave no random numbers for identifiers: {error}");
         }
         let request_limit = delivery.request_limit();
+        let mut translator =
+            Translator::new(config, wall_time as fn() -> UnixNanos, Ids::new(seed));
+        let queue = delivery.queue();
+        translator.hand_over_to(move |batch| {
+            tap.offer(&batch);
+            queue.push(batch);
+        });
         Ok(Self {
-            translator: Translator::new(config, wall_time, Ids::new(seed)),
-            queue: delivery.queue(),
-            tap,
+            translator,
             mailbox: Arc::default(),
             limit_heeded: request_limit.load(Ordering::Relaxed),
             request_limit,
@@ -59,11 +61,10 @@ impl Worker {
         })
     }
 
+    /// Lets a batch go that is old enough.
     pub(crate) fn hand_over(&mut self) {
-        while let Some(batch) = self.translator.poll_batch(self.now) {
-            self.tap.offer(&batch);
-            self.queue.push(batch);
-        }
+        let left = self.translator.poll_batch(self.now);
+        debug_assert!(left.is_none(), "every batch goes to the queue");
     }
 }
 

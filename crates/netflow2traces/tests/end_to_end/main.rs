@@ -32,6 +32,8 @@ mod restart;
 mod shutdown;
 mod span_time;
 mod stalled;
+#[cfg(target_os = "linux")]
+mod supervision;
 mod template_store;
 mod templates;
 mod versions;

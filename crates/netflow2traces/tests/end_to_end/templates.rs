@@ -10,7 +10,7 @@ const DATA: Content = Content::Data {
     flows: 4,
 };
 
-const WAITS: &str = "data came before its template and waits for it";
+const WAITS: &str = "received data before its template; buffering it";
 
 #[tokio::test]
 async fn data_before_its_template_is_decoded_when_it_comes() {

@@ -1,9 +1,6 @@
 //! The daemon with a disk queue: what is in it outlives a stop, a crash, and trouble with the disk; and a long run.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
-#![expect(
-    clippy::print_stdout,
-    reason = "long runs have figures, and a test that is left out says so"
-)]
+#![expect(clippy::print_stdout, reason = "long runs have figures")]
 
 #[expect(dead_code, reason = "parts of it serve other tests")]
 #[path = "../end_to_end/admin_client.rs"]

@@ -14,6 +14,13 @@ const NTP_EPOCH: u64 = 2_208_988_800;
 const MAX_AGE: u64 = 24 * 3600 * SECOND;
 /// A flow that ends later than this after its message left is not believed.
 const MAX_AHEAD: u64 = 60 * SECOND;
+/// When export time and receive time are further apart than this, times near the receive time are believed too.
+const CLOCKS_APART: u64 = 24 * 3600 * SECOND;
+/// The longest flow that two uptimes of 32 bits can tell, in milliseconds: 49 days. What would be longer, up to the
+/// 49.7 days of a whole turn, is a flow that ends before it starts.
+const LONGEST: u32 = 49 * 24 * 3600 * 1000;
+/// A whole turn of a 32-bit uptime.
+const TURN: u64 = (1 << 32) * MILLISECOND;
 
 /// How a time field is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,6 +35,28 @@ pub(crate) enum Unit {
     DeltaMicroseconds,
     /// Milliseconds since the exporter's start.
     SysUptime,
+}
+
+impl Unit {
+    /// How finely it tells a time. Uptimes are relative to the whole second of a message's header.
+    fn resolution(self) -> u64 {
+        match self {
+            Self::Seconds | Self::SysUptime => SECOND,
+            Self::Milliseconds => MILLISECOND,
+            Self::DeltaMicroseconds => 1000,
+            Self::Ntp(nanos_each) => nanos_each,
+        }
+    }
+}
+
+/// What the times of a record are relative to, or judged by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clocks<'a> {
+    pub(crate) header: &'a Header,
+    /// When the message came.
+    pub(crate) received: UnixNanos,
+    /// What options data say of the exporter's start (element 160), in milliseconds since 1970.
+    pub(crate) init_time: Option<u64>,
 }
 
 /// A field that tells a time.
@@ -169,11 +198,14 @@ impl TimePlan {
         let (start, end) = match self.plain? {
             Plain::SysUptime { start_at, end_at } => {
                 let uptime = header.sys_uptime_ms?;
-                let time = |at: usize| {
-                    let told = u32::from_be_bytes(*record.get(at..)?.first_chunk()?);
-                    Some(before(header.export_time, uptime, told))
-                };
-                (time(start_at)?, time(end_at)?)
+                let told = |at: usize| Some(u32::from_be_bytes(*record.get(at..)?.first_chunk()?));
+                let (first, last) = (told(start_at)?, told(end_at)?);
+                let duration = last.wrapping_sub(first);
+                if duration > LONGEST {
+                    return None;
+                }
+                let end = before(header.export_time, uptime, last);
+                (end.saturating_sub(u64::from(duration) * MILLISECOND), end)
             }
             Plain::Milliseconds { start_at, end_at } => {
                 let time = |at: usize| {
@@ -184,7 +216,7 @@ impl TimePlan {
                 (time(start_at)?, time(end_at)?)
             }
         };
-        plausible(start, end, header.export_time).then_some(FlowTimes {
+        (start <= end && is_near(end, header.export_time)).then_some(FlowTimes {
             start: UnixNanos(start),
             end: UnixNanos(end),
             told_start: Some(UnixNanos(start)),
@@ -193,36 +225,37 @@ impl TimePlan {
         })
     }
 
-    /// The times of one record. `init_time` is what the exporter's options data say of its start
-    /// (element 160), in milliseconds since 1970.
+    /// The times of one record.
     #[inline(never)]
     pub(crate) fn read(
         &self,
         record: &[u8],
         locations: &[Location],
-        header: &Header,
-        init_time: Option<u64>,
+        clocks: Clocks<'_>,
     ) -> FlowTimes {
         let value = |field: u16| {
             locations
                 .get(usize::from(field))
                 .map_or(0, |at| unsigned(at.of(record)))
         };
-        let export = header.export_time;
+        let header = clocks.header;
+        let (export, received) = (header.export_time, clocks.received.0);
         let boot = match header.sys_uptime_ms {
             Some(uptime) => Boot::Uptime(uptime),
-            None => match self.init_time.map(value).or(init_time) {
-                Some(ms) => Boot::At(ms.saturating_mul(MILLISECOND)),
-                None => Boot::Unknown,
-            },
+            None => {
+                let own = self.init_time.map(value).filter(|ms| *ms != 0);
+                let told = own.or(clocks.init_time);
+                told.map_or(Boot::Unknown, |ms| Boot::At(ms.saturating_mul(MILLISECOND)))
+            }
         };
         let (start, end) = (pick(&self.starts, value), pick(&self.ends, value));
         if let (Boot::Unknown, Some((Unit::SysUptime, first)), Some((Unit::SysUptime, last))) =
             (boot, start, end)
         {
             // Only the duration is known: the flow is put before the export.
-            let duration = u64::from((last as u32).wrapping_sub(first as u32)) * MILLISECOND;
-            let duration = if duration > MAX_AGE { 0 } else { duration };
+            let duration = (last as u32).wrapping_sub(first as u32);
+            let duration = if duration > LONGEST { 0 } else { duration };
+            let duration = u64::from(duration) * MILLISECOND;
             return FlowTimes {
                 start: UnixNanos(export.saturating_sub(duration)),
                 end: UnixNanos(export),
@@ -231,42 +264,162 @@ impl TimePlan {
                 suspect: true,
             };
         }
+        let told = |near: u64| self.told(value, [start, end], export, near, boot);
+        let by_export = told(export);
+        if by_export.is_plausible(export) || export.abs_diff(received) <= CLOCKS_APART {
+            return by_export.judged(export, export);
+        }
+        // The header's clock is far off: the flow's own times may be right all the same.
+        let by_receipt = told(received);
+        if by_receipt.is_plausible(received) {
+            return by_receipt.judged(received, export);
+        }
+        by_export.judged(export, export)
+    }
+
+    /// What the fields of one record tell; a time that is not unique is the one nearest to `near`.
+    fn told(
+        &self,
+        value: impl Fn(u16) -> u64 + Copy,
+        [start, end]: [Option<(Unit, u64)>; 2],
+        export: u64,
+        near: u64,
+        boot: Boot,
+    ) -> Told {
         let absolute = |told: Option<(Unit, u64)>| {
-            told.and_then(|(unit, value)| to_unix(unit, value, export, boot))
+            told.and_then(|(unit, value)| to_unix(unit, value, export, near, boot))
         };
         let (mut told_start, mut told_end) = (absolute(start), absolute(end));
-        if told_start.is_none() || told_end.is_none() {
-            let duration = match (self.duration_ms, self.duration_us) {
-                (Some(field), _) => Some(value(field).saturating_mul(MILLISECOND)),
-                (None, Some(field)) => Some(value(field).saturating_mul(1000)),
-                _ => None,
+        // An uptime without a base can't be told.
+        let mut underivable =
+            start.is_some() != told_start.is_some() || end.is_some() != told_end.is_some();
+        let mut turned = false;
+        if let (Some((Unit::SysUptime, first)), Some(end_nanos), true) =
+            (start, told_end, told_start.is_some())
+        {
+            (told_start, turned) = match end {
+                Some((Unit::SysUptime, last)) => start_of(first as u32, last as u32, end_nanos),
+                _ => (told_start.map(|start| last_before(start, end_nanos)), false),
             };
-            let event = absolute(pick(&self.events, value));
-            match (told_start, told_end, duration) {
-                (Some(start), None, Some(duration)) => {
-                    told_end = Some(start.saturating_add(duration));
-                }
-                (None, Some(end), Some(duration)) => {
-                    told_start = Some(end.saturating_sub(duration));
-                }
-                (Some(start), None, None) => {
-                    let end = event.unwrap_or(start);
-                    return judged(Some(start), event, start, end, export, false);
-                }
-                (None, Some(end), None) => {
-                    return judged(None, Some(end), end, end, export, false);
-                }
-                (None, None, _) => {
-                    // Without any time it is the message's; 21 or 22 without a base can't be told.
-                    let underivable = start.is_some() || end.is_some();
-                    let at = event.unwrap_or(export);
-                    return judged(event, event, at, at, export, underivable && event.is_none());
-                }
-                _ => {}
+        }
+        let resolution = match (start, end) {
+            (Some((one, _)), Some((other, _))) if one != other => {
+                one.resolution().max(other.resolution())
+            }
+            _ => 1,
+        };
+        let duration = match (self.duration_ms, self.duration_us) {
+            (Some(field), _) => Some(value(field).saturating_mul(MILLISECOND)),
+            (None, Some(field)) => Some(value(field).saturating_mul(1000)),
+            _ => None,
+        };
+        let (mut start_at, mut end_at) = (told_start, told_end);
+        match (told_start, told_end, duration) {
+            (Some(_), Some(_), _) => {}
+            (Some(start), None, Some(duration)) => {
+                told_end = Some(start.saturating_add(duration));
+                end_at = told_end;
+            }
+            (None, Some(end), Some(duration)) => {
+                told_start = Some(end.saturating_sub(duration));
+                start_at = told_start;
+            }
+            (Some(start), None, None) => {
+                told_end = absolute(pick(&self.events, value));
+                end_at = told_end.or(Some(start));
+            }
+            (None, Some(end), None) => start_at = Some(end),
+            (None, None, _) => {
+                let event = absolute(pick(&self.events, value));
+                (told_start, told_end) = (event, event);
+                // Without any time it is the message's.
+                (start_at, end_at) = (event.or(Some(export)), event.or(Some(export)));
+                underivable &= event.is_none();
             }
         }
-        let (start, end) = (told_start.unwrap_or(export), told_end.unwrap_or(export));
-        judged(told_start, told_end, start, end, export, false)
+        Told {
+            start: start_at.unwrap_or(export),
+            end: end_at.unwrap_or(export),
+            told_start,
+            told_end,
+            resolution,
+            is_suspect: underivable || turned,
+            turned,
+        }
+    }
+}
+
+/// A record's times before they are judged.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    start: u64,
+    end: u64,
+    told_start: Option<u64>,
+    told_end: Option<u64>,
+    /// Of the coarser of two units, in nanoseconds; 1 where they are of one unit.
+    resolution: u64,
+    /// Something can't be derived.
+    is_suspect: bool,
+    /// The start lies after the end, by uptimes that could also mean a flow of nearly a whole turn.
+    turned: bool,
+}
+
+impl Told {
+    #[inline]
+    fn is_plausible(&self, by: u64) -> bool {
+        let start = self.start - self.start % self.resolution;
+        (start <= self.end - self.end % self.resolution || self.turned) && is_near(self.end, by)
+    }
+
+    /// Judges the times by a clock; an implausible flow is given a usable time, which ends at the export.
+    fn judged(self, by: u64, export: u64) -> FlowTimes {
+        let is_plausible = self.is_plausible(by);
+        let (start, end) = if is_plausible {
+            match self.turned {
+                true => (self.end, self.end),
+                // An end that was cut to a whole second isn't before its start.
+                false => (self.start, self.end.max(self.start)),
+            }
+        } else {
+            // The duration is kept where it makes sense.
+            let duration = self
+                .end
+                .checked_sub(self.start)
+                .filter(|duration| *duration <= MAX_AGE)
+                .unwrap_or(0);
+            (export.saturating_sub(duration), export)
+        };
+        FlowTimes {
+            start: UnixNanos(start),
+            end: UnixNanos(end),
+            told_start: self.told_start.map(UnixNanos),
+            told_end: self.told_end.map(UnixNanos),
+            suspect: self.is_suspect || !is_plausible,
+        }
+    }
+}
+
+/// When a flow started that ended at `end`, both told as uptimes; and whether the start lies behind the end.
+fn start_of(first: u32, last: u32, end: u64) -> (Option<u64>, bool) {
+    let duration = last.wrapping_sub(first);
+    if duration > LONGEST {
+        let after = u64::from(first.wrapping_sub(last)) * MILLISECOND;
+        return (Some(end.saturating_add(after)), true);
+    }
+    (
+        Some(end.saturating_sub(u64::from(duration) * MILLISECOND)),
+        false,
+    )
+}
+
+/// A start that is known but for whole turns of the uptime: the last one that doesn't lie behind the end.
+fn last_before(start: u64, end: u64) -> u64 {
+    // Both are relative to whole seconds.
+    let end = end.saturating_add(SECOND);
+    if start > end {
+        start.saturating_sub((start - end).div_ceil(TURN).saturating_mul(TURN))
+    } else {
+        start + (end - start) / TURN * TURN
     }
 }
 
@@ -301,17 +454,18 @@ fn before(export: u64, uptime: u32, value: u32) -> u64 {
     export.saturating_add_signed(-ago * MILLISECOND as i64)
 }
 
+/// `near` decides where the value leaves several times open.
 #[inline]
-fn to_unix(unit: Unit, value: u64, export: u64, boot: Boot) -> Option<u64> {
+fn to_unix(unit: Unit, value: u64, export: u64, near: u64, boot: Boot) -> Option<u64> {
     Some(match unit {
         Unit::Seconds => value.saturating_mul(SECOND),
         Unit::Milliseconds => value.saturating_mul(MILLISECOND),
         Unit::DeltaMicroseconds => export.saturating_sub(value.saturating_mul(1000)),
         Unit::Ntp(nanos_each) => {
-            let time = from_ntp(value, export);
+            let time = from_ntp(value, near);
             let count = value.saturating_mul(nanos_each);
             // Which of the two was meant only one of them can be near the export.
-            if is_near(time, export) || !is_near(count, export) {
+            if is_near(time, near) || !is_near(count, near) {
                 time
             } else {
                 count
@@ -320,18 +474,38 @@ fn to_unix(unit: Unit, value: u64, export: u64, boot: Boot) -> Option<u64> {
         Unit::SysUptime => match boot {
             Boot::Unknown => return None,
             Boot::Uptime(uptime) => before(export, uptime, value as u32),
-            Boot::At(start) => {
-                let time = start.saturating_add(value.saturating_mul(MILLISECOND));
-                // The counter has wrapped as often as brings the time nearest before the export.
-                let wrap = (1_u64 << 32) * MILLISECOND;
-                let wraps = (export.saturating_add(MAX_AHEAD)).saturating_sub(time) / wrap;
-                time.saturating_add(wraps * wrap)
-            }
+            Boot::At(start) => since_boot(start, value as u32, near),
         },
     })
 }
 
+/// When an exporter that started at `start` had been up for `value` milliseconds: of the turns of its 32 bits the
+/// one that brings it nearest to `near`. An exporter that replays a capture tells uptimes before its own start, in
+/// the turn before it.
+fn since_boot(start: u64, value: u32, near: u64) -> u64 {
+    let first = start.saturating_add(u64::from(value) * MILLISECOND);
+    let half = TURN / 2;
+    if near.saturating_add(half) < first {
+        // One turn before, if that is near; else the clocks have nothing to do with each other.
+        let earlier = first.saturating_sub(TURN);
+        return if earlier <= near.saturating_add(half) {
+            earlier
+        } else {
+            first
+        };
+    }
+    let turns = (near.saturating_add(half) - first) / TURN;
+    first.saturating_add(turns.saturating_mul(TURN))
+}
+
+/// Whether an exporter that exported at `export` can have started at `init_time` (element 160): a message that waited
+/// for its template may be older than the start that was announced meanwhile.
+pub(crate) fn is_same_boot(init_time: u64, export: u64) -> bool {
+    init_time.saturating_mul(MILLISECOND) <= export.saturating_add(MAX_AHEAD)
+}
+
 /// A time that a flow of this message may have.
+#[inline]
 fn is_near(time: u64, export: u64) -> bool {
     time <= export.saturating_add(MAX_AHEAD) && time >= export.saturating_sub(MAX_AGE)
 }
@@ -359,41 +533,6 @@ fn from_ntp(value: u64, export: u64) -> u64 {
     best.saturating_sub(NTP_EPOCH)
         .saturating_mul(SECOND)
         .saturating_add(nanos)
-}
-
-#[inline]
-fn plausible(start: u64, end: u64, export: u64) -> bool {
-    start <= end && end <= export.saturating_add(MAX_AHEAD) && end >= export.saturating_sub(MAX_AGE)
-}
-
-/// Judges what was told against the export time; gives an implausible flow a usable time.
-#[inline]
-fn judged(
-    told_start: Option<u64>,
-    told_end: Option<u64>,
-    start: u64,
-    end: u64,
-    export: u64,
-    suspect: bool,
-) -> FlowTimes {
-    let plausible = plausible(start, end, export);
-    let (usable_start, usable_end) = if plausible {
-        (start, end)
-    } else {
-        // The duration is kept where it makes sense.
-        let duration = end
-            .checked_sub(start)
-            .filter(|duration| *duration <= MAX_AGE)
-            .unwrap_or(0);
-        (export.saturating_sub(duration), export)
-    };
-    FlowTimes {
-        start: UnixNanos(usable_start),
-        end: UnixNanos(usable_end),
-        told_start: told_start.map(UnixNanos),
-        told_end: told_end.map(UnixNanos),
-        suspect: suspect || !plausible,
-    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,12 @@ fn header(version: Version, uptime_ms: Option<u32>) -> Header {
 const IPFIX: Version = Version::Ipfix;
 
 /// Reads a record of (element, octets, value).
-fn read_with(header: &Header, init_time: Option<u64>, fields: &[(u16, u16, u64)]) -> FlowTimes {
+fn read_at(
+    received: u64,
+    header: &Header,
+    init_time: Option<u64>,
+    fields: &[(u16, u16, u64)],
+) -> FlowTimes {
     let specifiers: Vec<_> = fields
         .iter()
         .map(|(element, length, _)| FieldSpecifier::iana(*element, *length))
@@ -36,7 +41,16 @@ fn read_with(header: &Header, init_time: Option<u64>, fields: &[(u16, u16, u64)]
     }
     let mut locations = Vec::new();
     template.locate(&record, &mut locations).unwrap();
-    TimePlan::new(&template).read(&record, &locations, header, init_time)
+    let clocks = Clocks {
+        header,
+        received: UnixNanos(received),
+        init_time,
+    };
+    TimePlan::new(&template).read(&record, &locations, clocks)
+}
+
+fn read_with(header: &Header, init_time: Option<u64>, fields: &[(u16, u16, u64)]) -> FlowTimes {
+    read_at(header.export_time, header, init_time, fields)
 }
 
 fn read(fields: &[(u16, u16, u64)]) -> FlowTimes {
@@ -300,4 +314,175 @@ fn the_largest_numbers_are_only_implausible() {
             }
         }
     }
+}
+
+const DAY: u64 = 24 * 60 * MINUTE;
+
+/// The low 32 bits, as an exporter tells an uptime.
+fn wrapped(ms: u64) -> u64 {
+    ms & u64::from(u32::MAX)
+}
+
+#[test]
+fn flows_of_up_to_49_days_are_right_in_every_version() {
+    for days in [1, 20, 25, 30, 39, 49] {
+        // It has been up for 60 days.
+        let uptime = 60 * DAY * 1000;
+        let fields = [
+            (22, 4, wrapped(uptime - days * DAY * 1000 - 1000)),
+            (21, 4, wrapped(uptime - 1000)),
+        ];
+        let expected = ((days * DAY).cast_signed() * S + S, S);
+        for version in [Version::V1, Version::V5, Version::V9] {
+            let header = header(version, Some(wrapped(uptime) as u32));
+            assert_eq!(
+                before(read_with(&header, None, &fields)),
+                expected,
+                "{days} days"
+            );
+        }
+        let boot = (EXPORT - 60 * DAY) * 1000;
+        let times = read_with(&header(IPFIX, None), Some(boot), &fields);
+        assert_eq!(before(times), expected, "{days} days");
+    }
+}
+
+#[test]
+fn an_uptime_that_ends_before_it_starts_has_no_length_at_its_end() {
+    // By five seconds, and by ten minutes.
+    for apart in [5_000, 600_000] {
+        let fields = [(22, 4, 990_000 + apart), (21, 4, 990_000)];
+        let boot = (EXPORT - 1000) * 1000;
+        for (header, init_time) in [
+            (header(Version::V9, Some(1_000_000)), None),
+            (header(IPFIX, None), Some(boot)),
+        ] {
+            let times = read_with(&header, init_time, &fields);
+            let end = UnixNanos((EXPORT - 10) * SECOND);
+            assert_eq!((times.start, times.end), (end, end));
+            assert_eq!(times.told_end, Some(end));
+            assert!(times.suspect);
+        }
+    }
+}
+
+#[test]
+fn uptimes_may_lie_before_the_exporters_start() {
+    // Replayed: the exporter has been up for 3 s, and the flow ended 9 s ago.
+    let fields = [
+        (22, 4, wrapped(0_u64.wrapping_sub(8000))),
+        (21, 4, wrapped(0_u64.wrapping_sub(6000))),
+    ];
+    let v9 = header(Version::V9, Some(3000));
+    assert_eq!(before(read_with(&v9, None, &fields)), (11 * S, 9 * S));
+    let ipfix = header(IPFIX, None);
+    let times = read_with(&ipfix, Some((EXPORT - 3) * 1000), &fields);
+    assert_eq!(before(times), (11 * S, 9 * S));
+}
+
+#[test]
+fn a_start_long_after_the_export_is_no_reason_to_go_back_whole_turns() {
+    // The header says 1994, the start 2020.
+    let header = Header {
+        export_time: 759_538_800 * SECOND,
+        ..header(IPFIX, None)
+    };
+    let times = read_with(
+        &header,
+        Some(1_590_000_000_000),
+        &[(22, 4, 1000), (21, 4, 2000)],
+    );
+    assert_eq!(times.told_end, Some(UnixNanos(1_590_000_002 * SECOND)));
+    assert!(times.suspect);
+}
+
+#[test]
+fn no_exporter_started_in_1970() {
+    let times = read(&[(22, 4, 7000), (21, 4, 9500), (160, 8, 0)]);
+    assert!(times.suspect);
+    assert_eq!(times.end.0 - times.start.0, 2500 * MILLISECOND);
+    // What options data say counts then.
+    let fields = [(22, 4, 995_000), (21, 4, 999_000), (160, 8, 0)];
+    let times = read_with(&header(IPFIX, None), Some((EXPORT - 1000) * 1000), &fields);
+    assert_eq!(before(times), (5 * S, S));
+}
+
+#[test]
+fn one_time_that_cannot_be_derived_is_suspect() {
+    let times = read(&[(150, 4, EXPORT - 10), (21, 4, 7000)]);
+    assert!(times.suspect);
+    assert_eq!(times.told_start, Some(UnixNanos((EXPORT - 10) * SECOND)));
+    let times = read(&[(22, 4, 7000), (151, 4, EXPORT - 10)]);
+    assert!(times.suspect);
+    assert_eq!(times.end, UnixNanos((EXPORT - 10) * SECOND));
+}
+
+#[test]
+fn within_the_second_of_the_coarser_unit_no_end_is_before_its_start() {
+    let start = (152, 8, EXPORT * 1000 - 1300);
+    let times = read(&[start, (151, 4, EXPORT - 2)]);
+    assert_eq!(before(times), (1300 * MS, 1300 * MS));
+    assert_eq!(
+        times.told_start,
+        Some(UnixNanos(EXPORT * SECOND - 1300 * MILLISECOND))
+    );
+    assert!(read(&[start, (151, 4, EXPORT - 3)]).suspect);
+    // Where both are of one unit it is.
+    assert!(read(&[start, (153, 8, EXPORT * 1000 - 1301)]).suspect);
+    // A start in seconds is no later than what it stands for.
+    assert!(read(&[(150, 4, EXPORT - 2), (153, 8, EXPORT * 1000 - 2001)]).suspect);
+}
+
+#[test]
+fn an_uptime_beside_another_unit_starts_in_the_turn_before_the_end() {
+    let uptime = 60 * DAY * 1000;
+    let header = header(Version::V9, Some(wrapped(uptime) as u32));
+    let first = wrapped(uptime - 30 * DAY * 1000);
+    let fields = [(22, 4, first), (153, 8, (EXPORT - 5) * 1000)];
+    let times = read_with(&header, None, &fields);
+    assert_eq!(before(times), ((30 * DAY).cast_signed() * S, 5 * S));
+}
+
+#[test]
+fn the_receive_time_counts_where_the_exporters_clock_is_over_a_day_off() {
+    let broken = |export: u64| Header {
+        export_time: export * SECOND,
+        ..header(IPFIX, None)
+    };
+    let fields = [(150, 4, EXPORT - 9), (151, 4, EXPORT - 1)];
+    let believed = (
+        UnixNanos((EXPORT - 9) * SECOND),
+        UnixNanos((EXPORT - 1) * SECOND),
+    );
+    for export in [0, 3600, EXPORT - DAY - 1, EXPORT + DAY + 1, 2 * EXPORT] {
+        let times = read_at(EXPORT * SECOND, &broken(export), None, &fields);
+        assert_eq!(
+            (times.start, times.end, times.suspect),
+            (believed.0, believed.1, false)
+        );
+    }
+    // A clock that is ten hours off is not corrected.
+    let times = read_at(EXPORT * SECOND, &broken(EXPORT - 10 * 3600), None, &fields);
+    assert!(times.suspect);
+    // Plausible by neither: the span ends at the export time.
+    let fields = [(150, 4, 1_000_000_000), (151, 4, 1_000_000_008)];
+    let times = read_at(EXPORT * SECOND, &broken(3600), None, &fields);
+    assert_eq!((times.end.0, times.suspect), (3600 * SECOND, true));
+    assert_eq!(times.told_end, Some(UnixNanos(1_000_000_008 * SECOND)));
+    // Uptimes since a boot that is right, and NTP times.
+    let boot = (EXPORT - 1000) * 1000;
+    let fields = [(22, 4, 991_000), (21, 4, 999_000)];
+    let times = read_at(EXPORT * SECOND, &broken(3600), Some(boot), &fields);
+    assert_eq!(
+        (times.start, times.end, times.suspect),
+        (believed.0, believed.1, false)
+    );
+}
+
+#[test]
+fn a_start_after_the_export_is_that_of_another_boot() {
+    let export = EXPORT * SECOND;
+    assert!(is_same_boot((EXPORT - 1000) * 1000, export));
+    assert!(is_same_boot(EXPORT * 1000 + 500, export));
+    assert!(!is_same_boot((EXPORT + 3600) * 1000, export));
 }

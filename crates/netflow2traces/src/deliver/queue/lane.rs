@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use otlp_wire::EncodedBatch;
 
@@ -224,6 +224,13 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Whether a batch waits to be written.
+    pub(in crate::deliver) fn spool_wants_write(&self) -> bool {
+        let state = self.lock();
+        let lane = state.lane.as_ref().filter(|_| !state.batches.is_empty());
+        lane.is_some_and(|lane| lane.wants_write(state.octets, self.capacity))
+    }
+
     /// Whether a batch that was just written may go to the senders from memory.
     pub(in crate::deliver) fn wants_pass(&self) -> bool {
         let state = self.lock();
@@ -259,12 +266,18 @@ impl Queue {
         None
     }
 
-    /// A batch of the spool that was in flight when its sender ended: it is still in the spool.
-    pub(in crate::deliver) fn return_spooled(&self, spooled: Spooled) {
+    /// A batch of the spool that was in flight when its sender ended: it is still in the spool. With `retry`, another
+    /// sender is to take it.
+    pub(in crate::deliver) fn return_spooled(&self, spooled: Spooled, retry: bool) {
         self.counters.spooled.add(Count::of(&spooled.batch));
         if let Some(lane) = &mut self.lock().lane {
-            lane.returned.push(spooled);
+            if retry && !lane.finishing {
+                lane.replayed.push_front(spooled);
+            } else {
+                lane.returned.push(spooled);
+            }
         }
+        self.arrived.notify_one();
     }
 
     /// The senders have ended: what is in memory is to be written.
@@ -291,6 +304,37 @@ impl Queue {
             lane.replayed.clear();
         }
         self.arrived.notify_waiters();
+    }
+
+    /// The thread has panicked and begins anew: batches that it read will be read again, and senders take from memory
+    /// until it works. Gives back the batch that it was writing, if there is one.
+    pub(in crate::deliver) fn spool_restarts(&self, writing: Option<EncodedBatch>) {
+        let mut state = self.lock();
+        let State { batches, lane, .. } = &mut *state;
+        if let Some(lane) = lane {
+            if let (true, Some(batch)) = (lane.writing, writing) {
+                batches.push_front(batch);
+            }
+            lane.writing = false;
+            lane.direct = true;
+            lane.replayed.clear();
+            lane.returned.clear();
+            lane.settled.clear();
+            lane.more = true;
+        }
+        drop(state);
+        self.arrived.notify_waiters();
+    }
+
+    /// Waits for so long, but not beyond the beginning of the end; whether that has begun.
+    pub(in crate::deliver) fn pause_spool(&self, pause: Duration) -> bool {
+        let is_working =
+            |state: &mut State| state.lane.as_ref().is_some_and(|lane| !lane.finishing);
+        let waited = self
+            .chores
+            .wait_timeout_while(self.lock(), pause, is_working);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !is_working(&mut state)
     }
 
     /// Spans of the spool that are lost after all.

@@ -18,6 +18,9 @@ use super::held::Held;
 use lane::Lane;
 pub(super) use lane::Spooled;
 
+/// Batches that are remembered because their task panicked.
+const MAX_SUSPECTS: usize = 64;
+
 /// Batches that wait for a sender.
 #[derive(Debug)]
 pub struct Queue {
@@ -37,6 +40,8 @@ struct State {
     batches: VecDeque<EncodedBatch>,
     octets: usize,
     closed: bool,
+    /// Batches that were being sent when their task panicked, by the address of their octets.
+    suspects: VecDeque<usize>,
     /// What it shares with the spool, if there is one.
     lane: Option<Lane>,
 }
@@ -130,6 +135,32 @@ impl Queue {
         }
     }
 
+    /// Whether the task of this batch has panicked before; from here on it has.
+    pub(super) fn is_suspect(&self, batch: &EncodedBatch) -> bool {
+        let suspect = batch.octets.as_ptr().addr();
+        let suspects = &mut self.lock().suspects;
+        if suspects.contains(&suspect) {
+            return true;
+        }
+        suspects.truncate(MAX_SUSPECTS - 1);
+        suspects.push_front(suspect);
+        false
+    }
+
+    /// A batch that was being sent when its task panicked: it is the oldest again.
+    pub(super) fn return_panicked(&self, batch: EncodedBatch) {
+        let mut state = self.lock();
+        self.counters.queued.add(Count::of(&batch));
+        self.counters
+            .queued_octets
+            .fetch_add(batch.octets.len() as u64, Relaxed);
+        self.counters.queued_batches.fetch_add(1, Relaxed);
+        state.octets += batch.octets.len();
+        state.batches.push_front(batch);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -220,6 +251,32 @@ mod tests {
             woken += usize::from(task.await.unwrap());
         }
         assert_eq!(woken, 1);
+    }
+
+    #[tokio::test]
+    async fn a_batch_whose_task_panics_is_tried_once_more() {
+        let queue = queue(100);
+        queue.push(batch(0, 40));
+        queue.push(batch(1, 40));
+        let popped = async || {
+            let held = queue.pop().await.expect("a batch");
+            held.batch().oldest.0
+        };
+        for _ in 0..2 {
+            let task = async {
+                let _held = queue.pop().await;
+                assert!(queue.counters.in_flight.load().flow == 0, "a task panics");
+            };
+            assert!(crate::health::caught(task).await.is_err());
+            assert!(queue.counters.totals().balanced());
+        }
+        let counters = &queue.counters;
+        assert_eq!(
+            counters.dropped.encoding.load(),
+            Count { flow: 10, work: 3 }
+        );
+        assert_eq!(counters.in_flight.load(), Count::default());
+        assert_eq!(popped().await, 1);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::format::{Note, SEGMENT_HEADER, SegmentError, SegmentHeader};
 const LOCK: &str = "lock";
 const NOTE_FILE: &str = "settled";
 const PROBE: &str = "probe";
+/// As many as a small batch has: a full disk takes a few.
+const PROBE_OCTETS: usize = 64 << 10;
 const SEGMENT: &str = "segment";
 /// What a file is renamed to when its header can't be read; the next such file takes its place.
 const DAMAGED: &str = "damaged";
@@ -96,10 +98,7 @@ impl Directory {
                 return Err(unusable("it can't be locked")(source));
             }
         }
-        let probe = path.join(PROBE);
-        fs::write(&probe, b"writable")
-            .and_then(|()| fs::remove_file(&probe))
-            .map_err(unusable("it can't be written"))?;
+        probe(path).map_err(unusable("it can't be written"))?;
         let notes = match fs::read(path.join(NOTE_FILE)) {
             Ok(notes) => notes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -194,6 +193,11 @@ impl Directory {
         }
     }
 
+    /// Tries to write.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        probe(&self.path)
+    }
+
     pub(super) fn read(&self, number: u64) -> io::Result<File> {
         File::open(self.path_of(number))
     }
@@ -224,6 +228,14 @@ impl Directory {
     pub(super) fn rest(&mut self) {
         self.note = None;
     }
+}
+
+/// Writes a file and removes it.
+fn probe(directory: &Path) -> io::Result<()> {
+    let probe = directory.join(PROBE);
+    let written = fs::write(&probe, [0; PROBE_OCTETS]);
+    let removed = fs::remove_file(&probe);
+    written.and(removed)
 }
 
 /// A file's header and its length.

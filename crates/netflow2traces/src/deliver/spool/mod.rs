@@ -10,6 +10,7 @@ mod report;
 mod store;
 mod syncer;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -17,16 +18,23 @@ use std::time::{Duration, Instant, SystemTime};
 
 use otlp_wire::{EncodedBatch, UnixNanos};
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::counters::{Counters, DropReason};
 use super::queue::{Queue, Spooled};
+use super::report::Limiter;
 use crate::config;
+use crate::health::{Health, Kind, Part};
 pub use directory::SpoolError;
+use format::Position;
 use report::SpoolReport;
 use store::{AppendError, Store};
 
 /// How often it is looked for batches that are too old.
 const TICK: Duration = Duration::from_secs(1);
+/// A disk that lets a round, or the look at what an earlier run left, last longer than this hangs.
+const LONGEST_ROUND: Duration = Duration::from_secs(10);
+const LONGEST_RECOVERY: Duration = Duration::from_secs(300);
 /// After a failure the disk is tried again so much later.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -34,6 +42,22 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Spool {
     store: Store,
+    opening: Opening,
+}
+
+/// What it takes to open the directory, also once more.
+#[derive(Clone, Debug)]
+struct Opening {
+    config: config::Spool,
+    counters: Arc<Counters>,
+    syncer: Arc<Part>,
+}
+
+impl Opening {
+    fn open(&self) -> Result<Store, SpoolError> {
+        let counters = Arc::clone(&self.counters);
+        Store::open(&self.config, counters, Arc::clone(&self.syncer))
+    }
 }
 
 /// The thread at work.
@@ -51,33 +75,41 @@ impl Spool {
     pub(super) fn open(
         config: &config::Spool,
         counters: Arc<Counters>,
+        syncer: Arc<Part>,
     ) -> Result<Self, SpoolError> {
-        let store = Store::open(config, counters)?;
+        let opening = Opening {
+            config: config.clone(),
+            counters,
+            syncer,
+        };
+        let store = opening.open()?;
         SpoolReport::opened(&config.directory, config.mode, config.max_size);
-        Ok(Self { store })
+        Ok(Self { store, opening })
     }
 
     /// Starts the thread beside this queue, which was made for a spool.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(self, queue: &Arc<Queue>) -> Result<Running, SpoolError> {
+    pub(super) fn start(self, queue: &Arc<Queue>, health: &Health) -> Result<Running, SpoolError> {
         let (sender, ended) = watch::channel(false);
-        let worker = Worker {
-            store: self.store,
+        let mut worker = Worker {
+            store: Some(self.store),
+            opening: self.opening,
             queue: Arc::clone(queue),
+            part: health.part(Kind::Spool),
+            writing: None,
             write_from: None,
             read_from: None,
         };
         thread::Builder::new()
             .name("spool".into())
             .spawn(move || {
-                // Also when it panics: senders then take from memory.
                 let ended = Ended {
                     queue: Arc::clone(&worker.queue),
                     sender,
                 };
-                worker.run();
+                worker.keep_running();
                 drop(ended);
             })
             .map_err(SpoolError::Thread)?;
@@ -118,31 +150,67 @@ impl Drop for Ended {
 
 /// The thread.
 struct Worker {
-    store: Store,
+    /// `None` from a panic until the directory is opened anew.
+    store: Option<Store>,
+    opening: Opening,
     queue: Arc<Queue>,
+    part: Arc<Part>,
+    /// Taken from the queue, not yet settled there.
+    writing: Option<EncodedBatch>,
     /// After a failure nothing is written, or read, before.
     write_from: Option<Instant>,
     read_from: Option<Instant>,
 }
 
 impl Worker {
-    fn run(mut self) {
-        self.store.recover(wall_time());
+    /// Works to the end. After a panic the directory is opened anew, as by another run: no state of the thread that
+    /// panicked is trusted.
+    fn keep_running(&mut self) {
+        let mut refusals = Limiter::default();
+        while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+            let mut pause = self.part.restarting();
+            self.counters().spool.failing.store(true, Relaxed);
+            self.queue.spool_restarts(self.writing.take());
+            self.store = loop {
+                let finishing = self.queue.pause_spool(pause);
+                match self.opening.open() {
+                    Ok(store) => break Some(store),
+                    Err(_) if finishing => return,
+                    Err(error) => {
+                        self.counters().spool.read_errors.fetch_add(1, Relaxed);
+                        if let Some(suppressed) = refusals.pass(Instant::now()) {
+                            warn!(%error, suppressed, "the spool can't be opened again: batches stay in memory");
+                        }
+                        pause = RETRY;
+                    }
+                }
+            };
+        }
+    }
+
+    fn run(&mut self) {
+        let Some(mut store) = self.store.take() else {
+            return;
+        };
+        self.part.works(LONGEST_RECOVERY);
+        store.recover(wall_time());
         let mut next_tick = Instant::now() + TICK;
         loop {
+            self.part.works(LONGEST_ROUND);
             let now = Instant::now();
             if now >= next_tick {
-                self.store.tick(wall_time());
+                store.tick(wall_time());
+                self.look_whether_it_works(&mut store, now);
                 next_tick = now + TICK;
             }
             self.write_from = self.write_from.filter(|from| *from > now);
             self.read_from = self.read_from.filter(|from| *from > now);
-            let readable = self.read_from.is_none() && self.store.has_unread();
+            let readable = self.read_from.is_none() && store.has_unread();
             let chores = self.queue.chores(readable, self.write_from, next_tick);
             if !chores.settled.is_empty() {
-                self.store.settle(&chores.settled);
+                store.settle(&chores.settled);
             }
-            let wrote = chores.write.map(|batch| self.write(batch));
+            let wrote = chores.write.map(|batch| self.write(&mut store, batch));
             if chores.finish {
                 match wrote {
                     Some(true) => continue,
@@ -151,21 +219,50 @@ impl Worker {
                 }
             }
             if chores.read {
-                self.read();
+                self.read(&mut store);
             }
         }
-        self.keep_returned();
-        self.store.finish();
+        self.keep_returned(&mut store);
+        store.finish();
+    }
+
+    /// After a failure there may be nothing to write for long.
+    fn look_whether_it_works(&mut self, store: &mut Store, now: Instant) {
+        let failing = self.counters().spool.failing.load(Relaxed);
+        if failing && !self.queue.spool_wants_write() && store.probe().is_ok() {
+            self.works_again(store, now);
+        }
+    }
+
+    fn works_again(&self, store: &mut Store, now: Instant) {
+        store.report.written(now);
+        self.counters().spool.failing.store(false, Relaxed);
+    }
+
+    fn counters(&self) -> &Counters {
+        self.queue.counters()
     }
 
     /// Whether the batch is off the queue.
-    fn write(&mut self, batch: EncodedBatch) -> bool {
-        match self.store.append(&batch, wall_time()) {
+    fn write(&mut self, store: &mut Store, batch: EncodedBatch) -> bool {
+        self.writing = Some(batch.clone());
+        let outcome = store.append(&batch, wall_time());
+        let taken = self.wrote(store, batch, outcome);
+        self.writing = None;
+        taken
+    }
+
+    fn wrote(
+        &mut self,
+        store: &mut Store,
+        batch: EncodedBatch,
+        outcome: Result<Position, AppendError>,
+    ) -> bool {
+        match outcome {
             Ok(position) => {
                 self.queue.written(&batch, true);
-                self.store.report.written(Instant::now());
-                self.queue.counters().spool.failing.store(false, Relaxed);
-                if self.queue.wants_pass() && self.store.pass(position) {
+                self.works_again(store, Instant::now());
+                if self.queue.wants_pass() && store.pass(position) {
                     self.queue.offer(Spooled { batch, position });
                 }
                 true
@@ -176,34 +273,33 @@ impl Worker {
             }
             Err(AppendError::Io(error)) => {
                 let now = Instant::now();
-                let counters = &self.queue.counters().spool;
+                let counters = &self.counters().spool;
                 counters.write_errors.fetch_add(1, Relaxed);
                 counters.failing.store(true, Relaxed);
                 self.queue.not_written(batch);
-                self.store.report.write_failed(&error, now);
+                store.report.write_failed(&error, now);
                 self.write_from = Some(now + RETRY);
                 false
             }
         }
     }
 
-    fn read(&mut self) {
-        match self.store.read(wall_time()) {
+    fn read(&mut self, store: &mut Store) {
+        match store.read(wall_time()) {
             Ok(Some((position, batch))) => self.queue.offer(Spooled { batch, position }),
             Ok(None) => {}
             Err(error) => {
-                let counters = &self.queue.counters().spool;
-                counters.read_errors.fetch_add(1, Relaxed);
-                self.store.report.trouble(&error);
+                self.counters().spool.read_errors.fetch_add(1, Relaxed);
+                store.report.trouble(&error);
                 self.read_from = Some(Instant::now() + RETRY);
             }
         }
     }
 
     /// Batches that senders had in flight at the end are in the spool still, but for those whose segment had to go.
-    fn keep_returned(&mut self) {
+    fn keep_returned(&mut self, store: &mut Store) {
         for Spooled { batch, position } in self.queue.take_returned() {
-            if !self.store.holds(position) && self.store.append(&batch, wall_time()).is_err() {
+            if !store.holds(position) && store.append(&batch, wall_time()).is_err() {
                 self.queue.lose_spooled(&batch, DropReason::Shutdown);
             }
         }

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use tracing::warn;
 
 use crate::deliver::counters::Counters;
+use crate::health::Part;
 
 /// Segments that may wait. Where there are more the disk is so slow that the writer has to wait for it.
 const WAITING: usize = 4;
@@ -24,15 +25,18 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    pub(super) fn start(counters: &Arc<Counters>) -> io::Result<Self> {
+    pub(super) fn start(counters: &Arc<Counters>, part: Arc<Part>) -> io::Result<Self> {
         let (files, waiting) = sync_channel::<File>(WAITING);
         let counted = Arc::clone(counters);
         let thread = thread::Builder::new()
             .name("spool-sync".into())
             .spawn(move || {
-                for file in waiting {
-                    sync(&file, &counted);
-                }
+                part.keep_running(|| {
+                    while let Ok(file) = waiting.recv() {
+                        part.rests();
+                        sync(&file, &counted);
+                    }
+                });
             })?;
         Ok(Self {
             files: Some(files),
@@ -56,7 +60,7 @@ impl Syncer {
     pub(super) fn finish(&mut self) {
         self.files = None;
         if let Some(thread) = self.thread.take() {
-            // It has no way to panic; and then there would be nothing left to do.
+            // Its work is restarted when it panics.
             let _ = thread.join();
         }
     }

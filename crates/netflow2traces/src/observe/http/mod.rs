@@ -32,6 +32,7 @@ use self::connections::{Answering, Connection, Connections};
 pub use self::guard::AllowedHosts;
 use super::api::{self, Watched};
 use super::live::{self, Lease};
+use crate::health::{Kind, Part, caught};
 
 /// Connections that wait in the kernel while the server is busy with others.
 const BACKLOG: i32 = 1024;
@@ -129,16 +130,25 @@ impl AdminListener {
                 guard::guarded,
             ));
         let (stop, stopped) = watch::channel(());
-        let task = tokio::spawn(async move {
-            tokio::select! {
-                () = accept(listener, router, stopped) => {}
-                () = live::keep_looking(watched) => {}
+        let health = Arc::clone(&watched.stages.health);
+        let (admin, page) = (health.part(Kind::Admin), health.part(Kind::Page));
+        let accepting = tokio::spawn(async move {
+            while caught(accept(&listener, &router, &stopped, &admin))
+                .await
+                .is_err()
+            {
+                admin.restart().await;
+            }
+        });
+        let looking = tokio::spawn(async move {
+            while caught(live::keep_looking(&watched, &page)).await.is_err() {
+                page.restart().await;
             }
         });
         Ok(AdminServer {
             address,
             _stop: stop,
-            task,
+            tasks: [accepting, looking],
         })
     }
 }
@@ -149,7 +159,7 @@ pub struct AdminServer {
     address: SocketAddr,
     /// Its end is the signal.
     _stop: watch::Sender<()>,
-    task: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl AdminServer {
@@ -162,13 +172,21 @@ impl AdminServer {
 
 impl Drop for AdminServer {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 
-async fn accept(listener: TcpListener, router: axum::Router, stopped: watch::Receiver<()>) {
+async fn accept(
+    listener: &TcpListener,
+    router: &axum::Router,
+    stopped: &watch::Receiver<()>,
+    part: &Part,
+) {
     let connections = Connections::new();
     while let Some(place) = connections.place().await {
+        part.rests();
         match listener.accept().await {
             Ok((stream, _)) => {
                 let connection = connections.enter(place);

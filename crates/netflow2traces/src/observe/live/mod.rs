@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, broadcast};
 
 use super::api::Watched;
+use crate::health::Part;
 use conversations::Conversations;
 use kept::Kept;
 
@@ -86,7 +87,7 @@ impl Live {
 }
 
 /// Looks once a second, for as long as it is not dropped.
-pub(super) async fn keep_looking(watched: Arc<Watched>) {
+pub(super) async fn keep_looking(watched: &Arc<Watched>, part: &Part) {
     let live = &watched.live;
     let mut clock = tokio::time::interval(LOOK);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -94,6 +95,7 @@ pub(super) async fn keep_looking(watched: Arc<Watched>) {
     let mut round = 0_u64;
     loop {
         let now = clock.tick().await.into_std();
+        part.works(LOOK * 10);
         live.lock_history().push(Sample::read(&watched.stages));
         if live.looks.receiver_count() > 0 {
             if tapped_until.replace(now + LINGER).is_none() {
@@ -107,7 +109,7 @@ pub(super) async fn keep_looking(watched: Arc<Watched>) {
             }
             continue;
         }
-        let look = look::take(&watched, round, now).await;
+        let look = look::take(watched, round, now).await;
         round += 1;
         // Nobody may be left to get it.
         let _ = live.looks.send(Arc::new(look));

@@ -22,6 +22,7 @@ use super::report::SpoolReport;
 use super::syncer::Syncer;
 use crate::config;
 use crate::deliver::counters::{Count, Counters, DropReason};
+use crate::health::Part;
 use segment::{Segment, payload, spans, step};
 
 /// A segment is this part of the spool, so that little goes at once when the oldest makes room …
@@ -69,6 +70,7 @@ impl Store {
     pub(super) fn open(
         config: &config::Spool,
         counters: Arc<Counters>,
+        syncer: Arc<Part>,
     ) -> Result<Self, SpoolError> {
         let (directory, found, note) = Directory::open(&config.directory)?;
         let last = found.iter().map(|file| file.header.number).max();
@@ -91,13 +93,14 @@ impl Store {
             condemned: Vec::new(),
             note,
             next_number,
-            syncer: Syncer::start(&counters).map_err(SpoolError::Thread)?,
+            syncer: Syncer::start(&counters, syncer).map_err(SpoolError::Thread)?,
             counters,
             report: SpoolReport::default(),
         })
     }
 
-    /// Counts what an earlier run left and begins where it ended.
+    /// Counts what an earlier run left and begins where it ended. What is counted as spooled already, for an earlier
+    /// thread of this run left it, isn't counted again.
     pub(super) fn recover(&mut self, now: UnixNanos) {
         let (mut batches, mut spans_found, mut damaged) = (0, Count::default(), 0);
         for segment in &mut self.segments {
@@ -128,16 +131,26 @@ impl Store {
             spans_found = spans_found.plus(segment.unread);
         }
         let counters = &self.counters;
-        counters.recovered.add(spans_found);
+        let known = counters.spooled.load();
+        let missing = known.minus(spans_found);
+        counters.recovered.add(spans_found.minus(known));
+        counters.dropped.spool_unreadable.add(missing);
+        counters.spooled.subtract(known);
         counters.spooled.add(spans_found);
-        counters.spool.batches.fetch_add(batches, Relaxed);
-        counters.spool.recovered_batches.fetch_add(batches, Relaxed);
+        let known = counters.spool.batches.swap(batches, Relaxed);
+        let new = batches.saturating_sub(known);
+        counters.spool.recovered_batches.fetch_add(new, Relaxed);
         if batches > 0 || damaged > 0 {
             SpoolReport::recovered(batches, spans_found, damaged);
         }
         self.tick(now);
         self.make_room(0);
         self.show_size();
+    }
+
+    /// Whether the directory can be written.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        self.directory.probe()
     }
 
     /// Whether batches wait to be read.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::config::SpoolMode;
+use crate::health::Kind;
 
 const NOW: UnixNanos = UnixNanos(1_000_000_000_000);
 /// The smallest segments that there are; a batch of this many octets fills most of one.
@@ -50,13 +51,26 @@ impl Rig {
     /// A run with counters of its own.
     fn open(&mut self) -> Store {
         self.counters = Arc::default();
-        let mut store = Store::open(&self.config(), Arc::clone(&self.counters)).unwrap();
+        let mut store = Store::open(
+            &self.config(),
+            Arc::clone(&self.counters),
+            Part::new(Kind::SpoolSync),
+        )
+        .unwrap();
+        store.recover(NOW);
+        store
+    }
+
+    /// The same run goes on with what is there.
+    fn reopen(&self) -> Store {
+        let counters = Arc::clone(&self.counters);
+        let mut store = Store::open(&self.config(), counters, Part::new(Kind::SpoolSync)).unwrap();
         store.recover(NOW);
         store
     }
 
     fn error(&self) -> SpoolError {
-        Store::open(&self.config(), Arc::default()).unwrap_err()
+        Store::open(&self.config(), Arc::default(), Part::new(Kind::SpoolSync)).unwrap_err()
     }
 
     fn segments(&self) -> Vec<PathBuf> {
@@ -91,6 +105,40 @@ fn positions(store: &mut Store) -> Vec<(Position, u32)> {
     std::iter::from_fn(|| store.read(NOW).unwrap())
         .map(|(position, batch)| (position, batch.flow_spans))
         .collect()
+}
+
+#[test]
+fn a_run_that_opens_its_spool_again_counts_nothing_twice() {
+    let mut rig = Rig::new();
+    let mut store = rig.open();
+    let mut pushed = Count::default();
+    for number in 1..=4 {
+        store.append(&batch(number, LARGE), NOW).unwrap();
+        pushed = pushed.plus(Count::of(&batch(number, 0)));
+    }
+    let counters = Arc::clone(&rig.counters);
+    counters.pushed.add(pushed);
+    counters.spooled.add(pushed);
+    // The first one is in flight.
+    store.read(NOW).unwrap().expect("a batch");
+    let first = Count::of(&batch(1, 0));
+    counters.spooled.subtract(first);
+    counters.in_flight.add(first);
+    counters.spool.batches.fetch_sub(1, Relaxed);
+    drop(store);
+    let store = rig.reopen();
+    assert_eq!(counters.spooled.load(), pushed);
+    // It will be sent twice.
+    assert_eq!(counters.recovered.load(), first);
+    assert_eq!(counters.spool.batches.load(Relaxed), 4);
+    assert!(counters.totals().balanced());
+    drop(store);
+    fs::remove_file(rig.segments().pop().expect("a segment")).unwrap();
+    let mut store = rig.reopen();
+    let last = Count::of(&batch(4, 0));
+    assert_eq!(counters.dropped.spool_unreadable.load(), last);
+    assert!(counters.totals().balanced());
+    assert_eq!(numbers(&mut store), [1, 2, 3]);
 }
 
 #[test]
@@ -254,12 +302,12 @@ fn a_place_that_is_no_directory_is_told() {
     fs::write(&file, "").unwrap();
     let mut config = rig.config();
     config.directory = file.join("spool");
-    let error = Store::open(&config, Arc::default())
+    let error = Store::open(&config, Arc::default(), Part::new(Kind::SpoolSync))
         .unwrap_err()
         .to_string();
     assert!(error.contains("it can't be made"), "{error}");
     config.directory = rig.path().join("made/on/the/way");
-    drop(Store::open(&config, Arc::default()).unwrap());
+    drop(Store::open(&config, Arc::default(), Part::new(Kind::SpoolSync)).unwrap());
     drop(rig.open());
 }
 

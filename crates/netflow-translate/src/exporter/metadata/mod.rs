@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::attributes::application_id::ApplicationId;
 use crate::exporter::saved::{SavedAgent, SavedDomain};
 use crate::plan::elements::ElementTypes;
 
@@ -39,6 +40,11 @@ pub(crate) struct Metadata {
     applications: HashMap<u128, Box<str>, RandomState>,
     samplers: HashMap<u64, Sampler, RandomState>,
     interface_samplers: HashMap<u64, Sampler, RandomState>,
+    /// By sampler and interface, where a record names both. Not saved: the two tables above are, and nearly always
+    /// agree with it.
+    paired_samplers: HashMap<(u64, u64), Sampler, RandomState>,
+    /// How many of `samplers` have each interval.
+    intervals: HashMap<u64, u32, RandomState>,
     sampler: Option<Sampler>,
     /// Milliseconds since 1970 (element 160).
     init_time: Option<u64>,
@@ -79,9 +85,9 @@ fn put<K: Eq + Hash, V: Outside + PartialEq>(
     key: K,
     value: V,
     room: &mut Room,
-) {
+) -> Option<Put<V>> {
     if table.get(&key) == Some(&value) {
-        return;
+        return None;
     }
     let needed = ENTRY + value.octets();
     let (may_stand, freed) = match table.get(&key) {
@@ -90,24 +96,27 @@ fn put<K: Eq + Hash, V: Outside + PartialEq>(
     };
     if !may_stand || needed > room.left + freed {
         room.refused += 1;
-        return;
+        return None;
     }
     room.octets = room.octets + needed - freed;
     room.left = room.left + freed - needed;
     room.changes += 1;
-    table.insert(key, value);
+    Some(Put {
+        before: table.insert(key, value),
+    })
 }
 
-/// An application id of up to 15 octets as one number; its length counts, for `03` and `0003` differ. The longest
-/// that RFC 6759 has, of a vendor's own engine, take 8 or a few more.
+/// A table has changed.
+struct Put<V> {
+    /// What stood there before.
+    before: Option<V>,
+}
+
+/// An application id as one number: engine, enterprise number, selector.
 fn application_key(id: &[u8]) -> Option<u128> {
-    if id.is_empty() || id.len() > 15 {
-        return None;
-    }
-    Some(
-        id.iter()
-            .fold(id.len() as u128, |key, octet| key << 8 | u128::from(*octet)),
-    )
+    let id = ApplicationId::read(id)?;
+    let enterprise = u128::from(id.enterprise.unwrap_or(0));
+    Some(u128::from(id.engine) << 96 | enterprise << 64 | u128::from(id.selector))
 }
 
 impl Metadata {
@@ -129,12 +138,47 @@ impl Metadata {
         self.init_time
     }
 
-    /// Sampling of a sampler, of an interface, of all.
-    pub(crate) fn sampler(&self, id: Option<u64>, interface: Option<u64>) -> Option<Sampler> {
-        id.and_then(|id| self.samplers.get(&id))
-            .or_else(|| interface.and_then(|index| self.interface_samplers.get(&index)))
-            .copied()
-            .or(self.sampler)
+    /// Sampling of a sampler, of an interface, of all. `interfaces` are those that a record may have been metered
+    /// at, the likelier one first.
+    pub(crate) fn sampler(&self, id: Option<u64>, interfaces: [Option<u64>; 2]) -> Option<Sampler> {
+        let interfaces = interfaces.iter().flatten();
+        if let Some(id) = id {
+            let mut pairs = interfaces.clone().map(|interface| (id, *interface));
+            if !self.paired_samplers.is_empty()
+                && let Some(sampler) = pairs.find_map(|pair| self.paired_samplers.get(&pair))
+            {
+                return Some(*sampler);
+            }
+            if let Some(sampler) = self.samplers.get(&id) {
+                return Some(*sampler);
+            }
+        }
+        let mut interfaces = interfaces.clone();
+        if !self.interface_samplers.is_empty()
+            && let Some(sampler) = interfaces.find_map(|index| self.interface_samplers.get(index))
+        {
+            return Some(*sampler);
+        }
+        match id {
+            None => self.sampler.or_else(|| self.shared_sampler()),
+            Some(_) => self.sampler,
+        }
+    }
+
+    /// What all samplers known by id have in common.
+    fn shared_sampler(&self) -> Option<Sampler> {
+        let mut intervals = self.intervals.keys();
+        match (intervals.next(), intervals.next()) {
+            (Some(interval), None) => Some(Sampler {
+                interval: *interval,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Something was said of sampling.
+    fn knows_sampling(&self) -> bool {
+        self.sampler.is_some() || !self.samplers.is_empty() || !self.interface_samplers.is_empty()
     }
 
     pub(crate) fn name_interface(&mut self, index: u64, name: &[u8]) {
@@ -157,19 +201,49 @@ impl Metadata {
 
     /// Takes in how a sampler, an interface or the whole domain samples.
     pub(crate) fn sample(&mut self, id: Option<u64>, interface: Option<u64>, sampler: Sampler) {
+        if let Some(id) = id {
+            self.put_sampler(id, sampler);
+        }
+        if let Some(index) = interface {
+            put(&mut self.interface_samplers, index, sampler, &mut self.room);
+        }
         match (id, interface) {
-            (Some(id), _) => put(&mut self.samplers, id, sampler, &mut self.room),
-            (None, Some(index)) => {
-                put(&mut self.interface_samplers, index, sampler, &mut self.room);
+            (Some(id), Some(index)) => {
+                put(
+                    &mut self.paired_samplers,
+                    (id, index),
+                    sampler,
+                    &mut self.room,
+                );
             }
             (None, None) => {
                 let before = self.sampler.replace(sampler);
                 self.room.changes += u64::from(before != self.sampler);
             }
+            _ => {}
         }
     }
 
+    fn put_sampler(&mut self, id: u64, sampler: Sampler) {
+        let Some(Put { before }) = put(&mut self.samplers, id, sampler, &mut self.room) else {
+            return;
+        };
+        *self.intervals.entry(sampler.interval).or_default() += 1;
+        if let Some(before) = before
+            && let Some(count) = self.intervals.get_mut(&before.interval)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.intervals.remove(&before.interval);
+            }
+        }
+    }
+
+    /// The exporter started at `init_time`; 0 says nothing.
     pub(crate) fn started(&mut self, init_time: u64) {
+        if init_time == 0 {
+            return;
+        }
         let before = self.init_time.replace(init_time);
         self.room.changes += u64::from(before != self.init_time);
     }
@@ -209,16 +283,20 @@ impl Metadata {
         put_names(&mut self.interfaces, &saved.interfaces, room);
         put_names(&mut self.vrfs, &saved.vrfs, room);
         put_names(&mut self.applications, &saved.applications, room);
-        for (table, intervals) in [
-            (&mut self.samplers, &saved.samplers),
-            (&mut self.interface_samplers, &saved.interface_samplers),
-        ] {
-            for (key, interval) in intervals {
-                let interval = (*interval).max(1);
-                put(table, *key, Sampler { interval }, room);
-            }
+        for (index, interval) in &saved.interface_samplers {
+            let interval = (*interval).max(1);
+            put(
+                &mut self.interface_samplers,
+                *index,
+                Sampler { interval },
+                room,
+            );
         }
-        self.init_time = saved.init_time;
+        for (id, interval) in &saved.samplers {
+            let interval = (*interval).max(1);
+            self.put_sampler(*id, Sampler { interval });
+        }
+        self.init_time = saved.init_time.filter(|init_time| *init_time > 0);
         self.sampler = saved.interval.map(|interval| Sampler {
             interval: interval.max(1),
         });
@@ -361,6 +439,19 @@ impl ExporterMetadata {
 }
 
 impl<'a> DomainMetadata<'a> {
+    /// Something was said of sampling, in this domain or in another one.
+    pub(crate) fn knows_sampling(&self) -> bool {
+        self.any.knows_sampling()
+    }
+
+    /// The sampler that holds for a record; see [`Metadata::sampler`]. Ids are scoped by domain: another domain's
+    /// table counts only where the own one has none, as with line cards for which the chassis reports options.
+    #[inline]
+    pub(crate) fn sampler(&self, id: Option<u64>, interfaces: [Option<u64>; 2]) -> Option<Sampler> {
+        let own = self.domain.filter(|domain| domain.knows_sampling());
+        own.unwrap_or(self.any).sampler(id, interfaces)
+    }
+
     /// What the domain was told, else what any domain was.
     #[inline]
     pub(crate) fn find<T>(&self, ask: impl Fn(&'a Metadata) -> Option<T>) -> Option<T> {
@@ -381,130 +472,4 @@ fn text(octets: &[u8]) -> Option<Box<str>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(learn: impl Fn(&mut Metadata)) -> ExporterMetadata {
-        let mut metadata = ExporterMetadata::default();
-        metadata.learn(1, learn);
-        metadata
-    }
-
-    fn interface(metadata: &ExporterMetadata, domain: u32, index: u64) -> Option<&str> {
-        metadata.of(domain).find(|known| known.interface(index))
-    }
-
-    #[test]
-    fn a_domain_knows_what_it_was_told_and_else_what_any_was() {
-        let mut metadata = told(|known| known.name_interface(1, b"one"));
-        metadata.learn(2, |known| known.name_interface(1, b"another"));
-        assert_eq!(interface(&metadata, 1, 1), Some("one"));
-        assert_eq!(interface(&metadata, 2, 1), Some("another"));
-        assert_eq!(interface(&metadata, 3, 1), Some("another"));
-        assert_eq!(interface(&metadata, 3, 2), None);
-    }
-
-    #[test]
-    fn names_end_at_the_zeros_that_fill_them_up() {
-        for (octets, name) in [
-            (&b"Gi0/1\0\0\0"[..], Some("Gi0/1")),
-            (b"  Gi0/1  ", Some("Gi0/1")),
-            (b"Gi\xff1", Some("Gi\u{fffd}1")),
-            (b"\0\0", None),
-            (b"   ", None),
-            (b"", None),
-        ] {
-            let metadata = told(|known| known.name_interface(1, octets));
-            assert_eq!(interface(&metadata, 1, 1), name);
-        }
-        let metadata = told(|known| known.name_interface(1, &[b'x'; 5000]));
-        assert_eq!(interface(&metadata, 1, 1).map(str::len), Some(MAX_NAME));
-    }
-
-    #[test]
-    fn a_name_told_again_replaces() {
-        let mut metadata = told(|known| known.name_vrf(1, b"red"));
-        metadata.learn(1, |known| known.name_vrf(1, b"blue"));
-        assert_eq!(metadata.of(1).find(|known| known.vrf(1)), Some("blue"));
-    }
-
-    #[test]
-    fn applications_are_told_apart_by_the_length_of_their_id() {
-        let metadata = told(|known| {
-            known.name_application(&[3], b"short");
-            known.name_application(&[0, 3], b"long");
-        });
-        let name = |id: &[u8]| {
-            let known = metadata.of(1);
-            known.find(|known| known.application(id)).map(str::to_owned)
-        };
-        assert_eq!(name(&[3]).as_deref(), Some("short"));
-        assert_eq!(name(&[0, 3]).as_deref(), Some("long"));
-        assert_eq!(name(&[0; 16]), None);
-        assert_eq!(name(&[]), None);
-    }
-
-    #[test]
-    fn a_sampler_is_found_by_id_then_by_interface_then_for_all() {
-        let sampler = |interval| Sampler { interval };
-        let metadata = told(|known| {
-            known.sample(None, None, sampler(10));
-            known.sample(Some(1), None, sampler(20));
-            known.sample(None, Some(1), sampler(30));
-        });
-        let find = |id, interface| {
-            let found = metadata.of(1).find(|known| known.sampler(id, interface));
-            found.map(|sampler| sampler.interval)
-        };
-        assert_eq!(find(Some(1), Some(1)), Some(20));
-        assert_eq!(find(Some(2), Some(1)), Some(30));
-        assert_eq!(find(Some(2), Some(2)), Some(10));
-        assert_eq!(find(None, None), Some(10));
-    }
-
-    #[test]
-    fn tables_are_bounded_and_what_is_known_still_changes() {
-        let mut metadata = ExporterMetadata::default();
-        for index in 0..MAX_NAMES as u64 + 10 {
-            metadata.learn(1, |known| known.name_interface(index, b"name"));
-        }
-        assert_eq!(interface(&metadata, 1, MAX_NAMES as u64), None);
-        metadata.learn(1, |known| known.name_interface(0, b"new"));
-        assert_eq!(interface(&metadata, 1, 0), Some("new"));
-        assert_eq!(metadata.any.room.refused, 10);
-    }
-
-    #[test]
-    fn all_domains_of_an_exporter_share_one_room() {
-        let mut metadata = ExporterMetadata::default();
-        for entry in 0..400_000_u64 {
-            let domain = (entry % 500) as u32;
-            metadata.learn(domain, |known| {
-                known.name_interface(entry / 500, &[b'x'; MAX_NAME]);
-            });
-        }
-        let knowledge_of = metadata.domains.values().chain([&metadata.any]);
-        let octets: usize = knowledge_of
-            .map(|known| {
-                let names = known.interfaces.values().map(|name| name.len());
-                names.sum::<usize>()
-            })
-            .sum();
-        assert!(octets <= 16 << 20, "{octets} octets of names");
-        // What is known still changes, to something no longer.
-        metadata.learn(0, |known| known.name_interface(0, b"new"));
-        assert_eq!(interface(&metadata, 0, 0), Some("new"));
-    }
-
-    #[test]
-    fn domains_are_bounded_and_the_others_know_what_any_was_told() {
-        let mut metadata = ExporterMetadata::default();
-        for domain in 0..MAX_DOMAINS as u32 + 5 {
-            metadata.learn(domain, |known| known.name_vrf(u64::from(domain), b"red"));
-        }
-        assert_eq!(metadata.domains.len(), MAX_DOMAINS);
-        let last = MAX_DOMAINS as u32 + 4;
-        let name = metadata.of(last).find(|known| known.vrf(u64::from(last)));
-        assert_eq!(name, Some("red"));
-    }
-}
+mod tests;

@@ -1,0 +1,31 @@
+//! What one worker writes spans with.
+
+use std::sync::Arc;
+
+use netflow_wire::Location;
+
+use crate::batch::Batches;
+use crate::config;
+use crate::counters::translate::TranslateCounters;
+use crate::debug_log::DebugLog;
+use crate::flow::ids::Ids;
+use crate::plan::shared::Plans;
+
+/// What writing spans needs, whichever the exporter is.
+#[derive(Debug)]
+pub(crate) struct Writing<C> {
+    pub(crate) config: config::Translate,
+    /// The wall time.
+    pub(crate) clock: C,
+    pub(crate) counters: Arc<TranslateCounters>,
+    pub(crate) batches: Batches,
+    pub(crate) ids: Ids,
+    /// Each span says which times its exporter reported, and no others.
+    pub(crate) shows_times: bool,
+    pub(crate) debug_log: DebugLog,
+    pub(crate) plans: Plans,
+    /// Room for the fields of a record of variable length.
+    pub(crate) locations: Vec<Location>,
+    /// Room for an encoded value.
+    pub(crate) scratch: Vec<u8>,
+}
