@@ -19,7 +19,7 @@ use crate::debug_log::{self, DebugLog};
 use crate::exporter::admission::{AllowList, Rate};
 use crate::exporter::alerts::Lines;
 use crate::exporter::saved::Changes;
-use crate::exporter::sequence::{SequenceKey, Verdict, units};
+use crate::exporter::sequence::{Carried, Reboot, SequenceKey, Verdict};
 use crate::exporter::{Arrival, Exporter, ExporterTable, NewExporter};
 use crate::flow::ids::Ids;
 use crate::flow::trace::{Trace, WorkSpans};
@@ -272,9 +272,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         if let Some(units) = read.lost {
             alerts.lost(said.protocol, units);
         }
-        if read.verdict == Verdict::Restarted {
-            alerts.restarted(&exporter.address, &mut self.lines, now);
-        }
+        alerts.judged(
+            &exporter.address,
+            read.verdict,
+            read.reboot,
+            &mut self.lines,
+            now,
+        );
 
         exporter.recompile(now);
         while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
@@ -533,7 +537,7 @@ fn read_message<C: Fn() -> UnixNanos>(
         version: header.version,
         domain: header.observation_domain,
     };
-    let verdict = exporter.sequences.of(key).judge(header);
+    let reboot = exporter.judge_boot(key, header, received.now);
     let trace = Trace::new(&mut writing.ids, writing.config.sampler);
     let (decoder, mut reader) = open(writing, exporter, address, &trace, arrival, received.now);
     match fixed.iter().find(|fixed| fixed.version == header.version) {
@@ -552,17 +556,22 @@ fn read_message<C: Fn() -> UnixNanos>(
         ),
     }
     let outcome = reader.outcome;
-    let units = units(header, outcome.records());
-    exporter.sequences.of(key).advance(header, units, verdict);
+    let carried = Carried::new(header, outcome.records(), outcome.templates);
+    let sequence = exporter.sequences.of(key);
+    let verdict = sequence.judge(header, carried, reboot == Reboot::Restarted);
+    if outcome.templates > 0 {
+        sequence.boot.template_came();
+    }
     let said = Said::from(header);
     Read {
-        lost: verdict.count(&writing.counters, said.protocol, units),
+        lost: verdict.count(&writing.counters, said.protocol, carried.units()),
         trace,
         arrival,
         said,
         began: received.began,
         outcome,
         verdict,
+        reboot,
     }
 }
 
@@ -595,6 +604,7 @@ fn read_late<C: Fn() -> UnixNanos>(
         began,
         outcome,
         verdict: Verdict::Fine,
+        reboot: Reboot::None,
         lost: None,
     };
     let mut place = Place {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::error::SetError;
 use crate::held::{HeldSet, HeldSets};
 use crate::limits::Limits;
-use crate::message::{Header, Message};
+use crate::message::{Header, Message, Version};
 use crate::set::{Set, SetKind};
 use crate::template::{Template, TemplateRecord, TemplateRecords};
 use crate::template_cache::{Learning, TemplateCache, TemplateKey};
@@ -224,6 +224,18 @@ impl<P, C: Clone> Decoder<P, C> {
                 },
             });
         }
+    }
+
+    /// The exporter has restarted: Templates of a session that were learnt before are not used until they are sent
+    /// again (RFC 3954, section 7), and data waits for them.
+    pub fn distrust(&mut self, port: u16, version: Version, domain: u32) {
+        self.templates.set_trusted(port, version, domain, false);
+    }
+
+    /// It has not: they are used again, also for data that waits.
+    pub fn trust(&mut self, port: u16, version: Version, domain: u32) {
+        self.templates.set_trusted(port, version, domain, true);
+        self.learnt = true;
     }
 
     /// Takes a Template in that was known before and last sent at `refreshed`, as if it had come then.

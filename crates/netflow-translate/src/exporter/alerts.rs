@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use crate::counters::traffic::Protocol;
 use crate::exporter::activity::lost_unit;
+use crate::exporter::sequence::{Reboot, Unit, Verdict};
 
 /// A difference of clocks that makes spans hard to find.
 pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
@@ -149,6 +150,50 @@ impl Alerts {
             info!(
                 exporter,
                 "exporter restarted, or counts anew: nothing is taken for lost"
+            );
+        }
+    }
+
+    /// What its sequence numbers and its uptime say.
+    #[inline]
+    pub(crate) fn judged(
+        &mut self,
+        exporter: &str,
+        verdict: Verdict,
+        reboot: Reboot,
+        lines: &mut Lines,
+        now: Instant,
+    ) {
+        match verdict {
+            Verdict::Restarted => self.restarted(exporter, lines, now),
+            Verdict::Adopted(unit) => self.counts(exporter, unit, lines),
+            Verdict::Fine | Verdict::Lost(_) | Verdict::Late => {}
+        }
+        if reboot == Reboot::Engines {
+            self.engines(exporter, lines);
+        }
+    }
+
+    /// It counts its sequence numbers in another unit than its version's own.
+    #[cold]
+    fn counts(&mut self, exporter: &str, unit: Unit, lines: &mut Lines) {
+        if lines.take() {
+            info!(
+                exporter,
+                unit = unit.name(),
+                "exporter counts its sequence numbers in another unit than the protocol says: no loss is reported for it"
+            );
+        }
+    }
+
+    /// Several engines send in one session.
+    #[cold]
+    fn engines(&mut self, exporter: &str, lines: &mut Lines) {
+        if lines.take() {
+            info!(
+                exporter,
+                "several engines with uptimes of their own send from one address and port: their templates are \
+                 shared, and no loss is reported for them"
             );
         }
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use netflow_wire::Decoder;
+use netflow_wire::{Decoder, Header};
 use otlp_wire::{ResourceFront, UnixNanos};
 
 use crate::batch::Membership;
@@ -25,7 +25,7 @@ use crate::exporter::activity::Activity;
 use crate::exporter::admission::{Bucket, Rate};
 use crate::exporter::alerts::Alerts;
 use crate::exporter::metadata::ExporterMetadata;
-use crate::exporter::sequence::Sequences;
+use crate::exporter::sequence::{Reboot, SequenceKey, Sequences};
 use crate::plan::SpanPlan;
 
 /// Sources that have not sent anything decodable yet.
@@ -38,7 +38,7 @@ const MAX_WEIGHT: usize = 512 << 20;
 /// described element.
 const FIELD_WEIGHT: usize = 128;
 const TEMPLATE_WEIGHT: usize = 512;
-const SEQUENCE_WEIGHT: usize = 96;
+const SEQUENCE_WEIGHT: usize = 224;
 const TYPE_WEIGHT: usize = 128;
 
 /// Between two compilations of an exporter's templates for its own descriptions of elements.
@@ -106,6 +106,27 @@ impl Exporter {
             self.alerts.limited();
         }
         keeps
+    }
+
+    /// Judges a message's uptime: templates from before a restart are not trusted.
+    pub(crate) fn judge_boot(
+        &mut self,
+        session: SequenceKey,
+        header: &Header,
+        now: Instant,
+    ) -> Reboot {
+        let reboot = self.sequences.of(session).boot.judge(header, now);
+        let SequenceKey {
+            port,
+            version,
+            domain,
+        } = session;
+        match reboot {
+            Reboot::None => {}
+            Reboot::Restarted => self.decoder.distrust(port, version, domain),
+            Reboot::Engines => self.decoder.trust(port, version, domain),
+        }
+        reboot
     }
 
     /// About how many octets it takes by what it has sent, but for Sets that wait.
@@ -329,7 +350,6 @@ mod tests {
     use netflow_wire::Version;
 
     use super::*;
-    use crate::exporter::sequence::SequenceKey;
 
     struct Plain;
 

@@ -252,6 +252,8 @@ pub(crate) struct FramePlan {
     offset: Option<u16>,
     /// dataLinkFrameSize (312), or layer2packetSectionSize (103).
     size: Option<u16>,
+    /// sectionExportedOctets (410): what lies behind so many octets of the section is padding.
+    exported: Option<u16>,
     wanted: Wanted,
     /// The record has no counters: it reports one packet (RFC 5476, section 6.5.2).
     bytes: bool,
@@ -294,6 +296,7 @@ impl FramePlan {
             frame_type: field(408).filter(|_| link == LinkType::Ethernet),
             offset: field(409).or_else(|| field(102)),
             size: (field(312).or_else(|| field(103))).filter(|_| link == LinkType::Ethernet),
+            exported: field(410),
             wanted: Wanted::new(level, is_told),
             bytes: !is_told("netflow.flow.bytes"),
             packets: !is_told("netflow.flow.packets"),
@@ -314,12 +317,16 @@ impl FramePlan {
         if octets.is_empty() || is_elsewhere {
             return;
         }
-        let frame = Frame::read(self.link, octets);
+        let exported = number(self.exported).and_then(|octets| usize::try_from(octets).ok());
+        let exported = exported.unwrap_or(octets.len()).min(octets.len());
+        let frame = Frame::read(self.link, octets.get(..exported).unwrap_or_default());
         write(&frame, self.wanted, writer);
         let factor = factor.unwrap_or(1);
-        let length = || Some(u64::from(frame.packet?.length));
+        let length = frame.packet.map(|packet| u64::from(packet.length));
+        let size = number(self.size).filter(|size| *size > 0);
+        let size = size.map(|size| size.max(frame.least_octets().unwrap_or(0)));
         if self.bytes
-            && let Some(bytes) = number(self.size).filter(|size| *size > 0).or_else(length)
+            && let Some(bytes) = size.or(length)
         {
             writer.unsigned(&KEYS.bytes, scaled(bytes, factor));
         }

@@ -8,7 +8,7 @@ use otlp_wire::UnixNanos;
 use crate::counters::rejected::Problem;
 use crate::counters::traffic::Protocol;
 use crate::exporter::Arrival;
-use crate::exporter::sequence::Verdict;
+use crate::exporter::sequence::{Reboot, Verdict};
 use crate::flow::Place;
 use crate::flow::trace::{Trace, WORK_SPANS, WorkSpans};
 use crate::writing::Writing;
@@ -101,6 +101,7 @@ pub(crate) struct Read {
     pub(crate) began: UnixNanos,
     pub(crate) outcome: Outcome,
     pub(crate) verdict: Verdict,
+    pub(crate) reboot: Reboot,
     /// Missing before it, in the protocol's own unit.
     pub(crate) lost: Option<u64>,
 }

@@ -15,7 +15,7 @@ use self::seen::Seen;
 use self::span::{SampleContext, SampleFronts, SampledFlow};
 use crate::counters::translate::TranslateCounters;
 use crate::exporter::NewExporter;
-use crate::exporter::sequence::Verdict;
+use crate::exporter::sequence::{Reboot, Verdict};
 use crate::flow::trace::Trace;
 use crate::flow::work::{Outcome, Read, Said};
 use crate::flow::{FlowContext, Flows, Place, write_flows};
@@ -124,6 +124,7 @@ impl Sflow {
             began: received.began,
             outcome,
             verdict,
+            reboot: Reboot::None,
         };
         (read, place)
     }
@@ -135,7 +136,7 @@ fn judge(datagram: &Datagram<'_>, agent: &mut Agent) -> Verdict {
     let Some(sequence) = agent.sequence(header.sub_agent) else {
         return Verdict::Fine;
     };
-    let verdict = sequence.judge_number(header.sequence, Some(header.uptime_ms));
+    let verdict = sequence.judge_number(header.sequence, header.uptime_ms);
     if verdict != Verdict::Late {
         sequence.expect(Some(header.sequence.wrapping_add(1)));
     }

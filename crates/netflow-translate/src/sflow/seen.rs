@@ -65,7 +65,10 @@ impl<'a> Seen<'a> {
             transport.ports = transport.ports.or(told.transport.ports);
             transport.tcp_flags = transport.tcp_flags.or(told.transport.tcp_flags);
         }
-        let frame = seen.raw.map(|raw| raw.frame_length);
+        // Some agents report the octets of the sample; the packet in it says how long it was.
+        let least = seen.frame.least_octets().unwrap_or(0);
+        let least = u32::try_from(least).unwrap_or(u32::MAX);
+        let frame = seen.raw.map(|raw| raw.frame_length.max(least));
         seen.octets = frame
             .or(ethernet.map(|ethernet| ethernet.length))
             .or(ip.map(|ip| ip.length));

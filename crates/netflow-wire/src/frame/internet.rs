@@ -8,6 +8,10 @@ use crate::octets::{u16_at, u32_at};
 /// Extension headers followed in one packet.
 const MAX_EXTENSIONS: usize = 8;
 
+const VXLAN_PORT: u16 = 4789;
+/// What Linux takes by default: it had VXLAN before the port was assigned.
+const VXLAN_PORT_OF_LINUX: u16 = 8472;
+
 const ICMP: u8 = 1;
 const IPV4_IN: u8 = 4;
 const TCP: u8 = 6;
@@ -179,7 +183,8 @@ pub(super) fn tunnel(outer: &Packet, payload: &[u8]) -> Option<Tunnel> {
         (IPV6_IN, false) => plain(TunnelKind::SixInSix),
         (GRE, _) => gre(payload),
         (UDP, _) => match outer.transport.ports?[1] {
-            4789 => vxlan(payload.get(8..)?),
+            VXLAN_PORT => vxlan(payload.get(8..)?),
+            VXLAN_PORT_OF_LINUX => vxlan_of_linux(payload.get(8..)?),
             6081 => geneve(payload.get(8..)?),
             _ => None,
         },
@@ -226,6 +231,12 @@ fn vxlan(octets: &[u8]) -> Option<Tunnel> {
             .get(8..)
             .and_then(|octets| carried(ETHERNET_BRIDGING, octets)),
     })
+}
+
+/// Nothing assigns the port, so that all that is reserved must be zero.
+fn vxlan_of_linux(octets: &[u8]) -> Option<Tunnel> {
+    let is_plain = u32_at(octets, 0)? == 0x0800_0000 && *octets.get(7)? == 0;
+    is_plain.then(|| vxlan(octets)).flatten()
 }
 
 fn geneve(octets: &[u8]) -> Option<Tunnel> {

@@ -40,6 +40,8 @@ pub struct Frame {
     pub vlans: Stack<u16, MAX_VLANS>,
     /// Labels, without traffic class and TTL.
     pub labels: Stack<u32, MAX_LABELS>,
+    /// Octets of the link's headers, if an IP header follows them.
+    pub link_octets: usize,
     /// The outermost IP header and what follows it.
     pub packet: Option<Packet>,
     /// What that packet carries, if it is a tunnel's.
@@ -95,7 +97,7 @@ pub struct Transport {
 pub enum TunnelKind {
     /// RFC 2784, RFC 2890.
     Gre,
-    /// RFC 7348, on UDP port 4789.
+    /// RFC 7348, on UDP port 4789 or 8472.
     Vxlan,
     /// RFC 8926, on UDP port 6081.
     Geneve,
@@ -169,6 +171,12 @@ impl<T: Copy, const N: usize> Stack<T, N> {
 }
 
 impl Frame {
+    /// Octets of the link's headers and the IP packet behind them, as its header says: the frame isn't shorter.
+    #[must_use]
+    pub fn least_octets(&self) -> Option<u64> {
+        Some(self.link_octets as u64 + u64::from(self.packet?.length))
+    }
+
     /// Reads the headers in `octets`, the front of a frame of a link.
     ///
     /// ```
@@ -192,6 +200,7 @@ impl Frame {
         let Some((packet, payload)) = internet::packet(ip) else {
             return frame;
         };
+        frame.link_octets = octets.len() - ip.len();
         frame.packet = Some(packet);
         frame.tunnel = internet::tunnel(&packet, payload);
         frame

@@ -291,6 +291,49 @@ fn one_tunnel_is_looked_into() {
     );
 }
 
+#[test]
+fn vxlan_on_the_port_of_linux_has_nothing_set_but_its_flag() {
+    let vxlan = |port: u16, header: [u8; 8]| {
+        let [high, low] = port.to_be_bytes();
+        let udp = [0xc0, 0, high, low, 0, 0, 0, 0];
+        let carried = ethernet(&[], 0x0800, &ipv4(6, &TCP));
+        let octets = ipv4(17, &[&udp[..], &header, &carried].concat());
+        let tunnel = Frame::read(LinkType::Ip, &octets).tunnel;
+        tunnel.map(|tunnel| (tunnel.kind, tunnel.id))
+    };
+    let plain = Some((TunnelKind::Vxlan, Some(5000)));
+    assert_eq!(vxlan(8472, [8, 0, 0, 0, 0, 0x13, 0x88, 0]), plain);
+    for header in [
+        [0, 0, 0, 0, 0, 0x13, 0x88, 0],
+        [0x88, 0, 0, 0, 0, 0x13, 0x88, 0],
+        [8, 0, 1, 0, 0, 0x13, 0x88, 0],
+        [8, 0, 0, 0, 0, 0x13, 0x88, 1],
+    ] {
+        assert_eq!(vxlan(8472, header), None, "{header:?}");
+    }
+    // Group policies use reserved bits on the port that is VXLAN's own.
+    assert_eq!(vxlan(4789, [0x88, 0, 0, 7, 0, 0x13, 0x88, 0]), plain);
+    assert_eq!(vxlan(4789, [0, 0, 0, 0, 0, 0x13, 0x88, 0]), None);
+}
+
+#[test]
+fn a_frame_is_as_long_as_its_headers_say_at_least() {
+    let mut packet = ipv4(6, &TCP);
+    packet[2..4].copy_from_slice(&1500_u16.to_be_bytes());
+    let least = |link, octets: &[u8]| Frame::read(link, octets).least_octets();
+    assert_eq!(least(LinkType::Ip, &packet), Some(1500));
+    assert_eq!(
+        least(LinkType::Ethernet, &ethernet(&[], 0x0800, &packet)),
+        Some(1514)
+    );
+    let tagged = ethernet(&[0x81, 0, 0, 5], 0x0800, &packet);
+    assert_eq!(least(LinkType::Ethernet, &tagged), Some(1518));
+    assert_eq!(
+        least(LinkType::Ethernet, &ethernet(&[], 0x0806, &packet)),
+        None
+    );
+}
+
 proptest! {
     #[test]
     fn any_octets_are_read(octets in prop::collection::vec(any::<u8>(), 0..300)) {

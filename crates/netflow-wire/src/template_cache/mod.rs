@@ -49,6 +49,8 @@ pub struct Learnt<P> {
     pub refreshed: Instant,
     /// In a cell, so that a look-up needs no exclusive borrow: lists look other Templates up meanwhile.
     used: Cell<Instant>,
+    /// Not learnt before a restart of the exporter.
+    trusted: bool,
     /// A keyed hash of the definition: whether ports agree is told without reading their Templates.
     fingerprint: u64,
 }
@@ -134,6 +136,7 @@ impl<P> TemplateCache<P> {
         if let Some(known) = self.learnt.get_mut(&key) {
             let expired = is_expired(known, now, limits);
             known.refreshed = now;
+            known.trusted = true;
             if known.template == template {
                 return if expired {
                     Learning::New
@@ -179,6 +182,7 @@ impl<P> TemplateCache<P> {
                 plan: OnceCell::new(),
                 refreshed: now,
                 used: Cell::new(now),
+                trusted: true,
                 fingerprint,
             }),
         );
@@ -189,7 +193,12 @@ impl<P> TemplateCache<P> {
     /// The Template that data under `key` follows.
     pub fn find(&self, key: TemplateKey, now: Instant, limits: &Limits) -> Option<&Learnt<P>> {
         let found = match self.learnt.get(&key) {
-            Some(known) if !is_expired(known, now, limits) => known,
+            Some(known) if !is_expired(known, now, limits) => {
+                if !known.trusted {
+                    return None;
+                }
+                known
+            }
             _ => self
                 .learnt
                 .get(&self.under_another_port(key, now, limits)?)?,
@@ -215,8 +224,17 @@ impl<P> TemplateCache<P> {
         keys.map(|port| TemplateKey { port: *port, ..key })
             .find(|key| {
                 let known = self.learnt.get(key);
-                known.is_some_and(|known| !is_expired(known, now, limits))
+                known.is_some_and(|known| known.trusted && !is_expired(known, now, limits))
             })
+    }
+
+    /// Whether the Templates of a session are used: not those from before a restart. A Template that is sent again is.
+    pub(crate) fn set_trusted(&mut self, port: u16, version: Version, domain: u32, trusted: bool) {
+        for (key, known) in &mut self.learnt {
+            if (key.port, key.version, key.domain) == (port, version, domain) {
+                known.trusted = trusted;
+            }
+        }
     }
 
     pub(crate) fn forget_plans(&mut self) {

@@ -283,3 +283,20 @@ fn nothing_stays_of_what_is_forgotten() {
     assert!(c.cache.sessions.is_empty());
     assert_eq!(c.cache.fields, 0);
 }
+
+#[test]
+fn after_a_restart_a_template_is_not_used_until_it_is_sent_again() {
+    let mut c = cache();
+    c.learn(1, 256, 2);
+    c.learn(1, 257, 3);
+    c.learn(2, 256, 2);
+    c.cache.set_trusted(1, Version::Ipfix, 1, false);
+    // Not even that of another port.
+    assert_eq!((c.find(1, 256), c.find(1, 257)), (None, None));
+    assert_eq!(c.find(2, 256), Some(2));
+    assert_eq!(c.find(3, 257), None);
+    assert_eq!(c.learn(1, 257, 3), Learning::Refreshed);
+    assert_eq!((c.find(1, 256), c.find(1, 257)), (None, Some(3)));
+    c.cache.set_trusted(1, Version::Ipfix, 1, true);
+    assert_eq!(c.find(1, 256), Some(2));
+}

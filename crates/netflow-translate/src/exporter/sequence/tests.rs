@@ -1,0 +1,256 @@
+//! Loss, units and restarts.
+
+use super::*;
+
+fn header(version: Version, sequence: u32, count: u16) -> Header {
+    Header {
+        version,
+        count,
+        sys_uptime_ms: (version != Version::Ipfix).then_some(1_000_000),
+        export_time: 0,
+        sequence: Some(sequence),
+        observation_domain: 0,
+        sampling: None,
+    }
+}
+
+fn run(version: Version, messages: &[(u32, u16)]) -> Vec<Verdict> {
+    let mut sequence = Sequence::default();
+    messages
+        .iter()
+        .map(|(number, records)| {
+            let header = header(version, *number, *records);
+            let carried = Carried::new(&header, Some(u32::from(*records)), 0);
+            sequence.judge(&header, carried, false)
+        })
+        .collect()
+}
+
+#[test]
+fn each_version_counts_its_own_unit() {
+    use Verdict::{Fine, Lost};
+    assert_eq!(
+        run(Version::V5, &[(10, 30), (40, 30), (100, 30)]),
+        [Fine, Fine, Lost(30)]
+    );
+    assert_eq!(
+        run(Version::V9, &[(7, 9), (8, 9), (11, 1)]),
+        [Fine, Fine, Lost(2)]
+    );
+    assert_eq!(
+        run(Version::Ipfix, &[(0, 3), (3, 5), (9, 1)]),
+        [Fine, Fine, Lost(1)]
+    );
+}
+
+#[test]
+fn an_overtaken_message_gives_its_loss_back() {
+    use Verdict::{Fine, Late, Lost};
+    assert_eq!(
+        run(Version::V9, &[(1, 0), (3, 0), (2, 0), (4, 0)]),
+        [Fine, Lost(1), Late, Fine]
+    );
+}
+
+#[test]
+fn the_count_wraps() {
+    assert_eq!(
+        run(Version::V9, &[(u32::MAX, 0), (0, 0)]),
+        [Verdict::Fine; 2]
+    );
+}
+
+#[test]
+fn a_far_jump_is_a_restart() {
+    let far = run(Version::Ipfix, &[(5_000_000, 1), (3, 1), (4, 1)]);
+    assert_eq!(far, [Verdict::Fine, Verdict::Restarted, Verdict::Fine]);
+}
+
+/// Messages of (records, templates), numbered by a unit; what is said of each.
+fn counted(version: Version, unit: Unit, carried: &[(u16, u32)]) -> Vec<Verdict> {
+    let mut sequence = Sequence::default();
+    let mut number = 100_u32;
+    let mut before: Option<Carried> = None;
+    let mut verdicts = Vec::new();
+    for (records, templates) in carried {
+        let mut header = header(version, 0, *records);
+        let carried = Carried::new(&header, Some(u32::from(*records)), *templates);
+        number += before.map_or(0, |before| unit.step(before, carried).unwrap());
+        header.sequence = Some(number);
+        verdicts.push(sequence.judge(&header, carried, false));
+        before = Some(carried);
+    }
+    verdicts
+}
+
+#[test]
+fn a_unit_that_explains_every_step_is_adopted_and_nothing_is_lost() {
+    use Verdict::{Adopted, Fine};
+    let messages = [(3, 1), (5, 2), (2, 0), (4, 1), (6, 0), (3, 2), (1, 0)];
+    let of = [
+        (Version::Ipfix, &[1, 2, 3, 4, 5][..]),
+        (Version::V9, &[0, 1, 2, 3, 5]),
+        (Version::V5, &[1, 4, 5]),
+    ];
+    for (version, units) in of {
+        for unit in units.iter().map(|unit| Unit::ALL[*unit]) {
+            let verdicts = counted(version, unit, &messages);
+            let other = verdicts.iter().filter(|verdict| **verdict != Fine);
+            let other: Vec<_> = other.collect();
+            assert_eq!(other, [&Adopted(unit)], "{version:?} {unit:?}");
+        }
+    }
+}
+
+#[test]
+fn a_unit_is_found_where_the_first_messages_are_alike() {
+    let messages = [
+        (24, 0),
+        (24, 0),
+        (24, 0),
+        (24, 0),
+        (7, 0),
+        (24, 0),
+        (3, 0),
+        (24, 0),
+    ];
+    let verdicts = counted(Version::Ipfix, Unit::RecordsIncluded, &messages);
+    assert_eq!(verdicts[5], Verdict::Adopted(Unit::RecordsIncluded));
+    let others = verdicts.iter().enumerate().filter(|(at, _)| *at != 5);
+    assert!(others.clone().all(|(_, verdict)| *verdict == Verdict::Fine));
+}
+
+#[test]
+fn a_loss_that_another_unit_would_explain_is_reported_one_message_later() {
+    use Verdict::{Fine, Lost};
+    // One flow in each message: the step of 2 may be two flows counted in, or a message lost.
+    let messages = [(10, 1), (11, 1), (13, 2), (14, 5), (15, 1)];
+    assert_eq!(
+        run(Version::V9, &messages),
+        [Fine, Fine, Fine, Lost(1), Fine]
+    );
+}
+
+#[test]
+fn loss_among_the_first_messages_is_loss() {
+    use Verdict::{Fine, Lost};
+    let messages = [(0, 3), (13, 5), (18, 4), (32, 2)];
+    assert_eq!(
+        run(Version::Ipfix, &messages),
+        [Fine, Lost(10), Fine, Lost(10)]
+    );
+}
+
+const MINUTE: u32 = 60_000;
+
+/// Judges uptimes that come a minute apart, with templates where told.
+fn boots(uptimes: &[(u32, bool)]) -> Vec<Reboot> {
+    let (mut boot, mut now) = (Boot::default(), Instant::now());
+    let mut export_time = 1_700_000_000_000_000_000;
+    let mut judged = Vec::new();
+    for (uptime, template) in uptimes {
+        let mut header = header(Version::V9, 1, 1);
+        header.sys_uptime_ms = Some(*uptime);
+        header.export_time = export_time;
+        judged.push(boot.judge(&header, now));
+        if *template {
+            boot.template_came();
+        }
+        export_time += 60_000_000_000;
+        now += Duration::from_secs(60);
+    }
+    judged
+}
+
+#[test]
+fn an_uptime_that_goes_back_is_a_restart_from_wherever() {
+    use Reboot::{None, Restarted};
+    let day = 24 * 60 * MINUTE;
+    for before in [5 * MINUTE, 10 * day, 30 * day, 49 * day] {
+        assert_eq!(
+            boots(&[(before, true), (MINUTE, true)]),
+            [None, Restarted],
+            "{before}"
+        );
+    }
+    // Reordered; wrapped.
+    assert_eq!(
+        boots(&[(5 * MINUTE, true), (5 * MINUTE - 9_000, true)]),
+        [None, None]
+    );
+    assert_eq!(
+        boots(&[(u32::MAX - 20_000, true), (40_000, true)]),
+        [None, None]
+    );
+}
+
+#[test]
+fn an_overtaken_datagram_has_the_same_start() {
+    let (mut boot, now) = (Boot::default(), Instant::now());
+    let mut judge = |uptime, export_time: u64| {
+        let mut header = header(Version::V9, 1, 1);
+        header.sys_uptime_ms = Some(uptime);
+        header.export_time = export_time * 1_000_000_000;
+        boot.judge(&header, now)
+    };
+    for (uptime, export_time) in [(328_901_691, 634), (328_882_689, 615), (328_902_691, 635)] {
+        assert_eq!(judge(uptime, export_time), Reboot::None);
+    }
+    // A clock that was set is no restart, a start with another clock is one.
+    assert_eq!(judge(328_903_691, 9000), Reboot::None);
+    assert_eq!(judge(5_000, 0), Reboot::Restarted);
+}
+
+#[test]
+fn uptimes_that_keep_going_back_are_those_of_several_engines() {
+    use Reboot::{Engines, None, Restarted};
+    let (one, other) = (90 * MINUTE, 5 * MINUTE);
+    let uptimes = [one, other, one + 2 * MINUTE, other + 2 * MINUTE, one, other];
+    assert_eq!(
+        boots(&uptimes.map(|uptime| (uptime, false))),
+        [None, Restarted, None, Engines, None, None]
+    );
+    // With templates between, the third time.
+    assert_eq!(
+        boots(&uptimes.map(|uptime| (uptime, true))),
+        [None, Restarted, None, Restarted, None, Engines]
+    );
+}
+
+#[test]
+fn nothing_is_said_lost_where_several_engines_count() {
+    let mut sequence = Sequence::default();
+    sequence.boot.shared = true;
+    for number in [10, 5000, 11, 5001] {
+        let header = header(Version::V9, number, 1);
+        let carried = Carried::new(&header, Some(1), 0);
+        assert_eq!(sequence.judge(&header, carried, false), Verdict::Fine);
+    }
+}
+
+#[test]
+fn counts_are_bounded_and_the_one_unused_longest_goes() {
+    let mut sequences = Sequences::default();
+    let key = |domain| SequenceKey {
+        port: 1,
+        version: Version::V9,
+        domain,
+    };
+    let flood = 3 * MAX_SEQUENCES as u32;
+    for domain in 0..flood {
+        sequences.of(key(domain)).expect(Some(domain));
+        // One that keeps being used.
+        sequences.of(key(1 << 20)).expect(Some(domain));
+        assert!(sequences.counts.len() <= MAX_SEQUENCES);
+    }
+    let last = sequences.of(key(flood - 1));
+    assert_eq!(last.judge_number(flood + 2, 0), Verdict::Lost(3));
+    let followed = sequences.of(key(1 << 20));
+    assert_eq!(followed.judge_number(flood - 1, 0), Verdict::Fine);
+    assert!(!sequences.counts.contains_key(&key(8)));
+    assert!(
+        sequences
+            .counts
+            .contains_key(&key(flood - MAX_SEQUENCES as u32 / 2))
+    );
+}
