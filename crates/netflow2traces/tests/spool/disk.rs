@@ -240,6 +240,28 @@ async fn a_disk_that_becomes_read_only_is_told_and_survived() {
 }
 
 #[tokio::test]
+async fn a_disk_that_works_again_is_noticed_though_nothing_waits_to_be_written() {
+    let Some(disk) = Tmpfs::mount("64m") else {
+        return;
+    };
+    let mut rig = Rig::start(disk.path(), "overflow", &[]).await;
+    disk.remount("ro");
+    rig.send_until_the_spool_fails().await;
+    rig.backend.answers(None);
+    rig.admin
+        .until("/api/status", |body| {
+            let status: Value = serde_json::from_str(body).unwrap();
+            status["delivery"]["queue"]["batches"] == 0
+        })
+        .await;
+    assert!(rig.admin.metric("netflow_spool_up").await < 1.0);
+    disk.remount("rw");
+    rig.daemon.says(AGAIN).await;
+    assert!(rig.admin.metric("netflow_spool_up").await > 0.0);
+    rig.deliver_all().await;
+}
+
+#[tokio::test]
 async fn a_lost_permission_is_told_and_survived() {
     let spool = tempfile::tempdir().unwrap();
     // Root may write everywhere, unless it has given up that capability.

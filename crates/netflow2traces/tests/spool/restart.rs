@@ -1,5 +1,10 @@
 //! A stop while the backend is away: the rest is spooled, and the next run delivers it.
 
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use serde_json::Value;
 use tonic::Code;
 
 use crate::admin_client::Admin;
@@ -55,6 +60,68 @@ async fn what_a_stop_could_not_deliver_the_next_run_does() {
         // Nothing is left, and nothing is sent again.
         let ended = setup.start().await.stop().await;
         ended.assert_totals(&[("flow_spans_recovered", 0), ("flow_spans_spooled", 0)]);
+    }
+}
+
+/// A spool with three batches of 30 flows, each in a segment or an entry of its own, of a daemon that has ended.
+async fn left(spool: &Path, backend: &FakeBackend) -> Setup {
+    backend.answers(Some(Reply::Grpc(Code::Unavailable, "away")));
+    let setup = spooling(Setup::to_grpc(backend), spool, "always")
+        .with("NETFLOW_SHUTDOWN_TIMEOUT", "1s")
+        .with("OTEL_BSP_SCHEDULE_DELAY", "1");
+    let admin = Admin::new();
+    let daemon = admin.of(setup.clone()).start().await;
+    let exporter = Exporter::new("127.0.0.2", daemon.address());
+    for number in 0..3 {
+        exporter.send(&v5_datagram(now(), number * 30, 1000, 30));
+        admin
+            .until("/api/status", |body| {
+                let status: Value = serde_json::from_str(body).unwrap();
+                status["delivery"]["spool"]["written"]["batches"] == number + 1
+            })
+            .await;
+    }
+    let ended = daemon.stop().await;
+    ended.assert_totals(&[("flow_spans_spooled", 90)]);
+    setup
+}
+
+#[tokio::test]
+async fn damage_is_counted_in_accounts_metrics_and_the_exit_code() {
+    /// What is changed: the octets at this place of the first segment; and what of the 90 flows is lost.
+    const DAMAGES: [(&str, u64, u64); 3] = [
+        ("the segment's header", 20, 90),
+        ("an entry's header", 32 + 20, 30),
+        ("a batch", 32 + 44 + 100, 30),
+    ];
+    for (what, at, lost) in DAMAGES {
+        let spool = tempfile::tempdir().unwrap();
+        let backend = FakeBackend::grpc().start().await;
+        let setup = left(spool.path(), &backend).await;
+        let files = fs::read_dir(spool.path()).unwrap();
+        let mut paths = files.map(|file| file.unwrap().path());
+        let path = paths
+            .find(|path| path.extension().is_some_and(|known| known == "segment"))
+            .unwrap();
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        let mut octet = [0];
+        file.read_exact_at(&mut octet, at).unwrap();
+        file.write_all_at(&[!octet[0]], at).unwrap();
+        backend.answers(None);
+        let admin = Admin::new();
+        let daemon = admin.of(setup).start().await;
+        let unreadable = |body: &str| {
+            let status = serde_json::from_str(body).unwrap();
+            part(&status, "dropped_spool_unreadable") == lost
+                && part(&status, "accepted") == 90 - lost
+        };
+        admin.until("/api/status", unreadable).await;
+        assert_balanced(&admin.json("/api/status").await);
+        let metric = r#"netflow_spans_dropped_total{kind="flow",reason="spool_unreadable"}"#;
+        assert_eq!(admin.metric(metric).await, lost as f64, "{what}");
+        let ended = daemon.stop().await;
+        assert_eq!(ended.code, Some(1), "{what}: {:#?}", ended.log);
+        ended.assert_totals(&[("flow_spans_dropped", lost)]);
     }
 }
 

@@ -1,12 +1,15 @@
 //! The files of a spool: who may use the directory, which segments it holds, the note of what is settled.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use super::damage::MAX_LOOKED_AT;
 use super::format::{Note, SEGMENT_HEADER, SegmentError, SegmentHeader};
 
 /// Held locked by the process that uses the directory.
@@ -16,8 +19,11 @@ const PROBE: &str = "probe";
 /// As many as a small batch has: a full disk takes a few.
 const PROBE_OCTETS: usize = 64 << 10;
 const SEGMENT: &str = "segment";
-/// What a file is renamed to when its header can't be read; the next such file takes its place.
+/// What a file whose header can't be read is renamed to, behind its own name.
 const DAMAGED: &str = "damaged";
+/// Spans say who talked to whom: nobody else may read them.
+const OWNER_ONLY: u32 = 0o600;
+const OWNER_ONLY_DIRECTORY: u32 = 0o700;
 
 /// Why a spool's directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +67,26 @@ pub(super) struct Directory {
     note: Option<File>,
 }
 
+/// A segment whose header is damaged, under its new name.
+#[derive(Debug)]
+pub(super) struct SetAside {
+    path: PathBuf,
+    /// By its name.
+    pub(super) number: Option<u64>,
+}
+
+impl SetAside {
+    /// What it holds from an offset on, at most what is looked at of a damage.
+    pub(super) fn read(&self, from: u64) -> io::Result<Vec<u8>> {
+        let file = File::open(&self.path)?;
+        let left = file.metadata()?.len().saturating_sub(from);
+        let length = usize::try_from(left).unwrap_or(usize::MAX);
+        let mut octets = vec![0; length.min(MAX_LOOKED_AT)];
+        file.read_exact_at(&mut octets, from)?;
+        Ok(octets)
+    }
+}
+
 /// A segment that was found.
 #[derive(Debug)]
 pub(super) struct SegmentFile {
@@ -70,7 +96,9 @@ pub(super) struct SegmentFile {
 
 impl Directory {
     /// Makes it if there is none, locks it, tries to write, and lists the segments in their order.
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<SegmentFile>, Note), SpoolError> {
+    pub(super) fn open(
+        path: &Path,
+    ) -> Result<(Self, Vec<SegmentFile>, Vec<SetAside>, Note), SpoolError> {
         let unusable = |what| {
             move |source| SpoolError::Unusable {
                 directory: path.to_owned(),
@@ -78,12 +106,18 @@ impl Directory {
                 source,
             }
         };
-        fs::create_dir_all(path).map_err(unusable("it can't be made"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(OWNER_ONLY_DIRECTORY)
+            .create(path)
+            .map_err(unusable("it can't be made"))?;
         let lock_path = path.join(LOCK);
         // Nothing is written there, so it is no reason against a remount for reading.
         let lock = File::open(&lock_path)
             .or_else(|_| {
-                File::create(&lock_path)?;
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(false);
+                options.mode(OWNER_ONLY).open(&lock_path)?;
                 File::open(&lock_path)
             })
             .map_err(unusable("it can't be written"))?;
@@ -116,17 +150,43 @@ impl Directory {
             _lock: lock,
             note: None,
         };
-        let segments = directory.segments()?;
-        Ok((directory, segments, note))
+        directory.close_to_others();
+        let (segments, set_aside) = directory.segments()?;
+        Ok((directory, segments, set_aside, note))
     }
 
-    fn segments(&self) -> Result<Vec<SegmentFile>, SpoolError> {
+    /// Earlier versions left the directory and its files to the umask. Where this user may not change that, or there is
+    /// something else in the directory, it stays as it is: new files are closed anyway.
+    fn close_to_others(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return;
+        };
+        let mut is_ours_alone = true;
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let name = path.file_name().unwrap_or_default();
+            let extension = path.extension().unwrap_or_default();
+            let is_ours = name == LOCK
+                || name == NOTE_FILE
+                || name == PROBE
+                || extension == SEGMENT
+                || extension == DAMAGED;
+            is_ours_alone &= is_ours;
+            if is_ours {
+                narrow(&path, OWNER_ONLY);
+            }
+        }
+        if is_ours_alone {
+            narrow(&self.path, OWNER_ONLY_DIRECTORY);
+        }
+    }
+
+    fn segments(&self) -> Result<(Vec<SegmentFile>, Vec<SetAside>), SpoolError> {
         let unreadable = |source| SpoolError::Unusable {
             directory: self.path.clone(),
             what: "it can't be read",
             source,
         };
-        let mut segments = Vec::new();
+        let (mut segments, mut set_aside) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.path).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             if path
@@ -152,19 +212,23 @@ impl Directory {
                     });
                 }
                 Ok(_) | Err(SegmentError::Damaged) => {
-                    let aside = self.path.join(SEGMENT).with_extension(DAMAGED);
+                    let aside = free_name(&path);
                     fs::rename(&path, &aside).map_err(unreadable)?;
                     warn!(
                         file = %path.display(),
-                        octets,
+                        bytes = octets,
                         aside = %aside.display(),
-                        "a segment of the spool can't be read: its header is damaged; it was set aside"
+                        "a segment of the spool can't be read because its header is damaged; it was renamed, and can be removed"
                     );
+                    set_aside.push(SetAside {
+                        path: aside,
+                        number: named,
+                    });
                 }
             }
         }
         segments.sort_by_key(|segment| segment.header.number);
-        Ok(segments)
+        Ok((segments, set_aside))
     }
 
     fn path_of(&self, number: u64) -> PathBuf {
@@ -179,6 +243,7 @@ impl Directory {
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(OWNER_ONLY)
             .open(&path)?;
         let written = file
             .write_all_at(&header.encode(), 0)
@@ -202,6 +267,13 @@ impl Directory {
         File::open(self.path_of(number))
     }
 
+    /// Renames a segment that can't be opened, so that it isn't removed.
+    pub(super) fn set_aside(&self, number: u64) {
+        let path = self.path_of(number);
+        // Without the right to do that there is none to remove it.
+        let _ = fs::rename(&path, free_name(&path));
+    }
+
     pub(super) fn remove(&self, number: u64) -> io::Result<()> {
         fs::remove_file(self.path_of(number))
     }
@@ -213,6 +285,7 @@ impl Directory {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                .mode(OWNER_ONLY)
                 .open(self.path.join(NOTE_FILE))?,
         };
         self.note
@@ -230,10 +303,42 @@ impl Directory {
     }
 }
 
+/// The name under which a damaged segment is kept; one that is taken gets a number.
+fn free_name(segment: &Path) -> PathBuf {
+    let stem = segment
+        .file_stem()
+        .unwrap_or_default()
+        .display()
+        .to_string();
+    let names = std::iter::once(format!("{stem}.{DAMAGED}"))
+        .chain((2_u64..).map(|number| format!("{stem}-{number}.{DAMAGED}")));
+    let mut paths = names.map(|name| segment.with_file_name(name));
+    paths
+        .find(|path| fs::symlink_metadata(path).is_err())
+        .unwrap_or_else(|| segment.with_extension(DAMAGED))
+}
+
+/// Takes away what others may do, if this user may.
+fn narrow(path: &Path, most: u32) {
+    let Ok(about) = fs::symlink_metadata(path) else {
+        return;
+    };
+    let mode = about.permissions().mode() & 0o7777;
+    if !about.is_symlink() && mode & !most != 0 {
+        // Somebody else's: then it is for them to say who may read it.
+        let _ = fs::set_permissions(path, Permissions::from_mode(mode & most));
+    }
+}
+
 /// Writes a file and removes it.
 fn probe(directory: &Path) -> io::Result<()> {
     let probe = directory.join(PROBE);
-    let written = fs::write(&probe, [0; PROBE_OCTETS]);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    let written = options
+        .mode(OWNER_ONLY)
+        .open(&probe)
+        .and_then(|file| file.write_all_at(&[0; PROBE_OCTETS], 0));
     let removed = fs::remove_file(&probe);
     written.and(removed)
 }

@@ -4,6 +4,7 @@
 //! of each in turn, so that neither starves the other. No other thread waits for the disk. What the files look like is in
 //! `format`, which knows no files; `store` has the limits, `directory` the files.
 
+mod damage;
 mod directory;
 pub mod format;
 mod report;

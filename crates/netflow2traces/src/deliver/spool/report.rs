@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tracing::{info, warn};
 
+use super::damage::Lost;
 use crate::config::SpoolMode;
 use crate::deliver::counters::{Count, DropReason};
 use crate::deliver::report::Limiter;
@@ -30,15 +31,26 @@ impl SpoolReport {
         );
     }
 
-    pub(super) fn recovered(batches: u64, spans: Count, damaged_octets: u64) {
+    pub(super) fn recovered(batches: u64, spans: Count, damaged_bytes: u64, lost: Lost) {
         let (flow_spans, work_spans) = (spans.flow, spans.work);
-        if damaged_octets > 0 {
+        if lost != Lost::default() {
             warn!(
                 batches,
                 flow_spans,
                 work_spans,
-                damaged_octets,
-                "spool of an earlier run found; octets that are no whole batch are left out"
+                damaged_bytes,
+                lost_batches = lost.batches,
+                lost_flow_spans = lost.spans.flow,
+                lost_work_spans = lost.spans.work,
+                "spool of an earlier run found; parts of it are damaged and lost"
+            );
+        } else if damaged_bytes > 0 {
+            warn!(
+                batches,
+                flow_spans,
+                work_spans,
+                damaged_bytes,
+                "spool of an earlier run found; a batch that was being written when that run ended is left out"
             );
         } else {
             info!(

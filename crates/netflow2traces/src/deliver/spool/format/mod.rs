@@ -20,7 +20,8 @@ pub const NOTE_PLACES: [u64; 2] = [0, 4096];
 
 const SEGMENT_MAGIC: [u8; 8] = *b"N2TSPOOL";
 const NOTE_MAGIC: [u8; 8] = *b"N2TSETTL";
-const MARKER: [u8; 4] = *b"BTCH";
+/// What every entry begins with.
+pub const MARKER: [u8; 4] = *b"BTCH";
 /// Octets looked at in one step when an entry's header is damaged and the next one is searched.
 const SEARCH: usize = 64 * 1024;
 
@@ -189,13 +190,22 @@ impl EntryHeader {
         {
             return None;
         }
+        Self::decode_unplaced(&octets)
+    }
+
+    /// The header that begins with these octets, whatever place it belongs to: only to be believed if the batch fits.
+    #[must_use]
+    pub fn decode_unplaced(octets: &[u8]) -> Option<Self> {
+        if octets.get(..4)? != MARKER {
+            return None;
+        }
         Some(Self {
-            length: u32_at(&octets, 4)?,
-            flow_spans: u32_at(&octets, 8)?,
-            work_spans: u32_at(&octets, 12)?,
-            oldest: UnixNanos(u64_at(&octets, 16)?),
-            written: UnixNanos(u64_at(&octets, 24)?),
-            checksum: u32_at(&octets, 32)?,
+            length: u32_at(octets, 4)?,
+            flow_spans: u32_at(octets, 8)?,
+            work_spans: u32_at(octets, 12)?,
+            oldest: UnixNanos(u64_at(octets, 16)?),
+            written: UnixNanos(u64_at(octets, 24)?),
+            checksum: u32_at(octets, 32)?,
         })
     }
 

@@ -16,14 +16,15 @@ use std::time::Duration;
 
 use otlp_wire::{EncodedBatch, UnixNanos};
 
-use super::directory::{Directory, SpoolError};
+use super::damage::{Lost, lost_in};
+use super::directory::{Directory, SetAside, SpoolError};
 use super::format::{EntryHeader, Note, Position, SEGMENT_HEADER, SegmentHeader, Walk};
 use super::report::SpoolReport;
 use super::syncer::Syncer;
 use crate::config;
 use crate::deliver::counters::{Count, Counters, DropReason};
 use crate::health::Part;
-use segment::{Segment, payload, spans, step};
+use segment::{Segment, look_through, payload, spans, step};
 
 /// A segment is this part of the spool, so that little goes at once when the oldest makes room …
 const SEGMENTS: u64 = 16;
@@ -40,6 +41,8 @@ pub(super) struct Store {
     max_age: Duration,
     /// The oldest first; the last is the active one if there is one.
     segments: VecDeque<Segment>,
+    /// Files that were set aside when the directory was opened, until they are counted.
+    set_aside: Vec<SetAside>,
     active: Option<File>,
     reading: Option<(u64, File)>,
     /// Read, but not settled.
@@ -72,8 +75,9 @@ impl Store {
         counters: Arc<Counters>,
         syncer: Arc<Part>,
     ) -> Result<Self, SpoolError> {
-        let (directory, found, note) = Directory::open(&config.directory)?;
+        let (directory, found, set_aside, note) = Directory::open(&config.directory)?;
         let last = found.iter().map(|file| file.header.number).max();
+        let last = last.max(set_aside.iter().filter_map(|aside| aside.number).max());
         let next_number = last
             .max(Some(note.settled.segment))
             .map_or(1, |last| last + 1);
@@ -87,6 +91,7 @@ impl Store {
             segment_octets: (config.max_size / SEGMENTS).clamp(LEAST_SEGMENT, LARGEST_SEGMENT),
             max_age: config.max_age,
             segments,
+            set_aside,
             active: None,
             reading: None,
             unsettled: BTreeSet::new(),
@@ -103,6 +108,7 @@ impl Store {
     /// thread of this run left it, isn't counted again.
     pub(super) fn recover(&mut self, now: UnixNanos) {
         let (mut batches, mut spans_found, mut damaged) = (0, Count::default(), 0);
+        let mut lost = self.lost_aside();
         for segment in &mut self.segments {
             let number = segment.header.number;
             let settled = self.note.settled;
@@ -116,17 +122,25 @@ impl Store {
             let file = match self.directory.read(number) {
                 Ok(file) => file,
                 Err(error) => {
-                    self.counters.spool.read_errors.fetch_add(1, Relaxed);
-                    self.report.unreadable(&error, 0);
+                    self.report.unreadable(&error, 1);
+                    lost = lost.plus(Lost::ONE);
                     segment.read_to = segment.end;
+                    // Later somebody may be able to.
+                    self.directory.set_aside(number);
                     continue;
                 }
             };
-            let mut walk = Walk::new(segment.header, segment.read_to, segment.end);
-            while let Ok(Some(found)) = step(&file, &mut walk) {
-                segment.add_unread(&found.header);
+            match look_through(&file, segment) {
+                Ok((octets, missing)) => {
+                    damaged += octets;
+                    lost = lost.plus(missing);
+                }
+                // What was found before will be read; this may pass.
+                Err(error) => {
+                    self.report.unreadable(&error, 1);
+                    lost = lost.plus(Lost::ONE);
+                }
             }
-            damaged += walk.damaged();
             batches += segment.unread_batches;
             spans_found = spans_found.plus(segment.unread);
         }
@@ -140,12 +154,33 @@ impl Store {
         let known = counters.spool.batches.swap(batches, Relaxed);
         let new = batches.saturating_sub(known);
         counters.spool.recovered_batches.fetch_add(new, Relaxed);
-        if batches > 0 || damaged > 0 {
-            SpoolReport::recovered(batches, spans_found, damaged);
+        counters.recovered.add(lost.spans);
+        counters.dropped.spool_unreadable.add(lost.spans);
+        counters.spool.read_errors.fetch_add(lost.batches, Relaxed);
+        let unreadable = counters.spool.dropped(DropReason::SpoolUnreadable);
+        unreadable.fetch_add(lost.batches, Relaxed);
+        if batches > 0 || damaged > 0 || lost != Lost::default() {
+            SpoolReport::recovered(batches, spans_found, damaged, lost);
         }
         self.tick(now);
         self.make_room(0);
         self.show_size();
+    }
+
+    /// What was lost with the files that were set aside when the directory was opened.
+    fn lost_aside(&mut self) -> Lost {
+        let settled = self.note.settled;
+        let mut lost = Lost::default();
+        for aside in std::mem::take(&mut self.set_aside) {
+            let from = match aside.number {
+                Some(number) if number < settled.segment => continue,
+                Some(number) if number == settled.segment => settled.offset,
+                _ => 0,
+            };
+            let octets = aside.read(from.max(SEGMENT_HEADER as u64));
+            lost = lost.plus(octets.map_or(Lost::ONE, |octets| lost_in(&octets)));
+        }
+        lost
     }
 
     /// Whether the directory can be written.

@@ -7,7 +7,10 @@ use std::os::unix::fs::FileExt as _;
 use otlp_wire::UnixNanos;
 
 use crate::deliver::counters::Count;
-use crate::deliver::spool::format::{EntryHeader, Found, SEGMENT_HEADER, SegmentHeader, Walk};
+use crate::deliver::spool::damage::{Lost, MAX_LOOKED_AT, is_torn, lost_in};
+use crate::deliver::spool::format::{
+    ENTRY_HEADER, EntryHeader, Found, SEGMENT_HEADER, SegmentHeader, Walk,
+};
 
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -84,6 +87,44 @@ pub(super) fn payload(file: &File, found: &Found) -> io::Result<Option<Vec<u8>>>
     let read = read_at(file, &mut octets, found.payload())?;
     octets.truncate(read);
     Ok(Some(octets).filter(|octets| found.header.fits(octets)))
+}
+
+/// Counts what waits in a segment of an earlier run; gives the octets that are no whole entry, and what was lost with them.
+pub(super) fn look_through(file: &File, segment: &mut Segment) -> io::Result<(u64, Lost)> {
+    let mut lost = Lost::default();
+    let (header, end) = (segment.header, segment.end);
+    let mut walk = Walk::new(header, segment.read_to, end);
+    let mut expected = walk.at();
+    while let Some(found) = step(file, &mut walk)? {
+        lost = lost.plus(lost_between(file, &header, expected, found.offset, false)?);
+        segment.add_unread(&found.header);
+        expected = found.end();
+    }
+    lost = lost.plus(lost_between(file, &header, expected, end, true)?);
+    Ok((walk.damaged(), lost))
+}
+
+/// What was lost between the places of two entries, or of one and the end; nothing where a crash explains it.
+fn lost_between(
+    file: &File,
+    segment: &SegmentHeader,
+    from: u64,
+    to: u64,
+    is_end: bool,
+) -> io::Result<Lost> {
+    let length = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+    if length == 0 {
+        return Ok(Lost::default());
+    }
+    let mut octets = vec![0; length.min(MAX_LOOKED_AT)];
+    let read = read_at(file, &mut octets, from)?;
+    octets.truncate(read);
+    let begin = octets.get(..ENTRY_HEADER).unwrap_or(&octets);
+    let is_whole_header = EntryHeader::decode(begin, segment, from).is_some();
+    if is_end && is_torn(begin, is_whole_header) {
+        return Ok(Lost::default());
+    }
+    Ok(lost_in(&octets))
 }
 
 /// Reads as many octets as there are, at most as have room.

@@ -1,6 +1,7 @@
 //! The store on real files: order, limits, and what a new run finds.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -353,7 +354,88 @@ fn after_any_cut_and_any_change_a_run_reads_what_is_whole_and_goes_on() {
             .filter(|number| hit > 0 && *number as usize != hit)
             .collect();
         check(&mut rig, &octets, wanted, &format!("change at {at}"));
+        let lost = rig.counters.dropped.spool_unreadable.load();
+        assert!(lost.all() > 0, "change at {at}");
+        // Without the header of the segment nothing can be read, but all can be counted.
+        assert!(at >= SEGMENT_HEADER || lost == Count { flow: 10, work: 4 });
     }
+}
+
+#[test]
+fn each_damaged_segment_keeps_its_own_name_and_is_counted_once() {
+    let mut rig = Rig::new();
+    let mut store = rig.open();
+    for number in 1..=3 {
+        store.append(&batch(number, LARGE), NOW).unwrap();
+    }
+    drop(store);
+    for path in &rig.segments()[..2] {
+        let mut octets = fs::read(path).unwrap();
+        octets[20] ^= 1;
+        fs::write(path, octets).unwrap();
+    }
+    let mut store = rig.open();
+    let lost = Count { flow: 3, work: 2 };
+    assert_eq!(rig.counters.dropped.spool_unreadable.load(), lost);
+    assert_eq!(rig.counters.spool.dropped_unreadable.load(Relaxed), 2);
+    assert!(rig.counters.totals().balanced());
+    assert_eq!(numbers(&mut store), [3]);
+    for name in [
+        "00000000000000000001.damaged",
+        "00000000000000000002.damaged",
+    ] {
+        assert!(rig.path().join(name).exists(), "{name}");
+    }
+    // Another with a name that is taken.
+    fs::write(rig.path().join("00000000000000000001.segment"), [7; 100]).unwrap();
+    drop(store);
+    drop(rig.open());
+    assert!(rig.path().join("00000000000000000001-2.damaged").exists());
+}
+
+#[test]
+fn nobody_else_may_read_what_is_inside() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mut rig = Rig::new();
+    let inner = rig.path().join("made");
+    let config = config::Spool {
+        directory: inner.clone(),
+        ..rig.config()
+    };
+    let open = || {
+        let mut store = Store::open(&config, Arc::default(), Part::new(Kind::SpoolSync)).unwrap();
+        store.recover(NOW);
+        store
+    };
+    let mut store = open();
+    let position = store.append(&batch(1, LARGE), NOW).unwrap();
+    store.read(NOW).unwrap().expect("a batch");
+    store.append(&batch(2, LARGE), NOW).unwrap();
+    store.settle(&[position]);
+    drop(store);
+    let closed = || {
+        let files = fs::read_dir(&inner).unwrap();
+        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        assert!(files.len() >= 3, "{files:?}");
+        assert_eq!(mode(&inner), 0o700);
+        for file in files {
+            assert_eq!(mode(&file), 0o600, "{}", file.display());
+        }
+    };
+    closed();
+    // As an earlier version left them.
+    for entry in fs::read_dir(&inner).unwrap() {
+        fs::set_permissions(entry.unwrap().path(), Permissions::from_mode(0o644)).unwrap();
+    }
+    fs::set_permissions(&inner, Permissions::from_mode(0o755)).unwrap();
+    drop(open());
+    closed();
+    // A directory with anything else in it is not ours alone.
+    fs::write(inner.join("notes"), "").unwrap();
+    fs::set_permissions(&inner, Permissions::from_mode(0o755)).unwrap();
+    drop(open());
+    assert_eq!(mode(&inner), 0o755);
+    drop(rig.open());
 }
 
 #[test]
