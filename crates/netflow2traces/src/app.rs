@@ -16,6 +16,7 @@ use crate::config::values::TRACE_ID;
 use crate::config::{self, Config};
 use crate::deliver::{Delivery, Totals};
 use crate::demo::{Backend, BackendOptions, Traffic, TrafficOptions, announcement, first_traces};
+use crate::files;
 use crate::health::Pulse;
 use crate::observe::accounting::accounts;
 use crate::observe::api::Watched;
@@ -25,6 +26,7 @@ use crate::observe::live::Tap;
 use crate::observe::logging;
 use crate::observe::own_metrics::MetricsExport;
 use crate::observe::stages::{Facts, Phase, Stages};
+use crate::program;
 use crate::receive::{Receivers, Running};
 use crate::runtime;
 use crate::supervisor::{Supervised, Supervisor};
@@ -137,10 +139,21 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
     code
 }
 
+/// Tries the directories and files that settings name, before anything is started.
+///
+/// # Errors
+/// All that can't be used.
+pub fn check_files(config: &Config) -> Result<(), cli::Failure> {
+    let runtime = runtime::start(1).map_err(cli::Failure::Running)?;
+    let checked = runtime.block_on(async { files::check(config) });
+    abandon(runtime);
+    checked.map_err(cli::Failure::Configuration)
+}
+
 /// Tries the backend and shows what it says.
 ///
 /// # Errors
-/// When it doesn't take spans, or a setting can't be used.
+/// When it isn't accepting spans, or a setting can't be used.
 pub fn try_backend(exporter: &config::Exporter) -> Result<ExitCode, cli::Failure> {
     let runtime = runtime::start(1).map_err(cli::Failure::Running)?;
     let shown = runtime.block_on(cli::show_connection(exporter));
@@ -161,15 +174,18 @@ async fn announce(
         say(&format!("See it: http://{admin}/\n"));
     }
     say(&format!(
-        "Embedded backend: http://{} (Tempo's HTTP API), takes OTLP at {} (gRPC) and {} (HTTP)\n",
-        backend.api_address, backend.grpc_address, backend.http_address
+        "Embedded backend: http://{} (Tempo's HTTP API), accepts OTLP at {} (gRPC) and {} (HTTP)\n",
+        reachable(backend.api_address),
+        backend.grpc_address,
+        backend.http_address
     ));
     let patience = if waits_for_routers {
         let port = target.port();
         say(&format!(
-            "No traffic of its own: point an exporter at UDP port {port} of this machine, or try\n\n  \
-             netflow2traces send --to 127.0.0.1:{port} --count 100\n\n\
-             While nothing comes, the page says what to check.\n"
+            "No simulated traffic: point an exporter at UDP port {port} of this machine, or try\n\n  \
+             {} send --to {target} --count 100\n\n\
+             While nothing arrives, the page says what to check.\n",
+            program::name()
         ));
         // Until the user stops it.
         Duration::from_secs(u64::from(u32::MAX))
@@ -225,7 +241,8 @@ impl Daemon {
         delivery.look_for_backend();
         let receivers = supervised.open(&config.receive)?;
         let admin = config.admin.map(AdminListener::bind).transpose()?;
-        let facts = Facts::new(&receivers, &config.deliver);
+        let page = admin.as_ref().map(AdminListener::address);
+        let facts = Facts::new(&receivers, page, &config.deliver);
         let mut workers = Vec::with_capacity(receivers.workers());
         let tap = Arc::new(Tap::default());
         for _ in 0..receivers.workers() {
@@ -270,7 +287,8 @@ impl Daemon {
             .map(|listener| listener.serve(watched, hosts))
             .transpose()?;
         if let Some(admin) = &admin {
-            info!(address = %admin.address(), "serving metrics and health");
+            let page = reachable(admin.address());
+            info!(address = %admin.address(), page = %format_args!("http://{page}/"), "serving the page, metrics and health");
         }
         let own_metrics = match &config.own_metrics {
             Some(own) => Some(MetricsExport::start(

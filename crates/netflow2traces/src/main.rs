@@ -21,9 +21,10 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     let (demo, loaded) = match command {
         Command::ConfigCheck(loaded, connect) => {
-            let sound = cli::show_check(&loaded);
+            app::check_files(&loaded.config)?;
+            let valid = cli::show_check(&loaded);
             if !connect {
-                return Ok(sound);
+                return Ok(valid);
             }
             return app::try_backend(&loaded.config.deliver.exporter);
         }
@@ -36,6 +37,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(loaded) => (None, loaded),
         Command::Demo(options, loaded) => (Some(options), loaded),
     };
+    app::check_files(&loaded.config)?;
     logging::start(&loaded.config.log).map_err(Failure::Running)?;
     logging::announce(&loaded, demo.is_some());
     let ended = match demo {

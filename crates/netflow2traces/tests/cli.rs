@@ -49,6 +49,10 @@ impl Program {
     }
 
     fn run(mut self) -> Ended {
+        self.run_again()
+    }
+
+    fn run_again(&mut self) -> Ended {
         let Output {
             status,
             stdout,
@@ -89,7 +93,7 @@ fn every_mistake_has_a_line() {
     let lines: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(
         lines[0],
-        "error: the configuration has 5 mistakes; nothing was started"
+        "error: the configuration has 5 errors; nothing was started"
     );
     assert_eq!(lines.len(), 6, "{}", ended.stderr);
     for start in [
@@ -247,14 +251,14 @@ fn print_shows_the_values_also_when_there_are_mistakes() {
 }
 
 #[test]
-fn check_says_whether_it_is_sound() {
+fn check_says_whether_the_configuration_is_valid() {
     let sound = Program::new(["config", "check"])
         .env(ENDPOINT, "http://tempo:4317")
         .env("NETFLOW_WORKRS", "2")
         .run();
     assert_eq!(sound.code, Some(0), "{}", sound.stderr);
     assert!(
-        sound.stdout.starts_with("The configuration is sound.\n"),
+        sound.stdout.starts_with("The configuration is valid.\n"),
         "{}",
         sound.stdout
     );
@@ -267,6 +271,67 @@ fn check_says_whether_it_is_sound() {
     assert_eq!(unsound.code, Some(2));
     assert!(unsound.stdout.is_empty());
     assert!(unsound.stderr.contains(ENDPOINT));
+}
+
+#[test]
+fn check_finds_the_files_that_would_stop_the_daemon() {
+    for (variable, value, problem) in [
+        ("NETFLOW_SPOOL_DIR", "plain/spool", "plain can't be written"),
+        ("NETFLOW_SPOOL_DIR", "/proc/spool", "/proc can't be written"),
+        (
+            "NETFLOW_TEMPLATE_STORE",
+            "absent/templates",
+            "no directory absent",
+        ),
+        (
+            "NETFLOW_TEMPLATE_STORE",
+            "/proc/templates",
+            "its directory /proc can't be written",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_CERTIFICATE",
+            "plain",
+            "no certificate in the file",
+        ),
+    ] {
+        for command in [["config", "check"], ["run", "--log-level=info"]] {
+            let mut program = Program::new(command)
+                .env(ENDPOINT, "https://tempo.invalid:4317")
+                .env("NETFLOW_LISTEN_HOST", "127.0.0.1")
+                .env("NETFLOW_LISTEN_PORT", "0")
+                .env("NETFLOW_ADMIN_PORT", "0")
+                .env(variable, value);
+            std::fs::write(program.path().join("plain"), "text").unwrap();
+            std::fs::create_dir(program.path().join("directory")).unwrap();
+            let before = names_in(program.path());
+            let ended = program.run_again();
+            assert_eq!(ended.code, Some(2), "{command:?} {value}: {}", ended.stderr);
+            assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+            let line = ended.stderr.lines().find(|line| line.contains(variable));
+            let line = line.unwrap_or_else(|| unreachable!("{}", ended.stderr));
+            assert!(line.contains(value) && line.contains(problem), "{line}");
+            assert_eq!(names_in(program.path()), before);
+        }
+    }
+}
+
+#[test]
+fn check_leaves_no_trace() {
+    let mut program = Program::new(["config", "check"])
+        .env(ENDPOINT, "http://tempo:4317")
+        .env("NETFLOW_SPOOL_DIR", "new/spool")
+        .env("NETFLOW_TEMPLATE_STORE", "templates");
+    let before = names_in(program.path());
+    let ended = program.run_again();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(names_in(program.path()), before);
+}
+
+fn names_in(directory: &Path) -> Vec<OsString> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
 }
 
 #[test]

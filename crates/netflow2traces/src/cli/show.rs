@@ -9,10 +9,10 @@ use crate::config::{Exporter, Loaded, Mistakes, print};
 use crate::deliver::{Outcome, try_backend};
 use crate::observe::healthcheck;
 
-/// Shows whether the configuration is sound; it is when there is one.
+/// Shows that the configuration is valid; it is when there is one.
 #[must_use]
 pub fn show_check(loaded: &Loaded) -> ExitCode {
-    let mut text = String::from("The configuration is sound.\n");
+    let mut text = String::from("The configuration is valid.\n");
     text.push_str(&print::summary(&loaded.config));
     text.push_str(&warnings(loaded));
     say(&text);
@@ -34,7 +34,7 @@ pub fn show_settings(table: &str, loaded: Result<Loaded, Mistakes>) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends a request without spans, and shows what the backend said: exit code 0 when it takes spans, else 1.
+/// Sends a request without spans, and shows what the backend said: exit code 0 when it accepts spans, else 1.
 ///
 /// # Errors
 /// When a setting of the connection can't be used.
@@ -50,13 +50,13 @@ pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
     let cause = match outcome {
         Outcome::Accepted => {
             say(&format!(
-                "The backend at {endpoint} takes spans by {protocol}.\n"
+                "The backend at {endpoint} accepts spans over {protocol}.\n"
             ));
             return Ok(ExitCode::SUCCESS);
         }
         Outcome::Partial { message, .. } => {
             say(&format!(
-                "The backend at {endpoint} takes spans by {protocol}, and says: {message}\n"
+                "The backend at {endpoint} accepts spans over {protocol}, and says: {message}\n"
             ));
             return Ok(ExitCode::SUCCESS);
         }
@@ -65,7 +65,7 @@ pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
         | Outcome::Rejected { cause } => cause,
     };
     Err(Failure::Running(anyhow::anyhow!(
-        "the backend at {endpoint} doesn't take spans by {protocol}: {cause}"
+        "the backend at {endpoint} is not accepting spans over {protocol}: {cause}"
     )))
 }
 

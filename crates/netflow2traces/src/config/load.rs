@@ -96,6 +96,13 @@ pub fn load_admin(sources: &Sources) -> Result<Option<SocketAddr>, Mistakes> {
 }
 
 impl Mistake {
+    /// Of `VARIABLE=value: what is wrong`.
+    #[must_use]
+    pub fn of_sentence(sentence: &str) -> Self {
+        let (setting, problem) = sentence.split_once(": ").unwrap_or(("", sentence));
+        Self::new(setting, problem)
+    }
+
     pub(super) fn new(setting: impl Into<String>, problem: &str) -> Self {
         Self {
             setting: setting.into(),
@@ -115,8 +122,8 @@ impl fmt::Display for Mistake {
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = match self.mistakes.len() {
-            1 => "1 mistake".to_owned(),
-            count => format!("{count} mistakes"),
+            1 => "1 error".to_owned(),
+            count => format!("{count} errors"),
         };
         write!(f, "the configuration has {count}; nothing was started")?;
         self.mistakes

@@ -55,6 +55,7 @@ pub use outcome::{
 };
 pub use queue::Queue;
 pub use sender::DeliverError;
+pub use spool::check_segments as check_spool;
 pub use tls::TlsError;
 
 /// A backend's limit is never learnt to be lower than this: a refusal for another reason must not
@@ -266,6 +267,15 @@ impl Delivery {
         shared.queue.clear(DropReason::Shutdown);
         shared.counters.totals()
     }
+}
+
+/// Whether delivery could start with this exporter: reads its files, connects to nothing. Must be called within a
+/// tokio runtime.
+///
+/// # Errors
+/// [`DeliverError`], if a setting can't be used.
+pub fn check(exporter: &Exporter) -> Result<(), DeliverError> {
+    Sender::new(exporter, 1, None).map(|_| ())
 }
 
 /// Sends one request without spans, to see whether the backend is there and takes it.

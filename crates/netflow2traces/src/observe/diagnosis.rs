@@ -1,20 +1,22 @@
 //! What is wrong, and what to do about it: counters in, sentences out. What an operator would conclude from the
 //! counters after reading the manual, for who hasn't.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
 
+use super::healthcheck::reachable;
 use super::live::{History, Sample};
 use super::stages::{Phase, Stages};
+use crate::program;
 
 /// What happened within so many seconds counts as happening.
 const RECENT: u64 = 60;
 /// Silence of so many seconds is remarkable, in one who has sent.
 const SILENCE: u64 = 30;
 
-/// Something to tell.
+/// Something that the page says.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(super) struct Finding {
     /// A stable word.
@@ -42,6 +44,8 @@ pub(super) struct Findings {
     pub(super) is_stopping: bool,
     pub(super) has_failed: bool,
     pub(super) listening: Vec<SocketAddr>,
+    /// Where this server is reached.
+    pub(super) admin: Option<SocketAddr>,
     pub(super) uptime_seconds: u64,
     pub(super) datagrams: u64,
     pub(super) decoded: u64,
@@ -79,30 +83,34 @@ impl Findings {
             is_stopping: stages.phase() == Phase::Stopping,
             has_failed: stages.phase() == Phase::Failed,
             listening: facts.listening.clone(),
+            admin: facts.admin,
             uptime_seconds: facts.started_instant.elapsed().as_secs(),
             datagrams: latest.datagrams,
             decoded: stages.translate(|all| all.datagrams_decoded.value()),
             flows: latest.flows,
             refused: vec![
-                ("too short", refused(|all| all.datagrams_truncated.value())),
                 (
-                    "of an unknown version",
+                    "were too short",
+                    refused(|all| all.datagrams_truncated.value()),
+                ),
+                (
+                    "had an unknown version",
                     refused(|all| all.datagrams_unknown_version.value()),
                 ),
                 (
-                    "of a wrong length",
+                    "had a wrong length",
                     refused(|all| all.datagrams_bad_length.value()),
                 ),
                 (
-                    "of an unknown kind of agent",
+                    "had an unknown kind of agent",
                     refused(|all| all.datagrams_bad_agent.value()),
                 ),
                 (
-                    "from addresses that NETFLOW_ALLOWED_EXPORTERS leaves out",
+                    "came from addresses outside of NETFLOW_ALLOWED_EXPORTERS",
                     refused(|all| all.datagrams_not_allowed.value()),
                 ),
                 (
-                    "over the rate that NETFLOW_MAX_RATE_PER_EXPORTER allows",
+                    "exceeded NETFLOW_MAX_RATE_PER_EXPORTER",
                     refused(|all| all.datagrams_rate_limited.value()),
                 ),
             ],
@@ -161,19 +169,18 @@ impl Finding {
 pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
     let mut all = Vec::new();
     if seen.has_failed {
-        let text = "A receive worker has ended by itself; the daemon stops. Its log says why. Please report it.";
+        let text = "A receive worker has ended by itself, and the daemon stops. Its log says why; please report it.";
         all.push(Findings::problem("worker_failed", "A worker has failed").says(text));
     }
     if seen.is_stopping {
-        let text =
-            "It was told to stop: what waits is delivered until NETFLOW_SHUTDOWN_TIMEOUT is over.";
+        let text = "It received a signal to stop: what waits is delivered until NETFLOW_SHUTDOWN_TIMEOUT has passed.";
         all.push(Findings::notice("stopping", "The daemon is stopping").says(text));
     }
     all.extend(arrival(seen));
     all.extend(backend(seen));
     if seen.spool_fails {
-        let text = "The log says why: a full disk, or rights that were taken away. Until it can, what waits is kept \
-                    in memory (NETFLOW_QUEUE_SIZE).";
+        let text = "The log says why: a full disk, or a permission that was removed. Until it can be written again, spans \
+                    wait in memory (NETFLOW_QUEUE_SIZE).";
         all.push(Findings::problem("spool_fails", "The spool can't be written").says(text));
     }
     all.extend(kernel_drops(seen));
@@ -185,10 +192,7 @@ pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
         all.push(
             Findings::notice("refused", title)
                 .says(format!("Since the start: {}.", reasons(seen)))
-                .run(
-                    "What they are, in hexadecimal:",
-                    "curl -s localhost:9464/api/rejected | jq",
-                ),
+                .run(REJECTED, rejected(seen)),
         );
     }
     all
@@ -206,54 +210,59 @@ fn arrival(seen: &Findings) -> Option<Finding> {
         );
         return Some(
             Findings::problem("none_readable", title)
-                .says(format!("They are {}.", reasons(seen)))
+                .says(format!("{}.", reasons(seen)))
                 .says(
-                    "Flow records are read as NetFlow v1, v5, v7, v9, IPFIX or sFlow v5. Something else may be \
-                     sent to this port, or the exporter be set to another format.",
+                    "NetFlow v1, v5, v7, v9, IPFIX and sFlow v5 are understood. Another program may be sending to this \
+                     port, or the exporter may be set to another format.",
                 )
-                .run("What they are, in hexadecimal:", "curl -s localhost:9464/api/rejected | jq"),
+                .run(REJECTED, rejected(seen)),
         );
     }
     if seen.flows == 0 && seen.sets_waiting > 0 {
         return Some(
             Findings::problem("awaits_templates", "Data is here, but not the templates that describe it")
                 .says(format!(
-                    "{} Sets of data wait. NetFlow v9 and IPFIX data means nothing without its template, and the \
+                    "{} Sets of data are waiting. NetFlow v9 and IPFIX data means nothing without its template, and the \
                      exporter alone decides when to send that: by default after up to half an hour.",
                     seen.sets_waiting
                 ))
                 .says(
-                    "Nothing is lost: for 31 minutes what fits into 256 KiB for each exporter waits and is then \
-                     decoded with its own times. Set the exporter's template interval to a minute. The table of \
-                     exporters says who is waited for, and for which template.",
+                    "Nothing is lost: up to 256 KiB of each exporter waits for up to 31 minutes and is then decoded with its \
+                     own times. Set the exporter's template interval to one minute. The table of exporters shows \
+                     which exporter has to send which template.",
                 ),
         );
     }
     if seen.flows == 0 {
         return Some(
-            Findings::notice("no_flows", "Datagrams are understood, but no flow record has come yet")
+            Findings::notice("no_flows", "Datagrams are understood, but no flow record has arrived yet")
                 .says(
-                    "So far there were templates and options only. An exporter reports a flow when it ends or when \
-                     its active timeout is over: with a timeout of 60 s that is within a minute of traffic.",
+                    "So far only templates and options data have arrived. An exporter reports a flow when the flow ends or \
+                     the active timeout expires: with a timeout of 60 s, within a minute of traffic.",
                 ),
         );
     }
     let silent = seen.silent_for.filter(|seconds| *seconds >= SILENCE);
     silent.map(|seconds| {
         Findings::notice("silence", format!("No datagram for {seconds} s"))
-            .says("Exporters send when there is traffic. If there is some, look for what changed on the way.")
+            .says("Exporters send when there is traffic. If there is traffic, look for what has changed on the way.")
             .run("Do datagrams reach this machine?", tcpdump(seen))
     })
 }
 
 fn nothing_arrives(seen: &Findings) -> Finding {
     let addresses: Vec<String> = seen.listening.iter().map(SocketAddr::to_string).collect();
-    let mut finding = Findings::problem("nothing_received", "Nothing has arrived yet").says(format!(
-        "Listening for {} on UDP {}. No datagram has come, none was refused, and the kernel dropped {}.",
-        duration(seen.uptime_seconds),
-        addresses.join(", "),
-        if seen.kernel_drops == 0 { "none".to_owned() } else { seen.kernel_drops.to_string() },
-    ));
+    let mut finding =
+        Findings::problem("nothing_received", "Nothing has arrived yet").says(format!(
+            "Listening for {} on UDP {}. No datagram has arrived, and the kernel dropped {}.",
+            duration(seen.uptime_seconds),
+            addresses.join(", "),
+            if seen.kernel_drops == 0 {
+                "none".to_owned()
+            } else {
+                seen.kernel_drops.to_string()
+            },
+        ));
     if !seen.listening.is_empty()
         && seen
             .listening
@@ -261,7 +270,7 @@ fn nothing_arrives(seen: &Findings) -> Finding {
             .all(|address| address.ip().is_loopback())
     {
         finding = finding.says(
-            "Only this machine reaches a loopback address: for routers set NETFLOW_LISTEN_HOST=0.0.0.0, or :: for \
+            "Only this machine can reach a loopback address: for routers, set NETFLOW_LISTEN_HOST=0.0.0.0, or :: for \
              IPv6 too.",
         );
     }
@@ -269,11 +278,11 @@ fn nothing_arrives(seen: &Findings) -> Finding {
     finding
         .says(format!(
             "Set the exporter to send to this machine's address and port {port}, with an active timeout of 60 s and \
-             templates every minute. Then look where its datagrams end:"
+             a template interval of one minute. Then find out where its datagrams stop:"
         ))
-        .run("Do they reach this machine? If not: the exporter, a route, a firewall on the way.", tcpdump(seen))
+        .run("Do they reach this machine? If not, look at the exporter, the route, and firewalls on the way.", tcpdump(seen))
         .run("Does this machine's own firewall let them in?", "sudo nft list ruleset | grep -n udp")
-        .run("Does the daemon work? Ten flow records without a router:", format!("netflow2traces send --to {} --count 10", near(seen)))
+        .run("Does the daemon work? Ten flow records without a router:", format!("{} send --to {} --count 10", program::name(), near(seen)))
 }
 
 fn backend(seen: &Findings) -> Option<Finding> {
@@ -281,7 +290,7 @@ fn backend(seen: &Findings) -> Option<Finding> {
     let place = seen.endpoint.as_deref().unwrap_or("the backend");
     let share = seen.queued_octets * 100 / seen.queue_limit.max(1);
     if seen.backend_away {
-        let title = format!("{place} doesn't take spans");
+        let title = format!("{place} is not accepting spans");
         let waits = if seen.dropped_recently > 0 {
             format!(
                 "The queue is full: {} flow spans were dropped in the last minute.",
@@ -296,18 +305,20 @@ fn backend(seen: &Findings) -> Option<Finding> {
         let mut finding = Findings::problem("backend_away", title);
         finding.text.extend(error);
         return Some(finding.says(waits).run(
-            "Ask it once, with the settings of the daemon:",
-            "netflow2traces config check --connect",
+            "Try it once, with the daemon's settings:",
+            format!("{} config check --connect", program::name()),
         ));
     }
     if seen.rejected_recently > 0 {
         let title = format!(
-            "{place} refused {} flow spans in the last minute",
+            "{place} rejected {} flow spans in the last minute",
             seen.rejected_recently
         );
         let mut finding = Findings::problem("backend_refuses", title);
         finding.text.extend(error);
-        return Some(finding.says("It refused them for good: they are not sent again."));
+        return Some(
+            finding.says("The backend rejected them permanently, so they are not retried."),
+        );
     }
     if seen.dropped_recently > 0 {
         let title = format!(
@@ -337,7 +348,7 @@ fn kernel_drops(seen: &Findings) -> Option<Finding> {
     Some(if seen.buffer_granted < asked {
         finding
             .says(format!(
-                "Receive buffers are {} octets instead of {asked}: the kernel gave no more.",
+                "Receive buffers are {} bytes instead of {asked}: the kernel's limit is lower.",
                 seen.buffer_granted
             ))
             .run(
@@ -349,15 +360,16 @@ fn kernel_drops(seen: &Findings) -> Option<Finding> {
     })
 }
 
+/// Such as `12 were too short, 3 had an unknown version`; `All 20 had an unknown version` for one reason.
 fn reasons(seen: &Findings) -> String {
     let refused = seen.refused.iter().filter(|(_, number)| *number > 0);
     let parts: Vec<String> = refused
         .map(|(reason, number)| format!("{number} {reason}"))
         .collect();
-    if parts.is_empty() {
-        "not refused, but cut off".to_owned()
-    } else {
-        parts.join(", ")
+    match &parts[..] {
+        [] => "They were cut off".to_owned(),
+        [only] if !only.starts_with("1 ") => format!("All {only}"),
+        parts => parts.join(", "),
     }
 }
 
@@ -372,16 +384,21 @@ fn tcpdump(seen: &Findings) -> String {
     format!("sudo tcpdump -ni any '{}'", ports.join(" or "))
 }
 
+const REJECTED: &str = "What they are, and why they can't be read:";
+
+/// Reads the last rejected datagrams, at the address where this server is.
+fn rejected(seen: &Findings) -> String {
+    let admin = seen
+        .admin
+        .map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9464)), reachable);
+    let program = program::name();
+    format!("curl -s '{admin}/api/rejected?format=hex' | {program} decode -")
+}
+
 /// An address of the daemon that this machine can send to.
 fn near(seen: &Findings) -> SocketAddr {
     let address = seen.listening.first().copied();
-    let address = address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 2055)));
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+    address.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 2055)), reachable)
 }
 
 fn duration(seconds: u64) -> String {
@@ -454,13 +471,13 @@ mod tests {
         let unreadable = Findings {
             decoded: 0,
             flows: 0,
-            refused: vec![("too short", 0), ("of an unknown version", 100)],
+            refused: vec![("were too short", 0), ("had an unknown version", 100)],
             ..healthy()
         };
         assert_eq!(codes(&unreadable), ["none_readable"]);
         assert_eq!(
             findings(&unreadable)[0].text[0],
-            "They are 100 of an unknown version."
+            "All 100 had an unknown version."
         );
         for (seen, code) in [
             (
@@ -557,7 +574,7 @@ mod tests {
             ..healthy()
         };
         let all = findings(&seen);
-        assert_eq!(all[0].title, "http://tempo:4317 doesn't take spans");
+        assert_eq!(all[0].title, "http://tempo:4317 is not accepting spans");
         assert_eq!(all[0].text[0], "nothing listens there");
         assert!(all[0].text[1].contains("40 % full"), "{all:?}");
     }

@@ -46,6 +46,8 @@ pub struct Facts {
     pub listening: Vec<SocketAddr>,
     pub receive_buffer: ReceiveBuffer,
     pub steering: Steered,
+    /// Where the page, metrics and health are served, if they are.
+    pub admin: Option<SocketAddr>,
     /// Where spans go.
     pub exporter: &'static str,
     pub endpoint: Option<String>,
@@ -95,7 +97,7 @@ impl Phase {
 impl Facts {
     /// What holds from here on.
     #[must_use]
-    pub fn new(receivers: &Receivers, config: &config::Deliver) -> Self {
+    pub fn new(receivers: &Receivers, admin: Option<SocketAddr>, config: &config::Deliver) -> Self {
         let (exporter, otlp) = match &config.exporter {
             Exporter::Otlp(otlp) => ("otlp", Some(otlp)),
             Exporter::Console => ("console", None),
@@ -105,6 +107,7 @@ impl Facts {
             started: SystemTime::now(),
             started_instant: Instant::now(),
             listening: receivers.local_addresses().to_vec(),
+            admin,
             receive_buffer: receivers.receive_buffer(),
             steering: match receivers.steering() {
                 Steering::OneWorker => Steered::OneWorker,

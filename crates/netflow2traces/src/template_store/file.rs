@@ -50,6 +50,19 @@ pub(super) fn load(path: &Path) -> Result<Vec<SavedExporter>, LoadError> {
     Err(LoadError::SetAside { damage, aside })
 }
 
+/// Whether the file, if there is one, can be opened. A damaged one is no error: it would be set aside.
+///
+/// # Errors
+/// When it can't be read.
+pub fn check(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(io::Error::other("it is not a file")),
+        Ok(_) => File::open(path).map(|_| ()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Replaces the file; gives its octets.
 ///
 /// # Errors

@@ -5,4 +5,5 @@ mod file;
 mod format;
 mod keeper;
 
+pub use file::check;
 pub use keeper::{Counters, Keeper, Keeping};

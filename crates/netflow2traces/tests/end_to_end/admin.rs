@@ -323,7 +323,7 @@ async fn a_taken_port_names_the_setting_and_zero_turns_it_off() {
     let log = daemon.log();
     assert!(
         log.iter()
-            .all(|line| line["message"] != "serving metrics and health")
+            .all(|line| line["message"] != "serving the page, metrics and health")
     );
     let off = run(&["healthcheck", "--admin-port", "0"]).await;
     assert_eq!(off.status.code(), Some(1));
@@ -344,7 +344,7 @@ async fn a_check_can_try_the_backend() {
     let sound = run(&[&check[..], &[&endpoint]].concat()).await;
     let text = String::from_utf8(sound.stdout).unwrap();
     assert_eq!(sound.status.code(), Some(0), "{text}");
-    assert!(text.contains("takes spans by grpc"), "{text}");
+    assert!(text.contains("accepts spans over grpc"), "{text}");
     assert_eq!(backend.arrivals(), 1);
     let port = reserved_port();
     let endpoint = format!("http://{}", port.local_addr().unwrap());

@@ -343,6 +343,41 @@ fn probe(directory: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
+/// Whether the segments in this directory, if there is one, can be read by this version. Changes nothing.
+///
+/// # Errors
+/// What [`Directory::open`] would refuse, in a sentence.
+pub fn check_segments(directory: &Path) -> Result<(), String> {
+    let unreadable = |error: io::Error| format!("it can't be read: {error}");
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != SEGMENT)
+        {
+            continue;
+        }
+        match head(&path) {
+            Ok((Err(error @ SegmentError::Version(_)), _)) => {
+                return Err(format!(
+                    "{}: {error}; let the program that wrote it deliver what is inside, or name another directory",
+                    path.file_name().unwrap_or_default().display()
+                ));
+            }
+            // A running daemon may have delivered and removed it just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unreadable(error)),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// A file's header and its length.
 fn head(path: &Path) -> io::Result<(Result<SegmentHeader, SegmentError>, u64)> {
     let mut file = File::open(path)?;

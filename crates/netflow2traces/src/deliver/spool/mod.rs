@@ -26,7 +26,7 @@ use super::queue::{Queue, Spooled};
 use super::report::Limiter;
 use crate::config;
 use crate::health::{Health, Kind, Part};
-pub use directory::SpoolError;
+pub use directory::{SpoolError, check_segments};
 use format::Position;
 use report::SpoolReport;
 use store::{AppendError, Store};
