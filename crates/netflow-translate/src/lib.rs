@@ -20,6 +20,7 @@ mod debug_log;
 mod exporter;
 mod flow;
 mod message;
+pub mod metrics;
 mod plan;
 mod sflow;
 mod translator;

@@ -149,6 +149,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 plans: Plans::default(),
                 locations: Vec::new(),
                 scratch: Vec::new(),
+                metrics: None,
             },
         }
     }
@@ -220,6 +221,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 let place = Place {
                     member: &mut exporter.member,
                     front: &exporter.front,
+                    counted: &mut exporter.counted,
                 };
                 (None, (read, place))
             }
@@ -232,6 +234,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 let own = Place {
                     member: &mut exporter.member,
                     front: &exporter.front,
+                    counted: &mut exporter.counted,
                 };
                 let writing = &mut self.writing;
                 let read = self.sflow.read(message, &sender, own, &received, writing);
@@ -427,8 +430,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 }
             });
             counters.templates_expired.add(templates as u64);
-            exporter.alerts.say(&exporter.address, now, &mut self.lines);
+            exporter.say(now, &mut self.lines);
         }
+        let metrics = self.writing.metrics.iter_mut();
+        metrics.for_each(|metrics| metrics.on_deadline(now));
         self.lines.refill();
         self.exporters.expire(now, self.limits.template_lifetime);
         self.writing.plans.forget_unused();
@@ -610,6 +615,7 @@ fn read_late<C: Fn() -> UnixNanos>(
     let mut place = Place {
         member: &mut exporter.member,
         front: &exporter.front,
+        counted: &mut exporter.counted,
     };
     read.write_work(&exporter.address, &mut place, work_spans, writing, now);
 }
@@ -626,13 +632,14 @@ fn open<'a, C>(
     &'a mut Decoder<Arc<SpanPlan>, Arrival>,
     MessageReader<'a, C>,
 ) {
-    let context = FlowContext::new(writing, trace, &arrival);
+    let context = FlowContext::new(writing, trace, &arrival, source, now);
     let reader = MessageReader {
         writing,
         metadata: &mut exporter.metadata,
         place: Place {
             member: &mut exporter.member,
             front: &exporter.front,
+            counted: &mut exporter.counted,
         },
         source,
         sampling: exporter.sampling,

@@ -9,6 +9,7 @@ use crate::config;
 use crate::counters::translate::TranslateCounters;
 use crate::debug_log::DebugLog;
 use crate::flow::ids::Ids;
+use crate::metrics::FlowMetrics;
 use crate::plan::shared::Plans;
 
 /// What writing spans needs, whichever the exporter is.
@@ -28,4 +29,6 @@ pub(crate) struct Writing<C> {
     pub(crate) locations: Vec<Location>,
     /// Room for an encoded value.
     pub(crate) scratch: Vec<u8>,
+    /// `None`: no view is counted.
+    pub(crate) metrics: Option<Box<FlowMetrics>>,
 }

@@ -13,13 +13,14 @@ use tracing::{error, info, warn};
 
 use crate::cli::{self, DemoOptions};
 use crate::config::values::TRACE_ID;
-use crate::config::{self, Config};
+use crate::config::{self, Config, FlowMetrics};
 use crate::deliver::{Delivery, Totals};
 use crate::demo::{Backend, BackendOptions, Traffic, TrafficOptions, announcement, first_traces};
 use crate::files;
 use crate::health::Pulse;
 use crate::observe::accounting::accounts;
 use crate::observe::api::Watched;
+use crate::observe::flow_metrics::FlowSource;
 use crate::observe::healthcheck::reachable;
 use crate::observe::http::{AdminListener, AdminServer, AllowedHosts};
 use crate::observe::live::Tap;
@@ -32,6 +33,7 @@ use crate::runtime;
 use crate::supervisor::{Supervised, Supervisor};
 use crate::template_store::{self, Keeper, Keeping};
 use crate::translate::TranslateCounters;
+use crate::translate::metrics::{FlowReading, Places};
 use crate::worker::{Mailboxes, Worker};
 
 /// How often it is looked whether all workers are still there.
@@ -230,6 +232,7 @@ struct Daemon {
     stages: Arc<Stages>,
     admin: Option<AdminServer>,
     own_metrics: Option<MetricsExport>,
+    flows: FlowSource,
     keeping: Option<Keeping>,
     supervisor: Supervisor,
     pulse: Pulse,
@@ -245,8 +248,11 @@ impl Daemon {
         let facts = Facts::new(&receivers, page, &config.deliver);
         let mut workers = Vec::with_capacity(receivers.workers());
         let tap = Arc::new(Tap::default());
+        let FlowMetrics { views, max_series } = config.flow_metrics;
+        let places = Places::new(views, max_series);
         for _ in 0..receivers.workers() {
-            workers.push(Worker::new(&config.translate, &delivery, Arc::clone(&tap))?);
+            let tap = Arc::clone(&tap);
+            workers.push(Worker::new(&config.translate, &places, &delivery, tap)?);
         }
         let store_counters = Arc::default();
         let keeper = load_templates(config, &store_counters, &receivers, &mut workers)?;
@@ -276,9 +282,11 @@ impl Daemon {
             keeper.map(|keeper| Keeping::start(keeper, Arc::clone(&stages), mailboxes.clone()));
         let pulse = Pulse::start(&stages.health, mailboxes.clone());
         let supervisor = supervised.attend(&stages, &mailboxes);
+        let flows = FlowSource::new((!views.is_empty()).then(|| mailboxes.clone()));
         let watched = Watched::new(
             Arc::clone(&stages),
             mailboxes,
+            flows.clone(),
             tap,
             config.trace_url.clone(),
         );
@@ -295,6 +303,7 @@ impl Daemon {
                 own,
                 &config.translate.resource,
                 Arc::clone(&stages),
+                flows.clone(),
             )?),
             None => None,
         };
@@ -304,6 +313,7 @@ impl Daemon {
             stages,
             admin,
             own_metrics,
+            flows,
             keeping,
             supervisor,
             pulse,
@@ -341,6 +351,7 @@ impl Daemon {
             stages,
             admin,
             own_metrics,
+            flows,
             keeping,
             mut supervisor,
             pulse,
@@ -360,6 +371,10 @@ impl Daemon {
             worker.hand_over();
             waiting += worker.translator.sets_waiting();
         }
+        let now = Instant::now();
+        let last = workers.iter();
+        let last = last.filter_map(|worker| worker.translator.flow_metrics(now));
+        flows.end(FlowReading::merge(last.collect()));
         if let Some(keeping) = keeping {
             store_the_last(keeping, &mut workers).await;
         }

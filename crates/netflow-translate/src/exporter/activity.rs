@@ -66,6 +66,16 @@ impl Activity {
         }
     }
 
+    /// What was lost by sequence numbers, in the units of the protocols that were read.
+    pub(crate) fn lost_by_unit(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let read = Protocol::ALL.into_iter();
+        let read = read.filter(|protocol| self.protocols & 1 << *protocol as u8 != 0);
+        let units = read.fold(0_u8, |units, protocol| units | 1 << lost_unit(protocol));
+        let lost = LOST_UNITS.into_iter().zip(self.lost).enumerate();
+        lost.filter(move |(unit, _)| units & 1 << unit != 0)
+            .map(|(_, lost)| lost)
+    }
+
     /// By what was read.
     pub(crate) fn protocols(&self) -> Vec<&'static str> {
         let seen = Protocol::ALL.into_iter();

@@ -198,6 +198,20 @@ impl Alerts {
         }
     }
 
+    /// Its flow metrics show bytes long after they passed.
+    #[cold]
+    pub(crate) fn long_flow(&self, exporter: &str, seconds: u64, lines: &mut Lines) {
+        if lines.take() {
+            warn!(
+                exporter,
+                seconds,
+                remedy = "set the active timeout of the exporter's flow cache to 60 seconds",
+                "exporter reports flows that last longer than five minutes: their bytes are counted when they are \
+                 reported, so rates of flow metrics show peaks"
+            );
+        }
+    }
+
     /// Compares a message's export time with its arrival.
     #[inline]
     pub(crate) fn clock(

@@ -23,9 +23,10 @@ use otlp_wire::{ResourceFront, UnixNanos};
 use crate::batch::Membership;
 use crate::exporter::activity::Activity;
 use crate::exporter::admission::{Bucket, Rate};
-use crate::exporter::alerts::Alerts;
+use crate::exporter::alerts::{Alerts, Lines};
 use crate::exporter::metadata::ExporterMetadata;
 use crate::exporter::sequence::{Reboot, SequenceKey, Sequences};
+use crate::metrics::ExporterFlows;
 use crate::plan::SpanPlan;
 
 /// Sources that have not sent anything decodable yet.
@@ -67,6 +68,7 @@ pub(crate) struct Exporter {
     pub(crate) error_shown: Option<Instant>,
     pub(crate) alerts: Alerts,
     pub(crate) activity: Activity,
+    pub(crate) counted: ExporterFlows,
     bucket: Bucket,
     recompiled: Option<Instant>,
     last_seen: Instant,
@@ -127,6 +129,14 @@ impl Exporter {
             Reboot::Engines => self.decoder.trust(port, version, domain),
         }
         reboot
+    }
+
+    /// Logs what began or ended since this was last called.
+    pub(crate) fn say(&mut self, now: Instant, lines: &mut Lines) {
+        self.alerts.say(&self.address, now, lines);
+        if let Some(seconds) = self.counted.take_long() {
+            self.alerts.long_flow(&self.address, seconds, lines);
+        }
     }
 
     /// About how many octets it takes by what it has sent, but for Sets that wait.
@@ -222,6 +232,7 @@ impl ExporterTable {
                 error_shown: None,
                 alerts: Alerts::default(),
                 activity: Activity::default(),
+                counted: ExporterFlows::default(),
                 bucket: Bucket::default(),
                 recompiled: None,
                 last_seen: now,
@@ -240,6 +251,11 @@ impl ExporterTable {
     /// The state of an exporter, if there is one.
     pub(crate) fn find(&mut self, address: IpAddr) -> Option<&mut Exporter> {
         self.by_address.get_mut(&address).map(Box::as_mut)
+    }
+
+    /// To be read.
+    pub(crate) fn get(&self, address: IpAddr) -> Option<&Exporter> {
+        self.by_address.get(&address).map(Box::as_ref)
     }
 
     /// The exporter has sent something decodable.

@@ -303,6 +303,38 @@ impl FramePlan {
         })
     }
 
+    /// The packet in the section of one record, if the section begins with a header that can be read.
+    fn frame<'a>(&self, field: impl Fn(u16) -> &'a [u8]) -> Option<Frame> {
+        let number = |index: Option<u16>| index.map(|index| unsigned(field(index)));
+        let octets = field(self.section);
+        let is_elsewhere = number(self.offset).is_some_and(|offset| offset != 0)
+            || number(self.frame_type).is_some_and(|kind| kind != ETHERNET);
+        if octets.is_empty() || is_elsewhere {
+            return None;
+        }
+        let exported = number(self.exported).and_then(|octets| usize::try_from(octets).ok());
+        let exported = exported.unwrap_or(octets.len()).min(octets.len());
+        let octets = octets.get(..exported).unwrap_or_default();
+        Some(Frame::read(self.link, octets))
+    }
+
+    /// The packet's length, if the record has no bytes of its own.
+    fn bytes<'a>(&self, frame: &Frame, field: impl Fn(u16) -> &'a [u8]) -> Option<u64> {
+        let size = self.size.map(|index| unsigned(field(index)));
+        let size = size.filter(|size| *size > 0);
+        let size = size.map(|size| size.max(frame.least_octets().unwrap_or(0)));
+        let length = || Some(u64::from(frame.packet?.length));
+        size.or_else(length).filter(|_| self.bytes)
+    }
+
+    /// The bytes that the section of one record says, and whether the record stands for its one packet.
+    pub(crate) fn counts<'a>(&self, field: impl Fn(u16) -> &'a [u8]) -> (Option<u64>, bool) {
+        match self.frame(&field) {
+            Some(frame) => (self.bytes(&frame, field), self.packets),
+            None => (None, false),
+        }
+    }
+
     /// Writes what the section of one record says. `factor` multiplies counts.
     pub(crate) fn write<'a>(
         &self,
@@ -310,24 +342,12 @@ impl FramePlan {
         factor: Option<u64>,
         writer: &mut SpanWriter<'_>,
     ) {
-        let number = |index: Option<u16>| index.map(|index| unsigned(field(index)));
-        let octets = field(self.section);
-        let is_elsewhere = number(self.offset).is_some_and(|offset| offset != 0)
-            || number(self.frame_type).is_some_and(|kind| kind != ETHERNET);
-        if octets.is_empty() || is_elsewhere {
+        let Some(frame) = self.frame(&field) else {
             return;
-        }
-        let exported = number(self.exported).and_then(|octets| usize::try_from(octets).ok());
-        let exported = exported.unwrap_or(octets.len()).min(octets.len());
-        let frame = Frame::read(self.link, octets.get(..exported).unwrap_or_default());
+        };
         write(&frame, self.wanted, writer);
         let factor = factor.unwrap_or(1);
-        let length = frame.packet.map(|packet| u64::from(packet.length));
-        let size = number(self.size).filter(|size| *size > 0);
-        let size = size.map(|size| size.max(frame.least_octets().unwrap_or(0)));
-        if self.bytes
-            && let Some(bytes) = size.or(length)
-        {
+        if let Some(bytes) = self.bytes(&frame, field) {
             writer.unsigned(&KEYS.bytes, scaled(bytes, factor));
         }
         if self.packets {

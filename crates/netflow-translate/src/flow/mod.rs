@@ -28,6 +28,7 @@ use crate::exporter::Arrival;
 use crate::flow::frame::write_address;
 use crate::flow::trace::Trace;
 use crate::flow::work::Outcome;
+use crate::metrics::{Counting, ExporterFlows, FlowFacts, FlowMetrics};
 use crate::plan::sampling::Origin;
 use crate::plan::times::FlowTimes;
 use crate::writing::Writing;
@@ -41,6 +42,8 @@ pub(crate) trait Flow {
     fn interval(&self) -> Option<(u64, Origin)>;
     /// The device that metered, where neither the record itself nor the resource says so.
     fn agent(&self) -> Option<IpAddr>;
+    /// What flow metrics count of it; bytes and packets are multiplied by `interval`.
+    fn facts(&self, interval: u64) -> FlowFacts;
     /// Writes its own attributes. `factor` multiplies its counts; `scratch` is room for an encoded value.
     fn write(&self, factor: Option<u64>, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>);
 }
@@ -71,12 +74,16 @@ pub(crate) struct FlowContext {
     scale: bool,
     /// The exported times are attributes, even if the span has the same.
     shows_times: bool,
+    /// `None`: no view is counted.
+    counting: Option<Counting>,
 }
 
 /// Where an exporter's spans go: its place in the batch, and its resource.
 pub(crate) struct Place<'a> {
     pub(crate) member: &'a mut Membership,
     pub(crate) front: &'a Arc<ResourceFront>,
+    /// What flow metrics know of the exporter.
+    pub(crate) counted: &'a mut ExporterFlows,
 }
 
 /// Keys of attributes that aren't of one element.
@@ -110,7 +117,17 @@ enum Written {
 }
 
 impl FlowContext {
-    pub(crate) fn new<C>(writing: &Writing<C>, trace: &Trace, arrival: &Arrival) -> Self {
+    pub(crate) fn new<C>(
+        writing: &mut Writing<C>,
+        trace: &Trace,
+        arrival: &Arrival,
+        exporter: IpAddr,
+        now: Instant,
+    ) -> Self {
+        let counting = writing
+            .metrics
+            .as_mut()
+            .map(|metrics| metrics.datagram(exporter, trace.id, arrival.received_at, now));
         let config: &config::Translate = &writing.config;
         Self {
             trace_id: trace.id,
@@ -122,13 +139,44 @@ impl FlowContext {
             standard: config.attributes >= AttributeLevel::Standard,
             scale: config.scale_sampled,
             shows_times: writing.shows_times,
+            counting,
         }
     }
 
     /// Something asks for the sampling interval.
     #[inline]
     pub(crate) fn wants_interval(&self) -> bool {
-        self.standard || self.scale
+        self.standard || self.scale || self.counting.is_some()
+    }
+
+    #[inline(always)]
+    fn interval(&self, flow: &impl Flow) -> Option<(u64, Origin)> {
+        match self.wants_interval() {
+            true => flow.interval(),
+            false => None,
+        }
+    }
+
+    /// Counts a flow for the flow metrics, if any view is counted.
+    #[inline(always)]
+    fn count(
+        &self,
+        flow: &impl Flow,
+        interval: Option<(u64, Origin)>,
+        times: &FlowTimes,
+        span_id: Option<SpanId>,
+        exporter: &mut ExporterFlows,
+        metrics: &mut Option<Box<FlowMetrics>>,
+    ) {
+        let (Some(counting), Some(metrics)) = (&self.counting, metrics) else {
+            return;
+        };
+        let interval = interval.map_or(1, |(interval, _)| interval);
+        let mut facts = flow.facts(interval);
+        if !times.suspect {
+            facts.duration = times.end.0.saturating_sub(times.start.0);
+        }
+        metrics.count(&facts, span_id, counting, exporter);
     }
 }
 
@@ -143,7 +191,12 @@ pub(crate) fn write_flows<C, S: Flows>(
 ) {
     let before = outcome.flows;
     if !context.kept {
-        while flows.current().is_some() {
+        let metrics = &mut writing.metrics;
+        while let Some(flow) = flows.current() {
+            if context.counting.is_some() {
+                let (interval, times) = (context.interval(&flow), flow.times());
+                context.count(&flow, interval, &times, None, place.counted, metrics);
+            }
             flows.advance();
             outcome.flows += 1;
         }
@@ -158,6 +211,7 @@ pub(crate) fn write_flows<C, S: Flows>(
             debug_log,
             ids,
             scratch,
+            metrics,
             ..
         } = &mut *writing;
         batches.enter(place.member, place.front, now, context.received_at);
@@ -172,12 +226,18 @@ pub(crate) fn write_flows<C, S: Flows>(
                 break true;
             }
             let span_id = ids.span_id();
-            match writer.apart(|writer| write_span(&flow, context, span_id, scratch, writer)) {
+            let (interval, times) = (context.interval(&flow), flow.times());
+            let write = |writer: &mut SpanWriter<'_>| {
+                write_span(&flow, context, span_id, interval, &times, scratch, writer)
+            };
+            match writer.apart(write) {
                 Written::No => break true,
                 Written::Plain => {}
                 Written::Suspect => suspect += 1,
             }
             written += 1;
+            let span_id = Some(span_id);
+            context.count(&flow, interval, &times, span_id, place.counted, metrics);
             flows.advance();
         };
         let to = writer.position();
@@ -194,6 +254,11 @@ pub(crate) fn write_flows<C, S: Flows>(
             // A whole batch is too small for it.
             writing.counters.records_too_large.add(1);
             outcome.flows += 1;
+            if let Some(flow) = flows.current() {
+                let (interval, times) = (context.interval(&flow), flow.times());
+                let metrics = &mut writing.metrics;
+                context.count(&flow, interval, &times, None, place.counted, metrics);
+            }
             flows.advance();
         } else {
             batches.finish();
@@ -208,11 +273,12 @@ fn write_span<F: Flow>(
     flow: &F,
     context: &FlowContext,
     span_id: SpanId,
+    interval: Option<(u64, Origin)>,
+    times: &FlowTimes,
     scratch: &mut Vec<u8>,
     writer: &mut SpanWriter<'_>,
 ) -> Written {
-    let times = flow.times();
-    let (start, end) = span_times(&times, context);
+    let (start, end) = span_times(times, context);
     writer.begin(
         flow.front(),
         &SpanHead {
@@ -223,10 +289,6 @@ fn write_span<F: Flow>(
             end,
         },
     );
-    let interval = match context.wants_interval() {
-        true => flow.interval(),
-        false => None,
-    };
     let factor = match interval {
         Some((interval, _)) if context.scale && interval > 1 => Some(interval),
         _ => None,
@@ -243,9 +305,9 @@ fn write_span<F: Flow>(
         write_address(&KEYS.agent, agent, writer);
     }
     if context.shows_times {
-        writer.apart(|writer| write_only_exported_times(&times, writer));
+        writer.apart(|writer| write_only_exported_times(times, writer));
     } else if times.suspect || start != times.start || end != times.end {
-        writer.apart(|writer| write_exported_times(&times, writer));
+        writer.apart(|writer| write_exported_times(times, writer));
     }
     match writer.end(Status::Ok) {
         false => Written::No,

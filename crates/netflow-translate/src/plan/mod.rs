@@ -4,6 +4,7 @@
 //! how a key is encoded. A record then only runs the steps.
 
 pub(crate) mod elements;
+pub(crate) mod facts;
 pub(crate) mod options;
 pub(crate) mod record;
 pub(crate) mod sampling;
@@ -20,6 +21,7 @@ use crate::attributes::table::{AGENT, ATTRIBUTES, Attribute, Form, Pick, Source}
 use crate::config::AttributeLevel;
 use crate::flow::frame::FramePlan;
 use crate::plan::elements::{ElementStep, ElementTypes};
+use crate::plan::facts::FactsPlan;
 use crate::plan::options::OptionsPlan;
 use crate::plan::sampling::RecordSampling;
 use crate::plan::times::TimePlan;
@@ -148,6 +150,8 @@ pub(crate) struct SpanPlan {
     pub(crate) times: TimePlan,
     pub(crate) family: FamilyPlan,
     pub(crate) sampling: RecordSampling,
+    /// What flow metrics count.
+    pub(crate) facts: FactsPlan,
     /// Of an Options Template.
     pub(crate) options: Option<Box<OptionsPlan>>,
     /// The protocol, for ICMP in the destination port.
@@ -221,6 +225,7 @@ impl SpanPlan {
         let is_one = addresses.iter().all(|choice| choice.family == first);
         family.constant = first.filter(|_| is_one && family.ip_version.is_none());
         family.addresses = compiler.stretch(addresses);
+        let facts = FactsPlan::new(&mut compiler, locations.as_deref());
         let times = TimePlan::new(template);
         compiler.shown.extend(times.first_fields());
         let elements = if level >= AttributeLevel::All {
@@ -242,6 +247,7 @@ impl SpanPlan {
             times,
             family,
             sampling: RecordSampling::new(template),
+            facts,
             options: template
                 .scope_fields
                 .map(|_| Box::new(OptionsPlan::new(template))),

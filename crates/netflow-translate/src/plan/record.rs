@@ -12,6 +12,7 @@ use crate::attributes::protocols::protocols;
 use crate::attributes::short_text::ShortText;
 use crate::exporter::metadata::DomainMetadata;
 use crate::flow::Flow;
+use crate::metrics::FlowFacts;
 use crate::plan::elements::{self, Lists};
 use crate::plan::sampling::{Origin, Sampling, scaled};
 use crate::plan::times::{Clocks, FlowTimes};
@@ -65,7 +66,7 @@ fn chunk<const N: usize>(octets: &[u8], at: u16) -> Option<[u8; N]> {
 /// A Data Record, to be read by its template's plan.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a, L> {
-    plan: &'a SpanPlan,
+    pub(super) plan: &'a SpanPlan,
     octets: &'a [u8],
     locations: &'a [Location],
     context: &'a SetContext<'a>,
@@ -107,6 +108,11 @@ impl<L: Layout> Flow for Record<'_, L> {
     #[inline(always)]
     fn agent(&self) -> Option<IpAddr> {
         self.context.agent.filter(|_| !self.plan.names_agent)
+    }
+
+    #[inline(always)]
+    fn facts(&self, interval: u64) -> FlowFacts {
+        self.flow_facts(interval)
     }
 
     /// What isn't inlined here is given a writer `apart`, for speed.
@@ -151,7 +157,7 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     #[inline]
-    fn field(&self, field: u16) -> &'a [u8] {
+    pub(super) fn field(&self, field: u16) -> &'a [u8] {
         self.locations
             .get(usize::from(field))
             .map_or(&[], |at| at.of(self.octets))
@@ -164,16 +170,16 @@ impl<'a, L: Layout> Record<'a, L> {
 
     /// The field of a step of known width.
     #[inline(always)]
-    fn operand<const N: usize>(&self, op: &Op, field: u16) -> Option<[u8; N]> {
+    pub(super) fn operand<const N: usize>(&self, at: u16, field: u16) -> Option<[u8; N]> {
         if L::FIXED {
-            chunk(self.octets, op.at)
+            chunk(self.octets, at)
         } else {
             self.fixed(field)
         }
     }
 
     #[inline]
-    fn unsigned(&self, field: u16) -> u64 {
+    pub(super) fn unsigned(&self, field: u16) -> u64 {
         unsigned(self.field(field))
     }
 
@@ -190,7 +196,7 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     /// The record's address family: what element 60 says, else that of the first address that isn't zero.
-    fn family(&self) -> Option<Family> {
+    pub(super) fn family(&self) -> Option<Family> {
         match self
             .plan
             .family
@@ -207,7 +213,7 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     /// Of several fields the first of the record's family, unless it is zero and another isn't.
-    fn by_family(&self, choices: Choices, family: Option<Family>) -> Option<Choice> {
+    pub(super) fn by_family(&self, choices: Choices, family: Option<Family>) -> Option<Choice> {
         let choices = self.choices(choices).iter();
         let mut of_family = choices.clone().filter(|choice| choice.family == family);
         let named = of_family.clone().next().or(choices.clone().next())?;
@@ -230,43 +236,43 @@ impl<'a, L: Layout> Record<'a, L> {
         let key = &op.key;
         let count = match op.step {
             Step::U8(field) => {
-                if let Some([octet]) = self.operand::<1>(op, field) {
+                if let Some([octet]) = self.operand::<1>(op.at, field) {
                     writer.unsigned_u16(key, u16::from(octet));
                 }
                 return;
             }
             Step::U16(field) => {
-                if let Some(octets) = self.operand::<2>(op, field) {
+                if let Some(octets) = self.operand::<2>(op.at, field) {
                     writer.unsigned_u16(key, u16::from_be_bytes(octets));
                 }
                 return;
             }
             Step::U32(field) => {
-                if let Some(octets) = self.operand::<4>(op, field) {
+                if let Some(octets) = self.operand::<4>(op.at, field) {
                     writer.unsigned_u32(key, u32::from_be_bytes(octets));
                 }
                 return;
             }
             Step::Ipv4(field) => {
-                if let Some(address) = self.operand::<4>(op, field) {
+                if let Some(address) = self.operand::<4>(op.at, field) {
                     writer.ipv4(key, address);
                 }
                 return;
             }
             Step::Ipv6(field) => {
-                if let Some(address) = self.operand::<16>(op, field) {
+                if let Some(address) = self.operand::<16>(op.at, field) {
                     writer.ipv6(key, address);
                 }
                 return;
             }
             Step::Protocol(field) => {
-                if let Some([number]) = self.operand::<1>(op, field) {
+                if let Some([number]) = self.operand::<1>(op.at, field) {
                     writer.encoded(protocols().attributes(number));
                 }
                 return;
             }
             Step::Mac(field) => {
-                if let Some(address) = self.operand::<6>(op, field) {
+                if let Some(address) = self.operand::<6>(op.at, field) {
                     writer.mac(key, address);
                 }
                 return;
@@ -295,11 +301,11 @@ impl<'a, L: Layout> Record<'a, L> {
                 return;
             }
             Step::IcmpInPort(..) if !self.is_icmp() => return,
-            Step::Count32(field) => match self.operand::<4>(op, field) {
+            Step::Count32(field) => match self.operand::<4>(op.at, field) {
                 Some(octets) => u64::from(u32::from_be_bytes(octets)),
                 None => return,
             },
-            Step::U64(field) => match self.operand::<8>(op, field) {
+            Step::U64(field) => match self.operand::<8>(op.at, field) {
                 Some(octets) => u64::from_be_bytes(octets),
                 None => return,
             },
@@ -315,7 +321,7 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     #[inline(never)]
-    fn first_non_zero(&self, choices: Choices) -> u64 {
+    pub(super) fn first_non_zero(&self, choices: Choices) -> u64 {
         let choices = self.choices(choices);
         let told = choices.iter().map(|choice| self.unsigned(choice.field));
         told.clone()

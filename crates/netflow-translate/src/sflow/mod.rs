@@ -73,6 +73,7 @@ impl Sflow {
             Some(resource) => Place {
                 member: &mut resource.member,
                 front: &resource.front,
+                counted: own.counted,
             },
             None => own,
         };
@@ -83,7 +84,13 @@ impl Sflow {
             sampling: sender.sampling,
             received_at: received.arrival.received_at,
         };
-        let context = FlowContext::new(writing, &trace, &received.arrival);
+        let context = FlowContext::new(
+            writing,
+            &trace,
+            &received.arrival,
+            sender.address,
+            received.now,
+        );
         let mut outcome = Outcome::default();
         for sample in datagram.samples() {
             match sample {

@@ -11,6 +11,7 @@ use crate::flow::Flow;
 use crate::flow::frame::{
     self, PacketKeys, Wanted, write_address, write_labels, write_other_packet,
 };
+use crate::metrics::{Direction, FlowFacts};
 use crate::plan::record::write_text;
 use crate::plan::sampling::{Origin, scaled};
 use crate::plan::times::FlowTimes;
@@ -206,6 +207,21 @@ impl Flow for SampledFlow<'_> {
         None
     }
 
+    fn facts(&self, interval: u64) -> FlowFacts {
+        let index = |interface| match interface {
+            Interface::Index(index) => index,
+            _ => 0,
+        };
+        FlowFacts {
+            input: index(self.sample.input),
+            output: index(self.sample.output),
+            direction: direction(self.sample),
+            bytes: scaled(u64::from(self.seen.octets.unwrap_or(0)), interval),
+            packets: scaled(1, interval),
+            duration: 0,
+        }
+    }
+
     fn write(&self, factor: Option<u64>, _: &mut Vec<u8>, writer: &mut SpanWriter<'_>) {
         let Self {
             sample,
@@ -281,8 +297,10 @@ fn write_standard(
     vlan: Option<u32>,
     writer: &mut SpanWriter<'_>,
 ) {
-    if let Some(direction) = direction(flow) {
-        writer.text(&KEYS.direction, direction);
+    match direction(flow) {
+        Some(Direction::Ingress) => writer.text(&KEYS.direction, "receive"),
+        Some(Direction::Egress) => writer.text(&KEYS.direction, "transmit"),
+        None => {}
     }
     if let Some(router) = &seen.router {
         writer.unsigned(&KEYS.source_mask, u64::from(router.source_mask));
@@ -341,14 +359,14 @@ fn write_standard(
 }
 
 /// The direction in which the packet passed what sampled it, where that is one of its two interfaces.
-fn direction(flow: &FlowSample<'_>) -> Option<&'static str> {
+fn direction(flow: &FlowSample<'_>) -> Option<Direction> {
     if flow.source.kind != 0 {
         return None;
     }
     let sampled = Interface::Index(flow.source.index);
     match (flow.input == sampled, flow.output == sampled) {
-        (true, false) => Some("receive"),
-        (false, true) => Some("transmit"),
+        (true, false) => Some(Direction::Ingress),
+        (false, true) => Some(Direction::Egress),
         _ => None,
     }
 }

@@ -8,8 +8,9 @@ use super::setting::{Preset, Setting};
 use super::sources::{Given, Origin, Sources};
 use super::values::Rejection;
 use super::{
-    Answers, Config, Deliver, Exporter, ExporterKind, Log, Otlp, Protocol, Receive, SamplerKind,
-    Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, resource, settings,
+    Answers, Config, Deliver, Exporter, ExporterKind, FlowMetrics, Log, Otlp, Protocol, Receive,
+    SamplerKind, Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, resource,
+    settings,
 };
 
 /// What the configuration is for.
@@ -200,6 +201,7 @@ impl Loader<'_> {
         let receive = self.receive(machine);
         let translate = self.translate(machine);
         let deliver = self.deliver(exporter, console_copy, translate.batch_max_octets);
+        let flow_metrics = self.flow_metrics();
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
         let admin = self.admin();
         let mut admin_hosts = self
@@ -213,6 +215,7 @@ impl Loader<'_> {
             receive,
             translate,
             deliver,
+            flow_metrics,
             admin,
             admin_hosts,
             trace_url,
@@ -273,6 +276,17 @@ impl Loader<'_> {
                 .optional(&settings::BATCH_MAX_SPANS)
                 .unwrap_or(usize::MAX),
             batch_max_octets: self.value(&settings::MAX_REQUEST_SIZE),
+        }
+    }
+
+    fn flow_metrics(&mut self) -> FlowMetrics {
+        let views = self.value(&settings::FLOW_VIEWS);
+        if views.is_empty() {
+            self.warn_without_effect(&settings::METRICS_MAX_SERIES, "NETFLOW_METRICS is none");
+        }
+        FlowMetrics {
+            views,
+            max_series: self.value(&settings::METRICS_MAX_SERIES),
         }
     }
 

@@ -21,6 +21,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use netflow_translate::metrics::Views;
+
 pub use netflow_translate::config::{
     AttributeLevel, SamplingOverride, SpanTime, TraceSampler, Translate,
 };
@@ -37,6 +39,7 @@ pub struct Config {
     pub receive: Receive,
     pub translate: Translate,
     pub deliver: Deliver,
+    pub flow_metrics: FlowMetrics,
     /// Where metrics and health are served, if they are.
     pub admin: Option<SocketAddr>,
     /// The names that a `Host` header may carry there besides those that no web site can own: as configured, and this
@@ -288,6 +291,14 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     pub client_certificate: Option<PathBuf>,
     pub client_key: Option<PathBuf>,
+}
+
+/// What is counted of flow records.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowMetrics {
+    pub views: Views,
+    /// Of each view.
+    pub max_series: u32,
 }
 
 /// Logging.

@@ -63,6 +63,7 @@ pub enum Section {
     Spans,
     Resource,
     Delivery,
+    FlowMetrics,
     Watching,
     Logging,
     OwnMetrics,
@@ -115,13 +116,14 @@ impl Preset {
 }
 
 impl Section {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Backend,
         Self::Receiving,
         Self::Decoding,
         Self::Spans,
         Self::Resource,
         Self::Delivery,
+        Self::FlowMetrics,
         Self::Watching,
         Self::Logging,
         Self::OwnMetrics,
@@ -136,6 +138,7 @@ impl Section {
             Self::Spans => "Spans",
             Self::Resource => "Resource",
             Self::Delivery => "Delivery",
+            Self::FlowMetrics => "Flow metrics",
             Self::Watching => "The page, metrics and health",
             Self::Logging => "Logging",
             Self::OwnMetrics => "The daemon's own metrics",
@@ -162,6 +165,11 @@ impl Section {
                  exporter, `netflow.exporter.address`."
             }
             Self::Delivery => "How spans are put together into requests, and what may wait.",
+            Self::FlowMetrics => {
+                "What all flow records add up to, in series of bounded number, each with an exemplar that names the \
+                 span of its largest flow ([flow-metrics.md](flow-metrics.md)). They are shown at `/metrics` and sent \
+                 over OTLP with the daemon's own metrics."
+            }
             Self::Watching => {
                 "The admin server shows what the daemon does, and changes nothing: a page at `/`, `/metrics` \
                  ([metrics.md](metrics.md)), `/livez`, `/readyz`, and as JSON `/api/status`, \

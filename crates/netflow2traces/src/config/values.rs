@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 
 use super::{ExporterKind, SamplingOverride};
+use crate::translate::metrics::{View, Views};
 
 /// Why a value can't be used: a clause without a full stop that doesn't repeat what is accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,6 +55,25 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Rejection
         .find(|(word, _)| word.eq_ignore_ascii_case(text))
         .map(|(_, value)| *value)
         .ok_or_else(|| Rejection(format!("{text} is none of the known words")))
+}
+
+/// Views of the flow metrics, or none.
+pub fn views(text: &str) -> Result<Views, Rejection> {
+    if text.trim().eq_ignore_ascii_case("none") {
+        return Ok(Views::default());
+    }
+    let views = list(text, |item| {
+        let mut views = View::ALL.into_iter();
+        let found = views.find(|view| view.as_str().eq_ignore_ascii_case(item));
+        found.ok_or_else(|| {
+            let known: Vec<_> = View::ALL.iter().map(|view| view.as_str()).collect();
+            Rejection::new(format!(
+                "{item} is not a view; there are {}",
+                known.join(", ")
+            ))
+        })
+    })?;
+    Ok(views.into_iter().collect())
 }
 
 /// Where spans go: one word, or `otlp,console`.

@@ -19,6 +19,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use super::accounting::{Account, accounts};
+use super::flow_metrics::FlowSource;
+use super::flow_metrics::families::families;
 use super::live::{self, Live, Tap, record};
 use super::metrics::{Format, Metrics};
 use super::page;
@@ -42,6 +44,7 @@ const MAX_QUESTIONS: usize = 2;
 pub struct Watched {
     pub stages: Arc<Stages>,
     pub metrics: Metrics,
+    pub flows: FlowSource,
     pub mailboxes: Mailboxes,
     pub live: Live,
     permits: Semaphore,
@@ -53,11 +56,13 @@ impl Watched {
     pub fn new(
         stages: Arc<Stages>,
         mailboxes: Mailboxes,
+        flows: FlowSource,
         tap: Arc<Tap>,
         trace_url: Option<String>,
     ) -> Self {
         Self {
             metrics: Metrics::new(Arc::clone(&stages)),
+            flows,
             stages,
             mailboxes,
             live: Live::new(tap, trace_url),
@@ -94,7 +99,13 @@ async fn metrics(State(watched): Shared, headers: HeaderMap) -> Response {
     let accept = headers.get_all(header::ACCEPT).iter();
     let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
     let format = Format::negotiate(&accept.join(","));
-    match watched.metrics.scrape(format) {
+    let flows = {
+        // Whatever is asked of the workers at once is bounded.
+        let _permit = watched.permits.acquire().await;
+        watched.flows.read().await
+    };
+    let flows = flows.map_or_else(Vec::new, |flows| families(&flows));
+    match watched.metrics.scrape(&flows, format) {
         Ok(text) => {
             let about = [
                 (header::CONTENT_TYPE, format.content_type()),

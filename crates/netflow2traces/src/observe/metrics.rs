@@ -9,6 +9,8 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::flow_metrics::families::Family;
+use super::flow_metrics::text as flow_text;
 use super::metric_table::{METRICS, Metric, Series};
 use super::stages::Stages;
 use crate::translate::counters::Distribution;
@@ -75,17 +77,21 @@ impl Metrics {
         Self { registry }
     }
 
-    /// The text of a scrape.
+    /// The text of a scrape; flow metrics stand last.
     ///
     /// # Errors
     /// None that can come from writing to memory.
-    pub fn scrape(&self, format: Format) -> Result<String, fmt::Error> {
-        let mut open = String::with_capacity(16 << 10);
-        text::encode(&mut open, &self.registry)?;
-        Ok(match format {
-            Format::OpenMetrics => open,
-            Format::Prometheus => prometheus(&open),
-        })
+    pub fn scrape(&self, flows: &[Family], format: Format) -> Result<String, fmt::Error> {
+        let mut text = String::with_capacity(16 << 10);
+        text::encode_registry(&mut text, &self.registry)?;
+        if format == Format::Prometheus {
+            text = prometheus(&text);
+        }
+        flow_text::write(flows, format, &mut text);
+        if format == Format::OpenMetrics {
+            text::encode_eof(&mut text)?;
+        }
+        Ok(text)
     }
 }
 

@@ -11,14 +11,17 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
+use super::flow_metrics::families::Family;
+use super::flow_metrics::otlp;
 use super::metric_table::{METRICS, Series};
 use super::stages::Stages;
 use crate::translate::counters::Distribution;
 
-/// All metrics at this moment, of a process with these resource attributes.
+/// All metrics at this moment, of a process with these resource attributes; flow metrics stand last.
 #[must_use]
 pub fn request(
     stages: &Stages,
+    flows: &[Family],
     resource: &[(String, String)],
     now: SystemTime,
 ) -> ExportMetricsServiceRequest {
@@ -32,6 +35,7 @@ pub fn request(
         data: Some(times.data(&row.series, stages)),
         ..Metric::default()
     });
+    let flows = otlp::metrics(flows, times.start, times.now);
     let scope = InstrumentationScope {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -46,7 +50,7 @@ pub fn request(
             }),
             scope_metrics: vec![ScopeMetrics {
                 scope: Some(scope),
-                metrics: metrics.collect(),
+                metrics: metrics.chain(flows).collect(),
                 schema_url: String::new(),
             }],
             schema_url: String::new(),

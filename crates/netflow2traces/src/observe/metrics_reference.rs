@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use prometheus_client::metrics::MetricType;
 
+use super::flow_metrics::families::{Name, names as flow_names};
 use super::metric_table::{METRICS, Metric, Section, Series};
 
 const OPENING: &str = "\
@@ -26,8 +27,9 @@ scrape_configs:
 The same goes out by OTLP with `OTEL_METRICS_EXPORTER=otlp` ([backends.md](backends.md#the-daemons-own-metrics)): the names
 and labels below, counters and histograms as sums since the start, information as a gauge of 1.
 
-Every label has a closed set of values, so the number of series doesn't grow with the traffic. What is known of a
-single exporter is at `/api/exporters`.
+Every label of the daemon's own metrics has a closed set of values, so their number doesn't grow with the traffic. Flow
+metrics ([flow-metrics.md](flow-metrics.md)) do grow with it, up to `NETFLOW_METRICS_MAX_SERIES` series in each view.
+What else is known of a single exporter is at `/api/exporters`.
 
 **Nothing is lost uncounted.** At rest, over all labels that aren't named:
 
@@ -74,8 +76,35 @@ pub fn markdown() -> String {
             );
         }
     }
+    text.push_str(FLOW_METRICS);
+    for (view, name) in flow_names() {
+        let Name {
+            text: base,
+            otlp,
+            kind,
+            help,
+            labels,
+            ..
+        } = name;
+        let (view, suffix) = (view.as_str(), kind.suffix());
+        let _ = writeln!(
+            text,
+            "| `{view}` | `{base}{suffix}` | `{otlp}` | {} | {labels} | {help} |",
+            kind.as_str()
+        );
+    }
     text
 }
+
+const FLOW_METRICS: &str = "
+## Flow metrics
+
+Of the views that `NETFLOW_METRICS` names; [flow-metrics.md](flow-metrics.md) explains them. Over OTLP they have names of
+their own.
+
+| view | metric | over OTLP | type | labels | counts |
+|---|---|---|---|---|---|
+";
 
 /// The word of a type, as both formats have it.
 #[must_use]

@@ -3,6 +3,7 @@
 pub mod accounting;
 pub mod api;
 mod diagnosis;
+pub mod flow_metrics;
 pub mod healthcheck;
 pub mod http;
 pub mod live;

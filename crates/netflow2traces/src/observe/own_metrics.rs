@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
+use super::flow_metrics::FlowSource;
+use super::flow_metrics::families::families;
 use super::metrics_otlp;
 use super::stages::Stages;
 use crate::config;
@@ -54,6 +56,7 @@ impl MetricsExport {
         config: &config::OwnMetrics,
         resource: &[(String, String)],
         stages: Arc<Stages>,
+        flows: FlowSource,
     ) -> Result<Self, DeliverError> {
         let part = stages.health.part(Kind::OwnMetrics);
         let mut export = Export {
@@ -61,6 +64,7 @@ impl MetricsExport {
             timeout: config.timeout,
             resource: resource.to_vec(),
             stages,
+            flows,
             away_since: None,
             refusals: RateLimit::new(1, QUIET),
         };
@@ -98,6 +102,7 @@ struct Export {
     timeout: Duration,
     resource: Vec<(String, String)>,
     stages: Arc<Stages>,
+    flows: FlowSource,
     /// Since when exports fail, once that was said.
     away_since: Option<Instant>,
     refusals: RateLimit,
@@ -130,7 +135,10 @@ impl Export {
     }
 
     async fn export(&mut self) {
-        let request = metrics_otlp::request(&self.stages, &self.resource, SystemTime::now());
+        let flows = self.flows.read().await;
+        let flows = flows.map_or_else(Vec::new, |flows| families(&flows));
+        let now = SystemTime::now();
+        let request = metrics_otlp::request(&self.stages, &flows, &self.resource, now);
         let mut cause = None;
         let outcome = tokio::time::timeout(self.timeout, async {
             loop {

@@ -16,6 +16,7 @@ use crate::config;
 use crate::deliver::Delivery;
 use crate::observe::live::Tap;
 use crate::receive::Handler;
+use crate::translate::metrics::Places;
 use crate::translate::{Datagram, Ids, Translator};
 
 pub use mailbox::{Machine, Mailbox, Mailboxes, Unanswered};
@@ -36,6 +37,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(
         config: &config::Translate,
+        places: &Places,
         delivery: &Delivery,
         tap: Arc<Tap>,
     ) -> anyhow::Result<Self> {
@@ -45,7 +47,8 @@ impl Worker {
         }
         let request_limit = delivery.request_limit();
         let mut translator =
-            Translator::new(config, wall_time as fn() -> UnixNanos, Ids::new(seed));
+            Translator::new(config, wall_time as fn() -> UnixNanos, Ids::new(seed))
+                .with_flow_metrics(places);
         let queue = delivery.queue();
         translator.hand_over_to(move |batch| {
             tap.offer(&batch);

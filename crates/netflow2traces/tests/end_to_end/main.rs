@@ -20,6 +20,7 @@ mod admin_limits;
 mod console;
 #[cfg(target_os = "linux")]
 mod flood;
+mod flow_metrics;
 mod garbage;
 mod listening;
 mod load;

@@ -176,6 +176,7 @@ async fn metrics_by_otlp_are_those_of_a_scrape() {
     let setup = admin.of(receiver.of(Setup::to_grpc(&backend)));
     let setup = setup
         .with("OTEL_SERVICE_NAME", "flows-of-test")
+        .with("NETFLOW_METRICS", "none")
         .with("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "gzip");
     let daemon = setup.start().await;
     let exporter = Exporter::new("127.0.0.2", daemon.address());
@@ -223,6 +224,44 @@ async fn metrics_by_otlp_are_those_of_a_scrape() {
     assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
     assert_eq!(point.bucket_counts.iter().sum::<u64>(), 1);
     assert!(0 < point.start_time_unix_nano && point.start_time_unix_nano < point.time_unix_nano);
+    assert_eq!(daemon.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn flow_metrics_over_otlp_name_the_span_behind_them() {
+    let backend = FakeBackend::grpc().start().await;
+    let mut receiver = Receiver::grpc(&[]).await;
+    let daemon = receiver.of(Setup::to_grpc(&backend)).start().await;
+    let exporter = Exporter::new("127.0.0.2", daemon.address());
+    exporter.send(&v5_datagram(now(), 0, 1000, 30));
+    let spans = flows_at(&backend, 30).await;
+    let series =
+        "netflow.interface.flows{exporter=\"127.0.0.2\",interface=\"3\",direction=\"receive\"}";
+    let request = receiver.until(series, 30.0).await;
+    let bytes = metrics(&request).iter();
+    let bytes = bytes
+        .filter(|metric| metric.name == "netflow.interface.bytes")
+        .collect::<Vec<_>>();
+    let [bytes] = bytes.as_slice() else {
+        panic!("{bytes:?}")
+    };
+    assert_eq!(bytes.unit, "By");
+    let Some(metric::Data::Sum(sum)) = &bytes.data else {
+        panic!("{bytes:?}")
+    };
+    assert!(sum.is_monotonic);
+    assert_eq!(sum.data_points.len(), 2, "both interfaces");
+    for point in &sum.data_points {
+        assert_eq!(point.value, Some(number_data_point::Value::AsInt(103_680)));
+        let [exemplar] = point.exemplars.as_slice() else {
+            panic!("{point:?}")
+        };
+        let is_behind = |seen: &&crate::spans::Seen| {
+            seen.span.trace_id == exemplar.trace_id && seen.span.span_id == exemplar.span_id
+        };
+        let span = spans.iter().find(is_behind).expect("the span");
+        assert_eq!(span.span.name, "netflow.flow");
+    }
     assert_eq!(daemon.stop().await.code, Some(0));
 }
 

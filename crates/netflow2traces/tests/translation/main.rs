@@ -3,6 +3,7 @@
 mod admission;
 mod batches;
 mod choices;
+mod flow_metrics;
 mod identity;
 mod quirks;
 mod rig;

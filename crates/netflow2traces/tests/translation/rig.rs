@@ -7,6 +7,7 @@ use netflow_wire::write::{
     Field, IpfixHeader, MessageWriter, Record, V5Header, V5Record, V9Header, v5,
 };
 use netflow2traces::config::{self, Machine, Purpose, Sources, Translate};
+use netflow2traces::translate::metrics::{FlowReading, Places};
 use netflow2traces::translate::{Datagram, Ids, TranslateCounters, Translator};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
@@ -39,6 +40,7 @@ impl Span {
 
 pub(crate) struct Rig {
     translator: Translator<fn() -> UnixNanos>,
+    config: Translate,
     pub(crate) now: Instant,
     pub(crate) received_at: u64,
 }
@@ -54,6 +56,7 @@ pub(crate) fn rig_with(change: impl FnOnce(&mut Translate)) -> Rig {
     change(&mut config);
     Rig {
         translator: Translator::new(&config, || UnixNanos(NANOS), Ids::new([7; 32])),
+        config,
         now: Instant::now(),
         received_at: NANOS,
     }
@@ -68,6 +71,19 @@ impl Rig {
             received_at: UnixNanos(self.received_at),
         };
         self.translator.on_datagram(&datagram, self.now);
+    }
+
+    /// Flow metrics are counted from here on.
+    pub(crate) fn count_flows(&mut self, places: &Places) {
+        let clock: fn() -> UnixNanos = || UnixNanos(NANOS);
+        let config = &self.config;
+        self.translator =
+            Translator::new(config, clock, Ids::new([7; 32])).with_flow_metrics(places);
+    }
+
+    pub(crate) fn flow_metrics(&self) -> FlowReading {
+        let reading = self.translator.flow_metrics(self.now);
+        reading.expect("a view is counted")
     }
 
     /// The batches that are ready.

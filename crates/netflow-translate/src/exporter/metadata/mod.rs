@@ -422,6 +422,11 @@ impl ExporterMetadata {
         }
     }
 
+    /// What any domain was told of an interface's name.
+    pub(crate) fn interface_name(&self, index: u32) -> Option<&str> {
+        self.any.interface(u64::from(index))
+    }
+
     /// Lets `learn` write down what was told in `domain`.
     pub(crate) fn learn(&mut self, domain: u32, learn: impl Fn(&mut Metadata)) {
         let mut tell = |known: &mut Metadata| {

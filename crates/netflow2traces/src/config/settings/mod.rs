@@ -69,6 +69,7 @@ macro_rules! settings {
 mod backend;
 mod decoding;
 mod delivery;
+mod flow_metrics;
 mod logging;
 mod own_metrics;
 mod receiving;
@@ -79,6 +80,7 @@ mod watching;
 pub use backend::*;
 pub use decoding::*;
 pub use delivery::*;
+pub use flow_metrics::*;
 pub use logging::*;
 pub use own_metrics::*;
 pub use receiving::*;
@@ -87,13 +89,14 @@ pub use spans::*;
 pub use watching::*;
 
 /// The rooms, in the order in which they are shown.
-const ROOMS: [&[&About]; 9] = [
+const ROOMS: [&[&About]; 10] = [
     BACKEND,
     RECEIVING,
     DECODING,
     SPANS,
     RESOURCE,
     DELIVERY,
+    FLOW_METRICS,
     WATCHING,
     LOGGING,
     OWN_METRICS,

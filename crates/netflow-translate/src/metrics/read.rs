@@ -1,0 +1,136 @@
+//! Flow metrics as they are read: the tables of all workers brought together, and what is known besides of the exporters
+//! and interfaces in them.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::{FlowMetrics, Places, View, ViewReading};
+use crate::exporter::Exporter;
+use crate::translator::Translator;
+
+/// The flow metrics of one worker, or of all.
+#[derive(Clone, Debug, Default)]
+pub struct FlowReading {
+    /// Each view that is counted.
+    pub views: Vec<(View, ViewReading)>,
+    /// The exporters of any series that are known still.
+    pub exporters: Vec<ExporterInfo>,
+    /// The interfaces of any series whose name is known.
+    pub interfaces: Vec<InterfaceInfo>,
+}
+
+/// What is known of an exporter besides its series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExporterInfo {
+    /// Its address.
+    pub exporter: IpAddr,
+    /// What was lost on the way from it by its sequence numbers, by unit.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Seconds of the longest flow that it reported in the last ten to twenty minutes.
+    pub longest_flow: f64,
+}
+
+/// What is known of an interface.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct InterfaceInfo {
+    /// Address of its exporter.
+    pub exporter: IpAddr,
+    /// ifIndex.
+    pub interface: u32,
+    /// As the exporter's options data name it.
+    pub name: Box<str>,
+}
+
+impl<C> Translator<C> {
+    /// Counts flow metrics too, in places that it shares with the other workers.
+    #[must_use]
+    pub fn with_flow_metrics(mut self, places: &Places) -> Self {
+        let is_counted = !places.views.is_empty();
+        self.writing.metrics = is_counted.then(|| Box::new(FlowMetrics::new(places)));
+        self
+    }
+
+    /// The flow metrics of this worker; `None` if no view is counted. Reading changes nothing.
+    #[must_use]
+    pub fn flow_metrics(&self, now: Instant) -> Option<FlowReading> {
+        let metrics = self.writing.metrics.as_ref()?;
+        Some(metrics.read(now, |address| self.exporters.get(address)))
+    }
+}
+
+impl FlowMetrics {
+    pub(super) fn read<'a>(
+        &self,
+        now: Instant,
+        find: impl Fn(IpAddr) -> Option<&'a Exporter>,
+    ) -> FlowReading {
+        let minute = self.minute(now);
+        let views = self.tables().into_iter();
+        let views: Vec<_> = views
+            .filter_map(|(view, table)| Some((view, table?.read(minute))))
+            .collect();
+        let (mut exporters, mut interfaces) = (Vec::new(), Vec::new());
+        for (view, reading) in &views {
+            for key in reading.series.iter().filter_map(|series| series.key) {
+                exporters.push(key.exporter());
+                if *view == View::Interface {
+                    interfaces.push((key.exporter(), key.first));
+                }
+            }
+        }
+        exporters.sort_unstable();
+        exporters.dedup();
+        interfaces.sort_unstable();
+        interfaces.dedup();
+        let exporters = exporters.into_iter().filter_map(|exporter| {
+            let known = find(exporter)?;
+            Some(ExporterInfo {
+                exporter,
+                lost: known.activity.lost_by_unit().collect(),
+                longest_flow: known.counted.longest_seconds(minute),
+            })
+        });
+        let interfaces = interfaces.into_iter().filter_map(|(exporter, interface)| {
+            let name = find(exporter)?.metadata.interface_name(interface)?;
+            Some(InterfaceInfo {
+                exporter,
+                interface,
+                name: name.into(),
+            })
+        });
+        FlowReading {
+            exporters: exporters.collect(),
+            interfaces: interfaces.collect(),
+            views,
+        }
+    }
+}
+
+impl FlowReading {
+    /// Brings the readings of all workers together.
+    #[must_use]
+    pub fn merge(workers: Vec<Self>) -> Self {
+        let mut all = Self::default();
+        let mut views: Vec<(View, Vec<ViewReading>)> = Vec::new();
+        for worker in workers {
+            for (view, reading) in worker.views {
+                match views.iter_mut().find(|(other, _)| *other == view) {
+                    Some((_, readings)) => readings.push(reading),
+                    None => views.push((view, vec![reading])),
+                }
+            }
+            all.exporters.extend(worker.exporters);
+            all.interfaces.extend(worker.interfaces);
+        }
+        let views = views.into_iter();
+        all.views = views
+            .map(|(view, readings)| (view, ViewReading::merge(readings)))
+            .collect();
+        all.exporters.sort_by_key(|info| info.exporter);
+        all.exporters.dedup_by_key(|info| info.exporter);
+        all.interfaces.sort_unstable();
+        all.interfaces
+            .dedup_by_key(|info| (info.exporter, info.interface));
+        all
+    }
+}

@@ -1,0 +1,497 @@
+//! The series of one view in one worker: a table of bounded size, keyed by numbers of fixed width.
+//!
+//! Below the bound a series exists from its first record. At it, a new one counts into the overflow series until it was
+//! seen in two different minutes; then it takes the place of one that lies idle, or of one of an exporter that holds
+//! more than its quarter. The bound is shared by all workers through [`Room`], without a lock.
+
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
+use foldhash::fast::RandomState;
+use hashbrown::hash_table::Entry;
+use hashbrown::{HashMap, HashTable};
+use otlp_wire::{SpanId, TraceId, UnixNanos};
+
+use super::candidates::Candidates;
+
+/// Minutes after which a series that wasn't touched goes.
+const EXPIRY: u32 = 60;
+/// Minutes after which a series that wasn't touched makes room for one that waits.
+const IDLE: u32 = 5;
+/// Places that one worker may ask of the others at once.
+const MAX_CLAIMS: u32 = 64;
+
+/// An exporter's address as the octets of an IPv6 address; of an IPv4 one the mapped form.
+pub(crate) fn address_key(address: IpAddr) -> [u64; 2] {
+    let bits = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    [(bits >> 64) as u64, bits as u64]
+}
+
+/// What a series is of: its exporter, and two numbers whose meaning is the view's.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SeriesKey {
+    exporter: [u64; 2],
+    /// An interface, a network, a protocol, ….
+    pub first: u32,
+    /// A direction, a network, a service, ….
+    pub second: u32,
+}
+
+impl SeriesKey {
+    pub(crate) fn new(exporter: [u64; 2], first: u32, second: u32) -> Self {
+        Self {
+            exporter,
+            first,
+            second,
+        }
+    }
+
+    /// The exporter's address.
+    #[must_use]
+    pub fn exporter(&self) -> IpAddr {
+        let [high, low] = self.exporter;
+        let bits = u128::from(high) << 64 | u128::from(low);
+        std::net::Ipv6Addr::from_bits(bits).to_canonical()
+    }
+}
+
+/// A kept record that a series counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Exemplar {
+    /// Of its span.
+    pub trace_id: TraceId,
+    /// Of its span.
+    pub span_id: SpanId,
+    /// Estimated.
+    pub bytes: u64,
+    /// When it was received.
+    pub received_at: UnixNanos,
+}
+
+/// What a record adds to a series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addition {
+    pub(crate) bytes: u64,
+    pub(crate) packets: u64,
+    pub(crate) flows: u64,
+    /// Its span, if it is kept.
+    pub(crate) span: Option<(TraceId, SpanId)>,
+    pub(crate) received_at: UnixNanos,
+}
+
+/// Sums over records.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Estimated.
+    pub bytes: u64,
+    /// Estimated.
+    pub packets: u64,
+    /// Records.
+    pub flows: u64,
+}
+
+impl Totals {
+    #[inline]
+    fn add(&mut self, addition: &Addition) {
+        self.bytes = self.bytes.wrapping_add(addition.bytes);
+        self.packets = self.packets.wrapping_add(addition.packets);
+        self.flows = self.flows.wrapping_add(addition.flows);
+    }
+
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.wrapping_add(other.bytes),
+            packets: self.packets.wrapping_add(other.packets),
+            flows: self.flows.wrapping_add(other.flows),
+        }
+    }
+}
+
+/// A series as it is kept. What every record touches stands in the first 64 octets.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Series {
+    key: SeriesKey,
+    totals: Totals,
+    /// A kept record of at least so many bytes is the current minute's exemplar.
+    needed: u64,
+    /// The minute of `needed`.
+    minute: u32,
+    /// The minute of the last record.
+    touched: u32,
+    /// Of `minute`; none: no record of it was kept.
+    current: Option<Exemplar>,
+    /// Of the minute before.
+    previous: Option<Exemplar>,
+}
+
+impl Series {
+    fn new(key: SeriesKey, minute: u32) -> Self {
+        Self {
+            key,
+            totals: Totals::default(),
+            needed: 0,
+            minute,
+            touched: minute,
+            current: None,
+            previous: None,
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, addition: &Addition, minute: u32) {
+        self.totals.add(addition);
+        self.touched = self.touched.max(minute);
+        if let Some(span) = addition.span
+            && (addition.bytes >= self.needed || minute > self.minute)
+        {
+            self.keep(span, addition, minute);
+        }
+    }
+
+    #[inline(never)]
+    fn keep(&mut self, (trace_id, span_id): (TraceId, SpanId), addition: &Addition, minute: u32) {
+        if minute > self.minute {
+            let is_next = minute == self.minute + 1;
+            self.previous = self.current.take().filter(|_| is_next);
+            self.minute = minute;
+        }
+        self.needed = addition.bytes.saturating_add(1);
+        self.current = Some(Exemplar {
+            trace_id,
+            span_id,
+            bytes: addition.bytes,
+            received_at: addition.received_at,
+        });
+    }
+
+    /// The largest of the current and the previous minute.
+    fn exemplar(&self, minute: u32) -> Option<Exemplar> {
+        let (current, previous) = match minute.saturating_sub(self.minute) {
+            0 => (self.current, self.previous),
+            1 => (self.current, None),
+            _ => (None, None),
+        };
+        let both = current.into_iter().chain(previous);
+        both.max_by_key(|exemplar| exemplar.bytes)
+    }
+}
+
+/// The places of a view, which all workers share.
+#[derive(Debug)]
+pub(crate) struct Room {
+    max: u32,
+    used: AtomicU32,
+    /// Places that series which earned one wait for.
+    claims: AtomicU32,
+    /// Places that others gave up for them; they count as used.
+    granted: AtomicU32,
+}
+
+impl Room {
+    pub(crate) fn new(max: u32) -> Self {
+        Self {
+            max,
+            used: AtomicU32::new(0),
+            claims: AtomicU32::new(0),
+            granted: AtomicU32::new(0),
+        }
+    }
+
+    fn take(&self) -> bool {
+        take_one(&self.used, |used| (used < self.max).then_some(used + 1))
+    }
+
+    fn give_back(&self) {
+        self.used.fetch_sub(1, Relaxed);
+    }
+
+    fn take_granted(&self) -> bool {
+        take_one(&self.granted, |granted| granted.checked_sub(1))
+    }
+
+    fn claim(&self) {
+        take_one(&self.claims, |claims| {
+            (claims < MAX_CLAIMS).then_some(claims + 1)
+        });
+    }
+
+    fn grant(&self) {
+        if take_one(&self.claims, |claims| claims.checked_sub(1)) {
+            self.granted.fetch_add(1, Relaxed);
+        } else {
+            self.give_back();
+        }
+    }
+}
+
+fn take_one(number: &AtomicU32, next: impl Fn(u32) -> Option<u32>) -> bool {
+    number.fetch_update(Relaxed, Relaxed, next).is_ok()
+}
+
+/// The series of a view in one worker.
+#[derive(Debug)]
+pub(crate) struct SeriesTable {
+    room: Arc<Room>,
+    hasher: RandomState,
+    table: HashTable<Series>,
+    /// Series of each exporter.
+    held: HashMap<[u64; 2], u32, RandomState>,
+    overflow: Series,
+    expired: Totals,
+    candidates: Candidates,
+    /// Series that may make room, the first to go last; made at most once a minute.
+    victims: Vec<SeriesKey>,
+    victims_made: Option<u32>,
+}
+
+/// A series as it is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SeriesReading {
+    /// `None`: the overflow series.
+    pub key: Option<SeriesKey>,
+    /// Since the series began.
+    pub totals: Totals,
+    /// The largest kept record of the current and the previous minute.
+    pub exemplar: Option<Exemplar>,
+}
+
+impl SeriesTable {
+    pub(crate) fn new(room: Arc<Room>) -> Self {
+        Self {
+            room,
+            hasher: RandomState::default(),
+            table: HashTable::new(),
+            held: HashMap::default(),
+            overflow: Series::new(SeriesKey::new([0, 0], 0, 0), 0),
+            expired: Totals::default(),
+            candidates: Candidates::default(),
+            victims: Vec::new(),
+            victims_made: None,
+        }
+    }
+
+    /// Counts a record.
+    #[inline]
+    pub(crate) fn count(&mut self, key: SeriesKey, addition: &Addition, minute: u32) {
+        let hash = self.hasher.hash_one(key);
+        match self.table.find_mut(hash, |series| series.key == key) {
+            Some(series) => series.add(addition, minute),
+            None => self.count_new(key, hash, addition, minute),
+        }
+    }
+
+    #[inline(never)]
+    fn count_new(&mut self, key: SeriesKey, hash: u64, addition: &Addition, minute: u32) {
+        if self.admits(key, hash, minute) {
+            let mut series = Series::new(key, minute);
+            series.add(addition, minute);
+            let hasher = &self.hasher;
+            let rehash = |series: &Series| hasher.hash_one(series.key);
+            self.table.insert_unique(hash, series, rehash);
+            *self.held.entry(key.exporter).or_default() += 1;
+        } else {
+            self.overflow.add(addition, minute);
+        }
+    }
+
+    /// Whether there is a place for a new series; if so, it is taken.
+    fn admits(&mut self, key: SeriesKey, hash: u64, minute: u32) -> bool {
+        if self.room.take() {
+            return true;
+        }
+        if !self.candidates.asked_before(key.exporter, hash, minute) {
+            return false;
+        }
+        let has_share = self.holds(key.exporter) < self.quarter();
+        if has_share && self.room.take_granted() {
+            return true;
+        }
+        if self.evict(minute, !has_share) {
+            return true;
+        }
+        if has_share {
+            self.room.claim();
+        }
+        false
+    }
+
+    fn quarter(&self) -> u32 {
+        (self.room.max / 4).max(1)
+    }
+
+    fn holds(&self, exporter: [u64; 2]) -> u32 {
+        self.held.get(&exporter).copied().unwrap_or(0)
+    }
+
+    /// Removes a series that must make room, so that its place is free; `false` if there is none.
+    fn evict(&mut self, minute: u32, only_idle: bool) -> bool {
+        self.find_victims(minute);
+        while let Some(key) = self.victims.pop() {
+            let hash = self.hasher.hash_one(key);
+            let found = self.table.find(hash, |series| series.key == key);
+            let Some(series) = found else { continue };
+            let is_idle = minute.saturating_sub(series.touched) >= IDLE;
+            if only_idle && !is_idle {
+                // Those that are idle come first: there are no more of them.
+                self.victims.push(key);
+                return false;
+            }
+            if is_idle || self.holds(key.exporter) > self.quarter() {
+                self.remove(key);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn find_victims(&mut self, minute: u32) {
+        if self.victims_made.is_some_and(|made| made >= minute) {
+            return;
+        }
+        self.victims_made = Some(minute);
+        let quarter = self.quarter();
+        let mut found: Vec<(bool, bool, u32, SeriesKey)> = self
+            .table
+            .iter()
+            .map(|series| {
+                let is_heavy = self.holds(series.key.exporter) > quarter;
+                let is_idle = minute.saturating_sub(series.touched) >= IDLE;
+                (is_idle, is_heavy, series.touched, series.key)
+            })
+            .filter(|(is_idle, is_heavy, ..)| *is_idle || *is_heavy)
+            .collect();
+        // The first to go last: idle ones of heavy exporters, idle ones, others of heavy exporters; oldest first.
+        found.sort_unstable_by_key(|(is_idle, is_heavy, touched, key)| {
+            (*is_idle, *is_heavy, std::cmp::Reverse(*touched), *key)
+        });
+        self.victims.clear();
+        self.victims.extend(found.into_iter().map(|(.., key)| key));
+    }
+
+    /// Takes a series out; its place stays taken.
+    fn remove(&mut self, key: SeriesKey) {
+        let hash = self.hasher.hash_one(key);
+        let hasher = &self.hasher;
+        let entry = self.table.entry(
+            hash,
+            |series| series.key == key,
+            |series| hasher.hash_one(series.key),
+        );
+        if let Entry::Occupied(found) = entry {
+            let (series, _) = found.remove();
+            self.expired = self.expired.plus(series.totals);
+            release(&mut self.held, key.exporter);
+        }
+    }
+
+    /// Forgets series that nothing touched for an hour, and gives up places that others wait for.
+    pub(crate) fn sweep(&mut self, minute: u32) {
+        let Self {
+            table,
+            held,
+            expired,
+            room,
+            ..
+        } = self;
+        table.retain(|series| {
+            let keep = minute.saturating_sub(series.touched) < EXPIRY;
+            if !keep {
+                *expired = expired.plus(series.totals);
+                release(held, series.key.exporter);
+                room.give_back();
+            }
+            keep
+        });
+        self.candidates.age(minute);
+        for _ in 0..self.room.claims.load(Relaxed) {
+            if !self.evict(minute, false) {
+                break;
+            }
+            self.room.grant();
+        }
+    }
+
+    /// Series that exist.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Every series and the overflow series, if it counted anything. Changes nothing.
+    pub(crate) fn read(&self, minute: u32) -> ViewReading {
+        let reading = |series: &Series, key| SeriesReading {
+            key,
+            totals: series.totals,
+            exemplar: series.exemplar(minute),
+        };
+        let overflow =
+            (self.overflow.totals != Totals::default()).then(|| reading(&self.overflow, None));
+        let series = self.table.iter();
+        let series = series.map(|series| reading(series, Some(series.key)));
+        ViewReading {
+            series: series.chain(overflow).collect(),
+            expired: self.expired,
+        }
+    }
+}
+
+impl Drop for SeriesTable {
+    fn drop(&mut self) {
+        for _ in 0..self.len() {
+            self.room.give_back();
+        }
+    }
+}
+
+fn release(held: &mut HashMap<[u64; 2], u32, RandomState>, exporter: [u64; 2]) {
+    if let Some(count) = held.get_mut(&exporter) {
+        *count -= 1;
+        if *count == 0 {
+            held.remove(&exporter);
+        }
+    }
+}
+
+/// A view as it is read, of one worker or of several.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ViewReading {
+    /// In no order, until workers are merged.
+    pub series: Vec<SeriesReading>,
+    /// What series counted that are gone.
+    pub expired: Totals,
+}
+
+impl ViewReading {
+    /// Brings the readings of several workers together, each series once, in the order of their keys; the overflow
+    /// series is the last.
+    pub(crate) fn merge(readings: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        for reading in readings {
+            all.series.extend(reading.series);
+            all.expired = all.expired.plus(reading.expired);
+        }
+        all.series
+            .sort_by_key(|series| (series.key.is_none(), series.key));
+        all.series.dedup_by(|later, first| {
+            let same = later.key == first.key;
+            if same {
+                first.totals = first.totals.plus(later.totals);
+                let both = first.exemplar.into_iter().chain(later.exemplar);
+                first.exemplar = both.max_by_key(|exemplar| exemplar.bytes);
+            }
+            same
+        });
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! Views: which series a record counts into.
+
+/// A view of the flow metrics.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum View {
+    /// By interface and direction.
+    Interface,
+    /// By exporter.
+    Exporter,
+}
+
+impl View {
+    /// Every view.
+    pub const ALL: [Self; 2] = [Self::Interface, Self::Exporter];
+
+    /// The word of `NETFLOW_METRICS`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interface => "interface",
+            Self::Exporter => "exporter",
+        }
+    }
+}
+
+/// A set of views.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Views(u16);
+
+impl Views {
+    /// No view: nothing is counted.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether a view is chosen.
+    #[must_use]
+    pub const fn contains(self, view: View) -> bool {
+        self.0 & 1 << view as u16 != 0
+    }
+
+    /// Those that are chosen, in the order of [`View::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = View> {
+        View::ALL
+            .into_iter()
+            .filter(move |view| self.contains(*view))
+    }
+}
+
+impl FromIterator<View> for Views {
+    fn from_iter<T: IntoIterator<Item = View>>(views: T) -> Self {
+        let views = views.into_iter();
+        Self(views.fold(0, |set, view| set | 1 << view as u16))
+    }
+}

@@ -1,0 +1,8 @@
+//! Flow metrics as they are shown: at `/metrics` and over OTLP, under the names of one table.
+
+pub mod families;
+pub mod otlp;
+mod source;
+pub mod text;
+
+pub use source::FlowSource;

@@ -1,0 +1,151 @@
+//! Flow metrics as text. Our own lines, for prometheus-client has no way to make an exemplar of what is counted
+//! elsewhere.
+
+use std::fmt::Write;
+
+use super::families::{Family, Kind, Labels, Number, Point};
+use crate::observe::metrics::Format;
+use crate::translate::metrics::Exemplar;
+
+/// Appends the metrics to the text of a scrape, before its end.
+pub fn write(families: &[Family], format: Format, out: &mut String) {
+    for family in families {
+        // Writing to memory can't fail.
+        let _ = write_family(family, format, out);
+    }
+}
+
+fn write_family(family: &Family, format: Format, out: &mut String) -> std::fmt::Result {
+    let name = &family.name;
+    let suffix = name.kind.suffix();
+    // OpenMetrics names a family without the suffix of its samples.
+    let (of_family, kind) = match (format, name.kind) {
+        (Format::OpenMetrics, Kind::Counter) => ("", "counter"),
+        (Format::OpenMetrics, Kind::Info) => ("", "info"),
+        (Format::Prometheus, Kind::Counter) => (suffix, "counter"),
+        (_, Kind::Gauge | Kind::Info) => (suffix, "gauge"),
+    };
+    // Help has neither line breaks nor backslashes.
+    writeln!(out, "# HELP {}{of_family} {}.", name.text, name.help)?;
+    writeln!(out, "# TYPE {}{of_family} {kind}", name.text)?;
+    for Point {
+        labels,
+        number,
+        exemplar,
+    } in &family.points
+    {
+        write!(out, "{}{suffix}", name.text)?;
+        write_labels(labels, out);
+        match number {
+            Number::Count(count) => write!(out, " {count}")?,
+            Number::Level(level) => write!(out, " {level}")?,
+        }
+        if let (Format::OpenMetrics, Some(exemplar)) = (format, exemplar) {
+            write_exemplar(exemplar, out)?;
+        }
+        out.push('\n');
+    }
+    Ok(())
+}
+
+fn write_labels(labels: &Labels, out: &mut String) {
+    for (n, (name, value)) in labels.iter().enumerate() {
+        out.push(if n == 0 { '{' } else { ',' });
+        out.push_str(name);
+        out.push_str("=\"");
+        for c in value.chars() {
+            match c {
+                '\\' => out.push_str("\\\\"),
+                '"' => out.push_str("\\\""),
+                '\n' => out.push_str("\\n"),
+                c => out.push(c),
+            }
+        }
+        out.push('"');
+    }
+    if !labels.is_empty() {
+        out.push('}');
+    }
+}
+
+fn write_exemplar(exemplar: &Exemplar, out: &mut String) -> std::fmt::Result {
+    out.push_str(" # {trace_id=\"");
+    write_hex(&exemplar.trace_id, out)?;
+    out.push_str("\",span_id=\"");
+    write_hex(&exemplar.span_id, out)?;
+    let millis = exemplar.received_at.0 / 1_000_000;
+    let (seconds, millis) = (millis / 1_000, millis % 1_000);
+    write!(out, "\"}} {} {seconds}.{millis:03}", exemplar.bytes)
+}
+
+fn write_hex(octets: &[u8], out: &mut String) -> std::fmt::Result {
+    octets
+        .iter()
+        .try_for_each(|octet| write!(out, "{octet:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use otlp_wire::UnixNanos;
+
+    use super::super::families::Name;
+    use super::*;
+
+    fn family(kind: Kind) -> Family {
+        Family {
+            name: Name {
+                text: "netflow_interface_bytes",
+                otlp: "",
+                unit: "By",
+                kind,
+                help: "Bytes",
+                labels: "",
+            },
+            points: vec![Point {
+                labels: Arc::new(vec![
+                    ("exporter", "192.0.2.1".to_owned()),
+                    ("name", "a\"b\\c\nd".to_owned()),
+                ]),
+                number: Number::Count(7),
+                exemplar: Some(Box::new(Exemplar {
+                    trace_id: [0xab; 16],
+                    span_id: [0x0c; 8],
+                    bytes: 5,
+                    received_at: UnixNanos(1_700_000_000_012_345_678),
+                })),
+            }],
+        }
+    }
+
+    fn text(kind: Kind, format: Format) -> String {
+        let mut out = String::new();
+        write(&[family(kind)], format, &mut out);
+        out
+    }
+
+    #[test]
+    fn open_metrics_have_the_exemplar() {
+        assert_eq!(
+            text(Kind::Counter, Format::OpenMetrics),
+            "# HELP netflow_interface_bytes Bytes.\n# TYPE netflow_interface_bytes counter\n\
+             netflow_interface_bytes_total{exporter=\"192.0.2.1\",name=\"a\\\"b\\\\c\\nd\"} 7 \
+             # {trace_id=\"abababababababababababababababab\",span_id=\"0c0c0c0c0c0c0c0c\"} 5 1700000000.012\n"
+        );
+    }
+
+    #[test]
+    fn the_older_format_has_no_exemplars_and_names_families_as_samples() {
+        assert_eq!(
+            text(Kind::Counter, Format::Prometheus),
+            "# HELP netflow_interface_bytes_total Bytes.\n# TYPE netflow_interface_bytes_total counter\n\
+             netflow_interface_bytes_total{exporter=\"192.0.2.1\",name=\"a\\\"b\\\\c\\nd\"} 7\n"
+        );
+        let info = text(Kind::Info, Format::Prometheus);
+        assert!(
+            info.contains("# TYPE netflow_interface_bytes_info gauge\n"),
+            "{info}"
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! Each view of the flow metrics adds up to what the flow records say, whatever of them becomes a span.
+
+use std::collections::BTreeMap;
+
+use netflow_wire::write::{V5Record, v5};
+use netflow2traces::config::TraceSampler;
+use netflow2traces::translate::metrics::{FlowReading, Places, Totals, View};
+use proptest::prelude::*;
+
+use crate::rig::{f, ipfix, record, rig, rig_with, spans, v5_header, v9};
+
+/// A flow record as its exporter means it.
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    /// v5, v9 or IPFIX.
+    protocol: u8,
+    exporter: u8,
+    input: u16,
+    output: u16,
+    bytes: u32,
+    packets: u32,
+    /// Which v5 doesn't say in its records.
+    interval: u32,
+}
+
+impl Flow {
+    fn exporter(&self) -> String {
+        format!("192.0.2.{}", self.exporter)
+    }
+
+    fn factor(&self) -> u64 {
+        match self.protocol {
+            5 => 1,
+            _ => u64::from(self.interval),
+        }
+    }
+
+    fn datagram(&self) -> Vec<u8> {
+        let message = match self.protocol {
+            5 => {
+                let record = V5Record {
+                    input: self.input,
+                    output: self.output,
+                    octets: self.bytes,
+                    packets: self.packets,
+                    ..V5Record::default()
+                };
+                return v5(&v5_header(), &[record]).expect("fits");
+            }
+            9 => v9(1),
+            _ => ipfix(1),
+        };
+        let fields = [f(10, 2), f(14, 4), f(1, 8), f(2, 4), f(34, 4)];
+        record(message, &fields, |record| {
+            record
+                .u16(self.input)
+                .u32(u32::from(self.output))
+                .u64(u64::from(self.bytes))
+                .u32(self.packets)
+                .u32(self.interval);
+        })
+    }
+}
+
+fn flow() -> impl Strategy<Value = Flow> {
+    let numbers = (0_u16..6, 0_u16..6, any::<u32>(), any::<u32>(), 1_u32..2_000);
+    let protocol = prop_oneof![Just(5), Just(9), Just(10)];
+    (protocol, 1_u8..5, numbers).prop_map(|(protocol, exporter, numbers)| {
+        let (input, output, bytes, packets, interval) = numbers;
+        Flow {
+            protocol,
+            exporter,
+            input,
+            output,
+            bytes,
+            packets,
+            interval,
+        }
+    })
+}
+
+/// Exporter, interface, 0 for what was received and 1 for what was sent.
+type Key = (String, u32, u32);
+
+fn by_interface(reading: &FlowReading) -> BTreeMap<Key, Totals> {
+    let (_, view) = &reading.views[0];
+    let series = view.series.iter().map(|series| {
+        let key = series.key.expect("none counts into the overflow series");
+        let of = (key.exporter().to_string(), key.first, key.second);
+        (of, series.totals)
+    });
+    series.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn views_add_up_to_all_records(
+        flows in prop::collection::vec(flow(), 1..40),
+        ratio in prop_oneof![Just(0.0), Just(0.5), Just(1.0)],
+    ) {
+        let mut rig = rig_with(|config| config.sampler = TraceSampler::Ratio(ratio));
+        rig.count_flows(&Places::new(View::ALL.into_iter().collect(), 1_000));
+        let mut expected: BTreeMap<Key, Totals> = BTreeMap::new();
+        let mut by_exporter: BTreeMap<String, Totals> = BTreeMap::new();
+        for flow in &flows {
+            rig.take(&format!("{}:2055", flow.exporter()), &flow.datagram());
+            let totals = Totals {
+                bytes: u64::from(flow.bytes) * flow.factor(),
+                packets: u64::from(flow.packets) * flow.factor(),
+                flows: 1,
+            };
+            for (side, interface) in [flow.input, flow.output].into_iter().enumerate() {
+                if interface != 0 {
+                    let key = (flow.exporter(), u32::from(interface), side as u32);
+                    let entry = expected.entry(key).or_default();
+                    *entry = entry.plus(totals);
+                }
+            }
+            let entry = by_exporter.entry(flow.exporter()).or_default();
+            *entry = entry.plus(totals);
+        }
+        let reading = rig.flow_metrics();
+        prop_assert_eq!(by_interface(&reading), expected);
+        let (_, exporters) = &reading.views[1];
+        let exporters = exporters.series.iter();
+        let exporters: BTreeMap<_, _> = exporters
+            .map(|series| (series.key.unwrap().exporter().to_string(), series.totals))
+            .collect();
+        prop_assert_eq!(&exporters, &by_exporter);
+        // An exemplar is a span that was made, of exactly these bytes.
+        let spans: Vec<_> = rig.flush().iter().flat_map(spans).collect();
+        for (_, view) in &reading.views {
+            for exemplar in view.series.iter().filter_map(|series| series.exemplar) {
+                let span = spans.iter().find(|span| span.id == exemplar.span_id);
+                let span = span.expect("its span");
+                let interval = span.get("netflow.sampling.interval").as_u64().unwrap_or(1);
+                let bytes = span.get("netflow.flow.bytes").as_u64().unwrap();
+                prop_assert_eq!(bytes * interval, exemplar.bytes);
+            }
+        }
+        if ratio == 1.0 {
+            let (_, view) = &reading.views[0];
+            prop_assert!(view.series.iter().all(|series| series.exemplar.is_some()));
+        }
+    }
+}
+
+#[test]
+fn interfaces_have_the_names_of_options_data() {
+    let mut rig = rig();
+    rig.count_flows(&Places::new([View::Interface].into_iter().collect(), 10));
+    let names = crate::rig::options(ipfix(1), &[f(10, 4)], &[f(82, 6)], |record| {
+        record.u32(3).bytes(b"Gi0/3\0");
+    });
+    rig.take("192.0.2.1:2055", &names);
+    let fields = [f(10, 2), f(1, 4)];
+    let flow = record(ipfix(1), &fields, |record| {
+        record.u16(3).u32(100);
+    });
+    rig.take("192.0.2.1:2055", &flow);
+    let reading = rig.flow_metrics();
+    let [interface] = reading.interfaces.as_slice() else {
+        panic!("{reading:?}")
+    };
+    assert_eq!((interface.interface, &*interface.name), (3, "Gi0/3"));
+}
