@@ -18,6 +18,7 @@ pub mod config;
 pub mod counters;
 mod debug_log;
 mod exporter;
+pub mod filter;
 mod flow;
 mod message;
 pub mod metrics;
