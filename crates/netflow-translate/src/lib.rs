@@ -33,6 +33,7 @@ use otlp_wire::UnixNanos;
 
 pub use attributes::protocols::transport;
 pub use attributes::reference;
+pub use attributes::table::is_minimal;
 pub use counters::rejected::{MAX_REJECTED, RejectedDatagram};
 pub use counters::traffic::{Protocol, ProtocolCounters, Traffic};
 pub use counters::translate::TranslateCounters;

@@ -11,6 +11,7 @@
 mod decoder;
 mod error;
 mod fixed;
+pub mod foreign;
 pub mod frame;
 mod held;
 mod limits;

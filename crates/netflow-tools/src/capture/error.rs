@@ -17,6 +17,18 @@ pub enum CaptureError {
         /// The first octets in hexadecimal.
         head: String,
     },
+    /// Text that is not of hexadecimal octets.
+    #[error("it is a text file, not a capture; it begins with {beginning:?}")]
+    Text {
+        /// The beginning of its first line that has something in it.
+        beginning: String,
+    },
+    /// A known format of something else.
+    #[error("it is {what}, not a capture")]
+    Other {
+        /// What it is, with an article.
+        what: &'static str,
+    },
     /// It ends in the middle of something.
     #[error("it ends in the middle of a packet")]
     CutShort,
@@ -32,6 +44,13 @@ pub enum CaptureError {
 }
 
 impl CaptureError {
+    pub(super) fn text(line: &[u8]) -> Self {
+        let line = String::from_utf8_lossy(line);
+        Self::Text {
+            beginning: line.trim().chars().take(40).collect(),
+        }
+    }
+
     pub(super) fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into() }
     }
@@ -39,7 +58,14 @@ impl CaptureError {
     /// Nothing of the file can be used, as opposed to: not all of it.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Empty | Self::Unknown { .. } | Self::Io(_))
+        matches!(
+            self,
+            Self::Empty
+                | Self::Unknown { .. }
+                | Self::Text { .. }
+                | Self::Other { .. }
+                | Self::Io(_)
+        )
     }
 }
 

@@ -15,10 +15,17 @@ const IPV6_HEADER: usize = 40;
 pub(super) enum Ip<'a> {
     Udp(Udp<'a>),
     Fragment(Fragment<'a>),
-    /// Another protocol.
-    Other,
+    Other(Other<'a>),
     /// A header goes past the end, or contradicts itself.
     Malformed,
+}
+
+/// Something else than UDP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Other<'a> {
+    pub(super) protocol: u8,
+    /// What stands behind the IP header; nothing of a fragment.
+    pub(super) octets: &'a [u8],
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,7 +87,10 @@ fn ipv4(packet: &[u8]) -> Option<Ip<'_>> {
         return Some(payload(addresses, protocol, octets, is_cut));
     }
     if protocol != UDP {
-        return Some(Ip::Other);
+        return Some(Ip::Other(Other {
+            protocol,
+            octets: &[],
+        }));
     }
     Some(Ip::Fragment(Fragment {
         addresses,
@@ -151,7 +161,7 @@ fn behind_extensions(
                 // An atomic fragment (RFC 6946): the whole packet.
                 8
             }
-            _ => return Some(Ip::Other),
+            _ => return Some(Ip::Other(Other { protocol, octets })),
         };
         protocol = *octets.first()?;
         octets = octets.get(header_octets..)?;

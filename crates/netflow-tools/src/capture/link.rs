@@ -9,8 +9,8 @@ use super::octets::{Order, u16_at, u32_at};
 pub(super) enum Network<'a> {
     /// An IP packet, perhaps with padding behind it.
     Ip(&'a [u8]),
-    /// Another protocol.
-    Other,
+    /// Another protocol, by its EtherType where the frame has one.
+    Other(Option<u16>),
     /// The link type is not read.
     UnknownLink,
     /// The frame is shorter than its headers.
@@ -63,7 +63,7 @@ fn by_ether_type(mut protocol: u16, mut rest: &[u8]) -> Network<'_> {
             0x8847 | 0x8848 => return mpls(rest).unwrap_or(Network::Malformed),
             // PPPoE: version, code, session, length; then PPP.
             0x8864 => return rest.get(6..).map_or(Network::Malformed, ppp_protocol),
-            _ => return Network::Other,
+            other => return Network::Other(Some(other)),
         }
     }
 }
@@ -76,7 +76,7 @@ fn mpls(mut rest: &[u8]) -> Option<Network<'_>> {
         if label & 0x100 != 0 {
             return Some(match rest.first()? >> 4 {
                 4 | 6 => Network::Ip(rest),
-                _ => Network::Other,
+                _ => Network::Other(None),
             });
         }
     }
@@ -93,7 +93,7 @@ fn loopback(link: u16, frame: &[u8]) -> Option<Network<'_>> {
     // AF_INET; AF_INET6 of Linux, the BSDs and macOS.
     Some(match family {
         2 | 10 | 24 | 28 | 30 => Network::Ip(packet),
-        _ => Network::Other,
+        _ => Network::Other(None),
     })
 }
 
@@ -112,6 +112,6 @@ fn ppp_protocol(rest: &[u8]) -> Network<'_> {
     match rest {
         [0x21 | 0x57, packet @ ..] | [0x00, 0x21 | 0x57, packet @ ..] => Network::Ip(packet),
         [] | [0x00] => Network::Malformed,
-        _ => Network::Other,
+        _ => Network::Other(None),
     }
 }

@@ -5,6 +5,7 @@
 //! claimed length is never allocated before its octets are there, and fragments that wait for each other are
 //! bounded. What is not given out is counted in [`Tally`] with a reason.
 
+mod contents;
 mod error;
 mod format;
 mod fragments;
@@ -25,6 +26,7 @@ use input::Input;
 use ip::{Ip, Udp};
 use link::Network;
 
+pub use contents::Content;
 pub use error::CaptureError;
 pub use skipped::{Seen, Skipped, Tally};
 
@@ -160,7 +162,11 @@ impl<R: Read> Capture<R> {
         };
         let packet = match link::network(link, &self.packet) {
             Network::Ip(packet) => packet,
-            Network::Other => return Err(Skipped::NotUdp),
+            Network::Other(ether_type) => {
+                let content = Content::of_frame(ether_type);
+                self.tally.note(content, self.frame);
+                return Err(Skipped::NotUdp);
+            }
             Network::UnknownLink => return Err(Skipped::UnknownLink(link)),
             Network::Malformed => return Err(damaged),
         };
@@ -194,11 +200,15 @@ impl<R: Read> Capture<R> {
                         self.payload.extend_from_slice(udp.payload);
                         Ok((udp.addresses, false))
                     }
-                    Ip::Other => Err(Skipped::NotUdp),
+                    Ip::Other(_) => Err(Skipped::NotUdp),
                     _ => Err(Skipped::Malformed),
                 }
             }
-            Ip::Other => Err(Skipped::NotUdp),
+            Ip::Other(other) => {
+                let content = Content::of_packet(other.protocol, other.octets);
+                self.tally.note(content, self.frame);
+                Err(Skipped::NotUdp)
+            }
             Ip::Malformed => Err(damaged),
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::contents::Content;
+
 /// Why a packet gave no payload, or not a whole one.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
@@ -79,12 +81,35 @@ pub struct Tally {
     /// IP fragments among the packets.
     pub fragments: u64,
     skipped: BTreeMap<Skipped, Seen>,
+    contents: BTreeMap<Content, Seen>,
 }
+
+/// Kinds of other traffic that are told apart.
+const MAX_CONTENTS: usize = 64;
 
 impl Tally {
     /// Packets that gave no whole payload, by reason.
     pub fn skipped(&self) -> impl Iterator<Item = (Skipped, Seen)> {
         self.skipped.iter().map(|(skipped, seen)| (*skipped, *seen))
+    }
+
+    /// What was found that is no flow export, as far as it can be named; only the first kinds of many.
+    pub fn contents(&self) -> impl Iterator<Item = (Content, Seen)> {
+        self.contents
+            .iter()
+            .map(|(content, seen)| (*content, *seen))
+    }
+
+    /// Notes something that is no flow export.
+    pub fn note(&mut self, content: Content, frame: u64) {
+        if self.contents.len() >= MAX_CONTENTS && !self.contents.contains_key(&content) {
+            return;
+        }
+        let seen = self.contents.entry(content).or_insert(Seen {
+            count: 0,
+            first_frame: frame,
+        });
+        seen.count += 1;
     }
 
     pub(super) fn skip(&mut self, skipped: Skipped, frame: u64) {

@@ -1,15 +1,21 @@
-//! `netflow2traces decode`: captures in, a line of JSON for each record out, and a summary of what could not be
+//! `netflow2traces decode`: captures in, a line for each record or totals out, and a summary of what could not be
 //! understood.
 //!
 //! The datagrams go through the daemon's own [`Translator`], so that what is printed is what would be exported;
-//! but times are shown as they were told, or not at all.
+//! but times are shown as they were exported, or not at all.
 
+mod csv;
+mod fields;
+mod flow_view;
 mod output;
+mod progress;
 mod records;
 mod summary;
+mod table;
+mod top;
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,15 +28,23 @@ use netflow_wire::Message;
 use otlp_wire::UnixNanos;
 
 use crate::capture::{Capture, CaptureError, UdpPayload};
+use csv::Csv;
+use flow_view::flow_view;
 use netflow_translate::config::{self, AttributeLevel, SpanTime, TraceSampler};
+use netflow_translate::filter::Filter;
 use netflow_translate::{Datagram, Ids, TranslateCounters, Translator};
+use progress::Watched;
 use records::{Origin, Records, Waiting};
 use summary::Summary;
+use table::Table;
+use top::{Style, Top};
+
+pub use fields::{Field, UnknownField};
 
 /// From one datagram to the next, whatever the capture's own pace: a translator shows malformed datagrams only
-/// once a second, and here all are to be told.
+/// once a second, and here all are to be shown.
 const PACE: Duration = Duration::from_secs(1);
-/// Who made the spans of `--format otlp`.
+/// The resource of the spans of `--format otlp`.
 const RESOURCE: [(&str, &str); 5] = [
     ("service.name", "netflow-to-traces"),
     ("service.version", env!("CARGO_PKG_VERSION")),
@@ -44,33 +58,51 @@ const BUFFER: usize = 256 * 1024;
 /// What to decode, and how to show it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
-    /// In this order; `-` is stdin. What one taught of templates holds for those behind it.
+    /// In this order; `-` is stdin. Templates learnt from one hold for those behind it.
     pub files: Vec<PathBuf>,
-    pub format: Format,
+    /// None: a table on a terminal, else JSON.
+    pub format: Option<Format>,
     pub attributes: AttributeLevel,
     /// UDP destination ports whose payloads are looked at; none: all.
     pub ports: Vec<u16>,
+    /// Which records are shown.
+    pub filter: Option<Filter>,
+    /// Instead of records the largest of so many totals, by these fields.
+    pub top: Option<(usize, Vec<Field>)>,
 }
 
 /// What a line is.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Format {
+    /// For people: a line for each flow record, in columns
+    Table,
+    /// Comma-separated values, with a line of names first
+    Csv,
     /// A flat JSON object for each flow record
-    #[default]
     Json,
     /// An OTLP/JSON ExportTraceServiceRequest for each datagram
     Otlp,
 }
 
-/// Decodes to stdout, tells the summary on stderr. The exit code: 0 all was understood, 1 something was not, 2 a
-/// file could not be read.
+/// Decodes to stdout, and writes the summary to stderr. The exit code: 0 all was understood, 1 something was not, 2
+/// there was nothing to decode, or a file could not be read.
 ///
 /// # Errors
 /// When stdout can't be written.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let is_live = options.files.iter().any(|file| is_stdin(file));
-    let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
-    let ended = decode(options, &mut io::stdin().lock(), &mut out, is_live);
+    let stdout = io::stdout();
+    let show = Show {
+        format: options.format.unwrap_or(match stdout.is_terminal() {
+            true => Format::Table,
+            false => Format::Json,
+        }),
+        is_live,
+        // A bar and lines would stand in each other's way.
+        progress: io::stderr().is_terminal() && (!stdout.is_terminal() || options.top.is_some()),
+    };
+    let mut out = BufWriter::with_capacity(BUFFER, stdout.lock());
+    let ended = decode(options, show, &mut io::stdin().lock(), &mut out);
     match ended {
         Ok(summary) => {
             // Nobody is left to tell when stderr is gone.
@@ -83,12 +115,21 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Decodes all files. `is_live` lets every record out at once.
+/// How what is decoded is shown.
+#[derive(Clone, Copy, Debug)]
+struct Show {
+    format: Format,
+    /// Every record leaves at once.
+    is_live: bool,
+    progress: bool,
+}
+
+/// Decodes all files.
 fn decode(
     options: &Options,
+    show: Show,
     stdin: &mut dyn Read,
     out: &mut dyn Write,
-    is_live: bool,
 ) -> io::Result<Summary> {
     let clock = Arc::new(AtomicU64::new(0));
     let wall = Arc::clone(&clock);
@@ -103,8 +144,9 @@ fn decode(
         options,
         waiting: Waiting::default(),
         summary: Summary::default(),
+        lines: Lines::new(options, show),
         out,
-        is_live,
+        is_live: show.is_live,
     };
     for (index, file) in options.files.iter().enumerate() {
         let name = match is_stdin(file) {
@@ -113,10 +155,15 @@ fn decode(
         };
         session.summary.begin_file(name);
         let read = if is_stdin(file) {
-            session.read(index, &mut *stdin)?
+            let mut stdin = Watched::new(&mut *stdin, None, show.progress);
+            session.read(index, &mut stdin)?
         } else {
             match File::open(file) {
-                Ok(mut file) => session.read(index, &mut file)?,
+                Ok(file) => {
+                    let total = file.metadata().ok().filter(|about| about.is_file());
+                    let total = total.map(|about| about.len());
+                    session.read(index, &mut Watched::new(file, total, show.progress))?
+                }
                 Err(error) => Err(CaptureError::Io(error)),
             }
         };
@@ -124,6 +171,7 @@ fn decode(
             session.summary.file_failed(error);
         }
     }
+    session.lines.end(session.out, &mut session.summary)?;
     session.out.flush()?;
     let Session {
         translator,
@@ -135,6 +183,46 @@ fn decode(
     Ok(summary)
 }
 
+/// What stdout gets.
+enum Lines {
+    Json,
+    Otlp,
+    Table(Table),
+    Csv(Csv),
+    Top(Box<Top>, Style),
+}
+
+impl Lines {
+    fn new(options: &Options, show: Show) -> Self {
+        match (&options.top, show.format) {
+            (Some((count, fields)), format) => {
+                let style = match format {
+                    Format::Table => Style::Table,
+                    Format::Csv => Style::Csv,
+                    Format::Json | Format::Otlp => Style::Json,
+                };
+                Self::Top(Box::new(Top::new(*count, fields)), style)
+            }
+            (None, Format::Table) => Self::Table(Table::new(show.is_live)),
+            (None, Format::Csv) => Self::Csv(Csv::new()),
+            (None, Format::Json) => Self::Json,
+            (None, Format::Otlp) => Self::Otlp,
+        }
+    }
+
+    fn end(&mut self, out: &mut dyn Write, summary: &mut Summary) -> io::Result<()> {
+        match self {
+            Self::Json | Self::Otlp => Ok(()),
+            Self::Table(table) => table.end(out),
+            Self::Csv(csv) => csv.begin(out),
+            Self::Top(top, style) => {
+                summary.notes = top.notes();
+                top.write(*style, out)
+            }
+        }
+    }
+}
+
 struct Session<'a, C> {
     translator: Translator<C>,
     counters: Arc<TranslateCounters>,
@@ -144,6 +232,7 @@ struct Session<'a, C> {
     options: &'a Options,
     waiting: Waiting,
     summary: Summary,
+    lines: Lines,
     out: &'a mut dyn Write,
     is_live: bool,
 }
@@ -207,29 +296,74 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
         while let Some(batch) = self.translator.poll_batch(self.now) {
             batches.push(batch.octets);
         }
-        let records = Records::read(&batches);
+        let mut records = Records::read(&batches);
         self.summary
-            .datagram(&self.counters, &before, &origin, payload.octets, &records);
+            .datagram(&self.counters, &before, &origin, payload, &records);
         if summary::has_waiting(&self.counters, &before) {
             self.waiting.note(source, received_at, origin);
         }
-        match self.options.format {
-            Format::Json => {
-                let names = (self.options.files.len() > 1).then_some(&*self.summary.files);
-                for record in records.each(source, &origin, &self.waiting) {
+        if let Some(filter) = &self.options.filter {
+            let exporter = origin.source.map(|source| source.ip());
+            let filtered = records.retain(|span| filter.matches(&flow_view(span, exporter)));
+            self.summary.filtered += filtered;
+            if self.options.attributes < level(self.options) && self.options.top.is_none() {
+                // The filter has seen what isn't to be shown.
+                records.retain_attributes(netflow_translate::is_minimal);
+            }
+        }
+        self.show(&records, &batches, source, &origin)?;
+        if self.is_live {
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn show(
+        &mut self,
+        records: &Records,
+        batches: &[Bytes],
+        source: SocketAddr,
+        origin: &Origin,
+    ) -> io::Result<()> {
+        let is_changed = self.options.filter.is_some();
+        let files = &*self.summary.files;
+        let records_of = || records.each(source, origin, &self.waiting);
+        match &mut self.lines {
+            Lines::Json => {
+                let names = (self.options.files.len() > 1).then_some(files);
+                for record in records_of() {
                     output::write_record(&record, names, self.out)?;
                 }
             }
-            Format::Otlp => {
-                for batch in &batches {
-                    if let Err(error) = output::write_request(batch, self.out)? {
-                        self.summary.unwritable(&origin, &error);
+            Lines::Otlp if is_changed => {
+                for request in records.encoded() {
+                    if let Err(error) = output::write_request(&request, self.out)? {
+                        self.summary.unwritable(origin, &error);
                     }
                 }
             }
-        }
-        if self.is_live {
-            self.out.flush()?;
+            Lines::Otlp => {
+                for batch in batches {
+                    if let Err(error) = output::write_request(batch, self.out)? {
+                        self.summary.unwritable(origin, &error);
+                    }
+                }
+            }
+            Lines::Table(table) => {
+                for record in records_of() {
+                    table.record(&record, self.out)?;
+                }
+            }
+            Lines::Csv(csv) => {
+                for record in records_of() {
+                    csv.record(&record, files, self.out)?;
+                }
+            }
+            Lines::Top(top, _) => {
+                for record in records_of() {
+                    top.record(&record, files);
+                }
+            }
         }
         Ok(())
     }
@@ -248,7 +382,7 @@ fn configuration(options: &Options) -> config::Translate {
         scale_sampled: false,
         span_time: SpanTime::Flow,
         span_max_age: Duration::MAX,
-        attributes: options.attributes,
+        attributes: level(options),
         sampler: TraceSampler::AlwaysOn,
         resource: RESOURCE
             .iter()
@@ -258,6 +392,15 @@ fn configuration(options: &Options) -> config::Translate {
         batch_delay: Duration::from_secs(3600),
         batch_max_spans: usize::MAX,
         batch_max_octets: 2 * 1024 * 1024,
+    }
+}
+
+/// At least what a filter or totals may ask for.
+fn level(options: &Options) -> AttributeLevel {
+    match (&options.top, &options.filter) {
+        (Some(_), _) => AttributeLevel::All,
+        (None, Some(_)) => options.attributes.max(AttributeLevel::Standard),
+        (None, None) => options.attributes,
     }
 }
 

@@ -12,8 +12,8 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use super::records::{Record, value};
 use super::summary::FileSummary;
 
-const START: &str = "netflow.flow.start_unix_nano";
-const END: &str = "netflow.flow.end_unix_nano";
+pub(super) const START: &str = "netflow.flow.start_unix_nano";
+pub(super) const END: &str = "netflow.flow.end_unix_nano";
 
 /// Writes a record and a line feed. `files` are named if there are several.
 pub(super) fn write_record(
@@ -22,8 +22,7 @@ pub(super) fn write_record(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let attributes = &record.span.attributes;
-    let told = |key| value(attributes, key).and_then(nanos);
-    let (start, end) = (told(START), told(END));
+    let (start, end) = told_times(attributes);
     let (protocol, version) = protocol(attributes);
     let line = Line {
         file: files
@@ -49,6 +48,12 @@ pub(super) fn write_record(
     };
     serde_json::to_writer(&mut *out, &line)?;
     out.write_all(b"\n")
+}
+
+/// Start and end as they were exported.
+pub(super) fn told_times(attributes: &[KeyValue]) -> (Option<UnixNanos>, Option<UnixNanos>) {
+    let told = |key| value(attributes, key).and_then(nanos);
+    (told(START), told(END))
 }
 
 /// Writes an encoded request as OTLP/JSON and a line feed. The outer error is of the output.
@@ -122,7 +127,7 @@ impl Serialize for Attributes<'_> {
 /// A value as JSON has it; octets in hexadecimal.
 struct Shown<'a>(&'a Value);
 
-struct ShownAny<'a>(Option<&'a AnyValue>);
+pub(super) struct ShownAny<'a>(pub(super) Option<&'a AnyValue>);
 
 impl Serialize for ShownAny<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -191,7 +196,7 @@ pub(super) fn utc(at: UnixNanos) -> String {
 }
 
 /// A number of nanoseconds; those past 2^63 are text in OTLP.
-fn nanos(value: &Value) -> Option<UnixNanos> {
+pub(super) fn nanos(value: &Value) -> Option<UnixNanos> {
     match value {
         Value::IntValue(nanos) => u64::try_from(*nanos).ok().map(UnixNanos),
         Value::StringValue(text) => text.parse().ok().map(UnixNanos),

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use otlp_wire::json::JsonError;
 
 use super::output::{hex, protocol};
 use super::records::{Origin, Records};
-use crate::capture::{CaptureError, Seen, Skipped, Tally};
+use crate::capture::{CaptureError, Content, Seen, Skipped, Tally, UdpPayload};
 use netflow_translate::{TranslateCounters, WaitingSet};
 
 /// Shown of each thing that was not understood.
@@ -19,6 +19,8 @@ const HEAD: usize = 24;
 const MAX_EXPORTERS: usize = 65_536;
 /// Templates waited for that are listed.
 const MAX_LISTED: usize = 20;
+/// Kinds of other traffic that are told apart.
+const MAX_CONTENTS: usize = 256;
 
 /// Counters of what was not understood, with what they count.
 const TROUBLES: &[(&str, &str)] = &[
@@ -164,7 +166,15 @@ pub(super) struct Summary {
     pub(super) files: Vec<FileSummary>,
     /// Payloads that `--port` leaves out.
     pub(super) not_chosen: u64,
+    /// Records that `--filter` leaves out.
+    pub(super) filtered: u64,
+    /// Lines about totals.
+    pub(super) notes: String,
     datagrams: u64,
+    /// Those that are flow messages, whether they could be decoded or not.
+    flow_messages: u64,
+    /// What is in the files besides flow messages.
+    contents: BTreeMap<Content, Found>,
     /// Who sent something that was decoded.
     exporters: BTreeSet<Option<IpAddr>>,
     /// Flow records by protocol and version.
@@ -172,6 +182,15 @@ pub(super) struct Summary {
     troubles: BTreeMap<&'static str, Trouble>,
     totals: BTreeMap<&'static str, u64>,
     waiting: BTreeMap<WaitedFor, (u64, u64)>,
+}
+
+/// Something that is no flow export.
+#[derive(Debug)]
+struct Found {
+    count: u64,
+    /// The first one's frame, and the index of its file.
+    first: (u64, usize),
+    source: Option<SocketAddr>,
 }
 
 #[derive(Debug, Default)]
@@ -201,6 +220,28 @@ impl Summary {
             file.tally = tally.clone();
             file.last_frame = last_frame;
         }
+        let file = self.files.len().saturating_sub(1);
+        for (content, seen) in tally.contents() {
+            self.found(content, seen.count, (seen.first_frame, file), None);
+        }
+    }
+
+    fn found(
+        &mut self,
+        content: Content,
+        count: u64,
+        first: (u64, usize),
+        source: Option<SocketAddr>,
+    ) {
+        if self.contents.len() >= MAX_CONTENTS && !self.contents.contains_key(&content) {
+            return;
+        }
+        let found = self.contents.entry(content).or_insert(Found {
+            count: 0,
+            first,
+            source,
+        });
+        found.count += count;
     }
 
     pub(super) fn file_failed(&mut self, failure: CaptureError) {
@@ -215,11 +256,25 @@ impl Summary {
         counters: &TranslateCounters,
         before: &Snapshot,
         origin: &Origin,
-        octets: &[u8],
+        payload: &UdpPayload<'_>,
         records: &Records,
     ) {
+        let octets = payload.octets;
         self.datagrams += 1;
-        let is_decoded = since(counters, before).any(|(name, _)| name == "datagrams_decoded");
+        let grew = |wanted: &str| since(counters, before).any(|(name, _)| name == wanted);
+        let is_decoded = grew("datagrams_decoded");
+        let ports = payload
+            .addresses
+            .map_or((0, 0), |(from, to)| (from.port(), to.port()));
+        let content = Content::of_datagram(octets, ports.0, ports.1);
+        // What is no flow message may still begin like one.
+        let is_foreign = grew("datagrams_unknown_version") || matches!(content, Content::Udp(_));
+        if is_decoded || !is_foreign {
+            self.flow_messages += 1;
+        } else {
+            let first = (origin.frame, origin.file);
+            self.found(content, 1, first, origin.source);
+        }
         if is_decoded && self.exporters.len() < MAX_EXPORTERS {
             let address = origin.source.map(|source| source.ip());
             self.exporters.insert(address);
@@ -294,10 +349,10 @@ impl Summary {
         }
     }
 
-    /// 0 all was understood, 1 something was not, 2 a file could not be read.
+    /// 0 all was understood, 1 something was not, 2 a file could not be read or there was nothing to decode.
     pub(super) fn exit_code(&self) -> u8 {
         let failures = || self.files.iter().filter_map(|file| file.failure.as_ref());
-        if failures().any(CaptureError::is_unreadable) {
+        if failures().any(CaptureError::is_unreadable) || self.flow_messages == 0 {
             2
         } else {
             u8::from(
@@ -314,6 +369,10 @@ impl Summary {
         let mut text = String::new();
         for file in &self.files {
             file.describe(&mut text);
+        }
+        if self.flow_messages == 0 {
+            self.describe_contents(&mut text);
+            return text;
         }
         self.describe_understood(&mut text);
         let mut wrong = String::new();
@@ -334,6 +393,13 @@ impl Summary {
             for example in &trouble.examples {
                 let _ = writeln!(wrong, "    {example}");
             }
+            if *name == "datagrams_unknown_version" && !self.contents.is_empty() {
+                let _ = writeln!(
+                    wrong,
+                    "    the capture also holds: {}",
+                    self.other_contents()
+                );
+            }
         }
         self.describe_waiting(&mut wrong);
         if !wrong.is_empty() {
@@ -342,6 +408,59 @@ impl Summary {
             text.push_str("all of it was understood\n");
         }
         text
+    }
+
+    /// Why there was nothing to decode.
+    fn describe_contents(&self, text: &mut String) {
+        if self.files.iter().all(|file| file.is_unreadable()) {
+            return;
+        }
+        self.describe_not_chosen(text);
+        text.push_str("nothing to decode: no NetFlow, IPFIX or sFlow was found");
+        if self.contents.is_empty() {
+            text.push('\n');
+            return;
+        }
+        text.push_str("; the capture holds:\n");
+        for (content, found) in self.most_frequent().take(MAX_LISTED) {
+            let (frame, file) = found.first;
+            let _ = write!(
+                text,
+                "  {content}: {}, first frame {frame}",
+                counted(found.count, "packet")
+            );
+            if let (Some(file), 2..) = (self.files.get(file), self.files.len()) {
+                let _ = write!(text, " of {}", file.name);
+            }
+            if let Some(source) = found.source {
+                let _ = write!(text, " from {source}");
+            }
+            text.push('\n');
+        }
+        if let Some(more @ 1..) = self.contents.len().checked_sub(MAX_LISTED) {
+            let _ = writeln!(text, "  and {more} other kinds");
+        }
+    }
+
+    fn other_contents(&self) -> String {
+        let names = self
+            .most_frequent()
+            .take(5)
+            .map(|(content, found)| format!("{content} ({})", found.count));
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    fn most_frequent(&self) -> impl Iterator<Item = (&Content, &Found)> {
+        let mut all: Vec<_> = self.contents.iter().collect();
+        all.sort_by_key(|(_, found)| std::cmp::Reverse(found.count));
+        all.into_iter()
+    }
+
+    fn describe_not_chosen(&self, text: &mut String) {
+        if self.not_chosen > 0 {
+            let payloads = counted(self.not_chosen, "UDP payload");
+            let _ = writeln!(text, "left out by --port: {payloads}");
+        }
     }
 
     fn describe_understood(&self, text: &mut String) {
@@ -373,13 +492,15 @@ impl Summary {
             let samples = counted(total("counter_samples"), "counter sample");
             let _ = writeln!(text, "note: {samples} of sFlow, which are no flows");
         }
-        if self.not_chosen > 0 {
+        self.describe_not_chosen(text);
+        if self.filtered > 0 {
             let _ = writeln!(
                 text,
-                "left out by --port: {}",
-                counted(self.not_chosen, "UDP payload")
+                "left out by --filter: {}",
+                counted(self.filtered, "record")
             );
         }
+        text.push_str(&self.notes);
         let notes = [
             (
                 "times_suspect",
@@ -443,6 +564,12 @@ impl Summary {
 }
 
 impl FileSummary {
+    fn is_unreadable(&self) -> bool {
+        self.failure
+            .as_ref()
+            .is_some_and(CaptureError::is_unreadable)
+    }
+
     fn losses(&self) -> impl Iterator<Item = (Skipped, Seen)> {
         self.tally
             .skipped()
@@ -451,11 +578,7 @@ impl FileSummary {
 
     fn describe(&self, text: &mut String) {
         let tally = &self.tally;
-        let is_unreadable = self
-            .failure
-            .as_ref()
-            .is_some_and(CaptureError::is_unreadable);
-        if !(is_unreadable && tally.packets == 0) {
+        if !(self.is_unreadable() && tally.packets == 0) {
             let _ = write!(
                 text,
                 "{}: {}, {}",

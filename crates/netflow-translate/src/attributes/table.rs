@@ -487,6 +487,22 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     ),
 ];
 
+/// Whether level `minimal` shows an attribute of `netflow.flow`.
+#[must_use]
+pub fn is_minimal(key: &str) -> bool {
+    // Of the header, of the protocol's row, and of times that can't be true.
+    const BESIDES: [&str; 6] = [
+        "netflow.version",
+        "sflow.version",
+        "network.protocol.number",
+        "netflow.time.suspect",
+        "netflow.flow.start_unix_nano",
+        "netflow.flow.end_unix_nano",
+    ];
+    let mut rows = ATTRIBUTES.iter();
+    BESIDES.contains(&key) || rows.any(|row| row.key == key && row.level == Minimal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,9 +50,9 @@ pub enum Number {
     Direction,
     /// Version of the export protocol: 1, 5, 7, 9, 10; none for sFlow.
     Version,
-    // What follows is made of the others.
-    /// Differentiated services code point: the upper six bits of `Tos`.
+    /// Differentiated services code point; where it isn't given, the upper six bits of `Tos`.
     Dscp,
+    // What follows is made of the others.
     /// Bits a second; a flow without a duration has none.
     BitsPerSecond,
     /// Packets a second, likewise.
@@ -64,12 +64,12 @@ pub enum Number {
 impl Number {
     /// The flow carries it as it is.
     pub(super) fn is_stored(self) -> bool {
-        (self as usize) < STORED && self != Self::TcpFlags
+        (self as usize) < STORED && !matches!(self, Self::TcpFlags | Self::Dscp)
     }
 }
 
 /// Numbers that a flow carries.
-const STORED: usize = Number::Dscp as usize;
+const STORED: usize = Number::BitsPerSecond as usize;
 
 const TCP: u64 = 6;
 const NANOS: u128 = 1_000_000_000;
@@ -137,7 +137,7 @@ pub struct FlowView<'a> {
 }
 
 impl<'a> FlowView<'a> {
-    /// Gives the flow a number. Those made of others ([`Number::Dscp`] and what follows it) are not stored.
+    /// Gives the flow a number. Those made of others ([`Number::BitsPerSecond`] and what follows it) are not stored.
     #[inline]
     pub fn set(&mut self, number: Number, value: u64) {
         if let Some(slot) = self.numbers.get_mut(number as usize) {
@@ -168,7 +168,9 @@ impl<'a> FlowView<'a> {
     pub fn number(&self, number: Number) -> Option<u64> {
         match number {
             Number::TcpFlags if !self.may_be_tcp() => None,
-            Number::Dscp => self.stored(Number::Tos).map(|tos| tos >> 2),
+            Number::Dscp => self
+                .stored(Number::Dscp)
+                .or_else(|| self.stored(Number::Tos).map(|tos| tos >> 2)),
             Number::BitsPerSecond => self.rate(Number::Bytes, 8),
             Number::PacketsPerSecond => self.rate(Number::Packets, 1),
             Number::BytesPerPacket => {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches};
 use clap_complete::Shell;
 
@@ -12,6 +13,7 @@ use crate::config::setting::{About, Preset, Section};
 use crate::config::{AttributeLevel, Flags, settings};
 use crate::decode;
 use crate::send;
+use crate::translate::filter::{Filter, FilterError};
 
 pub(super) const DEMO_HTTP_PORT: u16 = 3200;
 
@@ -30,7 +32,7 @@ How to start:
       machine, and look in the backend for spans named netflow.flow.
 
   netflow2traces decode FILE.pcap
-      Prints the flow records of a capture, and what in it can't be understood.
+      Shows the flow records of a capture, and what in it can't be understood.
 
   netflow2traces config print
       Shows every setting, its value, and where the value came from.
@@ -103,16 +105,20 @@ Examples:
       Only what was set, and where. Secrets are hidden.";
 
 const DECODE: &str = "\
-Prints every flow record of a capture as a line of JSON, by the same code as the daemon, and then
-says on stderr what was read and what could not be understood. Nothing is sent anywhere.
+Shows the flow records of a capture, read by the same code as the daemon, and then says on stderr
+what was read and what could not be understood. Nothing is sent anywhere.
+
+On a terminal the records are a table; elsewhere each is a line of JSON. --format chooses. --filter
+shows only some of them, and --top adds them up: the largest totals by any fields.
 
 Reads classic pcap and pcapng (both also gzipped; VLAN tags, Linux cooked, raw IP and the other
 common link types; IP fragments are put together), IPFIX Files (RFC 5655), and text with the octets
-of a datagram in hexadecimal on each line. Every UDP datagram is looked at; --port narrows that.
+of a datagram in hexadecimal on each line. Every UDP datagram is looked at; --port narrows that. A
+capture without flow export is described: what else is in it?
 
-A record has the frame that it came in, who exported it, by which protocol, its start and end as
-the exporter told them (left out where it told none), and the attributes of the span that the
-daemon would make of it. Octets without a known meaning are in hexadecimal.
+A record of JSON has the frame that it came in, its exporter, its protocol, its start and end as
+they were exported (left out where they were not), and the attributes of the span that the daemon
+would make of it. Octets without a known meaning are in hexadecimal.
 
 Files are read in the order given, and templates learnt in one hold in the next: rotated captures
 belong into one command.";
@@ -120,10 +126,19 @@ belong into one command.";
 const DECODE_EXAMPLES: &str = "\
 Examples:
   netflow2traces decode flows.pcap
-      Everything in the file.
+      Everything in the file, as a table.
+
+  netflow2traces decode --filter 'dst port 443 and bytes > 1m' flows.pcap
+      Some of it. The filters are those of nfdump; docs/filter.md has them all.
+
+  netflow2traces decode --top 10 --by src,dst,dstport flows.pcap
+      The ten largest conversations. Any attribute can be a field: --by netflow.src_as
+
+  netflow2traces decode --format csv flows.pcap > flows.csv
+      For a spreadsheet.
 
   netflow2traces decode flows.pcap | jq -r '[.start, .attributes[\"source.address\"]] | @tsv'
-      A table of some of it.
+      Into a pipe the records are JSON.
 
   netflow2traces decode flows.pcap 2>&1 >/dev/null
       Only the summary: is anything not understood?
@@ -136,8 +151,8 @@ Examples:
   done
       Sends a capture to a backend.
 
-Exit codes: 0 all was understood; 1 something was not: stderr says what and why; 2 a file can't be
-read, or the arguments can't be used.";
+Exit codes: 0 all was understood; 1 something was not: stderr says what and why; 2 there was nothing
+to decode (stderr says what the capture holds), a file can't be read, or the arguments can't be used.";
 
 const MAN: &str = "\
 Prints the manual page of the program, with every setting, in the form that man reads:
@@ -197,7 +212,7 @@ pub(super) fn command() -> clap::Command {
         .subcommand(
             subcommand(
                 "decode",
-                "Prints the flow records of a capture as JSON, and what can't be understood",
+                "Shows the flow records of a capture, and what can't be understood",
             )
             .long_about(DECODE)
             .after_long_help(DECODE_EXAMPLES)
@@ -292,7 +307,7 @@ fn demo_flags() -> [Arg; 3] {
     [no_traffic, http_host, http_port]
 }
 
-fn decode_flags() -> [Arg; 4] {
+fn decode_flags() -> [Arg; 7] {
     let files = Arg::new("FILE")
         .required(true)
         .num_args(1..)
@@ -302,8 +317,7 @@ fn decode_flags() -> [Arg; 4] {
         .long("format")
         .value_name("FORMAT")
         .value_parser(clap::value_parser!(decode::Format))
-        .default_value("json")
-        .help("What a line is");
+        .help("What a line is [default: table on a terminal, else json]");
     let attributes = Arg::new("attributes")
         .long("attributes")
         .value_name("LEVEL")
@@ -317,22 +331,68 @@ fn decode_flags() -> [Arg; 4] {
         .value_delimiter(',')
         .action(ArgAction::Append)
         .help("Look only at UDP datagrams to these ports [default: at all]");
-    [files, format, attributes, port]
+    let filter = Arg::new("filter")
+        .long("filter")
+        .value_name("EXPRESSION")
+        .value_parser(parse_filter)
+        .help("Show only records that match, such as 'src net 10.0.0.0/8 and port 443' (docs/filter.md)");
+    let top = Arg::new("top")
+        .long("top")
+        .value_name("N")
+        .value_parser(clap::value_parser!(u32).range(1..))
+        .help("Show the N largest totals by bytes instead of records");
+    let by = Arg::new("by")
+        .long("by")
+        .value_name("FIELDS")
+        .value_parser(clap::value_parser!(decode::Field))
+        .value_delimiter(',')
+        .action(ArgAction::Append)
+        .requires("top")
+        .help("Fields whose values --top adds up by, such as src,dst,dstport [default: src,dst]");
+    [files, format, attributes, port, filter, top, by]
 }
 
-pub(super) fn decode_options(matches: &ArgMatches) -> decode::Options {
+/// The error shows the place.
+fn parse_filter(text: &str) -> Result<Filter, String> {
+    text.parse()
+        .map_err(|error: FilterError| format!("{error}\n{}", error.mark(text)))
+}
+
+pub(super) fn decode_options(matches: &ArgMatches) -> Result<decode::Options, clap::Error> {
     let level = matches.get_one::<String>("attributes").map(String::as_str);
     let level = [AttributeLevel::Minimal, AttributeLevel::Standard]
         .into_iter()
         .find(|known| Some(known.as_str()) == level);
-    decode::Options {
+    let format = matches.get_one("format").copied();
+    let by: Vec<decode::Field> = matches
+        .get_many("by")
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    let top = matches.get_one::<u32>("top").map(|count| {
+        let by = match by.is_empty() {
+            true => ["source.address", "destination.address"]
+                .map(|key| decode::Field::Attribute(key.to_owned()))
+                .to_vec(),
+            false => by,
+        };
+        (usize::try_from(*count).unwrap_or(usize::MAX), by)
+    });
+    if top.is_some() && format == Some(decode::Format::Otlp) {
+        return Err(clap::Error::raw(
+            ErrorKind::ArgumentConflict,
+            "--top has no form of OTLP: use --format table, csv or json\n",
+        ));
+    }
+    Ok(decode::Options {
         files: matches
             .get_many("FILE")
             .into_iter()
             .flatten()
             .cloned()
             .collect(),
-        format: matches.get_one("format").copied().unwrap_or_default(),
+        format,
         attributes: level.unwrap_or(AttributeLevel::All),
         ports: matches
             .get_many("port")
@@ -340,7 +400,9 @@ pub(super) fn decode_options(matches: &ArgMatches) -> decode::Options {
             .flatten()
             .copied()
             .collect(),
-    }
+        filter: matches.get_one("filter").cloned(),
+        top,
+    })
 }
 
 fn subcommand(name: &'static str, about: &'static str) -> clap::Command {

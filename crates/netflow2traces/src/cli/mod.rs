@@ -7,7 +7,7 @@ mod show;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ArgMatches;
@@ -100,7 +100,9 @@ pub fn parse(
             };
             Ok(Command::Demo(options, loaded))
         }
-        Some(("decode", matches)) => Ok(Command::Decode(decode_options(matches))),
+        Some(("decode", matches)) => decode_options(matches)
+            .map(Command::Decode)
+            .map_err(Failure::CommandLine),
         Some(("send", matches)) => send::options(matches)
             .map(Command::Send)
             .map_err(Failure::CommandLine),
@@ -178,14 +180,42 @@ impl fmt::Display for Failure {
 
 /// Adds what clap can't know.
 fn explained(mut error: clap::Error) -> Failure {
-    if error.kind() == ErrorKind::ArgumentConflict {
-        let tip = "flags stand after the command: netflow2traces demo --listen-port 9995";
+    let tip = match error.kind() {
+        ErrorKind::ArgumentConflict => {
+            Some("flags stand after the command: netflow2traces demo --listen-port 9995".to_owned())
+        }
+        ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument => {
+            error
+                .context()
+                .find_map(|(kind, value)| match (kind, value) {
+                    (
+                        ContextKind::InvalidSubcommand | ContextKind::InvalidArg,
+                        ContextValue::String(given),
+                    ) if is_capture(given) => Some(format!(
+                        "to see what is in a capture: netflow2traces decode {given}"
+                    )),
+                    _ => None,
+                })
+        }
+        _ => None,
+    };
+    if let Some(tip) = tip {
         error.insert(
             ContextKind::Suggested,
             ContextValue::StyledStrs(vec![tip.into()]),
         );
     }
     Failure::CommandLine(error)
+}
+
+/// A file, or what is named like one that holds packets.
+fn is_capture(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let plain = lower.strip_suffix(".gz").unwrap_or(&lower);
+    let is_named = [".pcap", ".pcapng", ".cap", ".dmp", ".ipfix"]
+        .iter()
+        .any(|ending| plain.ends_with(ending));
+    is_named || Path::new(name).is_file()
 }
 
 fn complain(failure: &Failure) {

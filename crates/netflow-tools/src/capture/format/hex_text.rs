@@ -21,6 +21,29 @@ pub(super) fn is_text(head: &[u8]) -> bool {
         && text.iter().all(|octet| !is_control(*octet))
 }
 
+/// By the first octets: text of any kind, in UTF-8 or with the mark of UTF-16.
+pub(super) fn is_other_text(head: &[u8]) -> bool {
+    if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
+        return true;
+    }
+    let is_utf8 = match str::from_utf8(head) {
+        Ok(_) => true,
+        // A character that goes on behind what was looked at.
+        Err(error) => error.error_len().is_none(),
+    };
+    is_utf8
+        && head
+            .iter()
+            .all(|octet| !is_control(*octet) && *octet != 0x7f)
+}
+
+/// Too much else for a mistake among hexadecimal octets.
+fn is_prose(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let is_other = |octet: &&u8| !octet.is_ascii_hexdigit() && !is_between(**octet);
+    4 * line.iter().filter(is_other).count() >= line.len()
+}
+
 fn is_between(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t' | b'\r' | b'\n' | b':')
 }
@@ -33,6 +56,8 @@ fn is_control(octet: u8) -> bool {
 pub(in crate::capture) struct HexText {
     line: Vec<u8>,
     number: u64,
+    /// Some line was a datagram.
+    has_any: bool,
 }
 
 impl HexText {
@@ -54,12 +79,16 @@ impl HexText {
                 )));
             }
             if !unhex(&self.line, buffer) {
+                if !self.has_any && is_prose(&self.line) {
+                    return Err(CaptureError::text(&self.line));
+                }
                 return Err(CaptureError::damaged(format!(
                     "line {} is not hexadecimal octets",
                     self.number
                 )));
             }
             if !buffer.is_empty() {
+                self.has_any = true;
                 return Ok(Some(Packet {
                     layer: Layer::Message,
                     number: Some(self.number),

@@ -44,6 +44,32 @@ pub(super) enum Format {
     HexText(HexText),
 }
 
+/// Octets of a line that a message may show.
+const MAX_SHOWN: usize = 256;
+
+/// Files that are taken for captures, by their first octets.
+const OTHERS: &[(&[u8], &str)] = &[
+    (b"PK\x03\x04", "a zip archive"),
+    (
+        b"\xfd7zXZ\0",
+        "a file compressed with xz (decompress it first)",
+    ),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "a file compressed with zstd (decompress it first)",
+    ),
+    (b"BZh", "a file compressed with bzip2 (decompress it first)"),
+    (
+        b"\x04\x22\x4d\x18",
+        "a file compressed with lz4 (decompress it first)",
+    ),
+    (b"\x0c\xa5", "a file of nfcapd (nfdump reads those)"),
+    (b"\xa5\x0c", "a file of nfcapd (nfdump reads those)"),
+    (b"\x7fELF", "a program"),
+    (b"%PDF", "a PDF document"),
+    (b"SQLite format 3\0", "an SQLite database"),
+];
+
 impl Format {
     /// Tells by the first octets, and reads the file's header if there is one.
     pub(super) fn recognise<R: Read>(input: &mut Input<R>) -> Result<Self, CaptureError> {
@@ -62,6 +88,15 @@ impl Format {
         }
         if hex_text::is_text(head) {
             return Ok(Self::HexText(HexText::default()));
+        }
+        if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+            return Err(CaptureError::Other { what });
+        }
+        if hex_text::is_other_text(head) {
+            let mut line = Vec::new();
+            // If it can't be read on, what is there is enough for the message.
+            let _ = input.line(MAX_SHOWN, &mut line);
+            return Err(CaptureError::text(&line));
         }
         Err(CaptureError::Unknown {
             head: head.iter().map(|octet| format!("{octet:02x}")).collect(),

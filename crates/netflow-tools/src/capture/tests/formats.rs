@@ -272,11 +272,38 @@ fn hexadecimal_text_is_a_datagram_a_line() {
 #[test]
 fn what_is_no_capture_is_told_by_its_first_octets() {
     assert!(matches!(read(b"").error, Some(CaptureError::Empty)));
-    let Some(error @ CaptureError::Unknown { .. }) = read(b"PK\x03\x04zip").error else {
-        panic!("a zip file is no capture");
-    };
-    assert!(error.to_string().ends_with("504b03047a6970"), "{error}");
-    assert!(error.is_unreadable());
+    for (octets, message) in [
+        (
+            &b"\x01\x02\x03zip"[..],
+            "it is neither pcap, pcapng (or gzip of them), an IPFIX File, nor hexadecimal text; it begins with \
+             0102037a6970",
+        ),
+        (b"PK\x03\x04zip", "it is a zip archive, not a capture"),
+        (
+            b"\x28\xb5\x2f\xfd\0",
+            "it is a file compressed with zstd (decompress it first), not a capture",
+        ),
+        (
+            b"{\"frame\":1}\n",
+            "it is a text file, not a capture; it begins with \"{\\\"frame\\\":1}\"",
+        ),
+        (
+            "größer als 16 Zeichen\nund mehr".as_bytes(),
+            "it is a text file, not a capture; it begins with \"größer als 16 Zeichen\"",
+        ),
+        (
+            b"# a comment first\nhello world\n",
+            "it is a text file, not a capture; it begins with \"hello world\"",
+        ),
+        (
+            b"dead letters and more\n",
+            "it is a text file, not a capture; it begins with \"dead letters and more\"",
+        ),
+    ] {
+        let error = read(octets).error.unwrap();
+        assert_eq!(error.to_string(), message);
+        assert!(error.is_unreadable());
+    }
 }
 
 #[test]

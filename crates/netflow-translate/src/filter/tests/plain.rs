@@ -41,7 +41,7 @@ impl Flow {
             _ => None,
         };
         match wanted {
-            Number::Dscp => find(Number::Tos).map(|tos| tos / 4),
+            Number::Dscp => find(Number::Dscp).or_else(|| Some(find(Number::Tos)? / 4)),
             Number::BitsPerSecond => rate(find(Number::Bytes), 8),
             Number::PacketsPerSecond => rate(find(Number::Packets), 1),
             Number::BytesPerPacket => find(Number::Bytes)?.checked_div(find(Number::Packets)?),

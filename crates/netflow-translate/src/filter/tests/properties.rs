@@ -138,7 +138,9 @@ fn tree() -> impl Strategy<Value = Expr> {
 /// Each number is there or not.
 fn flow() -> impl Strategy<Value = Flow> {
     let stored = asked().into_iter().filter_map(|(of, form)| match of {
-        Ends::One(number) if (number as usize) < Number::Dscp as usize => Some((number, form)),
+        Ends::One(number) if (number as usize) < Number::BitsPerSecond as usize => {
+            Some((number, form))
+        }
         _ => None,
     });
     let numbers: Vec<_> = stored

@@ -3,12 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 /// How records are compared; the captures themselves are read by the program.
-#[path = "flows"]
+#[path = "../flows"]
 mod flows {
     pub(crate) mod compare;
     pub(crate) mod expected;
     pub(crate) mod spans;
 }
+
+mod filters;
+mod other_traffic;
+mod people;
 
 use std::fs;
 use std::io::Write;
@@ -317,7 +321,8 @@ fn what_is_no_flow_message_is_told_with_its_place() {
 #[test]
 fn ports_narrow_what_is_looked_at() {
     let ended = decode(["--port", "9995,9996", &*capture("softflowd-v5")]);
-    ended.tells(0, "left out by --port: 1 UDP payload");
+    ended.tells(2, "left out by --port: 1 UDP payload");
+    ended.tells(2, "nothing to decode");
     assert!(ended.stdout.is_empty());
     let ended = decode([
         "--port",
@@ -355,7 +360,7 @@ fn unreadable_files_don_t_keep_the_others_from_being_read() {
     for (wrong, reason) in [
         (absent.to_str().unwrap(), "absent.pcap: No such file"),
         (folder.path().to_str().unwrap(), ": Is a directory"),
-        (&*zip, "a.zip: it is neither pcap"),
+        (&*zip, "a.zip: it is a zip archive"),
         (&*written(&folder, "empty", b""), "empty: it is empty"),
     ] {
         let ended = decode([wrong, &*capture("softflowd-v5")]);
