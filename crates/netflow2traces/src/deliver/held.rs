@@ -1,7 +1,7 @@
 //! A batch in flight. It is settled exactly once: accepted, rejected, discarded, dropped for a
-//! reason or split; if its task ends before, it goes back to the spool, or counts as dropped at shutdown where there
-//! is none. If its task panics it goes back to the queue; when that happens again, it counts as dropped because it can't
-//! be sent. So no span can leave without a counter.
+//! reason, split, or given back to the queue for another attempt; if its task ends before, it goes back to the spool, or
+//! counts as dropped at shutdown where there is none. If its task panics it goes back to the queue; when that happens
+//! again, it counts as dropped because it can't be sent. So no span can leave without a counter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -10,26 +10,47 @@ use otlp_wire::EncodedBatch;
 use tracing::error;
 
 use super::counters::{Count, DropReason};
-use super::queue::{Queue, Spooled};
+use super::queue::{Later, Postponed, Queue, Spooled};
+use super::sizes::History;
 use super::spool::format::Position;
 
 /// A batch that left the queue, with its entry in the books.
 #[derive(Debug)]
 pub(super) struct Held {
     batch: EncodedBatch,
+    count: Count,
     queue: Arc<Queue>,
     /// Its entry in the spool, if it has one.
     entry: Option<Arc<Entry>>,
+    history: History,
+    /// Held by a suspect and its pieces.
+    turn: Option<Arc<Turn>>,
     settled: bool,
 }
 
 /// An entry of the spool, shared by the pieces of its batch: it is needed until all of them are settled.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     position: Position,
     queue: Arc<Queue>,
     /// A piece was not settled.
     needed: AtomicBool,
+}
+
+impl Entry {
+    /// A piece was not settled when its sender ended: the entry is still needed. With `retry`, another sender is to take
+    /// it.
+    pub(super) fn give_back(&self, batch: EncodedBatch, retry: bool) {
+        self.needed.store(true, Relaxed);
+        let position = self.position;
+        self.queue
+            .return_spooled(Spooled { batch, position }, retry);
+    }
+
+    /// A piece was not settled, and the spool will be read again.
+    pub(super) fn keep(&self) {
+        self.needed.store(true, Relaxed);
+    }
 }
 
 impl Drop for Entry {
@@ -42,9 +63,19 @@ impl Drop for Entry {
     }
 }
 
+/// The one suspect that is tried.
+#[derive(Debug)]
+struct Turn(Arc<Queue>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.suspect_is_back();
+    }
+}
+
 impl Held {
     pub(super) fn new(batch: EncodedBatch, queue: &Arc<Queue>) -> Self {
-        Self::with(batch, queue, None)
+        Self::with(batch, queue, None, History::default(), None)
     }
 
     /// A batch of the spool.
@@ -56,18 +87,44 @@ impl Held {
             needed: AtomicBool::new(false),
         });
         let counters = queue.counters();
-        let held = Self::with(batch, queue, Some(entry));
-        counters.spooled.subtract(Count::of(&held.batch));
+        let held = Self::with(batch, queue, Some(entry), History::default(), None);
+        counters.spooled.subtract(held.count);
         counters.spool.batches.fetch_sub(1, Relaxed);
         held
     }
 
-    fn with(batch: EncodedBatch, queue: &Arc<Queue>, entry: Option<Arc<Entry>>) -> Self {
-        queue.counters().in_flight.add(Count::of(&batch));
+    /// A batch that was tried before. A suspect holds its turn until it and all its pieces are done.
+    pub(super) fn again(postponed: Postponed, queue: &Arc<Queue>) -> Self {
+        let Postponed {
+            batch,
+            entry,
+            history,
+        } = postponed;
+        let turn = history.suspect.then(|| Arc::new(Turn(Arc::clone(queue))));
+        let is_spooled = entry.is_some();
+        let held = Self::with(batch, queue, entry, history, turn);
+        if is_spooled {
+            queue.counters().spooled.subtract(held.count);
+        }
+        held
+    }
+
+    fn with(
+        batch: EncodedBatch,
+        queue: &Arc<Queue>,
+        entry: Option<Arc<Entry>>,
+        history: History,
+        turn: Option<Arc<Turn>>,
+    ) -> Self {
+        let count = Count::of(&batch);
+        queue.counters().in_flight.add(count);
         Self {
             batch,
+            count,
             queue: Arc::clone(queue),
             entry,
+            history,
+            turn,
             settled: false,
         }
     }
@@ -76,29 +133,44 @@ impl Held {
         &self.batch
     }
 
+    pub(super) const fn history(&self) -> History {
+        self.history
+    }
+
     /// All accepted but so many, which the backend rejected.
     pub(super) fn accept_but(self, rejected_spans: u64) {
-        let all = Count::of(&self.batch);
-        let rejected = all.share(rejected_spans);
+        let rejected = self.count.share(rejected_spans);
         let counters = self.queue.counters();
         counters.rejected.add(rejected);
-        counters.accepted.add(all.minus(rejected));
+        counters.accepted.add(self.count.minus(rejected));
         self.settle();
     }
 
     pub(super) fn reject(self) {
-        self.queue.counters().rejected.add(Count::of(&self.batch));
+        self.queue.counters().rejected.add(self.count);
         self.settle();
     }
 
     pub(super) fn discard(self) {
-        self.queue.counters().discarded.add(Count::of(&self.batch));
+        self.queue.counters().discarded.add(self.count);
         self.settle();
     }
 
     pub(super) fn drop_for(self, reason: DropReason) {
-        let dropped = self.queue.counters().dropped.by(reason);
-        dropped.add(Count::of(&self.batch));
+        self.queue.counters().dropped.by(reason).add(self.count);
+        self.settle();
+    }
+
+    /// Gives it back to the queue for another attempt.
+    pub(super) fn postpone(mut self, later: Later) {
+        let postponed = Postponed {
+            batch: std::mem::take(&mut self.batch),
+            entry: self.entry.take(),
+            history: later.history,
+        };
+        let queue = Arc::clone(&self.queue);
+        // Counted twice for a moment rather than nowhere.
+        queue.postpone(postponed, later);
         self.settle();
     }
 
@@ -106,7 +178,10 @@ impl Held {
     pub(super) fn split(self) -> Result<(Self, Self), Self> {
         match otlp_wire::split(&self.batch) {
             Some((first, second)) => {
-                let half = |batch| Self::with(batch, &self.queue, self.entry.clone());
+                let half = |batch| {
+                    let (entry, turn) = (self.entry.clone(), self.turn.clone());
+                    Self::with(batch, &self.queue, entry, self.history, turn)
+                };
                 let halves = (half(first), half(second));
                 self.settle();
                 Ok(halves)
@@ -122,29 +197,25 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let count = Count::of(&self.batch);
         if !self.settled {
             let batch = std::mem::take(&mut self.batch);
             let panicked = std::thread::panicking();
             if panicked && self.queue.is_suspect(&batch) {
-                self.queue.counters().dropped.encoding.add(count);
+                self.queue.counters().dropped.encoding.add(self.count);
                 error!(
-                    spans = count.all(),
+                    spans = self.count.all(),
                     "a batch is dropped: sending it has panicked twice"
                 );
             } else if let Some(entry) = &self.entry {
-                entry.needed.store(true, Relaxed);
-                let position = entry.position;
                 // Only as a whole: its pieces share the entry.
                 let retry = panicked && Arc::strong_count(entry) == 1;
-                self.queue
-                    .return_spooled(Spooled { batch, position }, retry);
+                entry.give_back(batch, retry);
             } else if panicked {
                 self.queue.return_panicked(batch);
             } else if self.queue.return_live(batch).is_some() {
-                self.queue.counters().dropped.shutdown.add(count);
+                self.queue.counters().dropped.shutdown.add(self.count);
             }
         }
-        self.queue.counters().in_flight.subtract(count);
+        self.queue.counters().in_flight.subtract(self.count);
     }
 }

@@ -14,7 +14,9 @@ mod counters;
 mod credentials;
 mod diagnose;
 mod first_octets;
+mod flow;
 mod held;
+mod losses;
 mod metrics;
 mod otlp_grpc;
 mod otlp_http;
@@ -23,6 +25,7 @@ mod queue;
 mod report;
 pub mod retry;
 mod sender;
+mod sizes;
 pub mod spool;
 mod tls;
 mod transport;
@@ -38,12 +41,12 @@ use tokio::sync::{Notify, watch};
 use crate::config::{Deliver, Exporter};
 use crate::health::{Health, Kind, Part, caught};
 use crate::observe::output::Blocking;
-use body::Prepared;
 use console::Console;
-use held::Held;
+use losses::Losses;
 use report::Report;
-use retry::{Admission, Backoff, Gate, Ticket};
+use retry::{Backoff, Gate};
 use sender::Sender;
+use sizes::Sizes;
 use spool::Spool;
 
 pub use counters::{
@@ -58,15 +61,10 @@ pub use sender::DeliverError;
 pub use spool::check_segments as check_spool;
 pub use tls::TlsError;
 
-/// A backend's limit is never learnt to be lower than this: a refusal for another reason must not
-/// make every request tiny. Requests that are refused get smaller even so.
-const LEAST_LEARNT_LIMIT: usize = 64 * 1024;
 /// How long the spool may take at the end to write what is in memory. Container runtimes wait two seconds longer
 /// than the default `NETFLOW_SHUTDOWN_TIMEOUT`; a disk that hangs must not hold the process for ever.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A batch that is not in the form to send after this will never be.
-const PREPARED: Duration = Duration::from_secs(60);
 /// An attempt has a time limit of its own; beyond that and this it hangs.
 const SLACK: Duration = Duration::from_secs(30);
 
@@ -89,6 +87,9 @@ struct Shared {
     counters: Arc<Counters>,
     gate: Mutex<Gate>,
     gate_changed: Notify,
+    sizes: Mutex<Sizes>,
+    /// Requests that may be under way.
+    slots: usize,
     spool: Option<spool::Running>,
     /// Where copies of the batches go.
     copies: Option<Console>,
@@ -101,11 +102,8 @@ struct Shared {
     parts: Vec<Arc<Part>>,
     /// In which an attempt has ended, whatever the backend does.
     attempt_limit: Option<Duration>,
-    /// Octets of a request, as configured …
-    configured_limit: usize,
-    /// … and as learnt from the backend.
+    /// Octets of a new request, as learned from the backend.
     limit: Arc<AtomicUsize>,
-    largest_accepted: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -176,16 +174,17 @@ impl Delivery {
             copies,
             gate: Mutex::new(Gate::new(Backoff::default())),
             gate_changed: Notify::new(),
+            sizes: Mutex::new(Sizes::new(config.max_request_size)),
+            slots: tasks,
             report: Mutex::default(),
             phase: watch::Sender::new(Phase::Running),
             running: watch::Sender::new(tasks),
-            configured_limit: config.max_request_size,
             limit: Arc::new(AtomicUsize::new(config.max_request_size)),
-            largest_accepted: AtomicUsize::new(0),
         });
         for slot in 0..tasks {
             tokio::spawn(keep_running(Arc::clone(&shared), slot));
         }
+        tokio::spawn(watch_losses(Arc::clone(&shared)));
         Ok(Self { shared })
     }
 
@@ -211,8 +210,7 @@ impl Delivery {
         Arc::clone(&self.shared.counters)
     }
 
-    /// Octets of the largest request that the backend is known to take, at most the configured
-    /// size. It only falls, until the next start.
+    /// Octets of the largest request that is known to reach the backend and to be accepted, at most the configured size.
     #[must_use]
     pub fn request_limit(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.shared.limit)
@@ -232,8 +230,8 @@ impl Delivery {
     }
 
     /// Takes no new batches, delivers what is queued until the deadline, with retries, then leaves
-    /// the rest to the spool, or drops and counts it. A back-off that runs is cut short, a wait that the backend asked for is
-    /// not. A second call, or [`AbortHandle::abort`], ends the first at once.
+    /// the rest to the spool, or drops and counts it. A back-off that runs is cut short, and so is a pause that the backend
+    /// asked for, for one attempt. A second call, or [`AbortHandle::abort`], ends the first at once.
     pub async fn drain(&self, deadline: Instant) -> Totals {
         let shared = &self.shared;
         let first = shared.phase.send_if_modified(|phase| {
@@ -257,6 +255,7 @@ impl Delivery {
             shared.abort();
             shared.ended().await;
         }
+        shared.queue.recall();
         if let Some(console) = &shared.copies {
             // Best effort: nobody may read stdout.
             let _ = tokio::time::timeout_at(deadline.into(), console.flush()).await;
@@ -338,11 +337,12 @@ async fn run(shared: &Shared, slot: usize) {
     }
 }
 
+/// Tries to connect until that succeeds, or a batch has been sent.
 async fn look_for_backend(shared: Arc<Shared>) {
     let mut phase = shared.phase.subscribe();
-    let (mut attempts, mut earliest) = (0, None);
+    let mut attempts = 0;
     while shared.counters.requests.load(Relaxed) == 0 {
-        let ticket = shared.admit(earliest).await;
+        let ticket = shared.admit_any().await;
         attempts += 1;
         let found = tokio::select! {
             found = shared.sender.warm_up(0) => found,
@@ -353,222 +353,33 @@ async fn look_for_backend(shared: Arc<Shared>) {
             }
         };
         match found {
-            Ok(()) => return shared.answered(ticket),
-            Err(cause) => earliest = Some(shared.failed(ticket, attempts, None, &cause)),
+            Ok(()) => return shared.reached(ticket),
+            Err(cause) => shared.not_reached(ticket, attempts, &cause),
+        }
+    }
+}
+
+/// Says what was dropped, until the senders have ended.
+async fn watch_losses(shared: Arc<Shared>) {
+    let mut losses = Losses::default();
+    let mut phase = shared.phase.subscribe();
+    let mut look = tokio::time::interval(losses::LOOK);
+    let ended = async {
+        tokio::select! {
+            _ = phase.wait_for(|phase| *phase == Phase::Aborted) => {}
+            () = shared.ended() => {}
+        }
+    };
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => return,
+            _ = look.tick() => losses.say(&shared.counters, now()),
         }
     }
 }
 
 impl Shared {
-    /// Settles a batch, in as many pieces as the backend wants.
-    async fn deliver(&self, slot: usize, held: Held) {
-        let mut pieces = vec![held];
-        while let Some(mut piece) = pieces.pop() {
-            if self.is_known_too_large(&piece) {
-                match piece.split() {
-                    Ok((first, second)) => {
-                        self.counters.splits.fetch_add(1, Relaxed);
-                        pieces.extend([second, first]);
-                        continue;
-                    }
-                    Err(whole) => piece = whole,
-                }
-            }
-            if let Some((first, second)) = self.deliver_piece(slot, piece).await {
-                pieces.extend([second, first]);
-            }
-        }
-    }
-
-    /// Settles a piece, or returns its halves.
-    async fn deliver_piece(&self, slot: usize, held: Held) -> Option<(Held, Held)> {
-        if matches!(self.sender, Sender::Discard) {
-            held.discard();
-            return None;
-        }
-        let octets = held.batch().octets.clone();
-        let spans = Count::of(held.batch());
-        let part = &self.parts[slot];
-        part.works(PREPARED);
-        let body = match self.sender.prepare(octets.clone()).await {
-            Ok(body) => body,
-            Err(error) => {
-                self.counters.record_error(error.to_string());
-                self.report().encoding(&error.to_string(), now());
-                held.drop_for(DropReason::Encoding);
-                return None;
-            }
-        };
-        let mut attempts = 0;
-        let mut earliest = None;
-        loop {
-            part.rests();
-            let ticket = self.admit(earliest).await;
-            match self.attempt_limit {
-                Some(limit) => part.works(limit),
-                None => part.rests(),
-            }
-            attempts += 1;
-            let outcome = self.attempt(slot, &body, octets.len(), attempts).await;
-            let cause = match outcome {
-                Outcome::Retry { after, cause } => {
-                    earliest = Some(self.failed(ticket, attempts, after, &cause));
-                    continue;
-                }
-                Outcome::Accepted => {
-                    self.answered(ticket);
-                    self.largest_accepted.fetch_max(octets.len(), Relaxed);
-                    held.accept_but(0);
-                    return None;
-                }
-                Outcome::Partial {
-                    rejected_spans,
-                    message,
-                } => {
-                    self.answered(ticket);
-                    self.largest_accepted.fetch_max(octets.len(), Relaxed);
-                    if rejected_spans > 0 {
-                        self.counters.partial_successes.fetch_add(1, Relaxed);
-                    }
-                    self.counters
-                        .record_error(format!("rejected {rejected_spans} spans: {message}"));
-                    self.report().partial(rejected_spans, &message, now());
-                    held.accept_but(rejected_spans);
-                    return None;
-                }
-                Outcome::Rejected { cause } => {
-                    self.answered(ticket);
-                    self.counters.record_error(cause.to_string());
-                    self.report().refused(&cause, spans, now());
-                    held.reject();
-                    return None;
-                }
-                Outcome::TooLarge { cause } => cause,
-            };
-            self.answered(ticket);
-            self.counters.record_error(cause.to_string());
-            return match held.split() {
-                Ok(halves) => {
-                    self.counters.splits.fetch_add(1, Relaxed);
-                    self.learn_limit(octets.len(), &cause, body.verbatim);
-                    Some(halves)
-                }
-                Err(held) => {
-                    self.report().too_large(&cause, octets.len(), now());
-                    held.drop_for(DropReason::TooLarge);
-                    None
-                }
-            };
-        }
-    }
-
-    async fn attempt(
-        &self,
-        slot: usize,
-        body: &Prepared,
-        encoded: usize,
-        attempts: u32,
-    ) -> Outcome {
-        let counters = &self.counters;
-        counters.requests.fetch_add(1, Relaxed);
-        if attempts > 1 {
-            counters.retries.fetch_add(1, Relaxed);
-        }
-        counters.octets_encoded.fetch_add(encoded as u64, Relaxed);
-        counters
-            .octets_sent
-            .fetch_add(body.octets.len() as u64, Relaxed);
-        counters.requests_in_flight.fetch_add(1, Relaxed);
-        let _in_flight = InFlight(counters);
-        self.sender.send(slot, body).await
-    }
-
-    /// Waits until a request may start, not before `earliest`.
-    async fn admit(&self, earliest: Option<Instant>) -> Ticket {
-        loop {
-            let changed = self.gate_changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            let draining = *self.phase.borrow() != Phase::Running;
-            let until = match earliest {
-                Some(earliest) if !draining && now() < earliest => Some(earliest),
-                _ => match self.gate().admit(now()) {
-                    Admission::Go(ticket) => return ticket,
-                    Admission::At(at) => Some(at),
-                    Admission::AfterProbe => None,
-                },
-            };
-            match until {
-                Some(until) => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(until.into()) => {}
-                        () = changed => {}
-                    }
-                }
-                None => changed.await,
-            }
-        }
-    }
-
-    /// Returns when the batch may be tried again at the earliest.
-    fn failed(
-        &self,
-        ticket: Ticket,
-        attempts: u32,
-        asked: Option<Duration>,
-        cause: &Cause,
-    ) -> Instant {
-        let now = now();
-        let (earliest, failures) = {
-            let mut gate = self.gate();
-            let earliest = gate.failed(ticket, attempts, asked, now, rand::random());
-            (earliest, gate.failures())
-        };
-        self.gate_changed.notify_waiters();
-        self.counters.failures.fetch_add(1, Relaxed);
-        self.counters.backend_away.store(true, Relaxed);
-        self.counters.record_error(cause.to_string());
-        self.report().away(cause, failures, now);
-        earliest
-    }
-
-    fn answered(&self, ticket: Ticket) {
-        self.gate().answered(ticket);
-        self.gate_changed.notify_waiters();
-        if self.counters.backend_away.swap(false, Relaxed) {
-            let waiting = self
-                .counters
-                .queued
-                .load()
-                .plus(self.counters.in_flight.load());
-            self.report().back(waiting, now());
-        }
-    }
-
-    fn is_known_too_large(&self, piece: &Held) -> bool {
-        let limit = self.limit.load(Relaxed);
-        limit < self.configured_limit && piece.batch().octets.len() > limit
-    }
-
-    /// A request of so many octets was refused as too large: the next ones are as large as the
-    /// backend says, else half, but not smaller than what it took before.
-    fn learn_limit(&self, refused: usize, cause: &Cause, verbatim: bool) {
-        let stated = if verbatim {
-            stated_limit(&cause.text, refused)
-        } else {
-            None
-        };
-        let accepted = self.largest_accepted.load(Relaxed);
-        let known = if accepted < refused { accepted } else { 0 };
-        let limit = stated
-            .unwrap_or(refused / 2)
-            .max(known)
-            .max(LEAST_LEARNT_LIMIT);
-        if limit < self.limit.fetch_min(limit, Relaxed) {
-            Report::learnt(limit, cause);
-        }
-    }
-
     fn abort(&self) {
         self.phase.send_replace(Phase::Aborted);
     }
@@ -586,16 +397,12 @@ impl Shared {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn report(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct InFlight<'a>(&'a Counters);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.requests_in_flight.fetch_sub(1, Relaxed);
     }
 }
 

@@ -16,11 +16,17 @@ const QUIET: Duration = Duration::from_secs(60);
 pub(super) struct Report {
     outage: Option<Outage>,
     last_outage: Option<Instant>,
-    refused: Limiter,
-    partial: Limiter,
-    too_large: Limiter,
-    encoding: Limiter,
+    refused: Tally,
+    partial: Tally,
+    too_large: Tally,
+    encoding: Tally,
+    dies: Limiter,
+    fails_alone: Limiter,
+    paused: Limiter,
 }
+
+/// A pause that a backend asks for is said when it is longer than this.
+const LONG_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 struct Outage {
@@ -51,6 +57,21 @@ impl Limiter {
     }
 }
 
+/// Lets one line through a minute, with the spans since the last.
+#[derive(Debug, Default)]
+struct Tally {
+    limiter: Limiter,
+    spans: u64,
+}
+
+impl Tally {
+    fn pass(&mut self, spans: u64, now: Instant) -> Option<u64> {
+        self.spans += spans;
+        self.limiter.pass(now)?;
+        Some(std::mem::take(&mut self.spans))
+    }
+}
+
 impl Report {
     /// A request failed in a way worth another attempt, for the so-many-th time in a row. Said once
     /// for an outage, and again when its cause changes; an outage right after another is said when
@@ -72,7 +93,7 @@ impl Report {
         warn!(
             cause = %cause.text,
             remedy = cause.remedy,
-            "backend doesn't take spans: they wait in the queue"
+            "backend is not accepting spans: they wait in the queue"
         );
     }
 
@@ -86,48 +107,80 @@ impl Report {
             info!(
                 away_ms,
                 waiting_spans = waiting.all(),
-                "backend takes spans again"
+                "backend accepts spans again"
             );
         }
     }
 
     pub(super) fn refused(&mut self, cause: &Cause, spans: Count, now: Instant) {
-        if let Some(suppressed) = self.refused.pass(now) {
-            let spans = spans.all();
+        if let Some(spans) = self.refused.pass(spans.all(), now) {
             warn!(
                 cause = %cause.text,
                 remedy = cause.remedy,
                 spans,
-                suppressed,
-                "backend refused spans for good"
+                "backend rejected spans: they are not retried"
             );
         }
     }
 
     pub(super) fn partial(&mut self, rejected: u64, message: &str, now: Instant) {
-        if let Some(suppressed) = self.partial.pass(now) {
+        if let Some(rejected) = self.partial.pass(rejected, now) {
+            warn!(rejected, message, "backend accepted a request only in part");
+        }
+    }
+
+    /// The backend refused a request as too large.
+    pub(super) fn learnt(limit_bytes: usize, cause: &Cause) {
+        info!(limit_bytes, cause = %cause.text, "backend accepts no larger requests: sending smaller ones");
+    }
+
+    pub(super) fn too_large(&mut self, cause: &Cause, bytes: usize, now: Instant) {
+        if let Some(spans) = self.too_large.pass(1, now) {
+            warn!(cause = %cause.text, bytes, spans, "span dropped: too large for the backend");
+        }
+    }
+
+    pub(super) fn encoding(&mut self, error: &str, spans: Count, now: Instant) {
+        if let Some(spans) = self.encoding.pass(spans.all(), now) {
             warn!(
-                rejected,
-                message, suppressed, "backend took a request only in part"
+                error,
+                spans, "spans dropped: they can't be written in the form to send"
             );
         }
     }
 
-    pub(super) fn learnt(limit_octets: usize, cause: &Cause) {
-        info!(limit_octets, cause = %cause.text, "backend takes no larger requests: they get smaller");
-    }
-
-    pub(super) fn too_large(&mut self, cause: &Cause, octets: usize, now: Instant) {
-        if let Some(suppressed) = self.too_large.pass(now) {
-            warn!(cause = %cause.text, octets, suppressed, "span dropped: too large for the backend");
+    /// Large requests die on the way while smaller ones pass.
+    pub(super) fn dies(&mut self, limit_bytes: usize, bytes: usize, cause: &Cause, now: Instant) {
+        if self.dies.pass(now).is_some() {
+            warn!(
+                bytes,
+                limit_bytes,
+                cause = %cause.text,
+                "large requests fail while smaller ones pass: sending smaller ones; a proxy or load balancer may limit \
+                 the size"
+            );
         }
     }
 
-    pub(super) fn encoding(&mut self, error: &str, now: Instant) {
-        if let Some(suppressed) = self.encoding.pass(now) {
+    /// A batch fails although larger ones pass.
+    pub(super) fn fails_alone(&mut self, spans: Count, attempts: u32, cause: &Cause, now: Instant) {
+        if self.fails_alone.pass(now).is_some() {
             warn!(
-                error,
-                suppressed, "batch dropped: it can't be put into the form to send"
+                spans = spans.all(),
+                attempts,
+                cause = %cause.text,
+                "some spans fail again and again while others pass: they are retried in smaller parts, and hold up no others"
+            );
+        }
+    }
+
+    /// The backend asked for a pause.
+    pub(super) fn paused(&mut self, asked: Duration, cause: &Cause, now: Instant) {
+        if asked > LONG_PAUSE && self.paused.pass(now).is_some() {
+            warn!(
+                pause_s = asked.as_secs(),
+                cause = %cause.text,
+                "backend asked for a pause: spans wait in the queue until it is over"
             );
         }
     }

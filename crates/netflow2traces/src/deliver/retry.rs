@@ -36,6 +36,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// For a batch that fails while others pass: nobody waits for it.
+    pub const ALONE: Self = Self {
+        initial: Duration::from_millis(250),
+        max: Duration::from_secs(60),
+    };
+
     /// The delay after so many failures in a row, at least 1: between half and the whole of
     /// `initial · 2^(failures − 1)`, which is cut to `max`. `jitter` is in 0..=1.
     #[must_use]
@@ -168,9 +174,34 @@ impl Gate {
         earliest + YIELD_STEP * attempts.saturating_sub(1).min(MAX_YIELD_STEPS)
     }
 
-    /// Ends the back-off, for there is little time left. What the backend asked for still holds.
-    pub const fn hurry(&mut self) {
+    /// The request failed for a reason of its own, while others pass: they don't wait for it. Returns when it may be
+    /// tried again at the earliest. While the gate is closed this is a failure as any other.
+    pub fn failed_alone(
+        &mut self,
+        ticket: Ticket,
+        attempts: u32,
+        now: Instant,
+        jitter: f64,
+    ) -> Instant {
+        if self.failures > 0 {
+            return self.failed(ticket, attempts, None, now, jitter);
+        }
+        now + Backoff::ALONE.delay(attempts, jitter)
+    }
+
+    /// Ends the back-off, for there is little time left. A pause that the backend asked for ends too, but then one
+    /// request goes alone: if it is refused, the new pause holds.
+    pub fn hurry(&mut self) {
         self.closed_until = None;
+        if self.throttled_until.take().is_some() {
+            self.failures = self.failures.max(1);
+        }
+    }
+
+    /// Until when the backend asked for a pause, if it did.
+    #[must_use]
+    pub const fn throttled_until(&self) -> Option<Instant> {
+        self.throttled_until
     }
 
     /// Failures in a row; requests that were in flight together fail as one.
@@ -247,15 +278,29 @@ mod tests {
     }
 
     #[test]
-    fn what_the_backend_asks_for_is_honoured_even_in_a_hurry() {
+    fn a_pause_that_the_backend_asked_for_is_cut_short_in_a_hurry_for_one_attempt() {
         let (mut gate, start) = (Gate::new(BACKOFF), origin());
         let (first, second) = (go(&mut gate, start), go(&mut gate, start));
         let asked = Duration::from_secs(7);
         assert!(gate.failed(first, 1, Some(asked), start, 0.0) >= start + asked);
         gate.answered(second);
-        gate.hurry();
         assert!(matches!(gate.admit(start), Admission::At(at) if at >= start + asked));
-        let _ = go(&mut gate, start + asked);
+        gate.hurry();
+        let probe = go(&mut gate, start);
+        assert!(matches!(gate.admit(start), Admission::AfterProbe));
+        let again = gate.failed(probe, 2, Some(asked), start, 0.0);
+        assert!(again >= start + asked);
+        assert!(matches!(gate.admit(start), Admission::At(at) if at >= start + asked));
+    }
+
+    #[test]
+    fn a_batch_that_fails_alone_closes_the_gate_for_nobody() {
+        let (mut gate, start) = (Gate::new(BACKOFF), origin());
+        let ticket = go(&mut gate, start);
+        let again = gate.failed_alone(ticket, 3, start, 1.0);
+        assert_eq!(again, start + Backoff::ALONE.delay(3, 1.0));
+        let _ = go(&mut gate, start);
+        let _ = go(&mut gate, start);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod faults;
 mod foreign;
 mod headers;
 mod logging;
+mod never_pass;
 mod pipeline;
 mod renewal;
 mod replicas;

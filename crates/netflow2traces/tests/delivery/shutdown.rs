@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use netflow2traces::config::Protocol;
-use netflow2traces::deliver::Count;
+use netflow2traces::deliver::{Count, Delivery};
 use tonic::Code;
 
 use crate::backend::{FakeBackend, Reply};
@@ -50,21 +50,34 @@ async fn at_the_deadline_the_rest_is_counted() {
     assert_eq!(totals.lost(), count(30, 6));
 }
 
-#[tokio::test]
-async fn a_drain_does_not_wait_for_a_back_off_but_for_what_the_backend_asked() {
+/// A pause of a minute, asked for so many times.
+async fn pausing(times: usize) -> (FakeBackend, Delivery) {
     let asked = Reply::GrpcRetryInfo(Code::Unavailable, Duration::from_secs(60));
-    let backend = FakeBackend::grpc().script([asked]).start().await;
+    let script = std::iter::repeat_n(asked, times);
+    let backend = FakeBackend::grpc().script(script).start().await;
     let delivery = start(&grpc_to(&backend), &[batch(5, 0)]);
     until("a failure", || {
         delivery.counters().failures.load(Relaxed) == 1
     })
     .await;
-    let totals = delivery
-        .drain(Instant::now() + Duration::from_millis(100))
-        .await;
+    (backend, delivery)
+}
+
+#[tokio::test]
+async fn at_the_end_a_pause_that_the_backend_asked_for_is_cut_short_for_one_attempt() {
+    let (backend, delivery) = pausing(1).await;
+    assert_eq!(finish(&delivery).await.accepted, count(5, 1));
+    assert_eq!(backend.arrivals(), 2);
+}
+
+#[tokio::test]
+async fn a_second_pause_at_the_end_is_honoured() {
+    let (backend, delivery) = pausing(2).await;
+    let deadline = Instant::now() + Duration::from_millis(500);
+    let totals = delivery.drain(deadline).await;
     assert_settled(&delivery, totals);
     assert_eq!(totals.dropped, count(5, 1));
-    assert_eq!(backend.arrivals(), 1);
+    assert_eq!(backend.arrivals(), 2);
 }
 
 #[tokio::test]
@@ -100,6 +113,6 @@ async fn a_stage_that_is_dropped_ends_and_balances() {
     until("a failure", || counters.failures.load(Relaxed) > 0).await;
     drop(delivery);
     until("the end", || counters.in_flight.load() == Count::default()).await;
-    assert_eq!(counters.dropped.shutdown.load(), count(5, 1));
+    assert_eq!(counters.totals().lost(), count(5, 1));
     assert!(counters.totals().balanced());
 }

@@ -22,7 +22,7 @@ async fn it_starts_without_a_backend_and_delivers_when_it_comes() {
     let exporter = Exporter::new("127.0.0.2", daemon.address());
     exporter.send(&v5_datagram(now(), 0, 1000, 30));
     daemon
-        .says("backend doesn't take spans: they wait in the queue")
+        .says("backend is not accepting spans: they wait in the queue")
         .await;
     exporter.send(&v5_datagram(now(), 30, 1000, 30));
     let backend = FakeBackend::grpc()
@@ -31,7 +31,7 @@ async fn it_starts_without_a_backend_and_delivers_when_it_comes() {
         .await;
     let spans = flows_at(&backend, 60).await;
     assert_eq!(assert_traces(&spans).len(), 2);
-    daemon.says("backend takes spans again").await;
+    daemon.says("backend accepts spans again").await;
     let ended = daemon.stop().await;
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
     ended.assert_totals(&[("flow_spans_accepted", 60), ("flow_spans_dropped", 0)]);

@@ -2,7 +2,6 @@
 //! One lock for both keeps the sums right.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -143,14 +142,24 @@ impl Queue {
         loop {
             let now = Instant::now();
             let (octets, capacity) = (state.octets, self.capacity);
-            let State { batches, lane, .. } = &mut *state;
+            let State {
+                batches,
+                waiting,
+                lane,
+                ..
+            } = &mut *state;
             let Some(lane) = lane else {
                 return Chores::default();
             };
             lane.more = readable;
             let may_write = lane.finishing || write_from.is_none_or(|from| from <= now);
             let write = may_write && lane.wants_write(octets, capacity);
-            let write = if write { batches.pop_front() } else { None };
+            let write = if write {
+                // What was tried before is the oldest.
+                waiting.evict_unspooled().or_else(|| batches.pop_front())
+            } else {
+                None
+            };
             lane.writing = write.is_some();
             let read = readable && lane.replayed.len() < READ_AHEAD && !lane.finishing;
             let something = write.is_some() || read || lane.finishing || !lane.settled.is_empty();
@@ -188,11 +197,7 @@ impl Queue {
             self.counters.dropped.spool_full.add(Count::of(batch));
         }
         state.octets -= batch.octets.len();
-        self.counters.queued.subtract(Count::of(batch));
-        self.counters
-            .queued_octets
-            .fetch_sub(batch.octets.len() as u64, Relaxed);
-        self.counters.queued_batches.fetch_sub(1, Relaxed);
+        self.count_out(Count::of(batch), batch.octets.len());
         let octets = state.octets;
         if let Some(lane) = &mut state.lane {
             lane.writing = false;
@@ -253,11 +258,7 @@ impl Queue {
         if state.lane.as_ref().is_none_or(|lane| lane.ended) {
             return Some(batch);
         }
-        self.counters.queued.add(Count::of(&batch));
-        self.counters
-            .queued_octets
-            .fetch_add(batch.octets.len() as u64, Relaxed);
-        self.counters.queued_batches.fetch_add(1, Relaxed);
+        self.count_in(Count::of(&batch), batch.octets.len());
         state.octets += batch.octets.len();
         // Several may come back, in any order.
         let older = |other: &&EncodedBatch| other.oldest < batch.oldest;
@@ -309,7 +310,14 @@ impl Queue {
     /// The thread has panicked and begins anew: batches that it read will be read again, and senders take from memory
     /// until it works. Gives back the batch that it was writing, if there is one.
     pub(in crate::deliver) fn spool_restarts(&self, writing: Option<EncodedBatch>) {
+        // An entry that is dropped locks the queue.
+        let mut postponed = Vec::new();
         let mut state = self.lock();
+        // They will be read again, whole.
+        for entry in state.waiting.take_spooled() {
+            entry.keep();
+            postponed.push(entry);
+        }
         let State { batches, lane, .. } = &mut *state;
         if let Some(lane) = lane {
             if let (true, Some(batch)) = (lane.writing, writing) {

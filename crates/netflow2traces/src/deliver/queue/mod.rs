@@ -4,6 +4,7 @@
 //! With a spool, its thread takes batches out at the same end and offers what it reads back (`lane.rs`).
 
 mod lane;
+mod postponed;
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,8 +16,11 @@ use tokio::sync::Notify;
 use super::console::Console;
 use super::counters::{Count, Counters, DropReason};
 use super::held::Held;
+use super::now;
 use lane::Lane;
 pub(super) use lane::Spooled;
+use postponed::Waiting;
+pub(super) use postponed::{Later, Postponed};
 
 /// Batches that are remembered because their task panicked.
 const MAX_SUSPECTS: usize = 64;
@@ -38,6 +42,9 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct State {
     batches: VecDeque<EncodedBatch>,
+    /// Tried before, and to be tried again.
+    waiting: Waiting,
+    /// Of both, but for those that are in the spool too.
     octets: usize,
     closed: bool,
     /// Batches that were being sent when their task panicked, by the address of their octets.
@@ -76,15 +83,11 @@ impl Queue {
             return;
         }
         while state.octets.saturating_add(batch.octets.len()) > self.capacity
-            && let Some(oldest) = self.take(&mut state)
+            && let Some(oldest) = self.take_oldest(&mut state)
         {
             self.counters.dropped.queue_full.add(Count::of(&oldest));
         }
-        self.counters.queued.add(Count::of(&batch));
-        self.counters
-            .queued_octets
-            .fetch_add(batch.octets.len() as u64, Relaxed);
-        self.counters.queued_batches.fetch_add(1, Relaxed);
+        self.count_in(Count::of(&batch), batch.octets.len());
         state.octets += batch.octets.len();
         state.batches.push_back(batch);
         if state.lane.is_some() {
@@ -95,34 +98,73 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// Waits for the oldest batch; of the queue and the spool in turn. `None` when it is closed and both are empty.
+    /// Waits for a batch: of the queue and the spool in turn, the oldest first, and of those that are to be tried again.
+    /// `None` when it is closed and nothing is left.
     pub(super) async fn pop(self: &Arc<Self>) -> Option<Held> {
         loop {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
-            {
+            let next = {
                 let mut state = self.lock();
-                if let Some(spooled) = state.next_spooled() {
-                    self.chores.notify_one();
-                    return Some(Held::spooled(spooled, self));
+                if let Some(held) = self.next(&mut state) {
+                    return Some(held);
                 }
-                if state.senders_take()
-                    && let Some(batch) = self.take(&mut state)
-                {
-                    return Some(Held::new(batch, self));
-                }
-                if state.closed && state.batches.is_empty() && !state.spool_has_more() {
+                let is_empty = state.batches.is_empty() && state.waiting.is_empty();
+                if state.closed && is_empty && !state.spool_has_more() {
                     return None;
                 }
+                state.waiting.next()
+            };
+            match next {
+                Some(next) => {
+                    tokio::select! {
+                        () = arrived => {}
+                        () = tokio::time::sleep_until(next.into()) => {}
+                    }
+                }
+                None => arrived.await,
             }
-            arrived.await;
         }
+    }
+
+    fn next(self: &Arc<Self>, state: &mut State) -> Option<Held> {
+        let (now, away) = (now(), self.counters.backend_away.load(Relaxed));
+        if let Some(suspect) = state.next_suspect(away, now) {
+            return Some(self.again(state, suspect));
+        }
+        if !away && let Some(postponed) = state.next_postponed(now) {
+            return Some(self.again(state, postponed));
+        }
+        let may_read = state.waiting.spooled_octets() <= self.spooled_capacity();
+        if may_read && let Some(spooled) = state.next_spooled() {
+            self.chores.notify_one();
+            return Some(Held::spooled(spooled, self));
+        }
+        if state.senders_take()
+            && let Some(batch) = self.take(state)
+        {
+            return Some(Held::new(batch, self));
+        }
+        let postponed = state.last_resort(now)?;
+        Some(self.again(state, postponed))
+    }
+
+    fn again(self: &Arc<Self>, state: &mut State, postponed: Postponed) -> Held {
+        if postponed.entry.is_none() {
+            let octets = postponed.batch.octets.len();
+            state.octets -= octets;
+            self.count_out(Count::of(&postponed.batch), octets);
+        }
+        Held::again(postponed, self)
     }
 
     /// Takes no more batches; those inside can still be popped.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        let mut state = self.lock();
+        state.closed = true;
+        state.waiting.hurry(now());
+        drop(state);
         self.arrived.notify_waiters();
         self.chores.notify_one();
     }
@@ -130,7 +172,7 @@ impl Queue {
     /// Drops and counts what is inside.
     pub(super) fn clear(&self, reason: DropReason) {
         let mut state = self.lock();
-        while let Some(batch) = self.take(&mut state) {
+        while let Some(batch) = self.take_oldest(&mut state) {
             self.counters.dropped.by(reason).add(Count::of(&batch));
         }
     }
@@ -150,11 +192,7 @@ impl Queue {
     /// A batch that was being sent when its task panicked: it is the oldest again.
     pub(super) fn return_panicked(&self, batch: EncodedBatch) {
         let mut state = self.lock();
-        self.counters.queued.add(Count::of(&batch));
-        self.counters
-            .queued_octets
-            .fetch_add(batch.octets.len() as u64, Relaxed);
-        self.counters.queued_batches.fetch_add(1, Relaxed);
+        self.count_in(Count::of(&batch), batch.octets.len());
         state.octets += batch.octets.len();
         state.batches.push_front(batch);
         drop(state);
@@ -165,14 +203,15 @@ impl Queue {
         &self.counters
     }
 
+    /// What was tried before is the oldest.
+    fn take_oldest(&self, state: &mut State) -> Option<EncodedBatch> {
+        self.evict_postponed(state).or_else(|| self.take(state))
+    }
+
     fn take(&self, state: &mut State) -> Option<EncodedBatch> {
         let batch = state.batches.pop_front()?;
         state.octets -= batch.octets.len();
-        self.counters.queued.subtract(Count::of(&batch));
-        self.counters
-            .queued_octets
-            .fetch_sub(batch.octets.len() as u64, Relaxed);
-        self.counters.queued_batches.fetch_sub(1, Relaxed);
+        self.count_out(Count::of(&batch), batch.octets.len());
         Some(batch)
     }
 

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::damage::Lost;
 use crate::config::SpoolMode;
-use crate::deliver::counters::{Count, DropReason};
+use crate::deliver::counters::Count;
 use crate::deliver::report::Limiter;
 
 #[derive(Debug, Default)]
@@ -16,7 +16,6 @@ pub(super) struct SpoolReport {
     /// Since when batches can't be written.
     failing: Option<Instant>,
     failed: Limiter,
-    dropped: Limiter,
     unreadable: Limiter,
     trouble: Limiter,
 }
@@ -82,17 +81,6 @@ impl SpoolReport {
         if let Some(since) = self.failing.take() {
             let failed_ms = now.saturating_duration_since(since).as_millis();
             info!(failed_ms, "spool can be written again");
-        }
-    }
-
-    pub(super) fn dropped(&mut self, batches: u64, spans: Count, reason: DropReason) {
-        if let Some(suppressed) = self.dropped.pass(Instant::now()) {
-            let spans = spans.all();
-            let reason = reason.as_str();
-            warn!(
-                batches,
-                spans, reason, suppressed, "the oldest batches of the spool were dropped"
-            );
         }
     }
 

@@ -26,6 +26,30 @@ async fn cut_request(mut request: Request<Incoming>, cut: &Notify) -> Response<R
     std::future::pending().await
 }
 
+/// A request that doesn't come through.
+async fn on_the_way(request: Request<Incoming>, reply: Reply, cut: &Notify) -> Response<ReplyBody> {
+    match reply {
+        Reply::CutRequest => cut_request(request, cut).await,
+        Reply::Silence => std::future::pending().await,
+        Reply::Http(status, headers, body) => {
+            let _ = request.into_body().collect().await;
+            http_reply(status, headers, body)
+        }
+        Reply::Grpc(code, message) => {
+            let _ = request.into_body().collect().await;
+            tonic::Status::new(code, message)
+                .into_http::<tonic::body::Body>()
+                .map(|body| body.map_err(Into::into).boxed_unsync())
+        }
+        reply => panic!("{reply:?} is nothing to meet on the way"),
+    }
+}
+
+fn content_length(request: &Request<Incoming>) -> Option<usize> {
+    let value = request.headers().get("content-length")?;
+    value.to_str().unwrap().parse().ok()
+}
+
 /// Begins an answer, then breaks it.
 fn cut_answer(media_type: &'static str) -> Response<ReplyBody> {
     let frames = [
@@ -63,6 +87,9 @@ pub(super) async fn answer_grpc(
     shared: Arc<Shared>,
     cut: &Notify,
 ) -> Response<ReplyBody> {
+    if let Some(reply) = shared.on_the_way(content_length(&request)) {
+        return on_the_way(request, reply, cut).await;
+    }
     if shared.is_next(|reply| matches!(reply, Reply::CutRequest)) {
         shared.next_reply();
         return cut_request(request, cut).await;
@@ -204,6 +231,9 @@ pub(super) async fn answer_http(
     shared: &Shared,
     cut: &Notify,
 ) -> Response<ReplyBody> {
+    if let Some(reply) = shared.on_the_way(content_length(&request)) {
+        return on_the_way(request, reply, cut).await;
+    }
     if shared.is_next(|reply| matches!(reply, Reply::CutRequest)) {
         shared.next_reply();
         return cut_request(request, cut).await;
@@ -226,7 +256,8 @@ pub(super) async fn answer_http(
     } else {
         otlp::ExportTraceServiceRequest::decode(&plain[..]).expect("OTLP protobuf")
     };
-    let reply = shared.next_reply();
+    let poisoned = shared.poisoned(&decoded);
+    let reply = poisoned.unwrap_or_else(|| shared.next_reply());
     shared.keep(Received {
         at: Instant::now(),
         path: parts.uri.path().to_owned(),

@@ -90,6 +90,10 @@ struct Books {
     script: VecDeque<Reply>,
     /// The answer after the script.
     standing: Option<Reply>,
+    /// What requests with larger bodies meet instead.
+    over: Option<(usize, Reply)>,
+    /// What an HTTP request meets that has a span with this id.
+    poison: Option<(Vec<u8>, Reply)>,
     accepted_spans: u64,
     received: Vec<Received>,
     arrivals: usize,
@@ -111,6 +115,8 @@ struct Shared {
 pub(crate) struct Setup {
     grpc: bool,
     script: Vec<Reply>,
+    over: Option<(usize, Reply)>,
+    poison: Option<(Vec<u8>, Reply)>,
     tls: Option<Arc<rustls::ServerConfig>>,
     max_body: Option<usize>,
     forgetful: bool,
@@ -120,6 +126,18 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn script(mut self, script: impl IntoIterator<Item = Reply>) -> Self {
         self.script = script.into_iter().collect();
+        self
+    }
+
+    /// Requests whose body has more octets meet this, as from a device on the way.
+    pub(crate) fn over(mut self, octets: usize, reply: Reply) -> Self {
+        self.over = Some((octets, reply));
+        self
+    }
+
+    /// HTTP requests that have a span with this id meet this.
+    pub(crate) fn poison(mut self, span_id: Vec<u8>, reply: Reply) -> Self {
+        self.poison = Some((span_id, reply));
         self
     }
 
@@ -153,6 +171,8 @@ impl Setup {
         let shared = Arc::new(Shared {
             books: Mutex::new(Books {
                 script: self.script.into(),
+                over: self.over,
+                poison: self.poison,
                 ..Books::default()
             }),
             changed: watch::Sender::new(()),
@@ -212,6 +232,12 @@ impl FakeBackend {
         self.shared.books.lock().unwrap().standing = reply;
     }
 
+    /// Whatever large or poisonous requests met, they meet it no more.
+    pub(crate) fn heals(&self) {
+        let mut books = self.shared.books.lock().unwrap();
+        (books.over, books.poison) = (None, None);
+    }
+
     /// Spans of the requests that were accepted.
     pub(crate) fn accepted_spans(&self) -> u64 {
         self.shared.books.lock().unwrap().accepted_spans
@@ -261,6 +287,20 @@ impl Shared {
     fn arrived(&self) {
         self.books.lock().unwrap().arrivals += 1;
         self.changed.send_replace(());
+    }
+
+    /// What a request with so many octets meets on the way.
+    fn on_the_way(&self, content_length: Option<usize>) -> Option<Reply> {
+        let books = self.books.lock().unwrap();
+        let (most, reply) = books.over.as_ref()?;
+        (content_length? > *most).then(|| reply.clone())
+    }
+
+    fn poisoned(&self, request: &otlp::ExportTraceServiceRequest) -> Option<Reply> {
+        let books = self.books.lock().unwrap();
+        let (id, reply) = books.poison.as_ref()?;
+        let has_it = ids(request).iter().any(|(_, span)| span == id);
+        has_it.then(|| reply.clone())
     }
 
     fn next_reply(&self) -> Reply {

@@ -454,7 +454,6 @@ impl Store {
         self.unsettled.retain(|position| position.segment != number);
         if batches > 0 {
             self.lose(unread, batches, reason);
-            self.report.dropped(batches, unread, reason);
         }
         self.show_size();
     }
