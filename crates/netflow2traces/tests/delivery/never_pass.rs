@@ -120,7 +120,7 @@ async fn a_span_that_never_passes_is_isolated_and_arrives_when_it_may() {
         .await;
     let mut config = config(false, &backend);
     config.concurrency = 1;
-    let delivery = start(&config, &[poisonous.clone()]);
+    let delivery = start(&config, std::slice::from_ref(&poisonous));
     let alone = |delivery: &Delivery| {
         let totals = delivery.counters().totals();
         totals.accepted.all() >= 20 && totals.accepted.all() % 6 == 2

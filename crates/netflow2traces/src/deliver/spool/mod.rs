@@ -99,6 +99,7 @@ impl Spool {
             opening: self.opening,
             queue: Arc::clone(queue),
             part: health.part(Kind::Spool),
+            clock: Clock::start(),
             writing: None,
             write_from: None,
             read_from: None,
@@ -156,6 +157,7 @@ struct Worker {
     opening: Opening,
     queue: Arc<Queue>,
     part: Arc<Part>,
+    clock: Clock,
     /// Taken from the queue, not yet settled there.
     writing: Option<EncodedBatch>,
     /// After a failure nothing is written, or read, before.
@@ -194,13 +196,13 @@ impl Worker {
             return;
         };
         self.part.works(LONGEST_RECOVERY);
-        store.recover(wall_time());
+        store.recover(self.clock.now());
         let mut next_tick = Instant::now() + TICK;
         loop {
             self.part.works(LONGEST_ROUND);
             let now = Instant::now();
             if now >= next_tick {
-                store.tick(wall_time());
+                store.tick(self.clock.now());
                 self.look_whether_it_works(&mut store, now);
                 next_tick = now + TICK;
             }
@@ -247,7 +249,7 @@ impl Worker {
     /// Whether the batch is off the queue.
     fn write(&mut self, store: &mut Store, batch: EncodedBatch) -> bool {
         self.writing = Some(batch.clone());
-        let outcome = store.append(&batch, wall_time());
+        let outcome = store.append(&batch, self.clock.now());
         let taken = self.wrote(store, batch, outcome);
         self.writing = None;
         taken
@@ -286,7 +288,7 @@ impl Worker {
     }
 
     fn read(&mut self, store: &mut Store) {
-        match store.read(wall_time()) {
+        match store.read(self.clock.now()) {
             Ok(Some((position, batch))) => self.queue.offer(Spooled { batch, position }),
             Ok(None) => {}
             Err(error) => {
@@ -300,16 +302,34 @@ impl Worker {
     /// Batches that senders had in flight at the end are in the spool still, but for those whose segment had to go.
     fn keep_returned(&mut self, store: &mut Store) {
         for Spooled { batch, position } in self.queue.take_returned() {
-            if !store.holds(position) && store.append(&batch, wall_time()).is_err() {
+            if !store.holds(position) && store.append(&batch, self.clock.now()).is_err() {
                 self.queue.lose_spooled(&batch, DropReason::Shutdown);
             }
         }
     }
 }
 
-fn wall_time() -> UnixNanos {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    UnixNanos(since.map_or(0, |since| {
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    }))
+/// Nanoseconds since 1970 by a clock that nobody steps: the system's at the start, and the time since.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    started: UnixNanos,
+    since: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            started: UnixNanos(nanos(since.unwrap_or_default())),
+            since: Instant::now(),
+        }
+    }
+
+    fn now(self) -> UnixNanos {
+        UnixNanos(self.started.0.saturating_add(nanos(self.since.elapsed())))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -51,6 +51,8 @@ pub(super) struct Store {
     condemned: Vec<(u64, u64)>,
     note: Note,
     next_number: u64,
+    /// Of this run's segments.
+    first_number: u64,
     counters: Arc<Counters>,
     syncer: Syncer,
     pub(super) report: SpoolReport,
@@ -98,6 +100,7 @@ impl Store {
             condemned: Vec::new(),
             note,
             next_number,
+            first_number: next_number,
             syncer: Syncer::start(&counters, syncer).map_err(SpoolError::Thread)?,
             counters,
             report: SpoolReport::default(),
@@ -240,7 +243,7 @@ impl Store {
             return Err(error.into());
         }
         segment.end = offset + octets;
-        segment.add_unread(&header);
+        segment.add_unread(&header, header.written);
         let counters = &self.counters.spool;
         counters.written_batches.fetch_add(1, Relaxed);
         counters.written_octets.fetch_add(octets, Relaxed);
@@ -308,7 +311,7 @@ impl Store {
                 }
             };
             segment.take_unread(&found.header, found.end());
-            let too_old = self.is_too_old(found.header.oldest, now);
+            let too_old = self.is_too_old(self.arrival(number, &found.header), now);
             let read = if too_old {
                 Ok(None)
             } else {
@@ -397,6 +400,16 @@ impl Store {
         self.syncer.finish();
         if let Err(error) = self.directory.sync_note() {
             self.failed_write(&error);
+        }
+    }
+
+    /// From when the age of an entry counts. What this run wrote is aged by its own clock, for the system's may be stepped
+    /// in between; of an earlier run's entries only the system's time of their arrival is known.
+    const fn arrival(&self, segment: u64, header: &EntryHeader) -> UnixNanos {
+        if segment >= self.first_number {
+            header.written
+        } else {
+            header.oldest
         }
     }
 

@@ -39,10 +39,11 @@ impl Segment {
         }
     }
 
-    pub(super) fn add_unread(&mut self, header: &EntryHeader) {
+    /// An entry whose age counts from `arrival`.
+    pub(super) fn add_unread(&mut self, header: &EntryHeader, arrival: UnixNanos) {
         self.unread = self.unread.plus(spans(header));
         self.unread_batches += 1;
-        self.newest = self.newest.max(header.oldest);
+        self.newest = self.newest.max(arrival);
     }
 
     pub(super) fn take_unread(&mut self, header: &EntryHeader, end: u64) {
@@ -97,7 +98,7 @@ pub(super) fn look_through(file: &File, segment: &mut Segment) -> io::Result<(u6
     let mut expected = walk.at();
     while let Some(found) = step(file, &mut walk)? {
         lost = lost.plus(lost_between(file, &header, expected, found.offset, false)?);
-        segment.add_unread(&found.header);
+        segment.add_unread(&found.header, found.header.oldest);
         expected = found.end();
     }
     lost = lost.plus(lost_between(file, &header, expected, end, true)?);

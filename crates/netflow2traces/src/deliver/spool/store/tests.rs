@@ -252,7 +252,8 @@ fn what_is_too_old_is_dropped_and_counted() {
     let mut rig = Rig::new();
     let mut store = rig.open();
     for number in 1..=3 {
-        store.append(&batch(number, LARGE), NOW).unwrap();
+        let written = UnixNanos(NOW.0 + u64::from(number));
+        store.append(&batch(number, LARGE), written).unwrap();
     }
     let later = UnixNanos(NOW.0 + 3_600_000_000_002);
     // The first two are over an hour old; the second at the limit is not.
@@ -266,6 +267,26 @@ fn what_is_too_old_is_dropped_and_counted() {
     store.tick(UnixNanos(later.0 + 3_600_000_000_000));
     assert_eq!(rig.counters.spool.dropped_age.load(Relaxed), 2);
     assert!(!store.has_unread());
+}
+
+/// The system's clock was wrong when these arrived, by ten days in either direction.
+#[test]
+fn what_a_run_wrote_is_not_aged_by_the_clock_of_the_system() {
+    const TEN_DAYS: u64 = 864_000_000_000_000;
+    let late = UnixNanos(NOW.0 + TEN_DAYS * 2);
+    for arrival in [late.0 - TEN_DAYS, late.0 + TEN_DAYS] {
+        let mut rig = Rig::new();
+        let mut store = rig.open();
+        let mut wrong = batch(1, LARGE);
+        wrong.oldest = UnixNanos(arrival);
+        store.append(&wrong, late).unwrap();
+        store.append(&wrong, late).unwrap();
+        store.tick(UnixNanos(late.0 + 3_500_000_000_000));
+        assert!(store.read(late).unwrap().is_some());
+        rig.counters.spooled.add(Count { flow: 1, work: 1 });
+        store.tick(UnixNanos(late.0 + 3_700_000_000_000));
+        assert_eq!(rig.counters.spool.dropped_age.load(Relaxed), 1);
+    }
 }
 
 #[test]
