@@ -142,6 +142,7 @@ pub fn run(input: &[u8]) {
         batch_max_octets: most,
         allowed_exporters: Vec::new(),
         max_rate_per_exporter: None,
+        max_record_rate_per_exporter: None,
         template_store: None,
         max_exporters: 4,
         max_templates_per_exporter: 8,

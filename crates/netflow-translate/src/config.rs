@@ -12,6 +12,8 @@ pub struct Translate {
     pub allowed_exporters: Vec<IpNet>,
     /// Datagrams a second.
     pub max_rate_per_exporter: Option<u32>,
+    /// Flow records a second.
+    pub max_record_rate_per_exporter: Option<u32>,
     /// A file that keeps templates and options data over a restart.
     pub template_store: Option<PathBuf>,
     pub template_lifetime: Duration,

@@ -12,6 +12,7 @@
     expect(clippy::disallowed_methods, reason = "a test begins at some instant")
 )]
 
+mod allowance;
 mod attributes;
 mod batch;
 pub mod config;
@@ -20,8 +21,10 @@ mod debug_log;
 mod exporter;
 pub mod filter;
 mod flow;
+mod late;
 mod message;
 pub mod metrics;
+mod output;
 mod plan;
 mod sflow;
 mod translator;

@@ -1,7 +1,6 @@
 //! What is done with the Sets of one message: options taken in, records written, everything counted.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use netflow_wire::{
@@ -14,7 +13,8 @@ use crate::exporter::metadata::{ExporterMetadata, Metadata};
 use crate::flow::work::Outcome;
 use crate::flow::{FlowContext, Flows, Place, write_flows};
 use crate::plan::SpanPlan;
-use crate::plan::elements::{Lists, Resolve};
+use crate::plan::compiled::Compiled;
+use crate::plan::elements::{ListRoom, Lists, Resolve};
 use crate::plan::options::{OptionsPlan, OptionsRecord};
 use crate::plan::record::{Fixed, Layout, Record, SetContext, Variable};
 use crate::plan::sampling::Sampling;
@@ -31,6 +31,7 @@ pub(crate) struct MessageReader<'a, C> {
     /// `NETFLOW_SAMPLING_OVERRIDE` for this exporter.
     pub(crate) sampling: Option<u64>,
     pub(crate) context: FlowContext,
+    pub(crate) lists: ListRoom,
     pub(crate) arrival: Arrival,
     /// The Sets waited for their template: the exporter may have restarted since.
     pub(crate) has_waited: bool,
@@ -110,10 +111,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
                 .agent(self.arrival.port, header.observation_domain)
                 .filter(|agent| self.context.standard && *agent != self.source),
             sampling: Sampling::new(self.sampling, header, metadata),
-            lists: Lists {
-                templates: resolve,
-                types: &self.metadata.types,
-            },
+            lists: Lists::new(resolve, &self.metadata.types, &self.lists),
         };
         let mut flows = RecordFlows {
             records,
@@ -130,7 +128,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
         );
     }
 
-    fn options(&mut self, set: &DataSet<'_, Arc<SpanPlan>>, plan: &OptionsPlan) {
+    fn options(&mut self, set: &DataSet<'_, Compiled>, plan: &OptionsPlan) {
         let mut records = DataRecords::new(set.template, set.body, set.offset);
         while let Some(record) = records.next() {
             match record {
@@ -176,21 +174,27 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
     }
 }
 
-impl<C: Fn() -> UnixNanos> Visitor<Arc<SpanPlan>> for MessageReader<'_, C> {
-    fn compile(&mut self, template: &Template) -> Arc<SpanPlan> {
-        let level = self.writing.config.attributes;
-        let types = &self.metadata.types;
-        self.writing.plans.of(template, level, types)
+impl<C: Fn() -> UnixNanos> Visitor<Compiled> for MessageReader<'_, C> {
+    fn compile(&mut self, _: &Template) -> Compiled {
+        Compiled::default()
     }
 
-    fn data(&mut self, set: &DataSet<'_, Arc<SpanPlan>>) {
-        if let Some(plan) = &set.plan.options {
+    fn admits(&mut self, template: &Template, compiled: &Compiled) -> bool {
+        compiled.has_span() || self.lists.may_compile(template)
+    }
+
+    fn data(&mut self, set: &DataSet<'_, Compiled>) {
+        let level = self.writing.config.attributes;
+        let types = &self.metadata.types;
+        let plans = &mut self.writing.plans;
+        let plan = set.plan.span(|| plans.of(set.template, level, types));
+        if let Some(plan) = &plan.options {
             self.options(set, plan);
         } else {
             self.flows(
                 set.header,
                 set.template,
-                set.plan,
+                plan,
                 set.offset,
                 set.body,
                 &set.siblings,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{self, DatagramError};
-use netflow_wire::{Decoder, Event, HeldSet, Limits, Message, MessageError, Template, Version};
-use otlp_wire::{EncodedBatch, UnixNanos};
+use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, Version};
+use otlp_wire::UnixNanos;
 use tracing::info;
 
 use crate::Datagram;
+use crate::allowance;
 use crate::batch::{Batches, Membership};
 use crate::config;
 use crate::counters::Counter;
@@ -19,14 +20,16 @@ use crate::debug_log::{self, DebugLog};
 use crate::exporter::admission::{AllowList, Rate};
 use crate::exporter::alerts::Lines;
 use crate::exporter::saved::Changes;
-use crate::exporter::sequence::{Carried, Reboot, SequenceKey, Verdict};
+use crate::exporter::sequence::{Carried, Reboot, SequenceKey};
 use crate::exporter::{Arrival, Exporter, ExporterTable, NewExporter};
 use crate::flow::ids::Ids;
 use crate::flow::trace::{Trace, WorkSpans};
 use crate::flow::work::{Outcome, Read, Said};
 use crate::flow::{FlowContext, Place};
+use crate::late::{LateReader, LateSets};
 use crate::message::MessageReader;
 use crate::plan::SpanPlan;
+use crate::plan::compiled::Compiled;
 use crate::plan::elements::{ElementTypes, NoTemplates};
 use crate::plan::shared::Plans;
 use crate::sflow::{Sender, Sflow};
@@ -53,10 +56,7 @@ pub struct Translator<C> {
     pub(super) limits: Limits,
     /// Those that hold while there is no room for waiting Sets.
     limits_without_holding: Limits,
-    /// Octets of Sets that wait; what evicted exporters held is taken off at the next sweep.
-    held_octets: usize,
-    /// And how many these are, likewise.
-    held_sets: usize,
+    pub(super) late: LateSets,
     pub(super) allowed: AllowList,
     rate: Option<Rate>,
     lines: Lines,
@@ -64,9 +64,11 @@ pub struct Translator<C> {
     pub(super) exporters: ExporterTable,
     pub(super) changes: Option<Changes>,
     sflow: Sflow,
-    work_spans: WorkSpans,
+    pub(super) work_spans: WorkSpans,
     fixed: [FixedVersion; 3],
     next_sweep: Option<Instant>,
+    /// All that waits to be read is to be read, and the last batch to be finished.
+    pub(super) is_flushing: bool,
     /// When a malformed datagram of a source not known was last shown as a span.
     stranger_shown: Option<Instant>,
 }
@@ -125,8 +127,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 ..limits.clone()
             },
             limits,
-            held_octets: 0,
-            held_sets: 0,
+            late: LateSets::default(),
             allowed: AllowList::new(&config.allowed_exporters),
             rate: config.max_rate_per_exporter.map(Rate::per_second),
             lines: Lines::default(),
@@ -137,6 +138,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             work_spans: WorkSpans::new(),
             fixed,
             next_sweep: None,
+            is_flushing: false,
             stranger_shown: None,
             writing: Writing {
                 config: config.clone(),
@@ -144,6 +146,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters,
                 batches,
                 ids,
+                record_rate: config.max_record_rate_per_exporter.map(Rate::per_second),
                 shows_times: false,
                 debug_log: DebugLog::default(),
                 plans: Plans::default(),
@@ -201,10 +204,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             return;
         }
         self.writing.counters.datagrams_decoded.add(1);
-        let before = Before::of(exporter);
+        let before = Before::of(exporter, self.writing.record_rate, now);
         let (agent, (read, mut place)) = match &parsed {
             Parsed::Message(message) => {
-                let limits = if self.held_octets < MAX_HELD_OCTETS {
+                let limits = if self.late.octets < MAX_HELD_OCTETS {
                     &self.limits
                 } else {
                     &self.limits_without_holding
@@ -230,6 +233,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                     address,
                     text: &exporter.address,
                     sampling: exporter.sampling,
+                    records: before.records,
                 };
                 let own = Place {
                     member: &mut exporter.member,
@@ -255,6 +259,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             &mut self.writing,
             now,
         );
+        if let Some(rate) = self.writing.record_rate
+            && read.trace.kept
+        {
+            exporter.count_records(rate, outcome.flows.min(before.records), now);
+        }
         if debug_log::is_on() {
             let log = &mut self.writing.debug_log;
             log.understood(&exporter.address, agent, &read, now);
@@ -284,26 +293,19 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         );
 
         exporter.recompile(now);
-        while let Some(set) = exporter.decoder.next_ready(now, &self.limits) {
-            read_late(
-                &set,
-                address,
-                exporter,
-                &self.limits,
-                &self.work_spans,
-                &mut self.writing,
-                now,
-            );
-        }
-        let held_after = exporter.decoder.waiting();
-        if held_after != before.held {
-            self.held_sets = (self.held_sets + held_after.0).saturating_sub(before.held.0);
-            self.held_octets = (self.held_octets + held_after.1).saturating_sub(before.held.1);
-            self.writing
-                .counters
-                .sets_waiting
-                .set(self.held_sets as u64);
-        }
+        // A round of it; the others wait for their turn, so that no datagram keeps the worker for long.
+        let reader = LateReader {
+            address,
+            limits: &self.limits,
+            work_spans: &self.work_spans,
+            writing: &mut self.writing,
+            now,
+        };
+        let more = reader.read_round(exporter);
+        self.late.after_round(address, exporter, more, now);
+        self.late.changed(before.held, exporter.decoder.waiting());
+        let sets_waiting = &self.writing.counters.sets_waiting;
+        sets_waiting.set(self.late.sets as u64);
         let counters = &self.writing.counters;
         let evicted = exporter.decoder.templates().evicted() - before.evicted;
         counters.templates_evicted.add(evicted);
@@ -394,30 +396,18 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             });
     }
 
-    /// Gives every batch to `sink` as soon as it is finished, on the thread that calls this machine. Otherwise
-    /// batches pile up until [`poll_batch`](Self::poll_batch) asks for them; with a sink it still has to be called
-    /// when [`next_deadline`](Self::next_deadline) has come, and gives none.
-    pub fn hand_over_to(&mut self, sink: impl FnMut(EncodedBatch) + Send + 'static) {
-        self.writing.batches.hand_over_to(Box::new(sink));
-    }
-
-    /// The next batch that is ready at `now`; to be asked until there is none.
-    pub fn poll_batch(&mut self, now: Instant) -> Option<EncodedBatch> {
-        self.writing.batches.poll(now)
-    }
-
     /// When [`on_deadline`](Self::on_deadline) and [`poll_batch`](Self::poll_batch) want to be called even if no
     /// datagram comes.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        match (self.writing.batches.deadline(), self.next_sweep) {
-            (Some(batch), Some(sweep)) => Some(batch.min(sweep)),
-            (batch, sweep) => batch.or(sweep),
-        }
+        let batch = self.writing.batches.deadline();
+        let deadlines = [batch, self.next_sweep, self.late.due];
+        deadlines.into_iter().flatten().min()
     }
 
-    /// Forgets what is too old. Batches that are old enough come from [`poll_batch`](Self::poll_batch).
+    /// Forgets what is too old, and reads Sets whose template has come, some at a time. Batches that are old enough come from [`poll_batch`](Self::poll_batch).
     pub fn on_deadline(&mut self, now: Instant) {
+        self.read_next_round(now);
         if self.next_sweep.is_none_or(|sweep| sweep > now) {
             return;
         }
@@ -443,27 +433,6 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         self.settle_waiting();
     }
 
-    /// Counts the Sets that wait anew, for those of evicted exporters are gone.
-    fn settle_waiting(&mut self) {
-        (self.held_sets, self.held_octets) = self
-            .exporters
-            .iter()
-            .map(|exporter| exporter.decoder.waiting())
-            .fold((0, 0), |(sets, octets), (more, of)| {
-                (sets + more, octets + of)
-            });
-        let counters = &self.writing.counters;
-        counters.sets_expired.add(self.exporters.take_sets_gone());
-        counters.sets_waiting.set(self.held_sets as u64);
-    }
-
-    /// Lowers or raises the octets of a request, at most to the configured size: the backend's limit is learnt
-    /// by what it refuses.
-    pub fn limit_requests(&mut self, octets: usize) {
-        let octets = octets.min(self.writing.config.batch_max_octets);
-        self.writing.batches.limit(octets);
-    }
-
     /// Sets that wait for their template now.
     #[must_use]
     pub fn sets_waiting(&self) -> usize {
@@ -471,13 +440,6 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             .iter()
             .map(|exporter| exporter.decoder.waiting().0)
             .sum()
-    }
-
-    /// Ends the batch that is being filled, so that [`poll_batch`](Self::poll_batch) gives it, and
-    /// brings the counters up to date.
-    pub fn flush(&mut self) {
-        self.writing.batches.finish();
-        self.settle_waiting();
     }
 }
 
@@ -507,6 +469,8 @@ impl<'a> Parsed<'a> {
 /// Of an exporter's state, before a datagram is read.
 struct Before {
     sequences: usize,
+    /// Flow records for which spans may be written.
+    records: u32,
     /// Sets that wait, and their octets.
     held: (usize, usize),
     evicted: u64,
@@ -515,8 +479,9 @@ struct Before {
 }
 
 impl Before {
-    fn of(exporter: &Exporter) -> Self {
+    fn of(exporter: &Exporter, record_rate: Option<Rate>, now: Instant) -> Self {
         Self {
+            records: exporter.records_left(record_rate, now),
             sequences: exporter.sequences.len(),
             held: exporter.decoder.waiting(),
             evicted: exporter.decoder.templates().evicted(),
@@ -560,7 +525,8 @@ fn read_message<C: Fn() -> UnixNanos>(
             &mut reader,
         ),
     }
-    let outcome = reader.outcome;
+    let (outcome, lists_cut) = (reader.outcome, reader.lists.cut());
+    writing.counters.lists_cut.add(lists_cut);
     let carried = Carried::new(header, outcome.records(), outcome.templates);
     let sequence = exporter.sequences.of(key);
     let verdict = sequence.judge(header, carried, reboot == Reboot::Restarted);
@@ -580,59 +546,17 @@ fn read_message<C: Fn() -> UnixNanos>(
     }
 }
 
-/// Decodes a Set that waited for its template, into a trace of its own.
-fn read_late<C: Fn() -> UnixNanos>(
-    set: &HeldSet<Arrival>,
-    address: IpAddr,
-    exporter: &mut Exporter,
-    limits: &Limits,
-    work_spans: &WorkSpans,
-    writing: &mut Writing<C>,
-    now: Instant,
-) {
-    let began = (writing.clock)();
-    let trace = Trace::new(&mut writing.ids, writing.config.sampler);
-    let arrival = set.context;
-    let (decoder, mut reader) = open(writing, exporter, address, &trace, arrival, now);
-    reader.has_waited = true;
-    decoder.read_held(set, now, limits, &mut reader);
-    let outcome = reader.outcome;
-    writing.counters.sets_decoded_late.add(1);
-    let said = Said::from(&set.header);
-    let traffic = &writing.counters.traffic;
-    traffic.read_late(said.protocol, outcome.flows);
-    exporter.activity.flows += u64::from(outcome.flows);
-    let read = Read {
-        trace,
-        arrival,
-        said,
-        began,
-        outcome,
-        verdict: Verdict::Fine,
-        reboot: Reboot::None,
-        lost: None,
-    };
-    let mut place = Place {
-        member: &mut exporter.member,
-        front: &exporter.front,
-        counted: &mut exporter.counted,
-    };
-    read.write_work(&exporter.address, &mut place, work_spans, writing, now);
-}
-
 /// Takes an exporter's state apart: what decodes, and what is done with the records.
-fn open<'a, C>(
+pub(crate) fn open<'a, C>(
     writing: &'a mut Writing<C>,
     exporter: &'a mut Exporter,
     source: IpAddr,
     trace: &Trace,
     arrival: Arrival,
     now: Instant,
-) -> (
-    &'a mut Decoder<Arc<SpanPlan>, Arrival>,
-    MessageReader<'a, C>,
-) {
-    let context = FlowContext::new(writing, trace, &arrival, source, now);
+) -> (&'a mut Decoder<Compiled, Arrival>, MessageReader<'a, C>) {
+    let mut context = FlowContext::new(writing, trace, &arrival, source, now);
+    context.max_records = exporter.records_left(writing.record_rate, now);
     let reader = MessageReader {
         writing,
         metadata: &mut exporter.metadata,
@@ -643,6 +567,7 @@ fn open<'a, C>(
         },
         source,
         sampling: exporter.sampling,
+        lists: allowance::of_lists(context.max_octets),
         context,
         arrival,
         has_waited: false,

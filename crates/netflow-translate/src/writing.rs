@@ -8,6 +8,7 @@ use crate::batch::Batches;
 use crate::config;
 use crate::counters::translate::TranslateCounters;
 use crate::debug_log::DebugLog;
+use crate::exporter::admission::Rate;
 use crate::flow::ids::Ids;
 use crate::metrics::FlowMetrics;
 use crate::plan::shared::Plans;
@@ -21,6 +22,8 @@ pub(crate) struct Writing<C> {
     pub(crate) counters: Arc<TranslateCounters>,
     pub(crate) batches: Batches,
     pub(crate) ids: Ids,
+    /// `NETFLOW_MAX_RECORD_RATE_PER_EXPORTER`.
+    pub(crate) record_rate: Option<Rate>,
     /// Each span says which times its exporter reported, and no others.
     pub(crate) shows_times: bool,
     pub(crate) debug_log: DebugLog,

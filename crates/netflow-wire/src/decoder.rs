@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::message::{Header, Message, Version};
 use crate::set::{Set, SetKind};
 use crate::template::{Template, TemplateRecord, TemplateRecords};
-use crate::template_cache::{Learning, TemplateCache, TemplateKey};
+use crate::template_cache::{Learning, Learnt, TemplateCache, TemplateKey};
 
 /// A Set of Data Records and the Template they follow.
 #[derive(Debug)]
@@ -40,11 +40,11 @@ pub struct Siblings<'a, P> {
 }
 
 impl<'a, P> Siblings<'a, P> {
-    /// The Template with this ID.
+    /// The Template with this ID, and what the caller compiled of it.
     #[must_use]
-    pub fn template(&self, id: u16) -> Option<&'a Template> {
+    pub fn find(&self, id: u16) -> Option<&'a Learnt<P>> {
         let key = TemplateKey { id, ..self.key };
-        Some(&self.templates.find(key, self.now, self.limits)?.template)
+        self.templates.find(key, self.now, self.limits)
     }
 }
 
@@ -86,6 +86,11 @@ pub enum Event {
 pub trait Visitor<P> {
     /// Compiles a Template; called once for each definition, when its first data comes.
     fn compile(&mut self, template: &Template) -> P;
+    /// Whether a Set's records may be read now. If not, the Set waits: [`Decoder::next_ready`] gives it.
+    fn admits(&mut self, template: &Template, plan: &P) -> bool {
+        let _ = (template, plan);
+        true
+    }
     /// Data Records have come.
     fn data(&mut self, set: &DataSet<'_, P>);
     /// Something else has happened.
@@ -136,35 +141,38 @@ impl<P, C: Clone> Decoder<P, C> {
                     kind: SetKind::Data(id),
                     offset,
                     body,
-                }) => match self.templates.find(key(id), now, limits) {
-                    Some(known) => {
+                }) => {
+                    if let Some(known) = self.templates.find(key(id), now, limits) {
                         let plan = known.plan(|template| visitor.compile(template));
-                        visitor.data(&DataSet {
-                            header,
-                            template: &known.template,
-                            plan,
-                            offset,
-                            body,
-                            siblings: Siblings {
-                                templates: &self.templates,
-                                key: key(id),
-                                now,
-                                limits,
-                            },
-                        });
+                        if visitor.admits(&known.template, plan) {
+                            visitor.data(&DataSet {
+                                header,
+                                template: &known.template,
+                                plan,
+                                offset,
+                                body,
+                                siblings: Siblings {
+                                    templates: &self.templates,
+                                    key: key(id),
+                                    now,
+                                    limits,
+                                },
+                            });
+                            continue;
+                        }
+                        self.learnt = true;
                     }
-                    None if body.is_empty() => {}
-                    None => {
-                        let set =
-                            HeldSet::new(key(id), *header, offset, body, context.clone(), now);
-                        visitor.event(Event::Waiting {
-                            id,
-                            octets: body.len(),
-                        });
-                        self.held
-                            .hold(set, limits, |set| visitor.event(expired(&set)));
+                    if body.is_empty() {
+                        continue;
                     }
-                },
+                    let set = HeldSet::new(key(id), *header, offset, body, context.clone(), now);
+                    visitor.event(Event::Waiting {
+                        id,
+                        octets: body.len(),
+                    });
+                    self.held
+                        .hold(set, limits, |set| visitor.event(expired(&set)));
+                }
                 Ok(set) => {
                     for record in TemplateRecords::new(set, header.version, limits) {
                         match record {

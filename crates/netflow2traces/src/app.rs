@@ -473,10 +473,12 @@ fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
     let kernel_drops = stages.receive(|all| all.kernel_drops.value());
     let truncated = stages.receive(|all| all.truncated.value());
     let too_large = translate(|all| all.records_too_large.value());
+    let cut = translate(|all| all.records_cut.value());
     let sets_expired = translate(|all| all.sets_expired.value());
     let delivered = totals.lost();
     let lost =
-        delivered.flow + delivered.work + kernel_drops + truncated + too_large + sets_expired > 0
+        delivered.flow + delivered.work + kernel_drops + truncated + too_large + cut + sets_expired
+            > 0
             || sets_waiting > 0;
     macro_rules! say {
         ($level:ident) => {
@@ -492,6 +494,8 @@ fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
                 work_spans = translate(|all| all.work_spans.value()),
                 records_sampled_out = translate(|all| all.records_sampled_out.value()),
                 records_too_large = too_large,
+                records_cut = cut,
+                records_rate_limited = translate(|all| all.records_rate_limited.value()),
                 options_records = translate(|all| all.options_records.value()),
                 sets_bad = translate(|all| all.sets_bad.value()),
                 sets_waiting,

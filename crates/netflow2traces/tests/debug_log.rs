@@ -23,6 +23,7 @@ fn translator(batch_max_spans: usize) -> Translator<fn() -> UnixNanos> {
     let config = Translate {
         allowed_exporters: Vec::new(),
         max_rate_per_exporter: None,
+        max_record_rate_per_exporter: None,
         template_store: None,
         template_lifetime: Duration::from_secs(3600),
         max_exporters: 100,

@@ -374,6 +374,7 @@ fn configuration(options: &Options) -> config::Translate {
     config::Translate {
         allowed_exporters: Vec::new(),
         max_rate_per_exporter: None,
+        max_record_rate_per_exporter: None,
         template_store: None,
         template_lifetime: Duration::MAX,
         max_exporters: 65_536,

@@ -64,6 +64,11 @@ const TROUBLES: &[(&str, &str)] = &[
     ),
     ("records_too_large", "records that are too large for a span"),
     (
+        "records_cut",
+        "records past what one datagram may cause, without a span",
+    ),
+    ("lists_cut", "attributes whose lists lack elements"),
+    (
         "sets_expired",
         "sets dropped while they waited for their template",
     ),

@@ -271,6 +271,10 @@ impl Batches {
         self.sink = Sink(Some(sink));
     }
 
+    pub(crate) fn has_sink(&self) -> bool {
+        self.sink.0.is_some()
+    }
+
     /// The next finished batch; with a sink none is left here.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<EncodedBatch> {
         if self.deadline().is_some_and(|deadline| deadline <= now) {

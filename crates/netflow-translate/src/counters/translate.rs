@@ -50,6 +50,12 @@ counters! {
         records_sampled_out,
         /// Flow records whose span is larger than a request may be.
         records_too_large,
+        /// Flow records without a span: their datagram had caused as many octets as it may.
+        records_cut,
+        /// Attributes whose lists lack elements, for the same reason or because they were too long.
+        lists_cut,
+        /// Flow records over `NETFLOW_MAX_RECORD_RATE_PER_EXPORTER`, without a span.
+        records_rate_limited,
         /// Options records.
         options_records,
         /// Flow spans whose time was implausible or couldn't be derived.

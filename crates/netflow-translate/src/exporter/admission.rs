@@ -80,17 +80,17 @@ fn holds<A: Ord + Copy>(ranges: &[(A, A)], source: A) -> bool {
         .is_some_and(|(_, last)| source <= *last)
 }
 
-/// `NETFLOW_MAX_RATE_PER_EXPORTER`.
+/// `NETFLOW_MAX_RATE_PER_EXPORTER` or `NETFLOW_MAX_RECORD_RATE_PER_EXPORTER`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
-    /// What one datagram takes of the time.
+    /// What one datagram or record takes of the time.
     share: Duration,
 }
 
 impl Rate {
-    pub(crate) fn per_second(datagrams: u32) -> Self {
+    pub(crate) fn per_second(number: u32) -> Self {
         Self {
-            share: Duration::from_secs(1) / datagrams.max(1),
+            share: Duration::from_secs(1) / number.max(1),
         }
     }
 }
@@ -104,6 +104,20 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    /// How many shares are there now.
+    pub(crate) fn left(&self, rate: Rate, now: Instant) -> u32 {
+        let used = self.used_until.map_or(now, |until| until.max(now));
+        let free = BURST.saturating_sub(used.saturating_duration_since(now));
+        let left = free.as_nanos() / rate.share.as_nanos().max(1);
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
+    /// Takes so many shares, of those that are [left](Self::left).
+    pub(crate) fn take_all(&mut self, rate: Rate, shares: u32, now: Instant) {
+        let used = self.used_until.map_or(now, |until| until.max(now));
+        self.used_until = Some(used + rate.share.saturating_mul(shares));
+    }
+
     /// Takes one datagram's share, if it is there.
     #[inline]
     pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> bool {

@@ -27,7 +27,7 @@ use crate::exporter::alerts::{Alerts, Lines};
 use crate::exporter::metadata::ExporterMetadata;
 use crate::exporter::sequence::{Reboot, SequenceKey, Sequences};
 use crate::metrics::ExporterFlows;
-use crate::plan::SpanPlan;
+use crate::plan::compiled::Compiled;
 
 /// Sources that have not sent anything decodable yet.
 const MAX_ON_PROBATION: usize = 1024;
@@ -56,7 +56,7 @@ pub(crate) struct Arrival {
 
 #[derive(Debug)]
 pub(crate) struct Exporter {
-    pub(crate) decoder: Decoder<Arc<SpanPlan>, Arrival>,
+    pub(crate) decoder: Decoder<Compiled, Arrival>,
     pub(crate) metadata: ExporterMetadata,
     pub(crate) sequences: Sequences,
     pub(crate) front: Arc<ResourceFront>,
@@ -67,9 +67,12 @@ pub(crate) struct Exporter {
     /// When its last malformed datagram was shown as a span.
     pub(crate) error_shown: Option<Instant>,
     pub(crate) alerts: Alerts,
+    /// It stands in the row of those whose late Sets are to be read.
+    pub(crate) is_late: bool,
     pub(crate) activity: Activity,
     pub(crate) counted: ExporterFlows,
     bucket: Bucket,
+    records: Bucket,
     recompiled: Option<Instant>,
     last_seen: Instant,
     /// What it took when it was last weighed.
@@ -137,6 +140,16 @@ impl Exporter {
         if let Some(seconds) = self.counted.take_long() {
             self.alerts.long_flow(&self.address, seconds, lines);
         }
+    }
+
+    /// Flow records for which spans may be written now.
+    pub(crate) fn records_left(&self, rate: Option<Rate>, now: Instant) -> u32 {
+        rate.map_or(u32::MAX, |rate| self.records.left(rate, now))
+    }
+
+    /// Spans of so many flow records were written.
+    pub(crate) fn count_records(&mut self, rate: Rate, records: u32, now: Instant) {
+        self.records.take_all(rate, records, now);
     }
 
     /// About how many octets it takes by what it has sent, but for Sets that wait.
@@ -231,9 +244,11 @@ impl ExporterTable {
                 sampling: new.sampling(address),
                 error_shown: None,
                 alerts: Alerts::default(),
+                is_late: false,
                 activity: Activity::default(),
                 counted: ExporterFlows::default(),
                 bucket: Bucket::default(),
+                records: Bucket::default(),
                 recompiled: None,
                 last_seen: now,
                 weight: 0,

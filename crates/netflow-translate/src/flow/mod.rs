@@ -19,6 +19,7 @@ use otlp_wire::{
     Key, ResourceFront, SpanFront, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos,
 };
 
+use crate::allowance;
 use crate::attributes::encoded::encoded_values;
 use crate::attributes::table::AGENT;
 use crate::batch::Membership;
@@ -68,6 +69,10 @@ pub(crate) struct FlowContext {
     span_time: SpanTime,
     /// Nanoseconds.
     span_max_age: u64,
+    /// Flows for which spans are written at most, over the whole datagram …
+    pub(crate) max_records: u32,
+    /// … and octets of these spans.
+    pub(crate) max_octets: usize,
     /// Attributes of level `standard` are written.
     pub(crate) standard: bool,
     /// Counts are multiplied by the sampling interval.
@@ -116,6 +121,17 @@ enum Written {
     Suspect,
 }
 
+/// Why no more flows are written into a batch.
+enum Ended {
+    NoMore,
+    /// The batch takes no more.
+    Full,
+    /// The exporter has sent as many as it may.
+    Limited,
+    /// The datagram has caused as many octets as it may.
+    Enough,
+}
+
 impl FlowContext {
     pub(crate) fn new<C>(
         writing: &mut Writing<C>,
@@ -136,6 +152,8 @@ impl FlowContext {
             received_at: arrival.received_at,
             span_time: config.span_time,
             span_max_age: u64::try_from(config.span_max_age.as_nanos()).unwrap_or(u64::MAX),
+            max_records: u32::MAX,
+            max_octets: allowance::of_datagram(arrival.octets),
             standard: config.attributes >= AttributeLevel::Standard,
             scale: config.scale_sampled,
             shows_times: writing.shows_times,
@@ -189,18 +207,8 @@ pub(crate) fn write_flows<C, S: Flows>(
     outcome: &mut Outcome,
     now: Instant,
 ) {
-    let before = outcome.flows;
     if !context.kept {
-        let metrics = &mut writing.metrics;
-        while let Some(flow) = flows.current() {
-            if context.counting.is_some() {
-                let (interval, times) = (context.interval(&flow), flow.times());
-                context.count(&flow, interval, &times, None, place.counted, metrics);
-            }
-            flows.advance();
-            outcome.flows += 1;
-        }
-        let sampled_out = u64::from(outcome.flows - before);
+        let sampled_out = count_only(flows, context, place, writing, outcome);
         writing.counters.records_sampled_out.add(sampled_out);
         return;
     }
@@ -215,15 +223,25 @@ pub(crate) fn write_flows<C, S: Flows>(
             ..
         } = &mut *writing;
         batches.enter(place.member, place.front, now, context.received_at);
-        let left = batches.spans_left();
+        let allowed = context.max_records.saturating_sub(outcome.flows) as usize;
+        let left = batches.spans_left().min(allowed);
         let mut written = 0_usize;
         let mut writer = batches.writer();
-        let is_full = loop {
+        let from = writer.position();
+        let end = from.saturating_add(context.max_octets.saturating_sub(outcome.octets));
+        let ended = loop {
             let Some(flow) = flows.current() else {
-                break false;
+                break Ended::NoMore;
             };
             if written == left {
-                break true;
+                break if left == allowed {
+                    Ended::Limited
+                } else {
+                    Ended::Full
+                };
+            }
+            if writer.position() >= end {
+                break Ended::Enough;
             }
             let span_id = ids.span_id();
             let (interval, times) = (context.interval(&flow), flow.times());
@@ -231,7 +249,7 @@ pub(crate) fn write_flows<C, S: Flows>(
                 write_span(&flow, context, span_id, interval, &times, scratch, writer)
             };
             match writer.apart(write) {
-                Written::No => break true,
+                Written::No => break Ended::Full,
                 Written::Plain => {}
                 Written::Suspect => suspect += 1,
             }
@@ -243,12 +261,24 @@ pub(crate) fn write_flows<C, S: Flows>(
         let to = writer.position();
         let spans = u32::try_from(written).unwrap_or(u32::MAX);
         outcome.flows += spans;
+        outcome.octets += to - from;
         let octets = batches.commit(*place.member, to, spans, 0);
         if debug_log::is_on() {
             debug_log.flows(place.front, octets, written, now);
         }
-        if !is_full {
-            break;
+        match ended {
+            Ended::NoMore => break,
+            Ended::Limited => {
+                let limited = count_only(flows, context, place, writing, outcome);
+                writing.counters.records_rate_limited.add(limited);
+                break;
+            }
+            Ended::Enough => {
+                let cut = count_only(flows, context, place, writing, outcome);
+                writing.counters.records_cut.add(cut);
+                break;
+            }
+            Ended::Full => {}
         }
         if batches.is_empty() {
             // A whole batch is too small for it.
@@ -265,6 +295,27 @@ pub(crate) fn write_flows<C, S: Flows>(
         }
     }
     writing.counters.times_suspect.add(suspect);
+}
+
+/// Counts the flows that are left, without a span.
+#[cold]
+fn count_only<C, S: Flows>(
+    flows: &mut S,
+    context: &FlowContext,
+    place: &mut Place<'_>,
+    writing: &mut Writing<C>,
+    outcome: &mut Outcome,
+) -> u64 {
+    let (before, metrics) = (outcome.flows, &mut writing.metrics);
+    while let Some(flow) = flows.current() {
+        if context.counting.is_some() {
+            let (interval, times) = (context.interval(&flow), flow.times());
+            context.count(&flow, interval, &times, None, place.counted, metrics);
+        }
+        flows.advance();
+        outcome.flows += 1;
+    }
+    u64::from(outcome.flows - before)
 }
 
 /// Writes the span of one flow. What isn't inlined here is given a writer `apart`, for speed.

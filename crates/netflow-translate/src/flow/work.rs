@@ -28,6 +28,8 @@ pub(crate) struct Outcome {
     pub(crate) counters: u32,
     /// sFlow: samples of a format that isn't known.
     pub(crate) others: u32,
+    /// Octets of the flow spans.
+    pub(crate) octets: usize,
     /// When the first flow was reached.
     pub(crate) flows_began: Option<UnixNanos>,
     /// The first part that could not be used.

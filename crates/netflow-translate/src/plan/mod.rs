@@ -3,6 +3,7 @@
 //! What can be decided by the Template is decided here: which of several elements, how wide a number is,
 //! how a key is encoded. A record then only runs the steps.
 
+pub(crate) mod compiled;
 pub(crate) mod elements;
 pub(crate) mod facts;
 pub(crate) mod options;
@@ -173,6 +174,10 @@ pub(crate) const HOLDS_AT_ZERO: &[u16] = &[1, 2, 7, 11];
 /// Where many exporters put ICMP's type and code.
 pub(crate) const DESTINATION_PORT: u16 = 11;
 
+/// Of a repeated element so many fields may be chosen from: each record compares them, and templates of a thousand
+/// addresses can be forged.
+const MAX_REPEATED: usize = 8;
+
 /// Above any element's real width.
 const MAX_PLAIN_FIELD: u16 = 8;
 
@@ -330,12 +335,13 @@ impl Compiler<'_> {
         Some(choice_of(self.field(source)?, source.1))
     }
 
-    /// Every field of an element, in the record's order.
+    /// The fields of an element, in the record's order, but no more than [`MAX_REPEATED`].
     fn every(&self, source: Source) -> impl Iterator<Item = Choice> {
         let fields = self.template.fields.iter().zip(0..);
         fields
             .filter(move |(field, _)| self.is(field, source) && field.length != 0)
             .map(move |(_, index)| choice_of(index, source.1))
+            .take(MAX_REPEATED)
     }
 
     fn stretch(&mut self, choices: Vec<Choice>) -> Option<Choices> {

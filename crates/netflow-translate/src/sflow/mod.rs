@@ -35,6 +35,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) text: &'a str,
     /// `NETFLOW_SAMPLING_OVERRIDE`.
     pub(crate) sampling: Option<u64>,
+    /// Flow samples for which spans may be written.
+    pub(crate) records: u32,
 }
 
 impl Sflow {
@@ -84,13 +86,14 @@ impl Sflow {
             sampling: sender.sampling,
             received_at: received.arrival.received_at,
         };
-        let context = FlowContext::new(
+        let mut context = FlowContext::new(
             writing,
             &trace,
             &received.arrival,
             sender.address,
             received.now,
         );
+        context.max_records = sender.records;
         let mut outcome = Outcome::default();
         for sample in datagram.samples() {
             match sample {

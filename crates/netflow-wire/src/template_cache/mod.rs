@@ -28,6 +28,9 @@ pub struct TemplateKey {
     pub id: u16,
 }
 
+/// Ports of an ID that one look-up asks.
+const MAX_PORTS_ASKED: usize = 16;
+
 /// The same without the port.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct AnyPort(Version, u32, u16);
@@ -220,7 +223,8 @@ impl<P> TemplateCache<P> {
         if !sessions.agree() {
             return None;
         }
-        let keys = sessions.ports.iter().rev();
+        // The newest: where all of these are too old, the others nearly always are.
+        let keys = sessions.ports.iter().rev().take(MAX_PORTS_ASKED);
         keys.map(|port| TemplateKey { port: *port, ..key })
             .find(|key| {
                 let known = self.learnt.get(key);

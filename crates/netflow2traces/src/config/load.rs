@@ -258,6 +258,7 @@ impl Loader<'_> {
                 .optional(&settings::ALLOWED_EXPORTERS)
                 .unwrap_or_default(),
             max_rate_per_exporter: self.optional(&settings::MAX_RATE_PER_EXPORTER),
+            max_record_rate_per_exporter: self.optional(&settings::MAX_RECORD_RATE_PER_EXPORTER),
             template_store: self.optional(&settings::TEMPLATE_STORE),
             template_lifetime: self.value(&settings::TEMPLATE_LIFETIME),
             max_exporters: self.value(&settings::MAX_EXPORTERS),

@@ -148,6 +148,11 @@ fn flow_records(stages: &Stages) -> Account {
             ("spans", count(|all| all.flow_spans.value())),
             ("sampled_out", count(|all| all.records_sampled_out.value())),
             ("too_large", count(|all| all.records_too_large.value())),
+            ("cut", count(|all| all.records_cut.value())),
+            (
+                "rate_limited",
+                count(|all| all.records_rate_limited.value()),
+            ),
         ],
     )
 }

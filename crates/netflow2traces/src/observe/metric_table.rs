@@ -217,8 +217,12 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_flows_skipped_total: Series::Counters(translated_by!("reason":
             "sampled_out" records_sampled_out,
             "too_large" records_too_large,
+            "cut" records_cut,
+            "rate_limited" records_rate_limited,
         )),
-            "Flow records without a span: left out by OTEL_TRACES_SAMPLER, or larger than a request may be";
+            "Flow records without a span: left out by OTEL_TRACES_SAMPLER, larger than a request may be, past what one datagram may cause, or over NETFLOW_MAX_RECORD_RATE_PER_EXPORTER";
+        netflow_lists_cut_total: Series::Counters(&[(&[], translated!(lists_cut))]),
+            "Span attributes whose lists lack elements: the list was too long, or its datagram had caused as much as one may";
         netflow_flow_times_suspect_total: Series::Counters(&[(&[], translated!(times_suspect))]),
             "Flow spans whose time was implausible or could not be derived";
         netflow_options_records_total: Series::Counters(&[(&[], translated!(options_records))]),

@@ -47,6 +47,7 @@ fn configuration() -> Translate {
         template_lifetime: Duration::from_secs(24 * 60 * 60),
         allowed_exporters: Vec::new(),
         max_rate_per_exporter: None,
+        max_record_rate_per_exporter: None,
         template_store: None,
         max_exporters: 65_536,
         max_templates_per_exporter: 4_096,

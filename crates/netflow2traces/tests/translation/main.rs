@@ -2,6 +2,7 @@
 
 mod admission;
 mod batches;
+mod bounds;
 mod choices;
 mod flow_metrics;
 mod identity;

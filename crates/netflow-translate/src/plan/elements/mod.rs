@@ -1,24 +1,23 @@
 //! Level `all`: every element that no named attribute shows, as `ipfix.<name>`, typed by its abstract data
 //! type; lists (RFC 6313) as arrays and key-value lists.
 
+mod lists;
+
 use std::collections::{HashMap, HashSet};
 
 use netflow_wire::ie::{self, AbstractDataType, snake_case};
-use netflow_wire::{FieldSpecifier, Location, Siblings, Template, Version, signed, unsigned};
+use netflow_wire::{FieldSpecifier, Location, Template, Version, signed, unsigned};
 use otlp_wire::attributes::push_any_value;
 use otlp_wire::proto::{push_delimited, put_varint};
 use otlp_wire::text::{put_ipv4, put_ipv6, put_mac};
 use otlp_wire::{Key, SpanWriter, Value};
 
+pub(crate) use self::lists::{ListPlan, ListRoom, Lists, NoTemplates, Resolve};
 use crate::plan::Choices;
 use crate::plan::times::ntp_to_unix_nanos;
 
 /// Octets of an octet array that are shown, two digits each.
 const MAX_OCTETS: usize = 256;
-/// Encoded octets of one attribute after which its lists take no more.
-const MAX_LIST_OCTETS: usize = 64 * 1024;
-/// Lists within lists.
-const MAX_DEPTH: u8 = 4;
 /// Elements that one exporter may describe.
 const MAX_TOLD: usize = 4096;
 /// Octets of a name that are looked at.
@@ -26,38 +25,10 @@ const MAX_TOLD_NAME: usize = 64;
 /// paddingOctets.
 const PADDING: u16 = 210;
 
-/// `AnyValue.array_value` and `AnyValue.kvlist_value`, length-delimited.
+/// `AnyValue.array_value`, length-delimited.
 const ANY_ARRAY: u8 = 5 << 3 | 2;
-const ANY_LIST: u8 = 6 << 3 | 2;
 /// `ArrayValue.values` and `KeyValueList.values`.
 const VALUES: u8 = 1 << 3 | 2;
-
-/// Gives Templates of the record's own session, for the lists that name one.
-pub(crate) trait Resolve {
-    fn template(&self, id: u16) -> Option<&Template>;
-}
-
-/// What a list's elements are.
-#[derive(Clone, Copy)]
-pub(crate) struct Lists<'a> {
-    pub(crate) templates: &'a dyn Resolve,
-    pub(crate) types: &'a ElementTypes,
-}
-
-impl<P> Resolve for Siblings<'_, P> {
-    fn template(&self, id: u16) -> Option<&Template> {
-        Siblings::template(self, id)
-    }
-}
-
-/// The versions without Templates.
-pub(crate) struct NoTemplates;
-
-impl Resolve for NoTemplates {
-    fn template(&self, _: u16) -> Option<&Template> {
-        None
-    }
-}
 
 /// The key of an attribute.
 #[derive(Clone, Debug)]
@@ -86,7 +57,7 @@ pub(crate) struct ElementStep {
     key: ElementKey,
     data_type: Option<AbstractDataType>,
     /// More than one where the template repeats the element: then the value is an array.
-    fields: Box<[u16]>,
+    fields: Vec<u16>,
     /// It is one of several that a named attribute chooses from: shown unless it is chosen or zero.
     rival: Option<Choices>,
 }
@@ -98,7 +69,9 @@ pub(crate) fn compile(
     rivals: &HashMap<u16, Choices>,
     types: &ElementTypes,
 ) -> Box<[ElementStep]> {
-    let mut steps: Vec<(u32, u16, ElementStep)> = Vec::new();
+    let mut steps: Vec<ElementStep> = Vec::new();
+    // Templates of a thousand fields come too: nothing is searched for by going through all.
+    let mut repeated: HashMap<(u32, u16), usize> = HashMap::new();
     let mut keys = HashSet::new();
     for (index, field) in (0_u16..).zip(&*template.fields) {
         if shown.contains(&index)
@@ -107,12 +80,9 @@ pub(crate) fn compile(
         {
             continue;
         }
-        let same = steps.iter_mut().find(|(enterprise, element, _)| {
-            (*enterprise, *element) == (field.enterprise, field.element)
-        });
-        if let Some((_, _, step)) = same {
-            let fields = step.fields.iter().copied().chain([index]).collect();
-            step.fields = fields;
+        let same = repeated.get(&(field.enterprise, field.element));
+        if let Some(step) = same.and_then(|step| steps.get_mut(*step)) {
+            step.fields.push(index);
             continue;
         }
         let (name, data_type) = types.describe(template.version, field);
@@ -127,12 +97,13 @@ pub(crate) fn compile(
         let step = ElementStep {
             key,
             data_type,
-            fields: [index].into(),
+            fields: vec![index],
             rival: rivals.get(&index).copied(),
         };
-        steps.push((field.enterprise, field.element, step));
+        repeated.insert((field.enterprise, field.element), steps.len());
+        steps.push(step);
     }
-    steps.into_iter().map(|(_, _, step)| step).collect()
+    steps.into()
 }
 
 /// Writes the attributes of one record; `scratch` is used anew for each.
@@ -152,7 +123,8 @@ pub(crate) fn write(
     };
     for step in steps {
         scratch.clear();
-        match &*step.fields {
+        let lists = lists.of_attribute();
+        match step.fields.as_slice() {
             [field] => {
                 let octets = value(*field);
                 if let Some(choices) = step.rival
@@ -191,6 +163,9 @@ pub(crate) fn write(
                     }),
                 }
             }
+        }
+        if step.data_type.is_some_and(lists::is_list) {
+            lists.made(scratch.len());
         }
         writer.any_value(step.key.name(), scratch);
     }
@@ -275,17 +250,24 @@ impl ElementTypes {
         self.told.len()
     }
 
+    /// An element's type, as [`describe`](Self::describe) gives it.
+    fn data_type(&self, version: Version, field: &FieldSpecifier) -> Option<AbstractDataType> {
+        match element(version, field) {
+            Some(element) => Some(element.data_type),
+            None => self.told.get(&(field.enterprise, field.element))?.1,
+        }
+    }
+
     /// An element's name in snake case and its type. What nobody knows is called by its numbers and has none.
     fn describe(
         &self,
         version: Version,
         field: &FieldSpecifier,
     ) -> (String, Option<AbstractDataType>) {
-        let element = match version {
-            Version::Ipfix => ie::lookup(field.enterprise, field.element),
-            _ => ie::lookup_v9(field.element),
-        };
-        match (element, self.told.get(&(field.enterprise, field.element))) {
+        match (
+            element(version, field),
+            self.told.get(&(field.enterprise, field.element)),
+        ) {
             (Some(element), _) => {
                 let name = snake_case(element.name);
                 let reverse = ie::is_reverse(field.enterprise);
@@ -300,6 +282,13 @@ impl ElementTypes {
             (None, Some((_, data_type))) => (numbered(field), *data_type),
             (None, None) => (numbered(field), None),
         }
+    }
+}
+
+fn element(version: Version, field: &FieldSpecifier) -> Option<&'static ie::Element> {
+    match version {
+        Version::Ipfix => ie::lookup(field.enterprise, field.element),
+        _ => ie::lookup_v9(field.element),
     }
 }
 
@@ -378,16 +367,10 @@ fn push_value(
             let text = octets.get(..end).unwrap_or_default();
             push_any_value(out, Value::Text(&String::from_utf8_lossy(text)));
         }
-        Some(Type::BasicList) if depth < MAX_DEPTH => {
-            or_hex(out, octets, |out| basic_list(out, octets, lists, depth));
-        }
-        Some(Type::SubTemplateList) if depth < MAX_DEPTH => {
+        Some(kind) if lists::is_list(kind) && depth < lists::MAX_DEPTH => {
             or_hex(out, octets, |out| {
-                sub_template_list(out, octets, lists, depth)
+                lists::push(out, kind, octets, lists, depth)
             });
-        }
-        Some(Type::SubTemplateMultiList) if depth < MAX_DEPTH => {
-            or_hex(out, octets, |out| multi_list(out, octets, lists, depth));
         }
         _ => hex(out, octets),
     }
@@ -411,129 +394,21 @@ fn or_hex(out: &mut Vec<u8>, octets: &[u8], push: impl FnOnce(&mut Vec<u8>) -> O
 
 /// `tag`, a length, and what `content` appends.
 fn nest<T>(out: &mut Vec<u8>, tag: u8, content: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    out.push(tag);
+    // Most lengths take one octet: with that in place nothing is moved.
+    out.extend_from_slice(&[tag, 0]);
     let from = out.len();
     let made = content(out);
     let len = out.len() - from;
     let mut varint = [0; 10];
     let width = put_varint(&mut varint, len as u64);
-    out.resize(from + len + width, 0);
-    out.copy_within(from..from + len, from + width);
-    if let Some(room) = out.get_mut(from..from + width) {
+    if width > 1 {
+        out.resize(from + len + width - 1, 0);
+        out.copy_within(from..from + len, from + width - 1);
+    }
+    if let Some(room) = out.get_mut(from - 1..from - 1 + width) {
         room.copy_from_slice(varint.get(..width).unwrap_or_default());
     }
     made
-}
-
-/// RFC 6313, section 4.5.1: semantic, Field Specifier, values of that element.
-fn basic_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> Option<()> {
-    let (_semantic, rest) = octets.split_first()?;
-    let (id, rest) = rest.split_first_chunk::<2>()?;
-    let (length, mut rest) = rest.split_first_chunk::<2>()?;
-    let (id, length) = (u16::from_be_bytes(*id), u16::from_be_bytes(*length));
-    let mut field = FieldSpecifier {
-        enterprise: 0,
-        element: id & 0x7fff,
-        length,
-    };
-    if id & 0x8000 != 0 {
-        let (enterprise, after) = rest.split_first_chunk::<4>()?;
-        field.enterprise = u32::from_be_bytes(*enterprise);
-        rest = after;
-    }
-    let (_, data_type) = lists.types.describe(Version::Ipfix, &field);
-    // A Template of that one field splits the values.
-    let template = Template::new(Version::Ipfix, 0, None, vec![field]);
-    let mut locations = Vec::new();
-    nest(out, ANY_ARRAY, |out| {
-        while !rest.is_empty() && out.len() < MAX_LIST_OCTETS {
-            let len = template
-                .locate(rest, &mut locations)
-                .filter(|len| *len > 0)?;
-            let value = locations.first()?.of(rest);
-            nest(out, VALUES, |out| {
-                push_value(out, data_type, value, lists, depth + 1);
-            });
-            rest = rest.get(len..)?;
-        }
-        Some(())
-    })
-}
-
-/// RFC 6313, section 4.5.2: semantic, Template ID, records.
-fn sub_template_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> Option<()> {
-    let (_semantic, rest) = octets.split_first()?;
-    let (id, records) = rest.split_first_chunk::<2>()?;
-    let template = lists.templates.template(u16::from_be_bytes(*id))?;
-    nest(out, ANY_ARRAY, |out| {
-        push_records(out, template, records, lists, depth)
-    })
-}
-
-/// RFC 6313, section 4.5.3: semantic, then Template ID, length and records of each template.
-fn multi_list(out: &mut Vec<u8>, octets: &[u8], lists: Lists<'_>, depth: u8) -> Option<()> {
-    let (_semantic, mut rest) = octets.split_first()?;
-    nest(out, ANY_ARRAY, |out| {
-        while !rest.is_empty() && out.len() < MAX_LIST_OCTETS {
-            let (id, after) = rest.split_first_chunk::<2>()?;
-            let (length, _) = after.split_first_chunk::<2>()?;
-            let records = rest.get(4..usize::from(u16::from_be_bytes(*length)))?;
-            let template = lists.templates.template(u16::from_be_bytes(*id))?;
-            push_records(out, template, records, lists, depth)?;
-            rest = rest.get(4 + records.len()..)?;
-        }
-        Some(())
-    })
-}
-
-/// The records of a Template, each as a key-value list within an array.
-fn push_records(
-    out: &mut Vec<u8>,
-    template: &Template,
-    mut records: &[u8],
-    lists: Lists<'_>,
-    depth: u8,
-) -> Option<()> {
-    let shortest = template.min_record_octets();
-    let mut locations = Vec::new();
-    while shortest > 0 && records.len() >= shortest && out.len() < MAX_LIST_OCTETS {
-        let len = template.locate(records, &mut locations)?;
-        let record = records.get(..len)?;
-        nest(out, VALUES, |out| {
-            nest(out, ANY_LIST, |out| {
-                push_pairs(out, template, record, &locations, lists, depth);
-            });
-        });
-        records = records.get(len..)?;
-    }
-    Some(())
-}
-
-fn push_pairs(
-    out: &mut Vec<u8>,
-    template: &Template,
-    record: &[u8],
-    locations: &[Location],
-    lists: Lists<'_>,
-    depth: u8,
-) {
-    let mut keys = HashSet::new();
-    for (field, location) in template.fields.iter().zip(locations) {
-        if field.enterprise == 0 && field.element == PADDING || out.len() >= MAX_LIST_OCTETS {
-            continue;
-        }
-        let (name, data_type) = lists.types.describe(template.version, field);
-        // A key stands once in a list: of a repeated element the first.
-        if !keys.insert(name.clone()) {
-            continue;
-        }
-        nest(out, VALUES, |out| {
-            push_delimited(out, 1, name.as_bytes());
-            nest(out, 2 << 3 | 2, |out| {
-                push_value(out, data_type, location.of(record), lists, depth + 1);
-            });
-        });
-    }
 }
 
 #[cfg(test)]

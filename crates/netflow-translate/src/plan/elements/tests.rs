@@ -3,10 +3,8 @@ use super::*;
 fn any(data_type: AbstractDataType, octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let types = ElementTypes::default();
-    let lists = Lists {
-        templates: &NoTemplates,
-        types: &types,
-    };
+    let room = ListRoom::new(usize::MAX, 0);
+    let lists = Lists::new(&NoTemplates, &types, &room);
     push_value(&mut out, Some(data_type), octets, lists, 0);
     out
 }
@@ -93,4 +91,114 @@ fn a_list_that_makes_no_sense_is_octets() {
         any(AbstractDataType::SubTemplateList, &list),
         by_hand(Value::Text("0301000909"))
     );
+}
+
+/// Templates as a session has them.
+struct Known(Vec<(u16, ListPlan)>);
+
+impl Resolve for Known {
+    fn list(&self, id: u16, _: &ElementTypes, _: &ListRoom) -> Option<&ListPlan> {
+        let known = self.0.iter().find(|(known, _)| *known == id);
+        known.map(|(_, plan)| plan)
+    }
+}
+
+fn known(id: u16, fields: &[(u16, u16)]) -> Known {
+    let fields = fields.iter();
+    let fields: Vec<_> = fields
+        .map(|(element, length)| FieldSpecifier::iana(*element, *length))
+        .collect();
+    let template = Template::new(Version::Ipfix, id, None, fields);
+    let plan = ListPlan::compile(&template, &ElementTypes::default());
+    Known(vec![(id, plan)])
+}
+
+/// The octets of an attribute whose list, of a template's records, may take so many; and whether it was cut.
+fn list_within(room: usize, templates: &Known, octets: &[u8]) -> (Vec<u8>, u64) {
+    let (types, room) = (ElementTypes::default(), ListRoom::new(room, 0));
+    let lists = Lists::new(templates, &types, &room).of_attribute();
+    let mut out = Vec::new();
+    let list = Some(AbstractDataType::SubTemplateList);
+    push_value(&mut out, list, octets, lists, 0);
+    lists.made(out.len());
+    (out, room.cut())
+}
+
+/// A key-value list, as a value within an array.
+fn record(pairs: &[(&str, Value<'_>)]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for (key, value) in pairs {
+        let mut pair = Vec::new();
+        push_delimited(&mut pair, 1, key.as_bytes());
+        push_delimited(&mut pair, 2, &by_hand(*value));
+        push_delimited(&mut list, 1, &pair);
+    }
+    let (mut any, mut value) = (Vec::new(), Vec::new());
+    push_delimited(&mut any, 6, &list);
+    push_delimited(&mut value, 1, &any);
+    value
+}
+
+#[test]
+fn the_records_of_a_list_are_key_value_lists_without_padding_repetitions_and_fields_of_no_octets() {
+    // Of octetDeltaCount one without octets and two with, around padding; a text of variable length between.
+    let templates = known(
+        300,
+        &[(1, 0), (1, 2), (210, 3), (82, 65535), (1, 1), (210, 1)],
+    );
+    let list = [
+        3, 1, 44, 0, 7, 9, 9, 9, 2, b'e', b'0', 5, 9, 0, 8, 9, 9, 9, 0, 5, 9,
+    ];
+    let expected = [
+        record(&[
+            ("octet_delta_count", Value::Unsigned(7)),
+            ("interface_name", Value::Text("e0")),
+        ]),
+        record(&[
+            ("octet_delta_count", Value::Unsigned(8)),
+            ("interface_name", Value::Text("")),
+        ]),
+    ];
+    let mut array = Vec::new();
+    push_delimited(&mut array, 5, &expected.concat());
+    assert_eq!(list_within(1 << 20, &templates, &list), (array, 0));
+}
+
+#[test]
+fn a_record_past_the_end_of_its_list_makes_it_octets() {
+    let templates = known(300, &[(1, 1), (82, 65535)]);
+    let list = [3, 1, 44, 7, 200, b'x'];
+    assert_eq!(
+        list_within(1 << 20, &templates, &list),
+        (by_hand(Value::Text("03012c07c878")), 0)
+    );
+}
+
+#[test]
+fn a_list_that_finds_no_room_lacks_its_last_elements_and_is_counted() {
+    let templates = known(300, &[(1, 1)]);
+    let list: Vec<_> = [3, 1, 44].into_iter().chain([7; 10_000]).collect();
+    let (whole, cut) = list_within(usize::MAX, &templates, &list[..1000]);
+    assert_eq!(cut, 0);
+    let (part, cut) = list_within(500, &templates, &list[..1000]);
+    assert!(part.len() < 600 && whole.len() > 20_000, "{}", part.len());
+    assert_eq!(cut, 1);
+    // However much room a datagram has, one attribute takes no more than this.
+    let (longest, cut) = list_within(usize::MAX, &templates, &list);
+    assert!((60_000..70_000).contains(&longest.len()));
+    assert_eq!(cut, 1);
+}
+
+#[test]
+fn templates_are_compiled_for_lists_while_there_is_room_for_the_work() {
+    let template = Template::new(
+        Version::Ipfix,
+        300,
+        None,
+        vec![FieldSpecifier::iana(1, 1); 100],
+    );
+    let room = ListRoom::new(0, 300);
+    assert!(room.may_compile(&template) && room.may_compile(&template));
+    assert!(!room.may_compile(&template));
+    assert_eq!(room.fields_left(), 0);
 }

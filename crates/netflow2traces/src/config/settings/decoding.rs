@@ -41,6 +41,22 @@ settings! { DECODING:
         parse: |text| values::whole_number(text, 1..=10_000_000)
             .map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
     }
+    MAX_RECORD_RATE_PER_EXPORTER: u32 {
+        section: Decoding,
+        variables: ["NETFLOW_MAX_RECORD_RATE_PER_EXPORTER"],
+        flag: "max-record-rate-per-exporter",
+        placeholder: "N",
+        preset: Preset::Nothing("no limit"),
+        accepted: "flow records a second, a whole number from 1 to 10000000",
+        summary: "Flow records a second to turn into spans for one exporter",
+        details: "A datagram holds one flow record or thousands, so that a limit of datagrams \
+            alone doesn't bound the spans of an exporter. After a pause a second's worth may come \
+            at once. Records over it are read and counted, without a span: \
+            `netflow_flows_skipped_total`, `rate_limited`. Templates and options data are still \
+            learnt from their datagrams.",
+        parse: |text| values::whole_number(text, 1..=10_000_000)
+            .map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
+    }
 
     TEMPLATE_STORE: PathBuf {
         section: Decoding,
