@@ -406,7 +406,7 @@ impl Loader<'_> {
     fn otlp(&mut self, needed: bool) -> Option<Otlp> {
         let (setting, endpoint) = self.given_endpoint();
         let general = &settings::OTLP_ENDPOINT;
-        let protocol = self.value(&settings::OTLP_PROTOCOL);
+        let protocol = self.protocol(&settings::OTLP_PROTOCOL);
         let headers = self.optional(&settings::OTLP_HEADERS).unwrap_or_default();
         let compression = self.value(&settings::OTLP_COMPRESSION);
         let timeout = self.value(&settings::OTLP_TIMEOUT);
@@ -427,7 +427,9 @@ impl Loader<'_> {
             }
         };
         let is_general = setting.about.flag == general.about.flag;
-        let found = otlp::endpoint(&text, Signal::Traces, protocol, is_general, insecure);
+        // Without a protocol, what is no URL for any is found even so.
+        let checked = protocol.or(text.contains("://").then_some(Protocol::HttpProtobuf))?;
+        let found = otlp::endpoint(&text, Signal::Traces, checked, is_general, insecure);
         let (uri, zone) = match found {
             Ok(found) => found,
             Err(rejection) => {
@@ -435,6 +437,8 @@ impl Loader<'_> {
                 return None;
             }
         };
+        // If it is a mistake, that has been noted, and warnings about another one would mislead.
+        let protocol = protocol?;
         self.warnings.extend(otlp::endpoint_warnings(
             &text,
             Signal::Traces,
@@ -466,6 +470,14 @@ impl Loader<'_> {
             timeout,
             tls,
         })
+    }
+
+    /// The protocol that was given, or the default; `None` if what was given is a mistake.
+    pub(super) fn protocol(&mut self, setting: &Setting<Protocol>) -> Option<Protocol> {
+        if self.is_set(setting).is_some() {
+            return self.optional(setting);
+        }
+        Some(preset(&settings::OTLP_PROTOCOL))
     }
 
     pub(super) fn answers(&mut self) -> Answers {

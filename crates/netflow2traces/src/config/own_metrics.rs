@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::load::{Loader, Mistake, Purpose, preset};
 use super::setting::Setting;
-use super::{Otlp, OwnMetrics, Signal, Tls, otlp, settings};
+use super::{Otlp, OwnMetrics, Protocol, Signal, Tls, otlp, settings};
 
 impl Loader<'_> {
     pub(super) fn own_metrics(&mut self, purpose: Purpose) -> Option<OwnMetrics> {
@@ -42,9 +42,18 @@ impl Loader<'_> {
 
     /// `None` is a mistake that has been noted, or an endpoint that isn't needed.
     fn otlp_for_metrics(&mut self, wanted: bool) -> Option<Otlp> {
-        let protocol = self
-            .specific(&settings::METRICS_PROTOCOL, &settings::OTLP_PROTOCOL)
-            .unwrap_or_else(|| preset(&settings::OTLP_PROTOCOL));
+        let protocol = self.specific(&settings::METRICS_PROTOCOL, &settings::OTLP_PROTOCOL);
+        let general = self.sources.find_general(&settings::OTLP_PROTOCOL.about);
+        let set = self.is_set(&settings::METRICS_PROTOCOL).or(general);
+        // Warnings about another protocol than the one that was meant would mislead.
+        let misnamed = protocol.is_none() && set.is_some();
+        let protocol = protocol.unwrap_or_else(|| {
+            if misnamed {
+                Protocol::HttpProtobuf
+            } else {
+                preset(&settings::OTLP_PROTOCOL)
+            }
+        });
         let insecure = self
             .specific(&settings::METRICS_INSECURE, &settings::OTLP_INSECURE)
             .unwrap_or_else(|| preset(&settings::OTLP_INSECURE));
@@ -72,6 +81,9 @@ impl Loader<'_> {
             ));
             return None;
         };
+        if misnamed && !given.value.contains("://") {
+            return None;
+        }
         let text = match (setting.parse)(&given.value) {
             Ok(text) => text,
             Err(rejection) => {
@@ -81,7 +93,7 @@ impl Loader<'_> {
         };
         match otlp::endpoint(&text, Signal::Metrics, protocol, own.is_none(), insecure) {
             Ok((endpoint, zone)) => {
-                if own.is_some() {
+                if own.is_some() && !misnamed {
                     let warnings =
                         otlp::endpoint_warnings(&text, Signal::Metrics, &endpoint, protocol);
                     self.warnings.extend(warnings);

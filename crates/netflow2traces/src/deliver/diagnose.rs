@@ -11,74 +11,78 @@ use super::outcome::Cause;
 use super::tls::unsupported_curve;
 use super::transport::Versions;
 
-const HTTP_FOR_GRPC: &str = "the endpoint speaks HTTP/1 where gRPC is set; set \
-     OTEL_EXPORTER_OTLP_PROTOCOL=http (usually port 4318) or the backend's gRPC port (usually 4317)";
-const NO_HTTP2: &str = "the endpoint doesn't begin to speak HTTP/2, as gRPC does; if it is an HTTP \
-     port set OTEL_EXPORTER_OTLP_PROTOCOL=http, if it expects TLS begin \
+const HTTP_FOR_GRPC: &str = "the endpoint speaks HTTP/1.1, but the protocol is gRPC; set \
+     OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or use the backend's gRPC port (usually 4317)";
+const NO_HTTP2: &str = "the endpoint doesn't answer in HTTP/2, which gRPC needs; if it is an HTTP port set \
+     OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, if it expects TLS begin \
      OTEL_EXPORTER_OTLP_ENDPOINT with https://";
-const GRPC_FOR_HTTP: &str = "the endpoint speaks HTTP/2 alone, as gRPC does; set \
-     OTEL_EXPORTER_OTLP_PROTOCOL=grpc or the backend's HTTP port (usually 4318)";
-const CLOSED_UNASKED: &str = "the endpoint closed the connection without an answer; if it expects \
-     TLS begin OTEL_EXPORTER_OTLP_ENDPOINT with https://";
+const GRPC_FOR_HTTP: &str = "the endpoint speaks only HTTP/2, as gRPC does; set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or use \
+     the backend's HTTP port (usually 4318)";
+const CLOSED_UNASKED: &str = "the endpoint closed the connection without an answer; if it expects TLS begin \
+     OTEL_EXPORTER_OTLP_ENDPOINT with https://";
 const TLS_FOR_PLAIN: &str =
     "the endpoint expects TLS; begin OTEL_EXPORTER_OTLP_ENDPOINT with https://";
 const PLAIN_FOR_TLS: &str =
     "the endpoint doesn't speak TLS; begin OTEL_EXPORTER_OTLP_ENDPOINT with http://";
-const CLOSED_HANDSHAKE: &str = "the endpoint closed the connection in the TLS handshake; check host and port of \
-     OTEL_EXPORTER_OTLP_ENDPOINT, and whether the backend speaks TLS (if not, begin it with http://)";
+const CLOSED_HANDSHAKE: &str = "the endpoint closed the connection during the TLS handshake; check host and port of \
+     OTEL_EXPORTER_OTLP_ENDPOINT, and that the backend speaks TLS there (if not, begin it with \
+     http://)";
 const NOT_A_BACKEND: &str = "the endpoint speaks neither HTTP nor gRPC; check host and port of \
      OTEL_EXPORTER_OTLP_ENDPOINT";
-const NO_LISTENER: &str = "nothing listens there; check host and port of \
-     OTEL_EXPORTER_OTLP_ENDPOINT, and that the backend runs";
+const NO_LISTENER: &str = "nothing listens there; check host and port of OTEL_EXPORTER_OTLP_ENDPOINT, and that the \
+     backend runs";
 const NO_NAME: &str =
     "the host name can't be resolved; check the host of OTEL_EXPORTER_OTLP_ENDPOINT";
-const SILENT_NAME_SERVER: &str = "the name service doesn't answer; check /etc/resolv.conf (in a container, \
-     its DNS settings), or give an IP address in OTEL_EXPORTER_OTLP_ENDPOINT";
-const NO_ROUTE: &str = "nothing answers at that address; check host and port of OTEL_EXPORTER_OTLP_ENDPOINT, \
-     and firewalls or network policies on the way";
-const NO_PROXY_THERE: &str = "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY, or exempt the backend \
-     with NO_PROXY";
-const PROXY_CREDENTIALS: &str = "the proxy wants credentials; set HTTPS_PROXY (HTTP_PROXY for an http:// endpoint) \
-     to http://USER:PASSWORD@HOST:PORT";
-const PROXY_REFUSES: &str =
-    "the proxy doesn't connect to the backend; let it, or exempt the backend with NO_PROXY";
-const SILENT: &str = "the backend is slow or not reachable; if it only needs longer raise \
+const SILENT_NAME_SERVER: &str = "the name server doesn't answer; check /etc/resolv.conf (in a container, its DNS settings), \
+     or use an IP address in OTEL_EXPORTER_OTLP_ENDPOINT";
+const NO_ROUTE: &str = "nothing answers at that address; check host and port of OTEL_EXPORTER_OTLP_ENDPOINT, and \
+     firewalls or network policies on the way";
+const NO_PROXY_THERE: &str = "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY, or exempt the backend with \
+     NO_PROXY";
+const PROXY_CREDENTIALS: &str = "the proxy requires credentials; set HTTPS_PROXY (HTTP_PROXY for an http:// endpoint) to \
+     http://USER:PASSWORD@HOST:PORT";
+const PROXY_REFUSES: &str = "the proxy doesn't connect to the backend; allow it there, or exempt the backend with \
+     NO_PROXY";
+const SILENT: &str = "the backend is slow or unreachable; if it only needs longer, raise \
      OTEL_EXPORTER_OTLP_TIMEOUT";
-const SILENT_HANDSHAKE: &str = "the port accepts connections but doesn't answer the TLS handshake; check host and \
-     port of OTEL_EXPORTER_OTLP_ENDPOINT, and whether it begins with https:// by mistake";
-const NOT_A_SERVERS: &str = "the backend shows the certificate of an authority, not of a server; \
-     sign one for the server with it, or make it without the CA mark \
-     (openssl req -x509 -addext basicConstraints=CA:FALSE)";
-const UNKNOWN_ISSUER: &str = "the backend's certificate is signed by an authority that is not \
-     trusted here; set OTEL_EXPORTER_OTLP_CERTIFICATE to that authority's PEM file";
+const SILENT_HANDSHAKE: &str = "the port accepts connections but doesn't answer the TLS handshake; check host and port of \
+     OTEL_EXPORTER_OTLP_ENDPOINT, and whether it begins with https:// by mistake";
+const NOT_A_SERVERS: &str = "the backend presents the certificate of an authority, not of a server; sign one for the \
+     server with it, or make it without the CA mark (openssl req -x509 -addext \
+     basicConstraints=CA:FALSE)";
+const UNKNOWN_ISSUER: &str = "the backend's certificate is signed by an authority that is not trusted here; set \
+     OTEL_EXPORTER_OTLP_CERTIFICATE to that authority's PEM file";
 const ISSUER_NOT_IN_FILE: &str = "the backend's certificate is signed by an authority that is not in the file of \
-     OTEL_EXPORTER_OTLP_CERTIFICATE; add that authority's certificate to it (the file is read again when it changes)";
+     OTEL_EXPORTER_OTLP_CERTIFICATE; add that authority's certificate to it (the file is read \
+     again when it changes)";
 const EXPIRED: &str = "the backend's certificate has expired, or the clock is wrong here";
 const NOT_YET_VALID: &str =
     "the backend's certificate is not valid yet, or the clock is wrong here";
-const WRONG_NAME: &str = "the backend's certificate is for another name; use in \
-     OTEL_EXPORTER_OTLP_ENDPOINT a name that the certificate lists";
-const WRONG_PURPOSE: &str = "the backend's certificate may not be used by a server; have it issued with the \
-     extended key usage serverAuth";
-const OLD_CERTIFICATE: &str = "the backend's certificate has a form that TLS no longer accepts (X.509 version 1, or \
-     damaged); have it issued again as version 3 with subject alternative names";
-const OTHER_SIGNATURE: &str = "TLS here verifies signatures of ECDSA keys on P-256 and P-384 (with SHA-256 or \
-     SHA-384), of Ed25519 keys, and of RSA keys of 2048 to 8192 bits (with SHA-256 to SHA-512), not of P-521; have \
-     the certificates of the backend and of its authority issued with one of these";
-const MISSING_CLIENT_CERTIFICATE: &str = "the backend asks for a client certificate; set \
-     OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY to a pair that it accepts";
-const REFUSED_CLIENT_CERTIFICATE: &str = "the backend refuses the client certificate of \
-     OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: it may have expired, or be signed by an authority that the backend \
-     doesn't trust; renew it (the files are read again when they change)";
-const NOTHING_IN_COMMON: &str = "the backend and this program have no TLS version, cipher or signature in common: \
-     here these are TLS 1.2 and 1.3, ECDHE with AES-GCM or ChaCha20, and certificates with ECDSA keys on P-256 or \
-     P-384, Ed25519 or RSA keys (not P-521); check the backend's TLS settings and the key of its certificate";
+const WRONG_NAME: &str = "the backend's certificate is for another name; use in OTEL_EXPORTER_OTLP_ENDPOINT a name \
+     that the certificate lists";
+const WRONG_PURPOSE: &str = "the backend's certificate may not be used by a server; have it issued with the extended key \
+     usage serverAuth";
+const OLD_CERTIFICATE: &str = "the backend's certificate is damaged, or has a form that TLS no longer accepts (X.509 \
+     version 1); have it issued again as version 3 with subject alternative names";
+const OTHER_SIGNATURE: &str = "this program verifies signatures of ECDSA keys on P-256 and P-384 (with SHA-256 or SHA-384), \
+     of Ed25519 keys, and of RSA keys of 2048 to 8192 bits (with SHA-256 to SHA-512), but not of \
+     keys on P-521; have the certificates of the backend and of its authority issued with one of \
+     these";
+const MISSING_CLIENT_CERTIFICATE: &str = "the backend asks for a client certificate; set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and \
+     OTEL_EXPORTER_OTLP_CLIENT_KEY to a pair that it accepts";
+const REFUSED_CLIENT_CERTIFICATE: &str = "the backend refuses the client certificate of OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: it may \
+     have expired, or be signed by an authority that the backend doesn't trust; renew it (the \
+     files are read again when they change)";
+const NOTHING_IN_COMMON: &str = "the backend and this program have no TLS version, cipher or signature in common; this \
+     program offers TLS 1.2 and 1.3, ECDHE with AES-GCM or ChaCha20, and certificates with ECDSA \
+     keys on P-256 or P-384, Ed25519 or RSA keys (not P-521); check the backend's TLS settings \
+     and the key of its certificate";
 const OTHER_TLS_VERSION: &str =
     "the backend doesn't offer TLS 1.2 or 1.3; enable one of them there";
-const UNKNOWN_NAME: &str = "the backend serves no TLS for this host name; check the host of \
-     OTEL_EXPORTER_OTLP_ENDPOINT";
-const NO_COMMON_PROTOCOL: &str = "the backend doesn't offer this HTTP version over TLS; gRPC needs \
-     HTTP/2: check OTEL_EXPORTER_OTLP_PROTOCOL and the port";
+const UNKNOWN_NAME: &str =
+    "the backend serves no TLS for this host name; check the host of OTEL_EXPORTER_OTLP_ENDPOINT";
+const NO_COMMON_PROTOCOL: &str = "the backend doesn't offer this HTTP version over TLS (gRPC needs HTTP/2); check \
+     OTEL_EXPORTER_OTLP_PROTOCOL and the port";
 
 /// What is set, for sentences that point at a setting.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +152,11 @@ pub(super) fn unreachable(tried: &[(SocketAddr, Why)], configured: Configured) -
     Cause::with_remedy(text, remedy)
 }
 
+/// The cause when no address gave a connection in time, though each step was within its own limit.
+pub(super) fn not_connected(limit: Duration) -> Cause {
+    Cause::with_remedy(format!("no connection within {limit:?}"), NO_ROUTE)
+}
+
 /// The cause when the proxy said no.
 pub(super) fn proxy_refused(target: &str, status: Option<u16>, text: &str) -> Cause {
     let remedy = match status {
@@ -211,6 +220,22 @@ pub(super) fn broken(
     match remedy {
         Some(remedy) => Cause::with_remedy(text, remedy),
         None => Cause::new(text),
+    }
+}
+
+/// As [`broken`], for the first request of a connection. A backend that refuses a client certificate over TLS 1.3 says so
+/// after the handshake, and closes; when that meets our request, its alert may be lost.
+pub(super) fn broken_at_once(
+    error: &(dyn StdError + 'static),
+    spoken: Spoken,
+    asked: bool,
+    configured: Configured,
+) -> Cause {
+    let cause = broken(error, spoken, asked, configured);
+    let remedy = (asked && configured.tls).then(|| about_client_certificate(configured));
+    Cause {
+        remedy: cause.remedy.or(remedy),
+        ..cause
     }
 }
 
@@ -363,6 +388,14 @@ fn tls_remedy(
     }
 }
 
+const fn about_client_certificate(configured: Configured) -> &'static str {
+    if configured.client_certificate {
+        REFUSED_CLIENT_CERTIFICATE
+    } else {
+        MISSING_CLIENT_CERTIFICATE
+    }
+}
+
 /// What an alert of the backend means (RFC 8446 section 6.2).
 fn of_alert(
     alert: rustls::AlertDescription,
@@ -387,13 +420,7 @@ fn of_alert(
         | Alert::UnknownCA
         | Alert::AccessDenied
         | Alert::DecryptError
-        | Alert::HandshakeFailure => {
-            if configured.client_certificate {
-                Some(REFUSED_CLIENT_CERTIFICATE)
-            } else {
-                Some(MISSING_CLIENT_CERTIFICATE)
-            }
-        }
+        | Alert::HandshakeFailure => Some(about_client_certificate(configured)),
         Alert::InsufficientSecurity => Some(NOTHING_IN_COMMON),
         _ => None,
     }

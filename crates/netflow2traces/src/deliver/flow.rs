@@ -113,10 +113,12 @@ impl Shared {
                 self.answered(ticket, octets, true);
                 if rejected_spans > 0 {
                     self.counters.partial_successes.fetch_add(1, Relaxed);
+                    self.counters
+                        .record_error(format!("rejected {rejected_spans} spans: {message}"));
+                    self.report().partial(rejected_spans, &message, now());
+                } else {
+                    self.report().remark(&message, now());
                 }
-                self.counters
-                    .record_error(format!("rejected {rejected_spans} spans: {message}"));
-                self.report().partial(rejected_spans, &message, now());
                 held.accept_but(rejected_spans);
                 return Attempted::Settled;
             }

@@ -48,6 +48,7 @@ use retry::{Backoff, Gate};
 use sender::Sender;
 use sizes::Sizes;
 use spool::Spool;
+use transport::CONNECTING;
 
 pub use counters::{
     Count, Counters, DropReason, Dropped, LastError, SpanCounter, SpoolCounters, Totals,
@@ -159,7 +160,7 @@ impl Delivery {
             health.add(part);
         }
         let attempt_limit = match &config.exporter {
-            Exporter::Otlp(otlp) => Some(otlp.timeout + SLACK),
+            Exporter::Otlp(otlp) => Some(CONNECTING + otlp.timeout + SLACK),
             // Whoever reads stdout may pause.
             Exporter::Console | Exporter::None => None,
         };

@@ -114,12 +114,12 @@ impl fmt::Display for Cause {
 
 const REMEDY_CREDENTIALS: &str = "the backend doesn't accept the credentials; check \
      OTEL_EXPORTER_OTLP_HEADERS (often authorization=Bearer%20… or Basic%20…)";
-const REMEDY_PATH: &str = "nothing takes traces at this path; check the path of \
+const REMEDY_PATH: &str = "nothing accepts traces at this path; check the path of \
      OTEL_EXPORTER_OTLP_ENDPOINT (/v1/traces is appended to it) or \
      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (used unchanged)";
 const REMEDY_SERVICE: &str = "the backend has no OTLP trace service over gRPC here; check \
      OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_PROTOCOL";
-const REMEDY_METRICS_PATH: &str = "nothing takes metrics at this path; check the path of \
+const REMEDY_METRICS_PATH: &str = "nothing accepts metrics at this path; check the path of \
      OTEL_EXPORTER_OTLP_ENDPOINT (/v1/metrics is appended to it) or name another endpoint with \
      OTEL_EXPORTER_OTLP_METRICS_ENDPOINT (used unchanged)";
 const REMEDY_METRICS_SERVICE: &str = "the backend has no OTLP metrics service over gRPC here; name another \

@@ -18,6 +18,7 @@ pub(super) struct Report {
     last_outage: Option<Instant>,
     refused: Tally,
     partial: Tally,
+    remark: Limiter,
     too_large: Tally,
     encoding: Tally,
     dies: Limiter,

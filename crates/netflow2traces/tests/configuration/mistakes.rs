@@ -29,6 +29,39 @@ fn every_setting_refuses_what_it_does_not_accept() {
 }
 
 #[test]
+fn a_misspelt_protocol_is_one_mistake_and_no_warning_about_another() {
+    for (variable, more) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", None),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", None),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+            Some((
+                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+                "http://mimir:4318/v1/metrics",
+            )),
+        ),
+    ] {
+        let mut surroundings = Surroundings::sound()
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://tempo:4317")
+            .env("OTEL_METRICS_EXPORTER", "otlp")
+            .env(variable, "http/proto");
+        if let Some((name, value)) = more {
+            surroundings = surroundings.env(name, value);
+        }
+        let Err(found) = load(Purpose::Run, &surroundings.sources(), &machine()) else {
+            panic!("{variable} is accepted");
+        };
+        assert_eq!(found.mistakes.len(), 1, "{found}");
+        assert!(
+            found.mistakes[0]
+                .to_string()
+                .contains("http/proto is not a protocol")
+        );
+        assert!(found.warnings.is_empty(), "{found}");
+    }
+}
+
+#[test]
 fn a_value_that_can_not_be_used_says_which_where_why_and_what_is_accepted() {
     for (variable, value, line) in [
         (

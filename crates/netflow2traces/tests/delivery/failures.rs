@@ -295,16 +295,19 @@ async fn saying(words: &'static [u8]) -> http::Uri {
 async fn http_where_grpc_is_set_is_told() {
     let endpoint = saying(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
     let error = told(otlp(Protocol::Grpc, endpoint)).await;
-    assert!(error.contains("speaks HTTP/1 where gRPC is set"), "{error}");
     assert!(
-        error.contains("OTEL_EXPORTER_OTLP_PROTOCOL=http "),
+        error.contains("speaks HTTP/1.1, but the protocol is gRPC"),
+        "{error}"
+    );
+    assert!(
+        error.contains("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
         "{error}"
     );
     // hyper's server closes without a word.
     let backend = FakeBackend::http().start().await;
     let error = told(otlp(Protocol::Grpc, backend.endpoint(""))).await;
     assert!(
-        error.contains("OTEL_EXPORTER_OTLP_PROTOCOL=http,"),
+        error.contains("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
         "{error}"
     );
 }

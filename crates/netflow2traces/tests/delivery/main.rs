@@ -18,6 +18,7 @@ mod headers;
 mod logging;
 mod never_pass;
 mod pipeline;
+mod proxy;
 mod renewal;
 mod replicas;
 mod shutdown;

@@ -164,6 +164,21 @@ async fn plain_to_a_tls_port_is_told() {
     }
 }
 
+#[tokio::test]
+async fn one_unusable_certificate_in_a_bundle_hides_no_other_one() {
+    let authority = Authority::new();
+    let trusted = std::fs::read_to_string(authority.file()).unwrap();
+    let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let bundle = authority.write("bundle.pem", &format!("{damaged}{trusted}{damaged}"));
+    let backend = FakeBackend::grpc().tls(authority.server(H2)).start().await;
+    let mut otlp = trusting(&authority, Protocol::Grpc, &backend);
+    otlp.tls.certificate = Some(bundle);
+    assert_eq!(
+        deliver(&to(otlp), &[batch(5, 0)]).await.accepted,
+        count(5, 1)
+    );
+}
+
 /// The start-up error of a TLS configuration.
 async fn refused(tls: Tls) -> String {
     let mut otlp = otlp(Protocol::Grpc, "https://localhost:4317".parse().unwrap());

@@ -6,6 +6,8 @@ mod admin_client;
 #[expect(dead_code, reason = "the backend's scripts serve other tests too")]
 #[path = "../support/backend/mod.rs"]
 mod backend;
+#[path = "../support/certificates.rs"]
+mod certificates;
 #[expect(dead_code, reason = "parts of it serve other tests")]
 mod daemon;
 mod exporter;
@@ -38,3 +40,4 @@ mod supervision;
 mod template_store;
 mod templates;
 mod versions;
+mod wrong_setups;

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::body::Frames;
@@ -75,6 +76,8 @@ pub(super) struct Opened {
     pub(super) requests: Requests,
     pub(super) lease: Lease,
     pub(super) first: FirstOctets,
+    /// Why the connection ended, when it has.
+    pub(super) ended: oneshot::Receiver<hyper::Error>,
 }
 
 /// The side of a connection that takes requests.
@@ -325,6 +328,7 @@ impl Connector {
         };
         let broken =
             |error: hyper::Error| diagnose::broken(&error, first.spoken(), false, self.configured);
+        let (end, ended) = oneshot::channel();
         let requests = if http2 {
             let (requests, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -333,18 +337,18 @@ impl Connector {
                 .handshake(link)
                 .await
                 .map_err(broken)?;
-            // It ends with its requests, whose errors say what was wrong.
-            tokio::spawn(connection);
+            tokio::spawn(until_its_end(connection, end));
             Requests::Http2(requests)
         } else {
             let (requests, connection) = http1::handshake(link).await.map_err(broken)?;
-            tokio::spawn(connection);
+            tokio::spawn(until_its_end(connection, end));
             Requests::Http1(requests)
         };
         Ok(Opened {
             requests,
             lease,
             first,
+            ended,
         })
     }
 
@@ -383,6 +387,17 @@ impl Connector {
             book: Arc::clone(&self.book),
             address,
         }
+    }
+}
+
+/// Runs a connection. A backend that closes it before the first request says why to no request.
+async fn until_its_end(
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+    end: oneshot::Sender<hyper::Error>,
+) {
+    if let Err(error) = connection.await {
+        // Nobody may be there any more to be told.
+        let _ = end.send(error);
     }
 }
 

@@ -35,6 +35,11 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// When a connection could not be replaced, it serves for so long until the next attempt.
 const RESPITE: Duration = Duration::from_secs(30);
 
+/// No attempt spends longer on its connection, whatever the steps and however many addresses there are.
+pub(super) const CONNECTING: Duration = Duration::from_secs(20);
+/// How long to wait for the reason of a connection that ended: it is there, or on its way from another thread.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// Which HTTP versions may be spoken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Versions {
@@ -152,7 +157,9 @@ impl Transport {
                     };
                     continue;
                 }
-                Ok(Err(unsent)) => return retry(self.broken(&kept, &current, unsent)),
+                Ok(Err(unsent)) => {
+                    return retry(self.broken(&mut kept, &current, unsent, !reused).await);
+                }
                 Err(_) => {
                     self.connector.failed(kept.opened.lease.address);
                     let spoken = kept.opened.first.spoken();
@@ -175,15 +182,32 @@ impl Transport {
         }
     }
 
-    fn broken(&self, kept: &Kept, current: &Current, unsent: Unsent) -> Cause {
+    /// `fresh`: it was the connection's first request.
+    async fn broken(
+        &self,
+        kept: &mut Kept,
+        current: &Current,
+        unsent: Unsent,
+        fresh: bool,
+    ) -> Cause {
         self.connector.failed(kept.opened.lease.address);
         let error: Box<dyn StdError + Send + Sync> = match unsent {
-            Unsent::Back(_) => "the backend closed the connection at once".into(),
             Unsent::Broken(error) => error,
+            Unsent::Back(_) => {
+                match tokio::time::timeout(LAST_WORDS, &mut kept.opened.ended).await {
+                    Ok(Ok(error)) => error.into(),
+                    _ => "the backend closed the connection at once".into(),
+                }
+            }
         };
         let spoken = kept.opened.first.spoken();
         let asked = current.tls.was_asked();
-        diagnose::broken(error.as_ref(), spoken, asked, self.connector.configured())
+        let configured = self.connector.configured();
+        if fresh {
+            diagnose::broken_at_once(error.as_ref(), spoken, asked, configured)
+        } else {
+            diagnose::broken(error.as_ref(), spoken, asked, configured)
+        }
     }
 
     /// The slot's connection if it can serve once more, else a new one.
@@ -213,7 +237,11 @@ impl Transport {
     }
 
     async fn open(&self, current: &Current) -> Result<Kept, Cause> {
-        let opened = self.connector.connect(&current.tls).await?;
+        let connecting = self.connector.connect(&current.tls);
+        let opened = match tokio::time::timeout(CONNECTING, connecting).await {
+            Ok(opened) => opened?,
+            Err(_) => return Err(diagnose::not_connected(CONNECTING)),
+        };
         Ok(self.keep(opened, current))
     }
 
