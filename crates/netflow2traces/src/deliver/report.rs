@@ -130,6 +130,16 @@ impl Report {
         }
     }
 
+    /// A partial success that rejects nothing is a hint for the operator (OTLP, "Partial Success").
+    pub(super) fn remark(&mut self, message: &str, now: Instant) {
+        if let Some(suppressed) = self.remark.pass(now) {
+            info!(
+                message,
+                suppressed, "backend accepted all spans, with a remark"
+            );
+        }
+    }
+
     /// The backend refused a request as too large.
     pub(super) fn learnt(limit_bytes: usize, cause: &Cause) {
         info!(limit_bytes, cause = %cause.text, "backend accepts no larger requests: sending smaller ones");
