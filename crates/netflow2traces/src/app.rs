@@ -15,7 +15,9 @@ use crate::cli::{self, DemoOptions};
 use crate::config::values::TRACE_ID;
 use crate::config::{self, Config, FlowMetrics};
 use crate::deliver::{Delivery, Totals};
-use crate::demo::{Backend, BackendOptions, Traffic, TrafficOptions, announcement, first_traces};
+use crate::demo::{
+    Backend, BackendOptions, HostFilter, Traffic, TrafficOptions, announcement, first_traces,
+};
 use crate::files;
 use crate::health::Pulse;
 use crate::observe::accounting::accounts;
@@ -42,6 +44,8 @@ const WATCH: Duration = Duration::from_secs(1);
 const LAST_METRICS: Duration = Duration::from_secs(1);
 /// How long the demo waits for its first traces before it says what there is.
 const DEMO_PATIENCE: Duration = Duration::from_secs(15);
+/// What Docker and Podman call their host, for a Grafana in a container.
+const CONTAINER_HOSTS: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 /// Threads for the blocking work of the embedded backend.
 const DEMO_THREADS: usize = 16;
 /// A second signal so soon after the first is its echo, not a second wish: `timeout` signals its child and
@@ -87,8 +91,12 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
     let code = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let api = SocketAddr::new(options.http_host, options.http_port);
+        let names = CONTAINER_HOSTS.map(str::to_owned);
+        let hosts = AllowedHosts::new(&[&names, config.admin_hosts.as_slice()].concat());
+        let allows = move |headers: &_, version| hosts.allow(headers, version);
         let backend = Backend::start(BackendOptions {
             api,
+            hosts: Some(HostFilter(Arc::new(allows))),
             ..BackendOptions::default()
         })
         .await?;

@@ -2,11 +2,17 @@
 //!
 //! It stands in for Tempo where none is there. What it holds is bounded, and gone when it ends.
 
+use std::fmt;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse as _;
+use http::{HeaderMap, StatusCode, Version};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -22,8 +28,18 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Requests of one gRPC connection that are worked on at once.
 const REQUESTS_PER_CONNECTION: usize = 16;
 
+/// Says whether a request of this version with these headers asks for a host that is the backend's.
+#[derive(Clone)]
+pub struct HostFilter(pub Arc<dyn Fn(&HeaderMap, Version) -> bool + Send + Sync>);
+
+impl fmt::Debug for HostFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostFilter").finish_non_exhaustive()
+    }
+}
+
 /// Where the backend listens and what it holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BackendOptions {
     /// Tempo's HTTP API.
     pub api: SocketAddr,
@@ -35,6 +51,9 @@ pub struct BackendOptions {
     pub limits: StoreLimits,
     /// Octets of a request's body, before and after decompression.
     pub max_body: usize,
+    /// For requests to the API, so that no web site can read it through a visitor's browser; without one every host is
+    /// the backend's.
+    pub hosts: Option<HostFilter>,
 }
 
 impl Default for BackendOptions {
@@ -47,6 +66,7 @@ impl Default for BackendOptions {
             http: any_port,
             limits: StoreLimits::default(),
             max_body: 16 << 20,
+            hosts: None,
         }
     }
 }
@@ -121,7 +141,11 @@ impl Backend {
         let store = TraceStore::new(options.limits);
         let (stop, _) = watch::channel(false);
         let servers = vec![
-            serve(api, tempo::router(store.clone()), &stop),
+            serve(
+                api,
+                guarded(tempo::router(store.clone()), options.hosts),
+                &stop,
+            ),
             serve(http, ingest::http(store.clone(), options.max_body), &stop),
             serve_grpc(grpc, store.clone(), options.max_body, &stop),
         ];
@@ -167,6 +191,23 @@ async fn listen(what: &'static str, address: SocketAddr) -> Result<BoundedListen
             address,
             source,
         })
+}
+
+fn guarded(router: Router, hosts: Option<HostFilter>) -> Router {
+    let Some(HostFilter(allows)) = hosts else {
+        return router;
+    };
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let is_allowed = allows(request.headers(), request.version());
+        async move {
+            if is_allowed {
+                return next.run(request).await;
+            }
+            let text = "the Host header names none of this server's hosts: ask for it by its IP address or as localhost, \
+                        or add the name to NETFLOW_ADMIN_ALLOWED_HOSTS\n";
+            (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+        }
+    }))
 }
 
 fn serve(listener: BoundedListener, router: Router, stop: &watch::Sender<bool>) -> JoinHandle<()> {

@@ -13,6 +13,6 @@ mod tempo;
 pub mod traffic;
 
 pub use announcement::{announcement, first_traces};
-pub use backend::{Backend, BackendError, BackendOptions};
+pub use backend::{Backend, BackendError, BackendOptions, HostFilter};
 pub use store::{StoreLimits, TraceStore};
 pub use traffic::{Traffic, TrafficOptions};

@@ -1,10 +1,14 @@
 //! What is held, and the beginning and end of the backend.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use netflow2traces::demo::{Backend, BackendError, BackendOptions, StoreLimits};
+use netflow2traces::demo::{Backend, BackendError, BackendOptions, HostFilter, StoreLimits};
+use netflow2traces::observe::http::AllowedHosts;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::rig::{get, grpc_client, id, json_of, request, start, traces};
 
@@ -71,6 +75,36 @@ async fn port_in_use_names_the_flag() {
         text.contains("--http-port") && text.contains(&api.to_string()),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_the_backends_reads_nothing() {
+    let hosts = AllowedHosts::new(&["host.docker.internal".to_owned()]);
+    let allows = move |headers: &http::HeaderMap, version| hosts.allow(headers, version);
+    let backend = start(BackendOptions {
+        hosts: Some(HostFilter(Arc::new(allows))),
+        ..BackendOptions::default()
+    })
+    .await;
+    for (host, status) in [
+        ("localhost:3200", "200"),
+        ("host.docker.internal:3200", "200"),
+        ("rebound.example", "421"),
+    ] {
+        for path in ["/api/echo", "/api/search", "/ready"] {
+            let mut stream = TcpStream::connect(backend.api_address).await.unwrap();
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(
+                answer.split(' ').nth(1),
+                Some(status),
+                "{host}{path}: {answer}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
