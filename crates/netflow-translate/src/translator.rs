@@ -321,23 +321,23 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 counters.state_changes.add(1);
             }
         }
-        if outcome.is_decodable() && !exporter.is_proven() {
-            self.prove(address);
-            if self.lines.take() {
-                let protocol = said.protocol.as_str();
-                info!(exporter = %address, protocol, "exporter appeared");
-            }
+        let is_candidate = outcome.is_decodable() && !exporter.is_proven();
+        if is_candidate && self.prove(address, now) && self.lines.take() {
+            let protocol = said.protocol.as_str();
+            info!(exporter = %address, protocol, "exporter appeared");
         }
         if has_grown {
             self.exporters.settle(address);
         }
     }
 
-    pub(super) fn prove(&mut self, address: IpAddr) {
-        self.exporters.prove(address);
+    /// Whether it is a proven exporter from now on.
+    pub(super) fn prove(&mut self, address: IpAddr, now: Instant) -> bool {
+        let is_new = self.exporters.prove(address, now);
         let counters = &self.writing.counters;
         counters.exporters_evicted.set(self.exporters.evicted());
         counters.exporters.set(self.exporters.len() as u64);
+        is_new
     }
 
     /// Counts a datagram that can't be used, and shows it as a span, but not too often.

@@ -30,7 +30,10 @@ const REQUESTS_PER_CONNECTION: usize = 16;
 
 /// Says whether a request of this version with these headers asks for a host that is the backend's.
 #[derive(Clone)]
-pub struct HostFilter(pub Arc<dyn Fn(&HeaderMap, Version) -> bool + Send + Sync>);
+pub struct HostFilter(pub Arc<AllowsHost>);
+
+/// See [`HostFilter`].
+pub type AllowsHost = dyn Fn(&HeaderMap, Version) -> bool + Send + Sync;
 
 impl fmt::Debug for HostFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

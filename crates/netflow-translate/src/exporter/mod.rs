@@ -1,9 +1,12 @@
-//! State by exporter address, bounded: a new source is on probation until it has sent something decodable,
-//! and sources on probation make room for each other before any proven one goes.
+//! State by exporter address, bounded: a new source is on probation until it has sent something decodable, and, where
+//! there is no room, until it was seen twice, some time apart. Sources on probation make room for each other before any
+//! proven one goes; of the proven ones those go that are seen least. So a flood of invented sources, each used once,
+//! displaces nobody, and one of sources that come back displaces others of its kind.
 
 pub(crate) mod activity;
 pub(crate) mod admission;
 pub(crate) mod alerts;
+mod glimpses;
 pub(crate) mod metadata;
 pub(crate) mod report;
 pub(crate) mod resource;
@@ -24,13 +27,20 @@ use crate::batch::Membership;
 use crate::exporter::activity::Activity;
 use crate::exporter::admission::{Bucket, Rate};
 use crate::exporter::alerts::{Alerts, Lines};
+use crate::exporter::glimpses::Glimpses;
 use crate::exporter::metadata::ExporterMetadata;
 use crate::exporter::sequence::{Reboot, SequenceKey, Sequences};
 use crate::metrics::ExporterFlows;
 use crate::plan::compiled::Compiled;
 
-/// Sources that have not sent anything decodable yet.
+/// Sources that are not proven yet.
 const MAX_ON_PROBATION: usize = 1024;
+/// Times at which an exporter is seen count once in so much time.
+const APART: Duration = Duration::from_secs(1);
+/// So often at most: an exporter that was seen more often isn't kept for longer.
+const MAX_CREDIT: u8 = 15;
+/// Exporters that are looked at for the one that goes.
+const CANDIDATES: usize = 64;
 
 /// What all exporters of a worker may make it keep, in octets as [`Exporter::weigh`] estimates them: sources can
 /// be forged, so that the bounds of one exporter bound nothing.
@@ -74,6 +84,7 @@ pub(crate) struct Exporter {
     bucket: Bucket,
     records: Bucket,
     recompiled: Option<Instant>,
+    first_seen: Instant,
     last_seen: Instant,
     /// What it took when it was last weighed.
     weight: usize,
@@ -81,10 +92,14 @@ pub(crate) struct Exporter {
     pub(crate) saved: Option<Instant>,
     /// It stands in the row of those to be saved.
     pub(crate) to_be_saved: bool,
-    /// Something it sent was decodable.
+    /// Something it sent was decodable, and it has a place of its own.
     proven: bool,
     /// Seen since the hand of the clock last passed.
     referenced: bool,
+    /// How often it was seen, less how often the hand has passed in vain since.
+    credit: u8,
+    /// When it was last given some.
+    credited: Option<Instant>,
 }
 
 impl Exporter {
@@ -96,6 +111,18 @@ impl Exporter {
     pub(crate) fn restored(&mut self, then: Instant) {
         self.last_seen = then;
         self.referenced = false;
+        self.credited = None;
+    }
+
+    #[inline]
+    fn seen(&mut self, now: Instant) {
+        self.last_seen = now;
+        self.referenced = true;
+        let counts = |then| now.saturating_duration_since(then) >= APART;
+        if self.credited.is_none_or(counts) {
+            self.credited = Some(now);
+            self.credit = (self.credit + 1).min(MAX_CREDIT);
+        }
     }
 
     pub(crate) fn is_proven(&self) -> bool {
@@ -196,6 +223,7 @@ pub(crate) struct ExporterTable {
     /// What all of them took when they were last weighed.
     weight: usize,
     max_weight: usize,
+    glimpses: Glimpses,
     evicted: u64,
     /// Sets that waited at exporters that went, since they were last asked for.
     sets_gone: u64,
@@ -212,6 +240,7 @@ impl ExporterTable {
             max_on_probation: MAX_ON_PROBATION.min(max_proven),
             weight: 0,
             max_weight: MAX_WEIGHT,
+            glimpses: Glimpses::default(),
             evicted: 0,
             sets_gone: 0,
         }
@@ -250,16 +279,18 @@ impl ExporterTable {
                 bucket: Bucket::default(),
                 records: Bucket::default(),
                 recompiled: None,
+                first_seen: now,
                 last_seen: now,
                 weight: 0,
                 saved: None,
                 to_be_saved: false,
                 proven: false,
                 referenced: true,
+                credit: 0,
+                credited: Some(now),
             })
         });
-        exporter.last_seen = now;
-        exporter.referenced = true;
+        exporter.seen(now);
         exporter
     }
 
@@ -273,35 +304,63 @@ impl ExporterTable {
         self.by_address.get(&address).map(Box::as_ref)
     }
 
-    /// The exporter has sent something decodable.
-    pub(crate) fn prove(&mut self, address: IpAddr) {
-        match self.by_address.get_mut(&address) {
-            Some(exporter) if !exporter.proven => {
-                exporter.proven = true;
-                // A second chance is for those that are seen again.
-                exporter.referenced = false;
-            }
-            _ => return,
+    /// The exporter has sent something decodable. Gives it a place of its own if there is room, or if it was seen before,
+    /// some time ago; whether it has.
+    pub(crate) fn prove(&mut self, address: IpAddr, now: Instant) -> bool {
+        let Some(exporter) = self.by_address.get_mut(&address) else {
+            return false;
+        };
+        if exporter.proven {
+            return false;
         }
+        let has_room = self.proven.len() < self.max_proven && self.weight <= self.max_weight / 2;
+        let known_for = now.saturating_duration_since(exporter.first_seen);
+        if !has_room && known_for < APART && !self.glimpses.seen_before(address, now) {
+            return false;
+        }
+        exporter.proven = true;
+        // A second chance is for those that are seen again.
+        exporter.referenced = false;
+        exporter.credit = 0;
         self.probation.retain(|other| *other != address);
         while self.proven.len() >= self.max_proven {
-            self.advance_hand(None);
+            self.displace(None);
         }
         self.proven.push_back(address);
+        true
     }
 
-    /// Evicts the proven exporter under the clock's hand, unless it was seen since the hand last passed or is the
-    /// one to keep.
-    fn advance_hand(&mut self, keep: Option<IpAddr>) {
-        let Some(candidate) = self.proven.pop_front() else {
-            return;
-        };
-        match self.by_address.get_mut(&candidate) {
-            Some(exporter) if exporter.referenced || keep == Some(candidate) => {
-                exporter.referenced = false;
-                self.proven.push_back(candidate);
+    /// Evicts the first proven exporter under the clock's hand that was neither seen since the hand last passed nor has
+    /// credit, or of a number of them the one with the least; not the one to keep.
+    fn displace(&mut self, keep: Option<IpAddr>) {
+        let candidates = CANDIDATES.min(self.proven.len());
+        let mut least: Option<(u8, usize)> = None;
+        for looked_at in 0..candidates {
+            let Some(candidate) = self.proven.pop_front() else {
+                return;
+            };
+            let Some(exporter) = self.by_address.get_mut(&candidate) else {
+                return;
+            };
+            if keep != Some(candidate) {
+                if !exporter.referenced && exporter.credit == 0 {
+                    return self.evict(candidate);
+                }
+                let standing = exporter.credit + u8::from(exporter.referenced);
+                if least.is_none_or(|(fewest, _)| standing < fewest) {
+                    least = Some((standing, looked_at));
+                }
+                if !std::mem::take(&mut exporter.referenced) {
+                    exporter.credit -= 1;
+                }
             }
-            _ => self.evict(candidate),
+            self.proven.push_back(candidate);
+        }
+        if let Some((_, looked_at)) = least {
+            let at = self.proven.len() - candidates + looked_at;
+            if let Some(gone) = self.proven.remove(at) {
+                self.evict(gone);
+            }
         }
     }
 
@@ -317,12 +376,12 @@ impl ExporterTable {
         exporter.weight = weight;
         while self.weight > self.max_weight && self.by_address.len() > 1 {
             match self.probation.pop_front() {
-                Some(oldest) if oldest != address => self.evict(oldest),
-                Some(kept) if self.proven.is_empty() => self.probation.push_back(kept),
-                kept => {
-                    self.advance_hand(Some(address));
-                    self.probation.extend(kept);
+                Some(oldest) if oldest != address || self.probation.is_empty() => {
+                    self.evict(oldest);
                 }
+                // The one that has grown is the last of them to go.
+                Some(grown) => self.probation.push_back(grown),
+                None => self.displace(Some(address)),
             }
         }
     }
@@ -418,7 +477,14 @@ mod tests {
 
         fn records(&mut self, n: u32) {
             self.garbage(n);
-            self.table.prove(address(n));
+            self.table.prove(address(n), self.now);
+        }
+
+        /// It comes twice, some time apart.
+        fn records_twice(&mut self, n: u32) {
+            self.records(n);
+            self.now += APART;
+            self.records(n);
         }
 
         fn knows(&mut self, n: u32) -> bool {
@@ -475,33 +541,66 @@ mod tests {
         }
         t.records(1);
         t.records(3);
-        t.records(4);
+        t.records_twice(4);
         assert_eq!([1, 2, 3, 4].map(|n| t.knows(n)), [true, false, true, true]);
     }
 
     /// Invented sources that each send one good datagram.
     #[test]
-    fn an_exporter_that_keeps_sending_outlives_a_flood_of_others() {
+    fn a_flood_of_sources_used_once_displaces_nobody() {
         let mut t = test(8);
-        t.records(1);
+        for n in 1..=8 {
+            t.records(n);
+        }
         for n in 100..10_000 {
             t.records(n);
-            if n % 4 == 0 {
+            t.now += Duration::from_millis(1);
+            assert!(t.table.len() <= 16);
+        }
+        assert!((1..=8).all(|n| t.knows(n)));
+    }
+
+    /// Invented sources that come back.
+    #[test]
+    fn an_exporter_that_keeps_sending_outlives_a_flood_of_others() {
+        let mut t = test(100);
+        for _ in 0..10 {
+            t.records(1);
+            t.now += APART * 6;
+        }
+        for n in 100..5_000 {
+            t.records_twice(n);
+            if n % 100 == 0 {
                 t.records(1);
             }
             assert!(t.knows(1), "after {n}");
-            assert!(t.table.len() <= 8);
+            assert!(t.table.len() <= 200);
         }
     }
 
     #[test]
-    fn the_last_to_come_always_has_a_place() {
+    fn one_that_comes_back_is_recognised_though_its_state_is_gone() {
+        let mut t = test(8);
+        for n in 1..=8 {
+            t.records(n);
+        }
+        t.records(50);
+        for n in 100..200 {
+            t.records(n);
+        }
+        assert!(!t.knows(50));
+        t.now += APART * 6;
+        t.records(50);
+        assert!(t.table.find(address(50)).is_some_and(|it| it.is_proven()));
+    }
+
+    #[test]
+    fn one_that_comes_twice_always_has_a_place() {
         let mut t = test(1);
         for n in 1..=4 {
-            t.records(n);
-            t.records(n);
-            assert!(t.knows(n));
-            assert_eq!(t.table.len(), 1);
+            t.records_twice(n);
+            assert!(t.table.find(address(n)).is_some_and(|it| it.is_proven()));
+            assert!(t.table.len() <= 2);
         }
         assert_eq!(t.table.evicted(), 3);
     }
@@ -582,6 +681,10 @@ mod tests {
         t.table.max_weight = 10 * SEQUENCE_WEIGHT;
         t.records(1);
         t.garbage(2);
+        // One that is not proven displaces no one that is.
+        t.heavy(3, 20);
+        assert_eq!([1, 2, 3].map(|n| t.knows(n)), [true, false, false]);
+        t.records_twice(3);
         t.heavy(3, 20);
         assert_eq!([1, 2, 3].map(|n| t.knows(n)), [false, false, true]);
         t.table

@@ -228,7 +228,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 .restore(key, saved.template, refreshed, &self.limits);
         }
         let templates = exporter.decoder.templates().len();
-        self.prove(saved.address);
+        self.prove(saved.address, now);
         self.exporters.settle(saved.address);
         templates
     }
