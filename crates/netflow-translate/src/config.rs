@@ -26,6 +26,8 @@ pub struct Translate {
     pub span_time: SpanTime,
     pub span_max_age: Duration,
     pub attributes: AttributeLevel,
+    /// Which keys attributes have.
+    pub semconv: Semconv,
     pub sampler: TraceSampler,
     /// Resource attributes common to all exporters, in the order they are written:
     /// `service.name`, `service.version`, …, then those of `OTEL_RESOURCE_ATTRIBUTES`.
@@ -62,6 +64,17 @@ pub enum AttributeLevel {
     All,
 }
 
+/// `NETFLOW_SEMCONV`: the spelling of attributes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Semconv {
+    /// `netflow.flow.bytes`
+    Netflow,
+    /// `flow.bytes.delta`
+    Flow,
+    /// Each attribute under both.
+    Both,
+}
+
 /// `OTEL_TRACES_SAMPLER`, decided per trace. There is never a remote parent, so the
 /// `parentbased_` forms are their roots.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,6 +105,21 @@ impl AttributeLevel {
             Self::Minimal => "minimal",
             Self::Standard => "standard",
             Self::All => "all",
+        }
+    }
+}
+
+impl Semconv {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Netflow, Self::Flow, Self::Both];
+
+    /// The word of `NETFLOW_SEMCONV`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Netflow => "netflow",
+            Self::Flow => "flow",
+            Self::Both => "both",
         }
     }
 }

@@ -34,6 +34,7 @@ use std::net::SocketAddr;
 
 use otlp_wire::UnixNanos;
 
+pub use attributes::names::{Name, ValueType};
 pub use attributes::protocols::transport;
 pub use attributes::reference;
 pub use attributes::table::is_minimal;

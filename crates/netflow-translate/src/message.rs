@@ -100,6 +100,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
     ) {
         let metadata = self.metadata.of(header.observation_domain);
         let context = SetContext {
+            words: self.writing.words,
             header,
             metadata,
             received_at: self.arrival.received_at,

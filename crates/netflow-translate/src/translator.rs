@@ -11,6 +11,7 @@ use tracing::info;
 
 use crate::Datagram;
 use crate::allowance;
+use crate::attributes::vocabulary::Vocabulary;
 use crate::batch::{Batches, Membership};
 use crate::config;
 use crate::counters::Counter;
@@ -98,11 +99,17 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     /// A translator with its own randomness and counters.
     pub fn new(config: &config::Translate, clock: C, ids: Ids) -> Self {
         let counters = Arc::new(TranslateCounters::default());
+        let words = Vocabulary::of(config.semconv);
         let fixed = [Version::V1, Version::V5, Version::V7].map(|version| {
             let template = version
                 .built_in_template()
                 .expect("a version of fixed records");
-            let plan = SpanPlan::compile(&template, config.attributes, &ElementTypes::default());
+            let plan = SpanPlan::compile(
+                &template,
+                config.attributes,
+                words,
+                &ElementTypes::default(),
+            );
             FixedVersion {
                 version,
                 template,
@@ -142,6 +149,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             stranger_shown: None,
             writing: Writing {
                 config: config.clone(),
+                words,
                 clock,
                 counters,
                 batches,
@@ -149,7 +157,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 record_rate: config.max_record_rate_per_exporter.map(Rate::per_second),
                 shows_times: false,
                 debug_log: DebugLog::default(),
-                plans: Plans::default(),
+                plans: Plans::new(words),
                 locations: Vec::new(),
                 scratch: Vec::new(),
                 metrics: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use netflow_wire::Location;
 
+use crate::attributes::vocabulary::Vocabulary;
 use crate::batch::Batches;
 use crate::config;
 use crate::counters::translate::TranslateCounters;
@@ -17,6 +18,8 @@ use crate::plan::shared::Plans;
 #[derive(Debug)]
 pub(crate) struct Writing<C> {
     pub(crate) config: config::Translate,
+    /// The keys of `NETFLOW_SEMCONV`.
+    pub(crate) words: &'static Vocabulary,
     /// The wall time.
     pub(crate) clock: C,
     pub(crate) counters: Arc<TranslateCounters>,

@@ -31,6 +31,7 @@ fn translator(batch_max_spans: usize) -> Translator<fn() -> UnixNanos> {
         span_time: SpanTime::Flow,
         span_max_age: Duration::from_secs(25),
         attributes: AttributeLevel::Minimal,
+        semconv: netflow2traces::config::Semconv::Netflow,
         sampler: TraceSampler::AlwaysOn,
         resource: vec![("service.name".to_owned(), "flows".to_owned())],
         batch_delay: Duration::from_secs(1),

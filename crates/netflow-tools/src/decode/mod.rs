@@ -383,6 +383,7 @@ fn configuration(options: &Options) -> config::Translate {
         scale_sampled: false,
         span_time: SpanTime::Flow,
         span_max_age: Duration::MAX,
+        semconv: config::Semconv::Netflow,
         attributes: level(options),
         sampler: TraceSampler::AlwaysOn,
         resource: RESOURCE

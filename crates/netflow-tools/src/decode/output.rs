@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use netflow_translate::Name;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use otlp_wire::UnixNanos;
 use otlp_wire::json::{self, JsonError};
@@ -12,8 +13,16 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use super::records::{Record, value};
 use super::summary::FileSummary;
 
-pub(super) const START: &str = "netflow.flow.start_unix_nano";
-pub(super) const END: &str = "netflow.flow.end_unix_nano";
+pub(super) const START: &str = key(Name::FlowStart);
+pub(super) const END: &str = key(Name::FlowEnd);
+
+/// Records are shown under the names of `NETFLOW_SEMCONV=netflow`.
+pub(super) const fn key(name: Name) -> &'static str {
+    match name.netflow() {
+        Some(key) => key,
+        None => "",
+    }
+}
 
 /// Writes a record and a line feed. `files` are named if there are several.
 pub(super) fn write_record(
@@ -35,7 +44,7 @@ pub(super) fn write_record(
         port: record.has_source.then_some(record.source.port()),
         agent: record
             .resource
-            .and_then(|resource| value(&resource.attributes, "netflow.exporter.agent"))
+            .and_then(|resource| value(&resource.attributes, key(Name::ExporterAgent)))
             .map(Shown),
         protocol,
         version,
@@ -116,7 +125,10 @@ impl Serialize for Attributes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for attribute in self.0 {
-            if ![START, END].contains(&attribute.key.as_str()) {
+            if !matches!(
+                Name::of(&attribute.key),
+                Some(Name::FlowStart | Name::FlowEnd)
+            ) {
                 map.serialize_entry(&attribute.key, &ShownAny(attribute.value.as_ref()))?;
             }
         }

@@ -1,10 +1,9 @@
 //! Attributes of few values, encoded once: writing one is a copy of known length.
 
-use std::sync::LazyLock;
-
 use netflow_wire::ie;
 use otlp_wire::{Encoded, Value};
 
+use crate::attributes::names::{Keys, Name};
 use crate::attributes::short_text::ShortText;
 use crate::attributes::table::{ATTRIBUTES, Form};
 use crate::plan::Family;
@@ -13,6 +12,7 @@ use crate::plan::sampling::Origin;
 /// Values of enumerations that are encoded: more than are assigned.
 const VALUES: u64 = 32;
 
+#[derive(Debug)]
 pub(crate) struct EncodedValues {
     ipv4: Encoded,
     ipv6: Encoded,
@@ -23,17 +23,9 @@ pub(crate) struct EncodedValues {
     names: Vec<(u16, Vec<Option<Encoded>>)>,
 }
 
-/// The encoded_values, made at their first use.
-#[inline]
-pub(crate) fn encoded_values() -> &'static EncodedValues {
-    static PHRASES: LazyLock<EncodedValues> = LazyLock::new(EncodedValues::new);
-    &PHRASES
-}
-
 impl EncodedValues {
-    fn new() -> Self {
-        let phrase =
-            |key, text| Encoded::new(&[(key, Value::Text(text))]).expect("it is a short one");
+    pub(crate) fn new(keys: &Keys) -> Self {
+        let value = |name, text| encoded(keys, name, text).expect("it is a short one");
         let names = ATTRIBUTES
             .iter()
             .filter(|attribute| attribute.form == Form::ValueName)
@@ -41,23 +33,19 @@ impl EncodedValues {
                 attribute
                     .sources
                     .iter()
-                    .map(|source| (attribute.key, source.1))
+                    .map(|source| (attribute.name, source.1))
             })
-            .map(|(key, element)| {
+            .map(|(name, element)| {
                 let element = named_like(element);
-                let encoded = |value| {
-                    let text = value_text(element, value);
-                    Encoded::new(&[(key, Value::Text(text.as_str()))])
-                };
-                (element, (0..VALUES).map(encoded).collect())
+                let of_value = |value| encoded(keys, name, value_text(element, value).as_str());
+                (element, (0..VALUES).map(of_value).collect())
             });
         Self {
-            ipv4: phrase("network.type", "ipv4"),
-            ipv6: phrase("network.type", "ipv6"),
-            receive: phrase("network.io.direction", "receive"),
-            transmit: phrase("network.io.direction", "transmit"),
-            origins: Origin::ALL
-                .map(|origin| (origin, phrase("netflow.sampling.origin", origin.name()))),
+            ipv4: value(Name::NetworkType, "ipv4"),
+            ipv6: value(Name::NetworkType, "ipv6"),
+            receive: value(Name::Direction, "receive"),
+            transmit: value(Name::Direction, "transmit"),
+            origins: Origin::ALL.map(|origin| (origin, value(Name::SamplingOrigin, origin.name()))),
             names: names.collect(),
         }
     }
@@ -98,6 +86,15 @@ impl EncodedValues {
     }
 }
 
+/// A text under every key of its name.
+fn encoded(keys: &Keys, name: Name, text: &str) -> Option<Encoded> {
+    let attributes: Vec<_> = keys
+        .text(name)
+        .map(|key| (key, Value::Text(text)))
+        .collect();
+    Encoded::new(&attributes)
+}
+
 /// The element whose values' names an element's values have: those of vendors' types follow the registry's.
 pub(crate) fn named_like(element: u16) -> u16 {
     match element {
@@ -119,21 +116,24 @@ pub(crate) fn value_text(element: u16, value: u64) -> ShortText {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Semconv;
 
     #[test]
     fn every_enumeration_has_its_values_and_they_are_the_names() {
-        for (element, values) in &encoded_values().names {
-            assert_eq!(values.len() as u64, VALUES, "{element}");
-            for (value, encoded) in (0..).zip(values) {
-                let encoded = format!("{:?}", encoded.expect("short enough"));
-                let text = value_text(*element, value);
-                let expected = ATTRIBUTES
+        for semconv in Semconv::ALL {
+            let keys = Keys::new(semconv);
+            for (element, values) in &EncodedValues::new(&keys).names {
+                assert_eq!(values.len() as u64, VALUES, "{element}");
+                let attribute = ATTRIBUTES
                     .iter()
                     .find(|attribute| attribute.sources.iter().any(|of| of.1 == *element))
-                    .map(|attribute| [(attribute.key, Value::Text(text.as_str()))])
-                    .and_then(|attribute| Encoded::new(&attribute))
-                    .expect("short enough");
-                assert_eq!(encoded, format!("{expected:?}"), "{element}, {value}");
+                    .expect("it is in the table");
+                for (value, found) in (0..).zip(values) {
+                    let text = value_text(*element, value);
+                    let expected = encoded(&keys, attribute.name, text.as_str());
+                    assert!(found.is_some(), "{element}, {value}: too long");
+                    assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+                }
             }
         }
         assert_eq!(value_text(136, 1).as_str(), "idle_timeout");
@@ -141,11 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn every_origin_has_its_phrase() {
+    fn every_origin_has_its_value() {
+        let keys = Keys::new(Semconv::Netflow);
         for origin in Origin::ALL {
-            let own = Encoded::new(&[("netflow.sampling.origin", Value::Text(origin.name()))]);
-            let own = format!("{:?}", own.expect("short"));
-            assert_eq!(format!("{:?}", encoded_values().origin(origin)), own);
+            let own = encoded(&keys, Name::SamplingOrigin, origin.name());
+            let found = *EncodedValues::new(&keys).origin(origin);
+            assert_eq!(format!("{:?}", Some(found)), format!("{own:?}"));
         }
     }
 }

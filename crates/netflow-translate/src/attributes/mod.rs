@@ -2,7 +2,9 @@
 
 pub(crate) mod application_id;
 pub(crate) mod encoded;
+pub(crate) mod names;
 pub(crate) mod protocols;
 pub mod reference;
 pub(crate) mod short_text;
 pub(crate) mod table;
+pub(crate) mod vocabulary;

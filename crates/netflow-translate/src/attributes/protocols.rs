@@ -1,30 +1,24 @@
 //! `network.transport` and `network.protocol.number` of every protocol number, encoded once.
 
-use std::sync::LazyLock;
-
 use netflow_wire::ie;
 use otlp_wire::{Encoded, Value};
 
+use crate::attributes::names::{Keys, Name};
+
 /// Both attributes for each of the 256 numbers.
+#[derive(Debug)]
 pub(crate) struct Protocols(Box<[Encoded; 256]>);
 
-/// The table, made at its first use.
-pub(crate) fn protocols() -> &'static Protocols {
-    static TABLE: LazyLock<Protocols> = LazyLock::new(Protocols::new);
-    &TABLE
-}
-
 impl Protocols {
-    fn new() -> Self {
+    pub(crate) fn new(keys: &Keys) -> Self {
         let attributes = |number| {
             let name = transport(number);
-            let attributes = [
-                ("network.transport", Value::Text(&name)),
-                (
-                    "network.protocol.number",
-                    Value::Unsigned(u64::from(number)),
-                ),
-            ];
+            let texts = keys.text(Name::Transport);
+            let numbers = keys.text(Name::ProtocolNumber);
+            let attributes: Vec<_> = texts
+                .map(|key| (key, Value::Text(&name)))
+                .chain(numbers.map(|key| (key, Value::Unsigned(u64::from(number)))))
+                .collect();
             Encoded::new(&attributes).expect("keywords are short")
         };
         let table: Vec<_> = (0..=u8::MAX).map(attributes).collect();

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use netflow_wire::ie;
 
+use crate::attributes::names::Name;
 use crate::attributes::table::{ATTRIBUTES, Attribute, Form, Pick, Source};
 use crate::config::AttributeLevel;
 use crate::plan::HOLDS_AT_ZERO;
@@ -21,6 +22,9 @@ its value: 0 is a value. What the record lacks is not made up.
 
 `NETFLOW_ATTRIBUTES` says how much a span tells: `minimal`, `standard` (the default) or `all`; each level has
 the attributes of the one before. Numbers are OTLP integers (signed, of 64 bits), text is UTF-8.
+
+`NETFLOW_SEMCONV` says how attributes are spelled: `netflow` (the default), `flow`, or `both`. An attribute whose second
+column below is empty has one name in both schemas; so have `netflow.version` and all names of level `all`.
 
 ## Which element, of several
 
@@ -274,18 +278,20 @@ pub fn attributes_reference() -> String {
     for (level, introduction) in LEVELS {
         let rows: Vec<_> = ATTRIBUTES
             .iter()
-            .filter(|attribute| attribute.level == *level)
+            .filter(|attribute| attribute.name.level() == *level)
             .collect();
         if rows.is_empty() {
             continue;
         }
         let _ = write!(text, "\n### `{}`\n\n{introduction}\n\n", level.as_str());
-        text.push_str("| attribute | type | elements | of several |\n|---|---|---|---|\n");
+        text.push_str(
+            "| attribute | under `flow` | type | elements | of several |\n|---|---|---|---|---|\n",
+        );
         if *level == AttributeLevel::Minimal {
             let version = "int: 1, 5, 7, 9, or 10 for IPFIX";
             let _ = writeln!(
                 text,
-                "| `netflow.version` | {version} | the message's header | |"
+                "| `netflow.version` | | {version} | the message's header | |"
             );
         }
         for attribute in rows {
@@ -333,17 +339,27 @@ fn row(text: &mut String, attribute: &Attribute) {
         Pick::FirstNonZero => "first not zero",
         Pick::Family => "by family",
     };
-    let key = attribute.key;
+    let key = attribute.name.netflow().unwrap_or_default();
     let _ = writeln!(
         text,
-        "| `{key}` | {} | {elements} | {pick} |",
+        "| `{key}` | {} | {} | {elements} | {pick} |",
+        under_flow(attribute.name),
         form(attribute.form)
     );
     if attribute.form == Form::Protocol {
         let _ = writeln!(
             text,
-            "| `network.protocol.number` | int | {elements} | {pick} |"
+            "| `network.protocol.number` | not written | int | {elements} | {pick} |"
         );
+    }
+}
+
+/// The key under `NETFLOW_SEMCONV=flow`, where it is another one.
+fn under_flow(name: Name) -> String {
+    match name.flow() {
+        None => "not written".to_owned(),
+        Some(key) if name.netflow() == Some(key) => String::new(),
+        Some(key) => format!("`{key}`"),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use netflow_wire::ie;
 
+use crate::attributes::names::Name;
 use crate::config::AttributeLevel;
 
 /// An element by enterprise number and id. v9's vendor types stand under 0.
@@ -60,8 +61,7 @@ pub(crate) enum Form {
 /// A row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attribute {
-    pub(crate) key: &'static str,
-    pub(crate) level: AttributeLevel,
+    pub(crate) name: Name,
     pub(crate) form: Form,
     pub(crate) pick: Pick,
     pub(crate) sources: &'static [Source],
@@ -70,417 +70,249 @@ pub(crate) struct Attribute {
 impl Attribute {
     /// A count of sampled packets or octets, which `NETFLOW_SCALE_SAMPLED` multiplies.
     pub(crate) fn is_count(&self) -> bool {
-        matches!(self.key, "netflow.flow.bytes" | "netflow.flow.packets")
+        matches!(self.name, Name::Bytes | Name::Packets)
     }
 }
 
-const fn row(
-    level: AttributeLevel,
-    key: &'static str,
-    form: Form,
-    pick: Pick,
-    sources: &'static [Source],
-) -> Attribute {
+const fn row(name: Name, form: Form, pick: Pick, sources: &'static [Source]) -> Attribute {
     Attribute {
-        key,
-        level,
+        name,
         form,
         pick,
         sources,
     }
 }
 
-use AttributeLevel::{Minimal, Standard};
-
-/// The device that metered, where another one sends its records: of a mediator (RFC 7119), a relay or a NAT. Options
-/// data may tell it too, and in sFlow it stands in the resource.
-pub(crate) const AGENT: &str = "netflow.exporter.agent";
-
 /// Attributes of `netflow.flow`, besides `netflow.version`, which is first and constant, and those of
 /// sampling and time, which aren't one element each.
 pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row(
-        Minimal,
-        "source.address",
+        Name::SourceAddress,
         Form::Address,
         Pick::Family,
         &[iana(8), iana(27)],
     ),
     row(
-        Minimal,
-        "source.port",
+        Name::SourcePort,
         Form::Unsigned,
         Pick::FirstNonZero,
         &[iana(7), iana(180), iana(182)],
     ),
     row(
-        Minimal,
-        "destination.address",
+        Name::DestinationAddress,
         Form::Address,
         Pick::Family,
         &[iana(12), iana(28)],
     ),
     row(
-        Minimal,
-        "destination.port",
+        Name::DestinationPort,
         Form::Unsigned,
         Pick::FirstNonZero,
         &[iana(11), iana(181), iana(183)],
     ),
+    row(Name::Transport, Form::Protocol, Pick::First, &[iana(4)]),
     row(
-        Minimal,
-        "network.transport",
-        Form::Protocol,
-        Pick::First,
-        &[iana(4)],
-    ),
-    row(
-        Minimal,
-        "netflow.flow.bytes",
+        Name::Bytes,
         Form::Unsigned,
         Pick::FirstNonZero,
         &[iana(1), iana(85), iana(23), iana(231), iana(352)],
     ),
     row(
-        Minimal,
-        "netflow.flow.packets",
+        Name::Packets,
         Form::Unsigned,
         Pick::FirstNonZero,
         &[iana(2), iana(86), iana(24), iana(298)],
     ),
     row(
-        Minimal,
-        "netflow.nexthop",
+        Name::NextHop,
         Form::Address,
         Pick::Family,
         &[iana(15), iana(62)],
     ),
     row(
-        Minimal,
-        "netflow.interface.input",
+        Name::InterfaceInput,
         Form::Unsigned,
         Pick::First,
         &[iana(10), iana(252)],
     ),
     row(
-        Minimal,
-        "netflow.interface.output",
+        Name::InterfaceOutput,
         Form::Unsigned,
         Pick::First,
         &[iana(14), iana(253)],
     ),
+    row(Name::SourceAs, Form::Unsigned, Pick::First, &[iana(16)]),
     row(
-        Minimal,
-        "netflow.src_as",
-        Form::Unsigned,
-        Pick::First,
-        &[iana(16)],
-    ),
-    row(
-        Minimal,
-        "netflow.dst_as",
+        Name::DestinationAs,
         Form::Unsigned,
         Pick::First,
         &[iana(17)],
     ),
     row(
-        Standard,
-        "network.type",
+        Name::NetworkType,
         Form::NetworkType,
         Pick::First,
         &[iana(60), iana(8), iana(27), iana(12), iana(28)],
     ),
+    row(Name::Direction, Form::Direction, Pick::First, &[iana(61)]),
+    row(Name::TcpFlags, Form::Unsigned, Pick::First, &[iana(6)]),
+    row(Name::Tos, Form::Unsigned, Pick::First, &[iana(5)]),
     row(
-        Standard,
-        "network.io.direction",
-        Form::Direction,
-        Pick::First,
-        &[iana(61)],
-    ),
-    row(
-        Standard,
-        "netflow.tcp_flags",
-        Form::Unsigned,
-        Pick::First,
-        &[iana(6)],
-    ),
-    row(
-        Standard,
-        "netflow.tos",
-        Form::Unsigned,
-        Pick::First,
-        &[iana(5)],
-    ),
-    row(
-        Standard,
-        "netflow.src_mask",
+        Name::SourceMask,
         Form::Unsigned,
         Pick::Family,
         &[iana(9), iana(29)],
     ),
     row(
-        Standard,
-        "netflow.dst_mask",
+        Name::DestinationMask,
         Form::Unsigned,
         Pick::Family,
         &[iana(13), iana(30)],
     ),
     row(
-        Standard,
-        "netflow.icmp.type",
+        Name::IcmpType,
         Form::IcmpType,
         Pick::Family,
         &[iana(176), iana(178), iana(32), iana(139), iana(11)],
     ),
     row(
-        Standard,
-        "netflow.icmp.code",
+        Name::IcmpCode,
         Form::IcmpCode,
         Pick::Family,
         &[iana(177), iana(179), iana(32), iana(139), iana(11)],
     ),
     row(
-        Standard,
-        "netflow.vlan.input",
+        Name::VlanInput,
         Form::Unsigned,
         Pick::First,
         &[iana(58), iana(243)],
     ),
     row(
-        Standard,
-        "netflow.vlan.output",
+        Name::VlanOutput,
         Form::Unsigned,
         Pick::First,
         &[iana(59), iana(254)],
     ),
     row(
-        Standard,
-        "netflow.src_mac",
+        Name::SourceMac,
         Form::Mac,
         Pick::First,
         &[iana(56), iana(81)],
     ),
     row(
-        Standard,
-        "netflow.dst_mac",
+        Name::DestinationMac,
         Form::Mac,
         Pick::First,
         &[iana(80), iana(57)],
     ),
     row(
-        Standard,
-        "netflow.bgp_nexthop",
+        Name::BgpNextHop,
         Form::Address,
         Pick::Family,
         &[iana(18), iana(63)],
     ),
+    row(Name::EndReason, Form::ValueName, Pick::First, &[iana(136)]),
     row(
-        Standard,
-        "netflow.end_reason",
-        Form::ValueName,
-        Pick::First,
-        &[iana(136)],
-    ),
-    row(
-        Standard,
-        "netflow.forwarding_status",
+        Name::ForwardingStatus,
         Form::Unsigned,
         Pick::First,
         &[iana(89)],
     ),
     row(
-        Standard,
-        "netflow.firewall.event",
+        Name::FirewallEvent,
         Form::ValueName,
         Pick::First,
         &[iana(233), iana(40005)],
     ),
+    row(Name::NatEvent, Form::ValueName, Pick::First, &[iana(230)]),
     row(
-        Standard,
-        "netflow.nat.event",
-        Form::ValueName,
-        Pick::First,
-        &[iana(230)],
-    ),
-    row(
-        Standard,
-        "netflow.nat.source.address",
+        Name::NatSourceAddress,
         Form::Address,
         Pick::Family,
         &[iana(225), iana(281), iana(40001)],
     ),
     row(
-        Standard,
-        "netflow.nat.source.port",
+        Name::NatSourcePort,
         Form::Unsigned,
         Pick::First,
         &[iana(227), iana(40003)],
     ),
     row(
-        Standard,
-        "netflow.nat.destination.address",
+        Name::NatDestinationAddress,
         Form::Address,
         Pick::Family,
         &[iana(226), iana(282), iana(40002)],
     ),
     row(
-        Standard,
-        "netflow.nat.destination.port",
+        Name::NatDestinationPort,
         Form::Unsigned,
         Pick::First,
         &[iana(228), iana(40004)],
     ),
     row(
-        Standard,
-        "netflow.flow.reverse.bytes",
+        Name::ReverseBytes,
         Form::Unsigned,
         Pick::FirstNonZero,
         &[reverse(1), reverse(85), iana(232)],
     ),
     row(
-        Standard,
-        "netflow.flow.reverse.packets",
+        Name::ReversePackets,
         Form::Unsigned,
         Pick::FirstNonZero,
         &[reverse(2), reverse(86), iana(299)],
     ),
+    row(Name::MplsLabel1, Form::MplsLabel, Pick::First, &[iana(70)]),
+    row(Name::MplsLabel2, Form::MplsLabel, Pick::First, &[iana(71)]),
+    row(Name::MplsLabel3, Form::MplsLabel, Pick::First, &[iana(72)]),
+    row(Name::MplsLabel4, Form::MplsLabel, Pick::First, &[iana(73)]),
+    row(Name::MplsLabel5, Form::MplsLabel, Pick::First, &[iana(74)]),
+    row(Name::MplsLabel6, Form::MplsLabel, Pick::First, &[iana(75)]),
+    row(Name::MplsLabel7, Form::MplsLabel, Pick::First, &[iana(76)]),
+    row(Name::MplsLabel8, Form::MplsLabel, Pick::First, &[iana(77)]),
+    row(Name::MplsLabel9, Form::MplsLabel, Pick::First, &[iana(78)]),
+    row(Name::MplsLabel10, Form::MplsLabel, Pick::First, &[iana(79)]),
+    row(Name::VrfInput, Form::Unsigned, Pick::First, &[iana(234)]),
+    row(Name::VrfInputName, Form::VrfName, Pick::First, &[iana(234)]),
+    row(Name::VrfOutput, Form::Unsigned, Pick::First, &[iana(235)]),
     row(
-        Standard,
-        "netflow.mpls.label.1",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(70)],
-    ),
-    row(
-        Standard,
-        "netflow.mpls.label.2",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(71)],
-    ),
-    row(
-        Standard,
-        "netflow.mpls.label.3",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(72)],
-    ),
-    row(
-        Standard,
-        "netflow.mpls.label.4",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(73)],
-    ),
-    row(
-        Standard,
-        "netflow.mpls.label.5",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(74)],
-    ),
-    row(
-        Standard,
-        "netflow.mpls.label.6",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(75)],
-    ),
-    row(
-        Standard,
-        "netflow.mpls.label.7",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(76)],
-    ),
-    row(
-        Standard,
-        "netflow.mpls.label.8",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(77)],
-    ),
-    row(
-        Standard,
-        "netflow.mpls.label.9",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(78)],
-    ),
-    row(
-        Standard,
-        "netflow.mpls.label.10",
-        Form::MplsLabel,
-        Pick::First,
-        &[iana(79)],
-    ),
-    row(
-        Standard,
-        "netflow.vrf.input",
-        Form::Unsigned,
-        Pick::First,
-        &[iana(234)],
-    ),
-    row(
-        Standard,
-        "netflow.vrf.input.name",
-        Form::VrfName,
-        Pick::First,
-        &[iana(234)],
-    ),
-    row(
-        Standard,
-        "netflow.vrf.output",
-        Form::Unsigned,
-        Pick::First,
-        &[iana(235)],
-    ),
-    row(
-        Standard,
-        "netflow.vrf.output.name",
+        Name::VrfOutputName,
         Form::VrfName,
         Pick::First,
         &[iana(235)],
     ),
     row(
-        Standard,
-        "netflow.interface.input.name",
+        Name::InterfaceInputName,
         Form::InterfaceName,
         Pick::First,
         &[iana(10), iana(252)],
     ),
     row(
-        Standard,
-        "netflow.interface.output.name",
+        Name::InterfaceOutputName,
         Form::InterfaceName,
         Pick::First,
         &[iana(14), iana(253)],
     ),
     row(
-        Standard,
-        "netflow.application.id",
+        Name::ApplicationId,
         Form::ApplicationId,
         Pick::First,
         &[iana(95)],
     ),
     row(
-        Standard,
-        "netflow.application.name",
+        Name::ApplicationName,
         Form::ApplicationName,
         Pick::First,
         &[iana(96), iana(56701), iana(95)],
     ),
     row(
-        Standard,
-        "netflow.user",
+        Name::User,
         Form::Text,
         Pick::First,
         &[iana(371), iana(40000), iana(56702)],
     ),
     // Not of the flow's family: the first that isn't zero.
     row(
-        Standard,
-        AGENT,
+        Name::ExporterAgent,
         Form::Address,
         Pick::FirstNonZero,
         &[iana(403), iana(404), iana(130), iana(131)],
@@ -490,17 +322,9 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
 /// Whether level `minimal` shows an attribute of `netflow.flow`.
 #[must_use]
 pub fn is_minimal(key: &str) -> bool {
-    // Of the header, of the protocol's row, and of times that can't be true.
-    const BESIDES: [&str; 6] = [
-        "netflow.version",
-        "sflow.version",
-        "network.protocol.number",
-        "netflow.time.suspect",
-        "netflow.flow.start_unix_nano",
-        "netflow.flow.end_unix_nano",
-    ];
-    let mut rows = ATTRIBUTES.iter();
-    BESIDES.contains(&key) || rows.any(|row| row.key == key && row.level == Minimal)
+    let is_named =
+        |name: Name| name.level() == AttributeLevel::Minimal && name != Name::SamplingScaled;
+    matches!(key, "netflow.version" | "sflow.version") || Name::of(key).is_some_and(is_named)
 }
 
 #[cfg(test)]
@@ -508,15 +332,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_fits_and_stands_once() {
+    fn every_name_stands_once() {
         let mut seen = std::collections::HashSet::new();
         for attribute in ATTRIBUTES {
-            assert!(
-                otlp_wire::Key::new(attribute.key).is_some(),
-                "{}",
-                attribute.key
-            );
-            assert!(seen.insert(attribute.key), "{}", attribute.key);
+            assert!(seen.insert(attribute.name), "{:?}", attribute.name);
         }
     }
 
@@ -529,7 +348,7 @@ mod tests {
                 } else {
                     ie::lookup(*enterprise, *id)
                 };
-                assert!(known.is_some(), "{} {id}", attribute.key);
+                assert!(known.is_some(), "{:?} {id}", attribute.name);
             }
         }
     }

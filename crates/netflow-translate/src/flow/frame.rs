@@ -3,58 +3,55 @@
 //!
 //! A section fills only attributes that its record has no element for.
 
-use std::net::IpAddr;
-
-use netflow_wire::frame::{Frame, LinkType, MAX_LABELS, Packet, Tunnel, TunnelKind};
-use netflow_wire::{Template, unsigned};
-use otlp_wire::{Key, SpanWriter};
-
-use crate::attributes::protocols::protocols;
+use crate::attributes::names::Name;
+use crate::attributes::vocabulary::Attributes;
 use crate::config::AttributeLevel;
 use crate::plan::Op;
 use crate::plan::sampling::scaled;
+use netflow_wire::frame::{Frame, LinkType, Packet, Tunnel, TunnelKind};
+use netflow_wire::{Template, unsigned};
 
 /// Attributes that a frame may give, as a set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Wanted(u16);
 
 macro_rules! wanted {
-    ($($name:ident = $bit:literal, $level:ident, $key:literal;)*) => {
+    ($($name:ident = $bit:literal, $of:ident;)*) => {
         impl Wanted {
             $(pub(crate) const $name: Self = Self(1 << $bit);)*
-            /// Each with its level and the key by which a plan has it.
-            const EACH: &[(Self, AttributeLevel, &str)] = &[
-                $((Self::$name, AttributeLevel::$level, $key),)*
+            /// Each with the name by which a plan has it.
+            const EACH: &[(Self, Name)] = &[
+                $((Self::$name, Name::$of),)*
             ];
         }
     };
 }
 
 wanted! {
-    SOURCE_ADDRESS = 0, Minimal, "source.address";
-    SOURCE_PORT = 1, Minimal, "source.port";
-    DESTINATION_ADDRESS = 2, Minimal, "destination.address";
-    DESTINATION_PORT = 3, Minimal, "destination.port";
-    PROTOCOL = 4, Minimal, "network.transport";
-    NETWORK_TYPE = 5, Standard, "network.type";
-    TCP_FLAGS = 6, Standard, "netflow.tcp_flags";
-    TOS = 7, Standard, "netflow.tos";
-    ICMP_TYPE = 8, Standard, "netflow.icmp.type";
-    ICMP_CODE = 9, Standard, "netflow.icmp.code";
-    VLAN = 10, Standard, "netflow.vlan.input";
-    SOURCE_MAC = 11, Standard, "netflow.src_mac";
-    DESTINATION_MAC = 12, Standard, "netflow.dst_mac";
-    LABELS = 13, Standard, "netflow.mpls.label.1";
-    TUNNEL = 14, Standard, "netflow.tunnel.type";
+    SOURCE_ADDRESS = 0, SourceAddress;
+    SOURCE_PORT = 1, SourcePort;
+    DESTINATION_ADDRESS = 2, DestinationAddress;
+    DESTINATION_PORT = 3, DestinationPort;
+    PROTOCOL = 4, Transport;
+    NETWORK_TYPE = 5, NetworkType;
+    TCP_FLAGS = 6, TcpFlags;
+    TOS = 7, Tos;
+    ICMP_TYPE = 8, IcmpType;
+    ICMP_CODE = 9, IcmpCode;
+    VLAN = 10, VlanInput;
+    SOURCE_MAC = 11, SourceMac;
+    DESTINATION_MAC = 12, DestinationMac;
+    LABELS = 13, MplsLabel1;
+    TUNNEL = 14, TunnelType;
 }
 
 impl Wanted {
     /// Those of a level that `is_told` doesn't know.
-    pub(crate) fn new(level: AttributeLevel, is_told: impl Fn(&str) -> bool) -> Self {
+    pub(crate) fn new(level: AttributeLevel, is_told: impl Fn(Name) -> bool) -> Self {
         let wanted = Self::EACH
             .iter()
-            .filter(|(_, least, key)| *least <= level && !is_told(key));
-        Self(wanted.fold(0, |all, (one, _, _)| all | one.0))
+            .filter(|(_, name)| name.level() <= level && !is_told(*name));
+        Self(wanted.fold(0, |all, (one, _)| all | one.0))
     }
 
     pub(crate) const fn without(self, other: Self) -> Self {
@@ -67,116 +64,64 @@ impl Wanted {
     }
 }
 
-struct Keys {
-    source_address: Key,
-    source_port: Key,
-    destination_address: Key,
-    destination_port: Key,
-    network_type: Key,
-    tcp_flags: Key,
-    tos: Key,
-    icmp_type: Key,
-    icmp_code: Key,
-    vlan: Key,
-    source_mac: Key,
-    destination_mac: Key,
-    labels: [Key; MAX_LABELS],
-    bytes: Key,
-    packets: Key,
-    tunnel_type: Key,
-    tunnel_vni: Key,
-    tunnel_key: Key,
-    inner: PacketKeys,
+/// Names of a packet that isn't the span's own.
+pub(crate) struct PacketNames {
+    pub(crate) source_address: Name,
+    pub(crate) source_port: Name,
+    pub(crate) destination_address: Name,
+    pub(crate) destination_port: Name,
+    pub(crate) protocol: Name,
 }
 
-/// Keys of a packet that isn't the span's own.
-pub(crate) struct PacketKeys {
-    pub(crate) source_address: Key,
-    pub(crate) source_port: Key,
-    pub(crate) destination_address: Key,
-    pub(crate) destination_port: Key,
-    pub(crate) protocol: Key,
-}
-
-static KEYS: Keys = Keys {
-    source_address: Key::literal("source.address"),
-    source_port: Key::literal("source.port"),
-    destination_address: Key::literal("destination.address"),
-    destination_port: Key::literal("destination.port"),
-    network_type: Key::literal("network.type"),
-    tcp_flags: Key::literal("netflow.tcp_flags"),
-    tos: Key::literal("netflow.tos"),
-    icmp_type: Key::literal("netflow.icmp.type"),
-    icmp_code: Key::literal("netflow.icmp.code"),
-    vlan: Key::literal("netflow.vlan.input"),
-    source_mac: Key::literal("netflow.src_mac"),
-    destination_mac: Key::literal("netflow.dst_mac"),
-    labels: [
-        Key::literal("netflow.mpls.label.1"),
-        Key::literal("netflow.mpls.label.2"),
-        Key::literal("netflow.mpls.label.3"),
-        Key::literal("netflow.mpls.label.4"),
-        Key::literal("netflow.mpls.label.5"),
-        Key::literal("netflow.mpls.label.6"),
-        Key::literal("netflow.mpls.label.7"),
-        Key::literal("netflow.mpls.label.8"),
-        Key::literal("netflow.mpls.label.9"),
-        Key::literal("netflow.mpls.label.10"),
-    ],
-    bytes: Key::literal("netflow.flow.bytes"),
-    packets: Key::literal("netflow.flow.packets"),
-    tunnel_type: Key::literal("netflow.tunnel.type"),
-    tunnel_vni: Key::literal("netflow.tunnel.vni"),
-    tunnel_key: Key::literal("netflow.tunnel.key"),
-    inner: PacketKeys {
-        source_address: Key::literal("netflow.tunnel.inner.source.address"),
-        source_port: Key::literal("netflow.tunnel.inner.source.port"),
-        destination_address: Key::literal("netflow.tunnel.inner.destination.address"),
-        destination_port: Key::literal("netflow.tunnel.inner.destination.port"),
-        protocol: Key::literal("netflow.tunnel.inner.protocol"),
-    },
+const INNER: PacketNames = PacketNames {
+    source_address: Name::TunnelInnerSourceAddress,
+    source_port: Name::TunnelInnerSourcePort,
+    destination_address: Name::TunnelInnerDestinationAddress,
+    destination_port: Name::TunnelInnerDestinationPort,
+    protocol: Name::TunnelInnerProtocol,
 };
 
 /// Writes the wanted attributes that a frame has.
-pub(crate) fn write(frame: &Frame, wanted: Wanted, writer: &mut SpanWriter<'_>) {
+pub(crate) fn write(frame: &Frame, wanted: Wanted, out: &mut Attributes<'_, '_>) {
     if let Some(packet) = &frame.packet {
-        write_packet(packet, wanted, writer);
+        write_packet(packet, wanted, out);
     }
     if let (true, Some(vlan)) = (wanted.has(Wanted::VLAN), frame.vlans.as_slice().first()) {
-        writer.unsigned(&KEYS.vlan, u64::from(*vlan));
+        out.unsigned(Name::VlanInput, u64::from(*vlan));
     }
     if let Some(macs) = &frame.macs {
         if wanted.has(Wanted::SOURCE_MAC) {
-            writer.mac(&KEYS.source_mac, macs.source);
+            out.mac(Name::SourceMac, macs.source);
         }
         if wanted.has(Wanted::DESTINATION_MAC) {
-            writer.mac(&KEYS.destination_mac, macs.destination);
+            out.mac(Name::DestinationMac, macs.destination);
         }
     }
     if wanted.has(Wanted::LABELS) {
-        write_labels(frame.labels.as_slice(), writer);
+        write_labels(frame.labels.as_slice(), out);
     }
     if let (true, Some(tunnel)) = (wanted.has(Wanted::TUNNEL), &frame.tunnel) {
-        write_tunnel(tunnel, writer);
+        write_tunnel(tunnel, out);
     }
 }
 
-fn write_packet(packet: &Packet, wanted: Wanted, writer: &mut SpanWriter<'_>) {
+fn write_packet(packet: &Packet, wanted: Wanted, out: &mut Attributes<'_, '_>) {
     if wanted.has(Wanted::SOURCE_ADDRESS) {
-        write_address(&KEYS.source_address, packet.source, writer);
+        out.address(Name::SourceAddress, packet.source);
     }
     let transport = &packet.transport;
     if let (true, Some([port, _])) = (wanted.has(Wanted::SOURCE_PORT), transport.ports) {
-        writer.unsigned(&KEYS.source_port, u64::from(port));
+        out.unsigned(Name::SourcePort, u64::from(port));
     }
     if wanted.has(Wanted::DESTINATION_ADDRESS) {
-        write_address(&KEYS.destination_address, packet.destination, writer);
+        out.address(Name::DestinationAddress, packet.destination);
     }
     if let (true, Some([_, port])) = (wanted.has(Wanted::DESTINATION_PORT), transport.ports) {
-        writer.unsigned(&KEYS.destination_port, u64::from(port));
+        out.unsigned(Name::DestinationPort, u64::from(port));
     }
     if wanted.has(Wanted::PROTOCOL) {
-        writer.encoded(protocols().attributes(packet.protocol));
+        out.writer
+            .encoded(out.words.protocols.attributes(packet.protocol));
     }
     if wanted.has(Wanted::NETWORK_TYPE) {
         let family = if packet.source.is_ipv4() {
@@ -184,60 +129,58 @@ fn write_packet(packet: &Packet, wanted: Wanted, writer: &mut SpanWriter<'_>) {
         } else {
             "ipv6"
         };
-        writer.text(&KEYS.network_type, family);
+        out.text(Name::NetworkType, family);
     }
     if let (true, Some(flags)) = (wanted.has(Wanted::TCP_FLAGS), transport.tcp_flags) {
-        writer.unsigned(&KEYS.tcp_flags, u64::from(flags));
+        out.unsigned(Name::TcpFlags, u64::from(flags));
     }
     if wanted.has(Wanted::TOS) {
-        writer.unsigned(&KEYS.tos, u64::from(packet.tos));
+        out.unsigned(Name::Tos, u64::from(packet.tos));
     }
     if let Some([kind, code]) = transport.icmp {
         if wanted.has(Wanted::ICMP_TYPE) {
-            writer.unsigned(&KEYS.icmp_type, u64::from(kind));
+            out.unsigned(Name::IcmpType, u64::from(kind));
         }
         if wanted.has(Wanted::ICMP_CODE) {
-            writer.unsigned(&KEYS.icmp_code, u64::from(code));
+            out.unsigned(Name::IcmpCode, u64::from(code));
         }
     }
 }
 
-#[inline]
-pub(crate) fn write_address(key: &Key, address: IpAddr, writer: &mut SpanWriter<'_>) {
-    match address {
-        IpAddr::V4(address) => writer.ipv4(key, address.octets()),
-        IpAddr::V6(address) => writer.ipv6(key, address.octets()),
+pub(crate) fn write_labels(labels: &[u32], out: &mut Attributes<'_, '_>) {
+    for (number, label) in labels.iter().enumerate() {
+        if let Some(name) = Name::mpls_label(number) {
+            out.unsigned(name, u64::from(*label));
+        }
     }
 }
 
-pub(crate) fn write_labels(labels: &[u32], writer: &mut SpanWriter<'_>) {
-    for (key, label) in KEYS.labels.iter().zip(labels) {
-        writer.unsigned(key, u64::from(*label));
-    }
-}
-
-fn write_tunnel(tunnel: &Tunnel, writer: &mut SpanWriter<'_>) {
-    writer.text(&KEYS.tunnel_type, tunnel.kind.name());
+fn write_tunnel(tunnel: &Tunnel, out: &mut Attributes<'_, '_>) {
+    out.text(Name::TunnelType, tunnel.kind.name());
     if let Some(id) = tunnel.id {
         let key = match tunnel.kind {
-            TunnelKind::Gre => &KEYS.tunnel_key,
-            _ => &KEYS.tunnel_vni,
+            TunnelKind::Gre => Name::TunnelKey,
+            _ => Name::TunnelVni,
         };
-        writer.unsigned(key, u64::from(id));
+        out.unsigned(key, u64::from(id));
     }
     if let Some(packet) = &tunnel.packet {
-        write_other_packet(packet, &KEYS.inner, writer);
+        write_other_packet(packet, &INNER, out);
     }
 }
 
 /// Addresses, ports and protocol of a packet that isn't the span's own.
-pub(crate) fn write_other_packet(packet: &Packet, keys: &PacketKeys, writer: &mut SpanWriter<'_>) {
-    write_address(&keys.source_address, packet.source, writer);
-    write_address(&keys.destination_address, packet.destination, writer);
-    writer.unsigned(&keys.protocol, u64::from(packet.protocol));
+pub(crate) fn write_other_packet(
+    packet: &Packet,
+    names: &PacketNames,
+    out: &mut Attributes<'_, '_>,
+) {
+    out.address(names.source_address, packet.source);
+    out.address(names.destination_address, packet.destination);
+    out.unsigned(names.protocol, u64::from(packet.protocol));
     if let Some([source, destination]) = packet.transport.ports {
-        writer.unsigned(&keys.source_port, u64::from(source));
-        writer.unsigned(&keys.destination_port, u64::from(destination));
+        out.unsigned(names.source_port, u64::from(source));
+        out.unsigned(names.destination_port, u64::from(destination));
     }
 }
 
@@ -282,12 +225,12 @@ impl FramePlan {
         let (section, link) = SECTIONS
             .iter()
             .find_map(|(element, link)| Some((field(*element)?, *link)))?;
-        let is_told = |key: &str| {
-            let mut keys = ops.iter().map(|op| op.key.name());
+        let is_told = |name: Name| {
+            let mut names = ops.iter().map(|op| op.name);
             // A stack of labels is one thing: the record's aren't mixed with the section's.
-            match key {
-                "netflow.mpls.label.1" => keys.any(|told| told.starts_with("netflow.mpls.label.")),
-                _ => keys.any(|told| told == key),
+            match name {
+                Name::MplsLabel1 => names.any(Name::is_mpls_label),
+                _ => names.any(|told| told == name),
             }
         };
         Some(Self {
@@ -298,8 +241,8 @@ impl FramePlan {
             size: (field(312).or_else(|| field(103))).filter(|_| link == LinkType::Ethernet),
             exported: field(410),
             wanted: Wanted::new(level, is_told),
-            bytes: !is_told("netflow.flow.bytes"),
-            packets: !is_told("netflow.flow.packets"),
+            bytes: !is_told(Name::Bytes),
+            packets: !is_told(Name::Packets),
         })
     }
 
@@ -340,18 +283,18 @@ impl FramePlan {
         &self,
         field: impl Fn(u16) -> &'a [u8],
         factor: Option<u64>,
-        writer: &mut SpanWriter<'_>,
+        out: &mut Attributes<'_, '_>,
     ) {
         let Some(frame) = self.frame(&field) else {
             return;
         };
-        write(&frame, self.wanted, writer);
+        write(&frame, self.wanted, out);
         let factor = factor.unwrap_or(1);
         if let Some(bytes) = self.bytes(&frame, field) {
-            writer.unsigned(&KEYS.bytes, scaled(bytes, factor));
+            out.unsigned(Name::Bytes, scaled(bytes, factor));
         }
         if self.packets {
-            writer.unsigned(&KEYS.packets, scaled(1, factor));
+            out.unsigned(Name::Packets, scaled(1, factor));
         }
     }
 }
@@ -359,23 +302,10 @@ impl FramePlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attributes::table::ATTRIBUTES;
-
-    #[test]
-    fn keys_are_those_of_the_table() {
-        for (_, level, key) in Wanted::EACH {
-            let row = ATTRIBUTES.iter().find(|row| row.key == *key);
-            assert!(
-                row.map_or(key.starts_with("netflow.tunnel."), |row| row.level
-                    == *level),
-                "{key}"
-            );
-        }
-    }
 
     #[test]
     fn what_is_told_is_not_wanted() {
-        let wanted = Wanted::new(AttributeLevel::Minimal, |key| key == "source.port");
+        let wanted = Wanted::new(AttributeLevel::Minimal, |name| name == Name::SourcePort);
         assert!(wanted.has(Wanted::SOURCE_ADDRESS));
         assert!(!wanted.has(Wanted::SOURCE_PORT));
         assert!(!wanted.has(Wanted::TOS));

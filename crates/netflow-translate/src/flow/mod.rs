@@ -16,17 +16,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use otlp_wire::{
-    Key, ResourceFront, SpanFront, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos,
+    ResourceFront, SpanFront, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos,
 };
 
 use crate::allowance;
-use crate::attributes::encoded::encoded_values;
-use crate::attributes::table::AGENT;
+use crate::attributes::names::Name;
+use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::batch::Membership;
 use crate::config::{self, AttributeLevel, SpanTime};
 use crate::debug_log;
 use crate::exporter::Arrival;
-use crate::flow::frame::write_address;
 use crate::flow::trace::Trace;
 use crate::flow::work::Outcome;
 use crate::metrics::{Counting, ExporterFlows, FlowFacts, FlowMetrics};
@@ -60,6 +59,7 @@ pub(crate) trait Flows {
 
 /// What all flows of a datagram share.
 pub(crate) struct FlowContext {
+    words: &'static Vocabulary,
     pub(crate) trace_id: TraceId,
     pub(crate) parent: SpanId,
     /// The sampler keeps the trace.
@@ -90,25 +90,6 @@ pub(crate) struct Place<'a> {
     /// What flow metrics know of the exporter.
     pub(crate) counted: &'a mut ExporterFlows,
 }
-
-/// Keys of attributes that aren't of one element.
-struct Keys {
-    start: Key,
-    end: Key,
-    suspect: Key,
-    sampling_interval: Key,
-    sampling_scaled: Key,
-    agent: Key,
-}
-
-static KEYS: Keys = Keys {
-    start: Key::literal("netflow.flow.start_unix_nano"),
-    end: Key::literal("netflow.flow.end_unix_nano"),
-    suspect: Key::literal("netflow.time.suspect"),
-    sampling_interval: Key::literal("netflow.sampling.interval"),
-    sampling_scaled: Key::literal("netflow.sampling.scaled"),
-    agent: Key::literal(AGENT),
-};
 
 /// The outcome of writing a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -146,6 +127,7 @@ impl FlowContext {
             .map(|metrics| metrics.datagram(exporter, trace.id, arrival.received_at, now));
         let config: &config::Translate = &writing.config;
         Self {
+            words: writing.words,
             trace_id: trace.id,
             parent: trace.process,
             kept: trace.kept,
@@ -158,6 +140,16 @@ impl FlowContext {
             scale: config.scale_sampled,
             shows_times: writing.shows_times,
             counting,
+        }
+    }
+
+    pub(crate) fn attributes<'w, 'room>(
+        &self,
+        writer: &'w mut SpanWriter<'room>,
+    ) -> Attributes<'w, 'room> {
+        Attributes {
+            words: self.words,
+            writer,
         }
     }
 
@@ -346,19 +338,27 @@ fn write_span<F: Flow>(
     };
     flow.write(factor, scratch, writer);
     if let (Some((interval, origin)), true) = (interval, context.standard) {
-        writer.unsigned(&KEYS.sampling_interval, interval);
-        writer.encoded(encoded_values().origin(origin));
+        for key in context.words.keys.of(Name::SamplingInterval) {
+            writer.unsigned(key, interval);
+        }
+        writer.encoded(context.words.values.origin(origin));
     }
     if factor.is_some() {
-        writer.boolean(&KEYS.sampling_scaled, true);
+        for key in context.words.keys.of(Name::SamplingScaled) {
+            writer.boolean(key, true);
+        }
     }
     if let Some(agent) = flow.agent() {
-        write_address(&KEYS.agent, agent, writer);
+        writer.apart(|writer| {
+            context
+                .attributes(writer)
+                .address(Name::ExporterAgent, agent);
+        });
     }
     if context.shows_times {
-        writer.apart(|writer| write_only_exported_times(times, writer));
+        writer.apart(|writer| write_only_exported_times(times, &mut context.attributes(writer)));
     } else if times.suspect || start != times.start || end != times.end {
-        writer.apart(|writer| write_exported_times(times, writer));
+        writer.apart(|writer| write_exported_times(times, &mut context.attributes(writer)));
     }
     match writer.end(Status::Ok) {
         false => Written::No,
@@ -389,33 +389,33 @@ fn span_times(times: &FlowTimes, context: &FlowContext) -> (UnixNanos, UnixNanos
 
 /// The span's times aren't the flow's own: these are.
 #[cold]
-fn write_exported_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
+fn write_exported_times(times: &FlowTimes, out: &mut Attributes<'_, '_>) {
     let own = |told: Option<UnixNanos>, usable: UnixNanos| match told {
         Some(told) => Some(told),
         None if times.suspect => None,
         None => Some(usable),
     };
     if let Some(start) = own(times.told_start, times.start) {
-        writer.unsigned(&KEYS.start, start.0);
+        out.unsigned(Name::FlowStart, start.0);
     }
     if let Some(end) = own(times.told_end, times.end) {
-        writer.unsigned(&KEYS.end, end.0);
+        out.unsigned(Name::FlowEnd, end.0);
     }
     if times.suspect {
-        writer.boolean(&KEYS.suspect, true);
+        out.boolean(Name::TimeSuspect, true);
     }
 }
 
 /// For readers that must not take a usable time for an exported one.
 #[cold]
-fn write_only_exported_times(times: &FlowTimes, writer: &mut SpanWriter<'_>) {
+fn write_only_exported_times(times: &FlowTimes, out: &mut Attributes<'_, '_>) {
     if let Some(start) = times.told_start {
-        writer.unsigned(&KEYS.start, start.0);
+        out.unsigned(Name::FlowStart, start.0);
     }
     if let Some(end) = times.told_end {
-        writer.unsigned(&KEYS.end, end.0);
+        out.unsigned(Name::FlowEnd, end.0);
     }
     if times.suspect {
-        writer.boolean(&KEYS.suspect, true);
+        out.boolean(Name::TimeSuspect, true);
     }
 }

@@ -5,6 +5,7 @@ use netflow_wire::Location;
 use super::record::{Layout, Record};
 use super::sampling::scaled;
 use super::{Choices, Compiler, Step};
+use crate::attributes::names::Name;
 use crate::attributes::table::ATTRIBUTES;
 use crate::flow::frame::FramePlan;
 use crate::metrics::{Direction, FlowFacts};
@@ -30,16 +31,16 @@ pub(crate) struct FactsPlan {
 impl FactsPlan {
     /// The sources of each are those of its attribute, at whatever level.
     pub(super) fn new(compiler: &mut Compiler<'_>, locations: Option<&[Location]>) -> Self {
-        let mut step = |key: &str| {
-            let attribute = ATTRIBUTES.iter().find(|attribute| attribute.key == key)?;
+        let mut step = |name: Name| {
+            let attribute = ATTRIBUTES.iter().find(|attribute| attribute.name == name)?;
             compiler.step(attribute)
         };
-        let direction = match step("network.io.direction") {
+        let direction = match step(Name::Direction) {
             Some(Step::Direction(field)) => Some(field),
             _ => None,
         };
-        let mut number = |key: &str| {
-            let step = step(key)?;
+        let mut number = |name: Name| {
+            let step = step(name)?;
             let at = step.field().zip(locations);
             let at = at.and_then(|(field, locations)| locations.get(usize::from(field)));
             Some(Number {
@@ -48,10 +49,10 @@ impl FactsPlan {
             })
         };
         Self {
-            bytes: number("netflow.flow.bytes"),
-            packets: number("netflow.flow.packets"),
-            input: number("netflow.interface.input"),
-            output: number("netflow.interface.output"),
+            bytes: number(Name::Bytes),
+            packets: number(Name::Packets),
+            input: number(Name::InterfaceInput),
+            output: number(Name::InterfaceOutput),
             direction,
         }
     }

@@ -18,7 +18,9 @@ use netflow_wire::{FieldSpecifier, Location, Template, VARIABLE_LENGTH, Version}
 use otlp_wire::{Key, SpanFront, SpanKind};
 
 use crate::attributes::encoded::named_like;
-use crate::attributes::table::{AGENT, ATTRIBUTES, Attribute, Form, Pick, Source};
+use crate::attributes::names::Name;
+use crate::attributes::table::{ATTRIBUTES, Attribute, Form, Pick, Source};
+use crate::attributes::vocabulary::Vocabulary;
 use crate::config::AttributeLevel;
 use crate::flow::frame::FramePlan;
 use crate::plan::elements::{ElementStep, ElementTypes};
@@ -66,6 +68,18 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// Its values are encoded once, under every key of their name.
+    fn is_encoded(self) -> bool {
+        matches!(
+            self,
+            Self::Protocol(_)
+                | Self::WideProtocol(_)
+                | Self::NetworkType
+                | Self::Direction(_)
+                | Self::ValueName(..)
+        )
+    }
+
     /// The field, of a step that reads one of a known width.
     fn field(self) -> Option<u16> {
         match self {
@@ -114,6 +128,7 @@ pub(crate) enum Family {
 /// A step and the key of what it writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Op {
+    pub(crate) name: Name,
     pub(crate) key: Key,
     pub(crate) step: Step,
     /// Where the step's field lies in every record, if `SpanPlan::locations` says it.
@@ -185,6 +200,7 @@ impl SpanPlan {
     pub(crate) fn compile(
         template: &Template,
         level: AttributeLevel,
+        words: &Vocabulary,
         types: &ElementTypes,
     ) -> Self {
         let mut compiler = Compiler {
@@ -198,7 +214,7 @@ impl SpanPlan {
         let mut family = FamilyPlan::default();
         for attribute in ATTRIBUTES
             .iter()
-            .filter(|attribute| attribute.level <= level)
+            .filter(|attribute| attribute.name.level() <= level)
         {
             let Some(step) = compiler.step(attribute) else {
                 continue;
@@ -208,17 +224,18 @@ impl SpanPlan {
                 Step::Address(_) | Step::ByFamily(_) | Step::NetworkType | Step::Icmp(..)
             );
             compiler.note_shown(step);
-            let Some(key) = Key::new(attribute.key) else {
-                continue;
-            };
             let at = step.field().zip(locations.as_ref());
             let at = at.and_then(|(field, locations)| locations.get(usize::from(field)));
-            ops.push(Op {
-                key,
+            let keys = words.keys.of(attribute.name);
+            // Encoded values have every key already.
+            let keys = keys.take(if step.is_encoded() { 1 } else { usize::MAX });
+            ops.extend(keys.map(|key| Op {
+                name: attribute.name,
+                key: *key,
                 step,
                 at: at.map_or(0, |at| at.offset),
                 count: attribute.is_count(),
-            });
+            }));
         }
         family.ip_version = compiler.field((0, 60));
         let mut addresses: Vec<_> = [8, 27, 12, 28]
@@ -245,7 +262,7 @@ impl SpanPlan {
             .expect("fits the front's room");
         Self {
             front,
-            names_agent: ops.iter().any(|op| op.key.name() == AGENT),
+            names_agent: ops.iter().any(|op| op.name == Name::ExporterAgent),
             frame: FramePlan::new(template, level, &ops),
             ops: ops.into(),
             elements,

@@ -4,12 +4,13 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 
 use netflow_wire::{Header, Location, unsigned};
-use otlp_wire::{Key, SpanFront, SpanWriter, UnixNanos, Value};
+use otlp_wire::{Key, SpanFront, SpanWriter, UnixNanos};
 
 use crate::attributes::application_id::ApplicationId;
-use crate::attributes::encoded::{encoded_values, value_text};
-use crate::attributes::protocols::protocols;
+use crate::attributes::encoded::value_text;
+use crate::attributes::names::Name;
 use crate::attributes::short_text::ShortText;
+use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::exporter::metadata::DomainMetadata;
 use crate::flow::Flow;
 use crate::metrics::FlowFacts;
@@ -22,6 +23,7 @@ use crate::plan::{
 
 /// What every record of a Set shares.
 pub(crate) struct SetContext<'a> {
+    pub(crate) words: &'static Vocabulary,
     pub(crate) header: &'a Header,
     pub(crate) metadata: DomainMetadata<'a>,
     /// When the datagram came.
@@ -131,7 +133,10 @@ impl<L: Layout> Flow for Record<'_, L> {
             self.execute(op, family, factor, writer);
         }
         if let Some(frame) = &plan.frame {
-            writer.apart(|writer| frame.write(|field| self.field(field), factor, writer));
+            writer.apart(|writer| {
+                let mut out = self.attributes(writer);
+                frame.write(|field| self.field(field), factor, &mut out);
+            });
         }
         if !plan.elements.is_empty() {
             writer.apart(|writer| self.write_elements(family, scratch, writer));
@@ -189,6 +194,13 @@ impl<'a, L: Layout> Record<'a, L> {
             .choices
             .get(usize::from(choices.from)..usize::from(choices.to))
             .unwrap_or_default()
+    }
+
+    fn attributes<'w, 'room>(&self, writer: &'w mut SpanWriter<'room>) -> Attributes<'w, 'room> {
+        Attributes {
+            words: self.context.words,
+            writer,
+        }
     }
 
     fn is_zero(&self, field: u16) -> bool {
@@ -267,7 +279,7 @@ impl<'a, L: Layout> Record<'a, L> {
             }
             Step::Protocol(field) => {
                 if let Some([number]) = self.operand::<1>(op.at, field) {
-                    writer.encoded(protocols().attributes(number));
+                    writer.encoded(self.context.words.protocols.attributes(number));
                 }
                 return;
             }
@@ -279,24 +291,24 @@ impl<'a, L: Layout> Record<'a, L> {
             }
             Step::NetworkType => {
                 if let Some(family) = family {
-                    writer.encoded(encoded_values().network_type(family));
+                    writer.encoded(self.context.words.values.network_type(family));
                 }
                 return;
             }
             Step::Direction(field) => {
-                if let Some(direction) = encoded_values().direction(self.unsigned(field)) {
+                if let Some(direction) = self.context.words.values.direction(self.unsigned(field)) {
                     writer.encoded(direction);
                 }
                 return;
             }
             Step::ValueName(field, element) => {
                 let value = self.unsigned(field);
-                match encoded_values().named(element, value) {
+                match self.context.words.values.named(element, value) {
                     Some(named) => writer.encoded(named),
-                    None => {
-                        writer
-                            .apart(|writer| writer.text(key, value_text(element, value).as_str()));
-                    }
+                    None => writer.apart(|writer| {
+                        let text = value_text(element, value);
+                        self.attributes(writer).text(op.name, text.as_str());
+                    }),
                 }
                 return;
             }
@@ -377,9 +389,11 @@ impl<'a, L: Layout> Record<'a, L> {
             Step::WideProtocol(field) => {
                 let number = self.unsigned(field);
                 match u8::try_from(number) {
-                    Ok(number) => writer.encoded(protocols().attributes(number)),
+                    Ok(number) => writer.encoded(self.context.words.protocols.attributes(number)),
                     // The element has one octet; a wider one was sent with a value that no protocol has.
-                    Err(_) => writer.attribute("network.protocol.number", Value::Unsigned(number)),
+                    Err(_) => self
+                        .attributes(writer)
+                        .unsigned(Name::ProtocolNumber, number),
                 }
             }
             Step::Text(field) => write_text(key, self.field(field), writer),

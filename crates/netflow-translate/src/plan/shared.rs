@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use netflow_wire::{FieldSpecifier, Template, Version};
 
+use crate::attributes::vocabulary::Vocabulary;
 use crate::config::AttributeLevel;
 use crate::plan::SpanPlan;
 use crate::plan::elements::ElementTypes;
@@ -17,8 +18,9 @@ const MAX_SHARED: usize = 1024;
 const MAX_FIELDS: usize = 128;
 
 /// The plans of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Plans {
+    words: &'static Vocabulary,
     shared: HashMap<Definition, Arc<SpanPlan>, RandomState>,
 }
 
@@ -31,6 +33,13 @@ struct Definition {
 }
 
 impl Plans {
+    pub(crate) fn new(words: &'static Vocabulary) -> Self {
+        Self {
+            words,
+            shared: HashMap::default(),
+        }
+    }
+
     /// The plan of a template, compiled if need be.
     pub(crate) fn of(
         &mut self,
@@ -38,7 +47,8 @@ impl Plans {
         level: AttributeLevel,
         types: &ElementTypes,
     ) -> Arc<SpanPlan> {
-        let compile = || Arc::new(SpanPlan::compile(template, level, types));
+        let words = self.words;
+        let compile = || Arc::new(SpanPlan::compile(template, level, words, types));
         // What an exporter says of elements holds for its own templates alone.
         if !types.is_empty() || template.fields.len() > MAX_FIELDS {
             return compile();
@@ -82,7 +92,7 @@ mod tests {
 
     #[test]
     fn templates_of_one_definition_share_their_plan_until_all_have_gone() {
-        let mut plans = Plans::default();
+        let mut plans = Plans::new(Vocabulary::of(crate::config::Semconv::Netflow));
         let first = of(&mut plans, &template(256, &[8, 8]));
         assert!(Arc::ptr_eq(
             &first,
@@ -103,14 +113,14 @@ mod tests {
     fn what_an_exporter_told_of_elements_is_not_shared() {
         let mut types = ElementTypes::default();
         assert!(types.learn(9999, 1, b"colour", None));
-        let mut plans = Plans::default();
+        let mut plans = Plans::new(Vocabulary::of(crate::config::Semconv::Netflow));
         let own = plans.of(&template(256, &[8]), AttributeLevel::All, &types);
         assert!(!Arc::ptr_eq(&own, &of(&mut plans, &template(256, &[8]))));
     }
 
     #[test]
     fn the_definitions_kept_are_bounded() {
-        let mut plans = Plans::default();
+        let mut plans = Plans::new(Vocabulary::of(crate::config::Semconv::Netflow));
         let held: Vec<_> = (1..=2000)
             .map(|length| of(&mut plans, &template(256, &[length])))
             .collect();

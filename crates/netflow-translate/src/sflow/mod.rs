@@ -81,6 +81,7 @@ impl Sflow {
         };
         let trace = Trace::new(&mut writing.ids, writing.config.sampler);
         let samples = SampleContext {
+            words: writing.words,
             fronts: &self.fronts,
             level: writing.config.attributes,
             sampling: sender.sampling,

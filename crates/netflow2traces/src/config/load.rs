@@ -270,6 +270,7 @@ impl Loader<'_> {
             span_time,
             span_max_age: self.value(&settings::SPAN_MAX_AGE),
             attributes: self.value(&settings::ATTRIBUTES),
+            semconv: self.value(&settings::SEMCONV),
             sampler: self.sampler(),
             resource: resource::build(default_name, name, version, attributes, machine),
             batch_delay: self.value(&settings::BATCH_DELAY),

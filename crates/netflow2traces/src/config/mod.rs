@@ -24,7 +24,7 @@ use std::time::Duration;
 use netflow_translate::metrics::Views;
 
 pub use netflow_translate::config::{
-    AttributeLevel, SamplingOverride, SpanTime, TraceSampler, Translate,
+    AttributeLevel, SamplingOverride, Semconv, SpanTime, TraceSampler, Translate,
 };
 
 pub(crate) use otlp::header_file;

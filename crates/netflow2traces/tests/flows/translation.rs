@@ -54,6 +54,7 @@ fn configuration() -> Translate {
         span_time: SpanTime::Flow,
         span_max_age: Duration::from_secs(25),
         attributes: AttributeLevel::Standard,
+        semconv: netflow2traces::config::Semconv::Netflow,
         sampler: TraceSampler::AlwaysOn,
         resource: vec![("service.name".to_owned(), "netflow-to-traces".to_owned())],
         batch_delay: Duration::from_secs(1),

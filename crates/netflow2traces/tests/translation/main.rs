@@ -10,5 +10,6 @@ mod quirks;
 mod rig;
 mod sampling;
 mod saved;
+mod schemas;
 mod sequences;
 mod told;

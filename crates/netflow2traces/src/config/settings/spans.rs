@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{HOUR, SECOND, later};
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values::{self, choice};
-use crate::config::{AttributeLevel, SamplerKind, SpanTime};
+use crate::config::{AttributeLevel, SamplerKind, Semconv, SpanTime};
 
 settings! { SPANS:
     TRACE_SHAPE: () {
@@ -69,6 +69,25 @@ settings! { SPANS:
             ("minimal", AttributeLevel::Minimal),
             ("standard", AttributeLevel::Standard),
             ("all", AttributeLevel::All),
+        ]),
+    }
+    SEMCONV: Semconv {
+        section: Spans,
+        variables: ["NETFLOW_SEMCONV"],
+        flag: "semconv",
+        placeholder: "SCHEMA",
+        preset: Preset::Text("netflow"),
+        accepted: "netflow, flow, both",
+        summary: "Which names attributes have",
+        details: "`netflow`: `netflow.flow.bytes` and so on. `flow`: the names of network flows \
+            that the Mermin project documents and OpenTelemetry's open proposals use, such as \
+            `flow.bytes.delta` and `source.as.number`; an attribute that has no such name keeps \
+            the one of `netflow`. `both`: every attribute under each of its names, for a time of \
+            change; spans get larger. docs/attributes.md has both names of each attribute.",
+        parse: |text| choice(text, &[
+            ("netflow", Semconv::Netflow),
+            ("flow", Semconv::Flow),
+            ("both", Semconv::Both),
         ]),
     }
     TRACES_SAMPLER: SamplerKind {

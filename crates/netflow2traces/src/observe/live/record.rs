@@ -8,7 +8,7 @@ use otlp_wire::view::{self, SpanView, ValueView};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::translate::transport;
+use crate::translate::{Name, transport};
 
 const FLOW: &[u8] = b"netflow.flow";
 
@@ -78,24 +78,32 @@ impl Record {
     }
 
     fn take_in(&mut self, key: &str, value: ValueView<'_>) {
-        match (key, value) {
-            ("source.address", ValueView::Text(text)) => self.source.address = text.parse().ok(),
-            ("destination.address", ValueView::Text(text)) => {
+        // Not a name of the vocabulary: the same in every schema, first of the span.
+        if let ("netflow.version", ValueView::Int(number)) = (key, &value) {
+            self.version = *number;
+            return;
+        }
+        let Some(name) = Name::of(key) else { return };
+        match (name, value) {
+            (Name::SourceAddress, ValueView::Text(text)) => self.source.address = text.parse().ok(),
+            (Name::DestinationAddress, ValueView::Text(text)) => {
                 self.destination.address = text.parse().ok();
             }
-            ("netflow.sampling.scaled", ValueView::Bool(scaled)) => self.scaled = scaled,
-            (_, ValueView::Int(number)) => {
+            (Name::Transport, ValueView::Text(text)) => {
+                self.transport = (0..=u8::MAX).find(|number| transport(*number) == text);
+            }
+            (Name::SamplingScaled, ValueView::Bool(scaled)) => self.scaled = scaled,
+            (name, ValueView::Int(number)) => {
                 let count = u64::try_from(number).unwrap_or(0);
                 let port = u16::try_from(number).ok();
-                match key {
-                    "source.port" => self.source.port = port,
-                    "destination.port" => self.destination.port = port,
-                    "network.protocol.number" => self.transport = u8::try_from(number).ok(),
-                    "netflow.flow.bytes" => self.octets = count,
-                    "netflow.flow.reverse.bytes" => self.reverse_octets = count,
-                    "netflow.flow.packets" => self.packets = count,
-                    "netflow.version" => self.version = number,
-                    "netflow.sampling.interval" => self.sampling = count.max(1),
+                match name {
+                    Name::SourcePort => self.source.port = port,
+                    Name::DestinationPort => self.destination.port = port,
+                    Name::ProtocolNumber => self.transport = u8::try_from(number).ok(),
+                    Name::Bytes => self.octets = count,
+                    Name::ReverseBytes => self.reverse_octets = count,
+                    Name::Packets => self.packets = count,
+                    Name::SamplingInterval => self.sampling = count.max(1),
                     _ => {}
                 }
             }
