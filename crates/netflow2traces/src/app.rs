@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::cli::{self, DemoOptions};
@@ -32,6 +31,7 @@ use crate::observe::stages::{Facts, Phase, Stages};
 use crate::program;
 use crate::receive::{Receivers, Running};
 use crate::runtime;
+use crate::stop::{Schedule, Signals};
 use crate::supervisor::{Supervised, Supervisor};
 use crate::template_store::{self, Keeper, Keeping};
 use crate::translate::TranslateCounters;
@@ -40,17 +40,12 @@ use crate::worker::{Mailboxes, Worker};
 
 /// How often it is looked whether all workers are still there.
 const WATCH: Duration = Duration::from_secs(1);
-/// How long the last request with own metrics may take, though the time to flush is over.
-const LAST_METRICS: Duration = Duration::from_secs(1);
 /// How long the demo waits for its first traces before it says what there is.
 const DEMO_PATIENCE: Duration = Duration::from_secs(15);
 /// What Docker and Podman call their host, for a Grafana in a container.
 const CONTAINER_HOSTS: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 /// Threads for the blocking work of the embedded backend.
 const DEMO_THREADS: usize = 16;
-/// A second signal so soon after the first is its echo, not a second wish: `timeout` signals its child and
-/// then its group, and some wrappers pass on what a terminal sends to all.
-const ECHO: Duration = Duration::from_millis(250);
 /// The embedded backend is near: the demo needn't wait long to show something.
 const DEMO_BATCH_DELAY: Duration = Duration::from_millis(200);
 
@@ -66,7 +61,7 @@ pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
         let daemon = Daemon::start(config, supervised)?;
         let why = tokio::select! {
-            why = signals.next() => Ok(why),
+            why = signals.stop(|| daemon.reload()) => Ok(why),
             failed = daemon.failed() => Err(failed),
         };
         daemon
@@ -130,7 +125,7 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
             let mut announced = false;
             loop {
                 tokio::select! {
-                    why = signals.next() => break Ok(why),
+                    why = signals.stop(|| daemon.reload()) => break Ok(why),
                     failed = daemon.failed() => break Err(failed),
                     () = &mut announce, if !announced => announced = true,
                 }
@@ -209,28 +204,6 @@ async fn announce(
 #[expect(clippy::print_stdout, reason = "the demo speaks to a person")]
 fn say(text: &str) {
     println!("{text}");
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("SIGTERM can't be handled")?,
-            interrupt: signal(SignalKind::interrupt()).context("SIGINT can't be handled")?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 /// The running stages.
@@ -340,6 +313,14 @@ impl Daemon {
         }
     }
 
+    /// Reads again what files say.
+    fn reload(&self) {
+        self.delivery.reload_files();
+        if let Some(own_metrics) = &self.own_metrics {
+            own_metrics.reload_files();
+        }
+    }
+
     /// Stops receiving, flushes, delivers until the deadline; a second signal ends it at once.
     async fn stop(
         self,
@@ -347,8 +328,8 @@ impl Daemon {
         signals: &mut Signals,
         timeout: Duration,
     ) -> anyhow::Result<ExitCode> {
-        let asked = Instant::now();
-        let deadline = asked + timeout;
+        let with_spool = self.stages.facts.spool.is_some();
+        let mut schedule = Schedule::begin(timeout, with_spool);
         match &why {
             Ok(signal) => info!(signal, timeout_ms = timeout.as_millis() as u64, "stopping"),
             Err(failure) => error!(%failure, "stopping"),
@@ -369,10 +350,19 @@ impl Daemon {
         if why.is_ok() {
             stages.enter(Phase::Stopping);
         }
-        let joined = tokio::task::spawn_blocking(move || running.stop_and_join());
-        let mut workers = joined
-            .await
-            .context("the receive threads could not be joined")?;
+        let mut second = false;
+        let until = schedule.delivered();
+        let joined = tokio::task::spawn_blocking(move || running.stop_by(Some(until)));
+        let (mut workers, busy) = tokio::select! {
+            joined = joined => {
+                let stopped = joined.context("the receive threads could not be joined")?;
+                (stopped.handlers, stopped.busy > 0)
+            }
+            () = signals.second(&schedule) => {
+                second = true;
+                (Vec::new(), true)
+            }
+        };
         let mut waiting = 0;
         for worker in &mut workers {
             worker.translator.flush();
@@ -383,31 +373,40 @@ impl Daemon {
         let last = workers.iter();
         let last = last.filter_map(|worker| worker.translator.flow_metrics(now));
         flows.end(FlowReading::merge(last.collect()));
-        if let Some(keeping) = keeping {
-            store_the_last(keeping, &mut workers).await;
-        }
         let abort = delivery.abort_handle();
+        if second {
+            schedule.hurry();
+            abort.abort();
+        }
         let totals = {
-            let drain = delivery.drain(deadline);
-            tokio::pin!(drain);
+            let stored = async {
+                if let Some(keeping) = keeping {
+                    store_the_last(keeping, &mut workers).await;
+                }
+            };
+            let stored = tokio::time::timeout_at(schedule.written().into(), stored);
+            let drain = delivery.drain_by(schedule.delivered(), schedule.written());
+            let ended = async { tokio::join!(stored, drain).1 };
+            tokio::pin!(ended);
             loop {
+                let written = schedule.written();
                 tokio::select! {
-                    totals = &mut drain => break totals,
-                    signal = signals.next() => {
-                        if asked.elapsed() < ECHO {
-                            continue;
-                        }
-                        warn!(signal, "stopping at once");
+                    totals = &mut ended => break totals,
+                    () = signals.second(&schedule), if !second => {
+                        second = true;
+                        schedule.hurry();
                         abort.abort();
+                    }
+                    // What hangs is left behind.
+                    () = tokio::time::sleep_until(written.into()), if second => {
+                        break delivery.counters().totals();
                     }
                 }
             }
         };
-        let lost = say_totals(&stages, &totals, waiting);
+        let lost = say_totals(&stages, &totals, waiting) || busy;
         if let Some(own_metrics) = own_metrics {
-            own_metrics
-                .stop(deadline.max(Instant::now() + LAST_METRICS))
-                .await;
+            own_metrics.stop(schedule.metrics()).await;
         }
         // Until here it shows how the end goes.
         drop(admin);

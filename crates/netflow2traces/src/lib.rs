@@ -10,6 +10,7 @@ pub mod observe;
 pub mod program;
 pub mod receive;
 mod runtime;
+mod stop;
 pub mod supervisor;
 pub mod template_store;
 pub mod worker;

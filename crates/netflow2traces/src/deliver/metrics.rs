@@ -26,6 +26,11 @@ impl MetricsSender {
         })
     }
 
+    /// Reads the files of TLS and headers again. Files that change are noticed without it, within seconds.
+    pub fn reload_files(&self) {
+        self.sender.reload();
+    }
+
     /// One attempt. What can't be written counts as refused.
     pub async fn send(&self, request: &ExportMetricsServiceRequest) -> Outcome {
         let octets = if self.json {

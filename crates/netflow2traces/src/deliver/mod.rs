@@ -62,8 +62,7 @@ pub use sender::DeliverError;
 pub use spool::check_segments as check_spool;
 pub use tls::TlsError;
 
-/// How long the spool may take at the end to write what is in memory. Container runtimes wait two seconds longer
-/// than the default `NETFLOW_SHUTDOWN_TIMEOUT`; a disk that hangs must not hold the process for ever.
+/// How long the spool may take after a drain to write what is in memory, where nothing else is asked for.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An attempt has a time limit of its own; beyond that and this it hangs.
@@ -234,6 +233,11 @@ impl Delivery {
     /// the rest to the spool, or drops and counts it. A back-off that runs is cut short, and so is a pause that the backend
     /// asked for, for one attempt. A second call, or [`AbortHandle::abort`], ends the first at once.
     pub async fn drain(&self, deadline: Instant) -> Totals {
+        self.drain_by(deadline, deadline + SPOOL_PATIENCE).await
+    }
+
+    /// As [`Delivery::drain`]; the spool must have written what is left by `written`, else it is dropped and counted.
+    pub async fn drain_by(&self, deadline: Instant, written: Instant) -> Totals {
         let shared = &self.shared;
         let first = shared.phase.send_if_modified(|phase| {
             let running = *phase == Phase::Running;
@@ -254,7 +258,8 @@ impl Delivery {
             .is_err()
         {
             shared.abort();
-            shared.ended().await;
+            // They end at their next wait, which a busy thread may put off.
+            let _ = tokio::time::timeout_at(written.into(), shared.ended()).await;
         }
         shared.queue.recall();
         if let Some(console) = &shared.copies {
@@ -262,7 +267,7 @@ impl Delivery {
             let _ = tokio::time::timeout_at(deadline.into(), console.flush()).await;
         }
         if let Some(spool) = &shared.spool {
-            spool.finish(SPOOL_PATIENCE).await;
+            spool.finish(written).await;
         }
         shared.queue.clear(DropReason::Shutdown);
         shared.counters.totals()

@@ -16,7 +16,7 @@ use crate::health::Part;
 /// Bytes of lines that may wait for a stderr that nobody reads: some thousand lines.
 const WAITING: usize = 1 << 20;
 /// How long the end waits for a stderr that nobody reads.
-const LAST_LINES: Duration = Duration::from_millis(300);
+const LAST_LINES: Duration = Duration::from_millis(200);
 
 /// stderr, once logging has started.
 static STDERR: OnceLock<Output> = OnceLock::new();
@@ -79,8 +79,13 @@ pub fn write_line(line: &str) {
 
 /// Waits until the log is written, but not for long: stderr may be a pipe that nobody reads.
 pub fn flush() {
+    flush_within(LAST_LINES);
+}
+
+/// As [`flush`], within this time.
+pub fn flush_within(patience: Duration) {
     if let Some(output) = STDERR.get() {
-        output.flush(LAST_LINES);
+        output.flush(patience);
     }
 }
 

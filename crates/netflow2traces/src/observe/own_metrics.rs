@@ -45,6 +45,7 @@ pub struct ExportCounters {
 pub struct MetricsExport {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    sender: Arc<MetricsSender>,
 }
 
 impl MetricsExport {
@@ -59,8 +60,9 @@ impl MetricsExport {
         flows: FlowSource,
     ) -> Result<Self, DeliverError> {
         let part = stages.health.part(Kind::OwnMetrics);
+        let sender = Arc::new(MetricsSender::new(&config.otlp)?);
         let mut export = Export {
-            sender: MetricsSender::new(&config.otlp)?,
+            sender: Arc::clone(&sender),
             timeout: config.timeout,
             resource: resource.to_vec(),
             stages,
@@ -78,7 +80,12 @@ impl MetricsExport {
                 part.restart().await;
             }
         });
-        Ok(Self { stop, task })
+        Ok(Self { stop, task, sender })
+    }
+
+    /// Reads the files of TLS and headers again.
+    pub fn reload_files(&self) {
+        self.sender.reload_files();
     }
 
     /// Sends a last time, and ends not later than at `deadline`.
@@ -98,7 +105,7 @@ impl Drop for MetricsExport {
 }
 
 struct Export {
-    sender: MetricsSender,
+    sender: Arc<MetricsSender>,
     timeout: Duration,
     resource: Vec<(String, String)>,
     stages: Arc<Stages>,

@@ -26,11 +26,13 @@ mod wake;
 #[cfg(target_os = "linux")]
 mod worker;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -185,8 +187,10 @@ impl Receivers {
         let stopper = Stopper::new()?;
         let wakers = self.workers.iter().map(|_| Waker::new());
         let wakers = wakers.collect::<io::Result<Vec<_>>>()?;
+        let (ends, ended) = mpsc::channel();
         let mut running = Running {
             threads: Vec::new(),
+            ended,
             stopper,
             wakers,
             counters: Arc::clone(&self.counters),
@@ -196,6 +200,15 @@ impl Receivers {
             let counters = Arc::clone(&self.counters);
             let signals = (running.stopper.clone(), running.wakers[index].clone());
             let run = run_on(self.portable, index, sockets, counters, signals, handler);
+            let end = End {
+                worker: index,
+                ended: None,
+                ends: ends.clone(),
+            };
+            let run = move || {
+                let mut end = end;
+                end.ended = Some(run());
+            };
             match Builder::new().name(format!("receive-{index}")).spawn(run) {
                 Ok(thread) => running.threads.push(thread),
                 Err(error) => {
@@ -210,6 +223,20 @@ impl Receivers {
 
 /// What a worker's thread gives back: its handler, and its sockets for closing.
 type Ended<H> = (H, Vec<Socket>);
+
+/// Gives it back when the thread ends; nothing if it panicked.
+struct End<H> {
+    worker: usize,
+    ended: Option<Ended<H>>,
+    ends: Sender<(usize, Option<Ended<H>>)>,
+}
+
+impl<H> Drop for End<H> {
+    fn drop(&mut self) {
+        // Nobody waits any more for one that took too long.
+        let _ = self.ends.send((self.worker, self.ended.take()));
+    }
+}
 
 fn run_on<H: Handler>(
     portable: bool,
@@ -234,7 +261,8 @@ fn run_on<H: Handler>(
 
 /// Workers at work. Dropping it stops them without waiting.
 pub struct Running<H> {
-    threads: Vec<JoinHandle<Ended<H>>>,
+    threads: Vec<JoinHandle<()>>,
+    ended: Receiver<(usize, Option<Ended<H>>)>,
     stopper: Stopper,
     wakers: Vec<Waker>,
     counters: Arc<[WorkerCounters]>,
@@ -268,20 +296,52 @@ impl<H> Running<H> {
 
     /// Lets the workers handle what their sockets hold at this moment, closes the sockets, and gives
     /// the handlers back in the order of their workers, without any that panicked.
-    pub fn stop_and_join(mut self) -> Vec<H> {
+    pub fn stop_and_join(self) -> Vec<H> {
+        self.stop_by(None).handlers
+    }
+
+    /// As [`Running::stop_and_join`], but doesn't wait beyond `deadline` for workers that are busy.
+    pub fn stop_by(self, deadline: Option<Instant>) -> Stopped<H> {
         self.stopper.stop();
-        let mut ended = Vec::with_capacity(self.threads.len());
-        for (worker, thread) in std::mem::take(&mut self.threads).into_iter().enumerate() {
-            match thread.join() {
-                Ok(worker) => ended.push(worker),
-                Err(_) => tracing::error!(worker, "a receive worker panicked"),
+        let mut busy: BTreeSet<usize> = (0..self.threads.len()).collect();
+        let mut ended = BTreeMap::new();
+        while !busy.is_empty() {
+            let next = match deadline {
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    self.ended.recv_timeout(left).ok()
+                }
+                None => self.ended.recv().ok(),
+            };
+            let Some((worker, handler)) = next else { break };
+            busy.remove(&worker);
+            match handler {
+                Some((handler, _sockets)) => {
+                    ended.insert(worker, handler);
+                }
+                None => tracing::error!(worker, "a receive worker panicked"),
             }
         }
-        ended
-            .into_iter()
-            .map(|(handler, _sockets)| handler)
-            .collect()
+        for worker in &busy {
+            tracing::error!(
+                worker,
+                "a receive worker is still busy: the stop doesn't wait for it, and what it holds is lost"
+            );
+        }
+        Stopped {
+            handlers: ended.into_values().collect(),
+            busy: busy.len(),
+        }
     }
+}
+
+/// What a stop gave back.
+#[derive(Debug)]
+pub struct Stopped<H> {
+    /// In the order of their workers.
+    pub handlers: Vec<H>,
+    /// Workers that had not ended in time.
+    pub busy: usize,
 }
 
 impl<H> Drop for Running<H> {

@@ -35,6 +35,7 @@ mod restart;
 mod shutdown;
 mod span_time;
 mod stalled;
+mod stop;
 #[cfg(target_os = "linux")]
 mod supervision;
 mod template_store;

@@ -9,11 +9,13 @@ mod rig;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netflow2traces::receive::{BindError, Opening, Receivers, Steering};
+use netflow2traces::receive::{BindError, Handler, Opening, Receivers, Steering};
+use netflow2traces::translate::Datagram;
 use rig::*;
 
 /// Long enough for any machine; a test that waits for it has failed.
@@ -381,6 +383,43 @@ fn stopper_ends_idle_workers() {
         assert!(running.stopper().stopped_at().is_some());
         assert_eq!(running.stop_and_join().len(), workers);
     }
+}
+
+#[test]
+fn a_stop_does_not_wait_beyond_its_deadline_for_a_worker_that_is_busy() {
+    struct Busy {
+        began: Sender<()>,
+        release: Arc<Mutex<Receiver<()>>>,
+    }
+    impl Handler for Busy {
+        fn on_datagram(&mut self, _: &Datagram<'_>) {
+            self.began.send(()).unwrap();
+            // Until the test ends.
+            let _ = self.release.lock().unwrap().recv();
+        }
+        fn on_burst_end(&mut self) {}
+        fn next_deadline(&self) -> Option<Instant> {
+            None
+        }
+        fn on_deadline(&mut self, _: Instant) {}
+    }
+    let receivers = open(&["127.0.0.1:0"], 2);
+    let (workers, to) = (receivers.workers(), receivers.local_addresses()[0]);
+    let (began, begun) = channel();
+    let (_held, release) = channel();
+    let release = Arc::new(Mutex::new(release));
+    let running = receivers
+        .start(|_| Busy {
+            began: began.clone(),
+            release: Arc::clone(&release),
+        })
+        .unwrap();
+    Exporter::at("127.0.0.1:0").send(&[0], to);
+    begun.recv_timeout(DEADLINE).expect("a worker begins");
+    let until = Instant::now() + Duration::from_secs(1);
+    let stopped = running.stop_by(Some(until));
+    assert_eq!(stopped.busy, 1);
+    assert_eq!(stopped.handlers.len(), workers - 1);
 }
 
 #[test]

@@ -124,11 +124,13 @@ impl Spool {
 
 impl Running {
     /// Writes what is in the queue and ends; not before the senders have ended. Whether it ended in time.
-    pub(super) async fn finish(&self, patience: Duration) -> bool {
+    pub(super) async fn finish(&self, deadline: Instant) -> bool {
         self.queue.finish_spool();
         let mut ended = self.ended.clone();
         let ended = ended.wait_for(|ended| *ended);
-        tokio::time::timeout(patience, ended).await.is_ok()
+        tokio::time::timeout_at(deadline.into(), ended)
+            .await
+            .is_ok()
     }
 }
 
