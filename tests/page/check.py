@@ -356,8 +356,8 @@ class Check:
             self.says("when nothing arrives, it says what to check")
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
                 host, port = daemon.target.rsplit(":", 1)
-                other.sendto(b"what is this?", (host, int(port)))
-            page.until("document.querySelector('[data-code=none_readable]').innerText.includes('1 of an unknown version')", "why nothing was read")
+                other.sendto(b"<13>what is this?", (host, int(port)))
+            page.until("document.querySelector('[data-code=none_readable]').innerText.includes('1 had an unknown version')", "why nothing was read")
             self.picture(page, "unreadable")
             self.says("what can't be read is named with its reason")
             daemon.send("--protocol", "v9", "--count", "60", "--flows-per-packet", "10")

@@ -22,6 +22,7 @@ use crate::exporter::admission::{AllowList, Rate};
 use crate::exporter::alerts::Lines;
 use crate::exporter::saved::Changes;
 use crate::exporter::sequence::{Carried, Reboot, SequenceKey};
+use crate::exporter::strangers::Strangers;
 use crate::exporter::{Arrival, Exporter, ExporterTable, NewExporter};
 use crate::flow::ids::Ids;
 use crate::flow::trace::{Trace, WorkSpans};
@@ -62,6 +63,7 @@ pub struct Translator<C> {
     rate: Option<Rate>,
     lines: Lines,
     pub(super) rejected: RejectedDatagrams,
+    pub(super) strangers: Strangers,
     pub(super) exporters: ExporterTable,
     pub(super) changes: Option<Changes>,
     sflow: Sflow,
@@ -139,6 +141,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             rate: config.max_rate_per_exporter.map(Rate::per_second),
             lines: Lines::default(),
             rejected: RejectedDatagrams::default(),
+            strangers: Strangers::default(),
             exporters: ExporterTable::new(config.max_exporters),
             changes: None,
             sflow: Sflow::new(),
@@ -362,6 +365,12 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         refusals(error, counters).add(1);
         counters.traffic.refused(arrival.octets);
         self.rejected.keep(datagram, error);
+        self.strangers.refused(
+            datagram.source,
+            datagram.octets,
+            arrival.received_at,
+            &mut self.lines,
+        );
         if debug_log::is_on() {
             let log = &mut self.writing.debug_log;
             log.rejected(address, &arrival, &error, now);

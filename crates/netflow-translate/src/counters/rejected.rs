@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use netflow_wire::foreign;
 use netflow_wire::sflow::{DatagramError, SampleError};
 use netflow_wire::{MessageError, SetError};
 use otlp_wire::UnixNanos;
@@ -100,12 +101,22 @@ impl RejectedDatagrams {
             received_at: kept.received_at,
             source: kept.source,
             reason: kept.problem.reason(),
-            problem: kept.problem.to_string(),
+            problem: sentence(kept),
             whole: !matches!(kept.problem, Problem::Set(_) | Problem::Sample(_)),
             length: kept.length,
             octets: kept.octets.clone(),
         });
         shown.collect()
+    }
+}
+
+/// What is wrong, and what else it may be.
+fn sentence(kept: &Kept) -> String {
+    let problem = &kept.problem;
+    let whole = matches!(problem, Problem::Message(_) | Problem::Sflow(_));
+    match foreign::guess(&kept.octets, &[kept.source.port()]).filter(|_| whole) {
+        Some(foreign) => format!("{problem}; it looks like {}", foreign.name()),
+        None => problem.to_string(),
     }
 }
 

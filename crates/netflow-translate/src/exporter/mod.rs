@@ -12,6 +12,7 @@ pub(crate) mod report;
 pub(crate) mod resource;
 pub(crate) mod saved;
 pub(crate) mod sequence;
+pub(crate) mod strangers;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use netflow_wire::foreign::Foreign;
 use netflow_wire::{FieldSpecifier, TemplateKey, V9_SCOPE, VARIABLE_LENGTH, Version, ie};
 use otlp_wire::UnixNanos;
 
@@ -10,6 +11,7 @@ use crate::counters::rejected::RejectedDatagram;
 use crate::counters::traffic::Protocol;
 use crate::exporter::activity::LOST_UNITS;
 use crate::exporter::alerts::CLOCK_TOLERANCE;
+use crate::exporter::strangers::{Stranger, Strangers};
 use crate::exporter::{Exporter, ExporterTable};
 use crate::translator::Translator;
 
@@ -67,6 +69,8 @@ pub struct ExporterReport {
     pub clock_ahead_ms: Option<i64>,
     /// What an operator should look at, as words of a closed set.
     pub warnings: Vec<&'static str>,
+    /// It sends something else, and what that seems to be.
+    pub looks_like: Option<Foreign>,
 }
 
 /// One template.
@@ -122,7 +126,16 @@ impl<C> Translator<C> {
     /// The `limit` exporters that were seen last, in no order.
     #[must_use]
     pub fn exporters(&self, limit: usize) -> Rows<ExporterReport> {
-        exporters(&self.exporters, limit)
+        let mut answer = exporters(&self.exporters, &self.strangers, limit);
+        for stranger in self.strangers.iter() {
+            if self.exporters.get(stranger.address).is_none() {
+                answer.total += 1;
+                if answer.rows.len() < limit {
+                    answer.rows.push(sender_of_something_else(stranger));
+                }
+            }
+        }
+        answer
     }
 
     /// `limit` templates of an exporter, or of all, in no order.
@@ -143,8 +156,32 @@ impl<C> Translator<C> {
     }
 }
 
+/// A row for a sender of which nothing could be read.
+fn sender_of_something_else(stranger: &Stranger) -> ExporterReport {
+    ExporterReport {
+        address: stranger.address.to_string().into(),
+        proven: false,
+        versions: Vec::new(),
+        datagrams: 0,
+        octets: 0,
+        flows: 0,
+        rejected: stranger.datagrams,
+        rate_limited: 0,
+        lost: LOST_UNITS.map(|unit| (unit, 0)),
+        first_seen: stranger.first_at,
+        last_seen: stranger.last_at,
+        templates: 0,
+        sets_waiting: 0,
+        awaited: Vec::new(),
+        sampling: None,
+        clock_ahead_ms: None,
+        warnings: vec!["datagrams_rejected"],
+        looks_like: Some(stranger.what),
+    }
+}
+
 /// The exporters seen last.
-fn exporters(table: &ExporterTable, limit: usize) -> Rows<ExporterReport> {
+fn exporters(table: &ExporterTable, strangers: &Strangers, limit: usize) -> Rows<ExporterReport> {
     let mut all: Vec<_> = table.iter().collect();
     let total = all.len();
     if limit < total {
@@ -154,12 +191,15 @@ fn exporters(table: &ExporterTable, limit: usize) -> Rows<ExporterReport> {
         all.truncate(limit);
     }
     Rows {
-        rows: all.into_iter().map(exporter).collect(),
+        rows: all
+            .into_iter()
+            .map(|known| exporter(known, strangers.find(&known.address)))
+            .collect(),
         total,
     }
 }
 
-fn exporter(exporter: &Exporter) -> ExporterReport {
+fn exporter(exporter: &Exporter, looks_like: Option<Foreign>) -> ExporterReport {
     let activity = &exporter.activity;
     let (sets_waiting, _) = exporter.decoder.waiting();
     let clock_ahead = activity.clock_ahead;
@@ -204,6 +244,7 @@ fn exporter(exporter: &Exporter) -> ExporterReport {
         sampling: configured.or(header).or_else(options),
         clock_ahead_ms: clock_ahead.map(|nanos| nanos / 1_000_000),
         warnings,
+        looks_like,
     }
 }
 

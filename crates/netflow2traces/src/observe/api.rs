@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
+use netflow_wire::foreign::Foreign;
 use otlp_wire::UnixNanos;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -455,6 +456,7 @@ pub(super) fn exporter(row: &ExporterReport) -> Value {
         "sampling": sampling,
         "clock_ahead_ms": row.clock_ahead_ms,
         "warnings": row.warnings,
+        "looks_like": row.looks_like.map(Foreign::name),
     })
 }
 

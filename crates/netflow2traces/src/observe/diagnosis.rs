@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
+use netflow_wire::foreign::Foreign;
 use serde::Serialize;
 
 use super::healthcheck::reachable;
@@ -53,6 +54,8 @@ pub(super) struct Findings {
     /// Datagrams refused, by reason.
     pub(super) refused: Vec<(&'static str, u64)>,
     pub(super) refused_recently: u64,
+    /// Senders of something else, the first few, with what that seems to be.
+    pub(super) strangers: Vec<(Box<str>, Foreign)>,
     pub(super) sets_waiting: u64,
     pub(super) kernel_drops: u64,
     pub(super) kernel_drops_recently: u64,
@@ -115,6 +118,7 @@ impl Findings {
                 ),
             ],
             refused_recently: history.growth(RECENT, |sample| sample.refused),
+            strangers: Vec::new(),
             sets_waiting: stages.translate(|all| all.sets_waiting.value()),
             kernel_drops: latest.kernel_drops,
             kernel_drops_recently: history.growth(RECENT, |sample| sample.kernel_drops),
@@ -159,6 +163,11 @@ impl Finding {
         self
     }
 
+    fn says_all(mut self, sentences: Vec<String>) -> Self {
+        self.text.extend(sentences);
+        self
+    }
+
     fn run(mut self, tells: &'static str, command: impl Into<String>) -> Self {
         self.commands.push((tells, command.into()));
         self
@@ -192,6 +201,7 @@ pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
         all.push(
             Findings::notice("refused", title)
                 .says(format!("Since the start: {}.", reasons(seen)))
+                .says_all(strangers(seen))
                 .run(REJECTED, rejected(seen)),
         );
     }
@@ -211,6 +221,7 @@ fn arrival(seen: &Findings) -> Option<Finding> {
         return Some(
             Findings::problem("none_readable", title)
                 .says(format!("{}.", reasons(seen)))
+                .says_all(strangers(seen))
                 .says(
                     "NetFlow v1, v5, v7, v9, IPFIX and sFlow v5 are understood. Another program may be sending to this \
                      port, or the exporter may be set to another format.",
@@ -373,6 +384,15 @@ fn reasons(seen: &Findings) -> String {
     }
 }
 
+/// A sentence for each sender of something else.
+fn strangers(seen: &Findings) -> Vec<String> {
+    let each = seen.strangers.iter().map(|(address, what)| {
+        let (name, remedy) = (what.name(), what.remedy());
+        format!("What {address} sends looks like {name}: {remedy}.")
+    });
+    each.collect()
+}
+
 fn tcpdump(seen: &Findings) -> String {
     let mut ports: Vec<u16> = seen.listening.iter().map(SocketAddr::port).collect();
     ports.sort_unstable();
@@ -478,6 +498,15 @@ mod tests {
         assert_eq!(
             findings(&unreadable)[0].text[0],
             "All 100 had an unknown version."
+        );
+        let syslog = Findings {
+            strangers: vec![("192.0.2.7".into(), Foreign::Syslog)],
+            ..unreadable
+        };
+        let text = &findings(&syslog)[0].text[1];
+        assert!(
+            text.starts_with("What 192.0.2.7 sends looks like syslog: send it to another port"),
+            "{text}"
         );
         for (seen, code) in [
             (

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::admin_client::{Admin, run, value};
 use crate::backend::{FakeBackend, Reply};
-use crate::daemon::Setup;
+use crate::daemon::{Setup, is};
 use crate::exporter::{Content, Exporter, ipfix_datagram, now, v5_datagram, v9_datagram};
 use crate::outage::reserved_port;
 use crate::spans::flows_at;
@@ -250,6 +250,69 @@ async fn decode_reads_what_was_rejected() {
     assert_eq!(decoded.status.code(), Some(1), "{decoded:?}");
     let summary = String::from_utf8(decoded.stderr).unwrap();
     assert!(summary.contains("3 datagrams"), "{summary}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_sender_of_something_else_is_named() {
+    let backend = FakeBackend::grpc().start().await;
+    let admin = Admin::new();
+    let daemon = admin.of(Setup::to_grpc(&backend)).start().await;
+    let syslog = Exporter::new("127.0.0.2", daemon.address());
+    for _ in 0..3 {
+        syslog.send(b"<134>Nov 28 12:00:00 switch: port 7 is up");
+    }
+    let exporter = Exporter::new("127.0.0.3", daemon.address());
+    exporter.send(&v5_datagram(now(), 0, 1000, 2));
+    exporter.send(b"GET / HTTP/1.1\r\n\r\n");
+    admin
+        .until("/api/rejected?format=hex", |body| body.lines().count() == 8)
+        .await;
+
+    let exporters = admin.json("/api/exporters").await;
+    let named: Vec<_> = exporters["exporters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            (
+                &row["address"],
+                &row["looks_like"],
+                &row["rejected"],
+                &row["proven"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        named,
+        [
+            (
+                &json!("127.0.0.2"),
+                &json!("syslog"),
+                &json!(3),
+                &json!(false)
+            ),
+            (&json!("127.0.0.3"), &json!("HTTP"), &json!(1), &json!(true)),
+        ]
+    );
+    assert_eq!(exporters["total"], 2);
+    let rejected = admin.json("/api/rejected").await;
+    let problem = rejected["rejected"][0]["problem"].as_str().unwrap();
+    assert!(problem.ends_with("it looks like HTTP"), "{problem}");
+
+    let log = daemon.log();
+    let lines: Vec<_> = log
+        .iter()
+        .filter(|line| is(line, "a sender's datagrams are not flow records"))
+        .map(|line| (&line["level"], &line["sender"], &line["looks_like"]))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            (&json!("WARN"), &json!("127.0.0.2"), &json!("syslog")),
+            (&json!("WARN"), &json!("127.0.0.3"), &json!("HTTP")),
+        ]
+    );
     daemon.stop().await;
 }
 

@@ -16,6 +16,8 @@ use crate::translate::ExporterReport;
 const ASK_EVERY: u64 = 2;
 /// Exporters on the page.
 const MAX_EXPORTERS: usize = 200;
+/// Senders of something else that are named.
+const MAX_STRANGERS: usize = 5;
 /// Conversations on the page.
 const MAX_CONVERSATIONS: usize = 25;
 
@@ -91,13 +93,12 @@ fn read(live: &Live, tapped: Tapped, now: Instant) -> (Arc<[Record]>, String) {
 
 fn status(watched: &Watched) -> Value {
     let live = &watched.live;
-    let (now, findings) = {
+    let (now, mut seen) = {
         let history = live.lock_history();
-        (
-            history.now(),
-            diagnosis::findings(&Findings::of(&watched.stages, &history)),
-        )
+        (history.now(), Findings::of(&watched.stages, &history))
     };
+    seen.strangers.clone_from(&live.lock_seen().strangers);
+    let findings = diagnosis::findings(&seen);
     json!({
         "status": Status::of(&watched.stages),
         "rates": {
@@ -116,6 +117,10 @@ async fn exporters(watched: &Watched, now: Instant) -> Option<Value> {
     let (rows, total) = api::ask_exporters(watched, MAX_EXPORTERS).await.ok()?;
     let mut seen = watched.live.lock_seen();
     let before = std::mem::take(&mut seen.exporters);
+    let strangers = rows
+        .iter()
+        .filter_map(|row| Some((row.address.clone(), row.looks_like?)));
+    seen.strangers = strangers.take(MAX_STRANGERS).collect();
     let mut shown = Vec::with_capacity(rows.len());
     for row in &rows {
         let mut value = api::exporter(row);

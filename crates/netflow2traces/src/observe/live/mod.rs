@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use netflow_wire::foreign::Foreign;
 use serde_json::Value;
 use tokio::sync::{Semaphore, broadcast};
 
@@ -52,6 +53,8 @@ struct Seen {
     kept: Kept,
     conversations: Conversations,
     exporters: HashMap<Box<str>, look::Before>,
+    /// Senders of something else, with what that seems to be.
+    strangers: Vec<(Box<str>, Foreign)>,
 }
 
 impl Live {

@@ -63,5 +63,6 @@ function remarks(exporter) {
     datagrams_rejected: () => `${plural(rejected, 'datagram')} not usable, or not whole`,
   };
   const all = warnings.map((warning) => sentences[warning]?.() ?? warning.replaceAll('_', ' '));
+  if (exporter.looks_like) all.unshift(`sends what looks like ${exporter.looks_like}`);
   return exporter.proven ? all : ['nothing readable so far', ...all];
 }
