@@ -3,6 +3,7 @@
 //! Sources: RFC 3954 sections 5.2 and 6.1 (v9), RFC 7011 section 3.4 (IPFIX).
 
 use crate::error::SetError;
+use crate::ie;
 use crate::limits::Limits;
 use crate::message::Version;
 use crate::octets::{u16_at, u32_at};
@@ -21,9 +22,9 @@ const LAST_V9_SCOPE: u16 = 5;
 /// A field of a Template: which Information Element, how many octets.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct FieldSpecifier {
-    /// 0 for IANA's elements and for all of v9's, whose top bit is part of the number.
+    /// 0 for IANA's elements and for v9 field types that belong to no enterprise's registry ([`ie::of_v9`]).
     pub enterprise: u32,
-    /// The Information Element identifier, or the v9 field type.
+    /// The Information Element identifier, or such a field type.
     pub element: u16,
     /// Octets of the field in a record, or [`VARIABLE_LENGTH`].
     pub length: u16,
@@ -141,6 +142,8 @@ impl<'a> TemplateRecords<'a> {
                 field.element = element & 0x7fff;
                 field.enterprise = u32_at(body, at)?;
                 at += 4;
+            } else if self.version == Version::V9 {
+                (field.enterprise, field.element) = ie::of_v9(element);
             }
             fields.push(field);
         }
@@ -314,7 +317,7 @@ mod tests {
     const FIELD: FieldSpecifier = FieldSpecifier::iana(8, 4);
 
     #[test]
-    fn the_enterprise_bit_is_ipfix_only() {
+    fn the_enterprise_bit_says_the_number_in_ipfix_and_cisco_in_v9() {
         let own = FieldSpecifier {
             enterprise: 9,
             element: 5,
@@ -325,8 +328,13 @@ mod tests {
             ipfix(&octets),
             [definition(Version::Ipfix, None, &[own, FIELD])]
         );
-        let vendor = FieldSpecifier::iana(0x8005, 2);
         let octets = [1, 0, 0, 2, 0x80, 5, 0, 2, 0, 8, 0, 4];
+        assert_eq!(
+            read(SetKind::Templates, Version::V9, &octets, &Limits::default()),
+            [definition(Version::V9, None, &[own, FIELD])]
+        );
+        let vendor = FieldSpecifier::iana(40000, 2);
+        let octets = [1, 0, 0, 2, 0x9c, 0x40, 0, 2, 0, 8, 0, 4];
         assert_eq!(
             read(SetKind::Templates, Version::V9, &octets, &Limits::default()),
             [definition(Version::V9, None, &[vendor, FIELD])]

@@ -4,6 +4,7 @@ mod support;
 
 use std::net::Ipv4Addr;
 
+use netflow_wire::ie;
 use netflow_wire::write::{
     Field, MessageWriter, V1Header, V1Record, V5Header, V5Record, V7Header, V7Record,
     VARIABLE_LENGTH, WriteError, v1, v5, v7,
@@ -110,10 +111,16 @@ impl Spec {
 
     /// The fields as the decoder holds them.
     fn specifiers(&self, version: Version) -> Vec<FieldSpecifier> {
-        let of = |field: &Field| FieldSpecifier {
-            enterprise: field.enterprise,
-            element: field.element,
-            length: field.length,
+        let of = |field: &Field| {
+            let (enterprise, element) = match version {
+                Version::V9 => ie::of_v9(field.element),
+                _ => (field.enterprise, field.element),
+            };
+            FieldSpecifier {
+                enterprise,
+                element,
+                length: field.length,
+            }
         };
         let scope = self.scope.iter().map(|field| match version {
             // RFC 3954, section 6.1, has five types of scope.

@@ -309,7 +309,7 @@ fn templates(
 fn field_report(version: Version, field: &FieldSpecifier) -> FieldReport {
     let name = match (field.enterprise, version) {
         (V9_SCOPE, _) => v9_scope(field.element),
-        (enterprise, Version::Ipfix) => {
+        (enterprise, Version::Ipfix) | (enterprise @ (ie::CISCO | ie::NTOP), _) => {
             ie::lookup(enterprise, field.element).map(|element| element.name)
         }
         _ => ie::lookup_v9(field.element).map(|element| element.name),

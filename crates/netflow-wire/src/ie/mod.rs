@@ -7,11 +7,13 @@
 
 mod enterprise;
 mod iana;
+mod icmp;
 mod names;
 mod protocols;
 mod values;
 mod vendor_v9;
 
+pub use icmp::is_icmp_assigned;
 pub use names::snake_case;
 
 /// Enterprise number of IANA's own elements: what a field without the enterprise bit belongs to.
@@ -233,6 +235,33 @@ pub fn lookup(enterprise: u32, id: u16) -> Option<&'static Element> {
     }
 }
 
+/// Enterprise number of Cisco, whose elements NetFlow v9 numbers from 32768 on.
+pub const CISCO: u32 = 9;
+
+/// Enterprise number of ntop, whose elements NetFlow v9 numbers from 57472 on.
+pub const NTOP: u32 = 35632;
+
+/// nProbe's element 0 in NetFlow v9.
+const NTOP_BASE: u16 = 57_472;
+
+/// The enterprise number and id that a NetFlow v9 field type stands for.
+///
+/// Types below 32768 are IANA's, and some above it belong to one vendor's v9 alone ([`lookup_v9`] knows them): both
+/// stay as they are, under 0. Of the others, those that nProbe defines are ntop's, and the rest Cisco's less 32768.
+#[must_use]
+pub fn of_v9(field_type: u16) -> (u32, u16) {
+    let Some(cisco) = field_type.checked_sub(0x8000) else {
+        return (IANA, field_type);
+    };
+    if lookup_v9(field_type).is_some() {
+        return (IANA, field_type);
+    }
+    match field_type.checked_sub(NTOP_BASE) {
+        Some(ntop) if lookup(NTOP, ntop).is_some() => (NTOP, ntop),
+        _ => (CISCO, cisco),
+    }
+}
+
 /// An element of NetFlow v9 by field type: IANA's range first, vendors' numbers above it.
 ///
 /// All sixteen bits are the number: the top bit marks no enterprise number in v9.
@@ -327,6 +356,27 @@ mod tests {
             AbstractDataType::String
         );
         assert_eq!(lookup_v9(60000), None);
+    }
+
+    #[test]
+    fn v9_types_that_no_table_has_are_elements_of_cisco_or_ntop() {
+        assert_eq!(of_v9(8), (IANA, 8));
+        assert_eq!(of_v9(40000), (IANA, 40000));
+        assert_eq!(of_v9(57591), (IANA, 57591));
+        assert_eq!(of_v9(45004), (CISCO, 12236));
+        assert_eq!(of_v9(0x8000), (CISCO, 0));
+        assert_eq!(of_v9(57552), (NTOP, 80));
+        assert_eq!(lookup(NTOP, 80).unwrap().name, "srcFragments");
+        assert_eq!(of_v9(u16::MAX), (CISCO, 0x7fff));
+        // What v9 and IPFIX call alike has one name.
+        assert_eq!(
+            lookup(NTOP, 119).unwrap().name,
+            lookup_v9(57591).unwrap().name
+        );
+        assert_eq!(
+            lookup(CISCO, 1232).unwrap().name,
+            lookup_v9(34000).unwrap().name
+        );
     }
 
     #[test]

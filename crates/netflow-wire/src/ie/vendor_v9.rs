@@ -5,10 +5,14 @@
 use super::{AbstractDataType as T, Element, Semantics as S, element};
 
 #[rustfmt::skip]
-pub(super) static ELEMENTS: [(u16, Element); 13] = [
+pub(super) static ELEMENTS: [(u16, Element); 17] = [
     (33000, element("ingressAclId", T::OctetArray, S::Default)), // Cisco ASA
     (33001, element("egressAclId", T::OctetArray, S::Default)), // Cisco ASA
     (33002, element("firewallExtendedEvent", T::Unsigned16, S::Default)), // Cisco ASA
+    (34000, element("ciscoTrustSecSourceGroupTag", T::Unsigned16, S::Default)), // Cisco TrustSec
+    (34001, element("ciscoTrustSecDestinationGroupTag", T::Unsigned16, S::Default)), // Cisco TrustSec
+    (34002, element("ciscoTrustSecSourceGroupName", T::String, S::Default)), // Cisco TrustSec
+    (34003, element("ciscoTrustSecDestinationGroupName", T::String, S::Default)), // Cisco TrustSec
     (40000, element("aaaUsername", T::String, S::Default)), // Cisco ASA
     (40001, element("postNatSourceIPv4Address", T::Ipv4Address, S::Default)), // Cisco ASA (old releases)
     (40002, element("postNatDestinationIPv4Address", T::Ipv4Address, S::Default)), // Cisco ASA (old releases)

@@ -286,8 +286,10 @@ impl ElementTypes {
 }
 
 fn element(version: Version, field: &FieldSpecifier) -> Option<&'static ie::Element> {
-    match version {
-        Version::Ipfix => ie::lookup(field.enterprise, field.element),
+    match (version, field.enterprise) {
+        (Version::Ipfix, enterprise) | (_, enterprise @ (ie::CISCO | ie::NTOP)) => {
+            ie::lookup(enterprise, field.element)
+        }
         _ => ie::lookup_v9(field.element),
     }
 }
