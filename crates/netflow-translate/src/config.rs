@@ -19,7 +19,7 @@ pub struct Translate {
     pub template_lifetime: Duration,
     pub max_exporters: usize,
     pub max_templates_per_exporter: usize,
-    /// The most specific network first, so that the first that matches holds.
+    /// The most specific network first, in it interfaces first, so that the first that matches holds.
     pub sampling_override: Vec<SamplingOverride>,
     /// Multiply bytes and packets by the sampling interval.
     pub scale_sampled: bool,
@@ -44,6 +44,8 @@ pub struct Translate {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SamplingOverride {
     pub exporters: IpNet,
+    /// For flows metered at this interface alone (ifIndex).
+    pub interface: Option<u32>,
     /// One packet in so many is seen; at least 1.
     pub interval: u32,
 }

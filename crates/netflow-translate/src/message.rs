@@ -17,7 +17,7 @@ use crate::plan::compiled::Compiled;
 use crate::plan::elements::{ListRoom, Lists, Resolve};
 use crate::plan::options::{OptionsPlan, OptionsRecord};
 use crate::plan::record::{Fixed, Layout, Record, SetContext, Variable};
-use crate::plan::sampling::Sampling;
+use crate::plan::sampling::{ConfiguredSampling, Sampling};
 use crate::plan::times::is_same_boot;
 use crate::writing::Writing;
 
@@ -29,7 +29,7 @@ pub(crate) struct MessageReader<'a, C> {
     /// The exporter's address.
     pub(crate) source: IpAddr,
     /// `NETFLOW_SAMPLING_OVERRIDE` for this exporter.
-    pub(crate) sampling: Option<u64>,
+    pub(crate) sampling: &'a ConfiguredSampling,
     pub(crate) context: FlowContext,
     pub(crate) lists: ListRoom,
     pub(crate) arrival: Arrival,

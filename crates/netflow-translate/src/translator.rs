@@ -243,7 +243,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 let sender = Sender {
                     address,
                     text: &exporter.address,
-                    sampling: exporter.sampling,
+                    sampling: &exporter.sampling,
                     records: before.records,
                 };
                 let own = Place {
@@ -583,7 +583,7 @@ pub(crate) fn open<'a, C>(
             counted: &mut exporter.counted,
         },
         source,
-        sampling: exporter.sampling,
+        sampling: &exporter.sampling,
         lists: allowance::of_lists(context.max_octets),
         context,
         arrival,

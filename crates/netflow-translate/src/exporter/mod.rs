@@ -33,6 +33,7 @@ use crate::exporter::metadata::ExporterMetadata;
 use crate::exporter::sequence::{Reboot, SequenceKey, Sequences};
 use crate::metrics::ExporterFlows;
 use crate::plan::compiled::Compiled;
+use crate::plan::sampling::ConfiguredSampling;
 
 /// Sources that are not proven yet.
 const MAX_ON_PROBATION: usize = 1024;
@@ -74,7 +75,7 @@ pub(crate) struct Exporter {
     pub(crate) address: Box<str>,
     pub(crate) member: Membership,
     /// `NETFLOW_SAMPLING_OVERRIDE`.
-    pub(crate) sampling: Option<u64>,
+    pub(crate) sampling: ConfiguredSampling,
     /// When its last malformed datagram was shown as a span.
     pub(crate) error_shown: Option<Instant>,
     pub(crate) alerts: Alerts,
@@ -209,7 +210,7 @@ impl Exporter {
 pub(crate) trait NewExporter {
     /// `agent` is the device that sampled, where its exporter is another.
     fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront;
-    fn sampling(&self, address: IpAddr) -> Option<u64>;
+    fn sampling(&self, address: IpAddr) -> ConfiguredSampling;
 }
 
 #[derive(Debug)]
@@ -449,8 +450,8 @@ mod tests {
             ResourceFront::new([], "scope", "1")
         }
 
-        fn sampling(&self, _: IpAddr) -> Option<u64> {
-            None
+        fn sampling(&self, _: IpAddr) -> ConfiguredSampling {
+            ConfiguredSampling::default()
         }
     }
 

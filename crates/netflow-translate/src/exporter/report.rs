@@ -221,7 +221,7 @@ fn exporter(exporter: &Exporter, looks_like: Option<Foreign>) -> ExporterReport 
     if activity.rate_limited > 0 {
         warnings.push("rate_limited");
     }
-    let configured = exporter.sampling.map(|interval| (interval, "config"));
+    let configured = exporter.sampling.any().map(|interval| (interval, "config"));
     let header = activity
         .header_sampling
         .map(|interval| (interval, "header"));

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use otlp_wire::{ResourceFront, Value};
 
-use crate::config;
+use crate::config::{self, SamplingOverride};
 use crate::exporter::NewExporter;
+use crate::plan::sampling::ConfiguredSampling;
 
 /// The resource attribute that tells exporters apart.
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
@@ -26,11 +27,58 @@ impl NewExporter for config::Translate {
         ResourceFront::new(attributes, "netflow2traces", env!("CARGO_PKG_VERSION"))
     }
 
-    fn sampling(&self, address: IpAddr) -> Option<u64> {
-        let found = self
-            .sampling_override
-            .iter()
-            .find(|item| item.exporters.contains(&address))?;
-        Some(u64::from(found.interval))
+    fn sampling(&self, address: IpAddr) -> ConfiguredSampling {
+        configured_sampling(&self.sampling_override, address)
+    }
+}
+
+/// What a list with the most specific network first says of one exporter.
+fn configured_sampling(items: &[SamplingOverride], address: IpAddr) -> ConfiguredSampling {
+    let mut found = ConfiguredSampling::default();
+    let mut interfaces = Vec::new();
+    let items = items.iter();
+    for item in items.filter(|item| item.exporters.contains(&address)) {
+        let interval = u64::from(item.interval);
+        match item.interface {
+            Some(interface) => interfaces.push((u64::from(interface), interval)),
+            None => {
+                // It holds for all interfaces; those of less specific networks say nothing more.
+                found.all = Some(interval);
+                break;
+            }
+        }
+    }
+    found.interfaces = interfaces.into();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_specific_network_holds_and_its_interfaces_before_the_whole_exporter() {
+        let item = |network: &str, interface, interval| SamplingOverride {
+            exporters: network.parse().expect("a network"),
+            interface,
+            interval,
+        };
+        let items = [
+            item("10.1.1.1/32", None, 10),
+            item("10.1.0.0/16", Some(5), 20),
+            item("10.1.0.0/16", None, 30),
+            item("10.0.0.0/8", Some(6), 40),
+        ];
+        let interval = |address: &str, interfaces| {
+            let sampling = configured_sampling(&items, address.parse().expect("an address"));
+            sampling.interval(|| interfaces)
+        };
+        assert_eq!(interval("10.1.1.1", [Some(5), None]), Some(10));
+        assert_eq!(interval("10.1.2.1", [Some(5), Some(9)]), Some(20));
+        assert_eq!(interval("10.1.2.1", [Some(9), Some(5)]), Some(20));
+        assert_eq!(interval("10.1.2.1", [Some(6), None]), Some(30));
+        assert_eq!(interval("10.2.0.1", [Some(6), None]), Some(40));
+        assert_eq!(interval("10.2.0.1", [Some(5), None]), None);
+        assert_eq!(interval("192.0.2.1", [Some(6), None]), None);
     }
 }

@@ -197,11 +197,47 @@ pub(crate) fn scaled(value: u64, interval: u64) -> u64 {
     value.saturating_mul(interval).min(i64::MAX.cast_unsigned())
 }
 
+/// `NETFLOW_SAMPLING_OVERRIDE` for one exporter.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConfiguredSampling {
+    /// For flows of any other interface.
+    pub(crate) all: Option<u64>,
+    /// Interfaces and their intervals: as few as the setting names.
+    pub(crate) interfaces: Box<[(u64, u64)]>,
+}
+
+impl ConfiguredSampling {
+    /// The interval of a flow; `interfaces` are those that it may have been metered at, the likelier one first.
+    #[inline]
+    pub(crate) fn interval(&self, interfaces: impl FnOnce() -> [Option<u64>; 2]) -> Option<u64> {
+        if self.interfaces.is_empty() {
+            return self.all;
+        }
+        let configured = |index: &u64| {
+            let mut items = self.interfaces.iter();
+            items
+                .find(|(interface, _)| interface == index)
+                .map(|(_, interval)| *interval)
+        };
+        let interfaces = interfaces();
+        interfaces
+            .iter()
+            .flatten()
+            .find_map(configured)
+            .or(self.all)
+    }
+
+    /// One of them, for people.
+    pub(crate) fn any(&self) -> Option<u64> {
+        let first = self.interfaces.first().map(|(_, interval)| *interval);
+        self.all.or(first)
+    }
+}
+
 /// What is known of sampling when a Set is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Sampling<'a> {
-    /// `NETFLOW_SAMPLING_OVERRIDE` for this exporter.
-    configured: Option<u64>,
+    configured: &'a ConfiguredSampling,
     /// v5.
     header: Option<u64>,
     options: DomainMetadata<'a>,
@@ -211,7 +247,7 @@ pub(crate) struct Sampling<'a> {
 
 impl<'a> Sampling<'a> {
     pub(crate) fn new(
-        configured: Option<u64>,
+        configured: &'a ConfiguredSampling,
         header: &Header,
         options: DomainMetadata<'a>,
     ) -> Self {
@@ -235,7 +271,7 @@ impl<'a> Sampling<'a> {
         number: impl Fn(u16) -> u64,
         octets: impl Fn(u16) -> &'r [u8],
     ) -> Option<(u64, Origin)> {
-        if let Some(interval) = self.configured {
+        if let Some(interval) = self.configured.interval(|| plan.interfaces(&number)) {
             return Some((interval, Origin::Config));
         }
         if let Some(interval) = plan.interval(&number, octets) {
@@ -393,8 +429,12 @@ mod tests {
             observation_domain: 0,
             sampling: None,
         };
-        let of_record = |configured, fields: &[(u16, u16, u64)]| {
-            let sampling = Sampling::new(configured, &header, metadata.of(0));
+        let of_record = |all, fields: &[(u16, u16, u64)]| {
+            let configured = ConfiguredSampling {
+                all,
+                interfaces: [(5, 70)].into(),
+            };
+            let sampling = Sampling::new(&configured, &header, metadata.of(0));
             record(fields, |plan, number, octets| {
                 sampling.of_record(plan, number, octets)
             })
@@ -407,6 +447,10 @@ mod tests {
         assert_eq!(
             of_record(Some(7), &[(34, 4, 64)]),
             Some((7, Origin::Config))
+        );
+        assert_eq!(
+            of_record(None, &[(34, 4, 64), (10, 4, 5)]),
+            Some((70, Origin::Config))
         );
     }
 }

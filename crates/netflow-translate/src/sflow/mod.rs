@@ -19,6 +19,7 @@ use crate::exporter::sequence::{Reboot, Verdict};
 use crate::flow::trace::Trace;
 use crate::flow::work::{Outcome, Read, Said};
 use crate::flow::{FlowContext, Flows, Place, write_flows};
+use crate::plan::sampling::ConfiguredSampling;
 use crate::translator::Received;
 use crate::writing::Writing;
 
@@ -34,7 +35,7 @@ pub(crate) struct Sender<'a> {
     pub(crate) address: IpAddr,
     pub(crate) text: &'a str,
     /// `NETFLOW_SAMPLING_OVERRIDE`.
-    pub(crate) sampling: Option<u64>,
+    pub(crate) sampling: &'a ConfiguredSampling,
     /// Flow samples for which spans may be written.
     pub(crate) records: u32,
 }

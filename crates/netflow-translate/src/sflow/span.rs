@@ -12,7 +12,7 @@ use crate::config::AttributeLevel;
 use crate::flow::Flow;
 use crate::flow::frame::{self, PacketNames, Wanted, write_labels, write_other_packet};
 use crate::metrics::{Direction, FlowFacts};
-use crate::plan::sampling::{Origin, scaled};
+use crate::plan::sampling::{ConfiguredSampling, Origin, scaled};
 use crate::plan::times::FlowTimes;
 
 /// What every sample of a datagram shares.
@@ -20,8 +20,7 @@ pub(super) struct SampleContext<'a> {
     pub(super) words: &'static Vocabulary,
     pub(super) fronts: &'a SampleFronts,
     pub(super) level: AttributeLevel,
-    /// `NETFLOW_SAMPLING_OVERRIDE` for this exporter.
-    pub(super) sampling: Option<u64>,
+    pub(super) sampling: &'a ConfiguredSampling,
     /// When the datagram came: sFlow has no time.
     pub(super) received_at: UnixNanos,
 }
@@ -98,7 +97,8 @@ impl Flow for SampledFlow<'_> {
 
     fn interval(&self) -> Option<(u64, Origin)> {
         let rate = self.sample.sampling_rate;
-        match self.context.sampling {
+        let configured = self.context.sampling.interval(|| metered_at(self.sample));
+        match configured {
             // Discarded packets are all reported, not sampled.
             Some(interval) if rate.is_some() => Some((interval, Origin::Config)),
             _ => rate
@@ -268,6 +268,20 @@ fn write_standard(
     }
     if let Interface::Multiple(interfaces) = flow.output {
         out.unsigned(Name::SflowOutputInterfaces, u64::from(interfaces));
+    }
+}
+
+/// The interfaces that a sample may have been taken at, the likelier one first.
+fn metered_at(sample: &FlowSample<'_>) -> [Option<u64>; 2] {
+    let index = |interface| match interface {
+        Interface::Index(index) => Some(u64::from(index)),
+        _ => None,
+    };
+    let (input, output) = (index(sample.input), index(sample.output));
+    let source = (sample.source.kind == 0).then_some(u64::from(sample.source.index));
+    match source {
+        Some(source) if output == Some(source) => [output, input],
+        _ => [input.or(source), output],
     }
 }
 

@@ -12,6 +12,7 @@ pub mod print;
 mod proxy;
 pub mod reference;
 mod resource;
+mod sampling_overrides;
 pub mod setting;
 pub mod settings;
 pub mod sources;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 
-use super::{ExporterKind, SamplingOverride};
+use super::ExporterKind;
 use crate::translate::metrics::{View, Views};
 
 /// Why a value can't be used: a clause without a full stop that doesn't repeat what is accepted.
@@ -314,39 +314,6 @@ pub fn trace_url(text: &str) -> Result<String, Rejection> {
     Ok(text.to_owned())
 }
 
-/// `CIDR=N,…`, the most specific network first.
-pub fn sampling_overrides(text: &str) -> Result<Vec<SamplingOverride>, Rejection> {
-    let mut overrides: Vec<SamplingOverride> = Vec::new();
-    for item in items(text) {
-        let Some((network, interval)) = item.split_once('=') else {
-            return Err(Rejection(format!("{item} lacks \"=\" and an interval")));
-        };
-        let exporters = network_of(network.trim())?;
-        let interval = match interval.trim().parse::<u32>() {
-            Ok(interval) if interval > 0 => interval,
-            _ => {
-                return Err(Rejection(format!(
-                    "{} is not a sampling interval (1 to {})",
-                    interval.trim(),
-                    u32::MAX
-                )));
-            }
-        };
-        if overrides.iter().any(|known| known.exporters == exporters) {
-            return Err(Rejection(format!("{} stands there twice", network.trim())));
-        }
-        overrides.push(SamplingOverride {
-            exporters,
-            interval,
-        });
-    }
-    if overrides.is_empty() {
-        return Err(Rejection::new("the list has no items"));
-    }
-    overrides.sort_by_key(|known| std::cmp::Reverse(known.exporters.prefix_len()));
-    Ok(overrides)
-}
-
 /// A file that exists or can be made: its directory does.
 pub fn file_to_write(text: &str) -> Result<PathBuf, Rejection> {
     let path = PathBuf::from(text);
@@ -372,7 +339,7 @@ pub fn networks(text: &str) -> Result<Vec<IpNet>, Rejection> {
 }
 
 /// A network in CIDR form, or one address.
-fn network_of(text: &str) -> Result<IpNet, Rejection> {
+pub(super) fn network_of(text: &str) -> Result<IpNet, Rejection> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
     }
@@ -489,33 +456,6 @@ mod tests {
             milliseconds("10s", ANY),
             Err(Rejection::new("write 10s as 10000"))
         );
-    }
-
-    #[test]
-    fn the_most_specific_network_comes_first() {
-        let overrides =
-            sampling_overrides("10.0.0.0/8=100, 10.1.0.0/16=200,192.0.2.1=300").unwrap();
-        let intervals: Vec<u32> = overrides.iter().map(|known| known.interval).collect();
-        assert_eq!(intervals, [300, 200, 100]);
-    }
-
-    #[test]
-    fn networks_are_strict() {
-        assert_eq!(
-            sampling_overrides("10.0.0.1/8=100"),
-            Err(Rejection::new(
-                "10.0.0.1/8 has bits set beyond its prefix length (did you mean 10.0.0.0/8?)"
-            ))
-        );
-        for text in [
-            "10.0.0.0/33=1",
-            "10.0.0.0/8",
-            "10.0.0.0/8=0",
-            "10.0.0.0/8=x",
-            ",",
-        ] {
-            assert!(sampling_overrides(text).is_err(), "{text}");
-        }
     }
 
     #[test]

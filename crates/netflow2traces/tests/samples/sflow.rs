@@ -308,6 +308,7 @@ fn counts_are_scaled_by_the_samples_rate_or_the_operators() {
 
     config.sampling_override = vec![SamplingOverride {
         exporters: "192.0.2.0/24".parse().expect("a network"),
+        interface: None,
         interval: 10,
     }];
     let mut machine = translator(&config);

@@ -209,6 +209,7 @@ fn the_record_counts_more_than_options_and_the_operator_more_than_all() {
         rig_with(|config| {
             config.sampling_override = vec![SamplingOverride {
                 exporters,
+                interface: None,
                 interval: 30,
             }];
         })

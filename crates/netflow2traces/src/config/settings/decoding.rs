@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::{DAY, SECOND};
 use crate::config::SamplingOverride;
+use crate::config::sampling_overrides::sampling_overrides;
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values;
 
@@ -115,15 +116,18 @@ settings! { DECODING:
         section: Decoding,
         variables: ["NETFLOW_SAMPLING_OVERRIDE"],
         flag: "sampling-override",
-        placeholder: "CIDR=N,…",
+        placeholder: "CIDR[@IFINDEX]=N,…",
         preset: Preset::Nothing("none"),
-        accepted: "NETWORK=INTERVAL pairs separated by commas, such as \
-            10.0.0.0/8=1000,192.0.2.1=100",
-        summary: "Sampling intervals of exporters that don't tell theirs, or tell it wrong",
-        details: "`10.0.0.0/8=1000` says that exporters in this network see one packet in 1000. \
-            It wins over what they say; of several networks that match, the most specific one \
-            holds.",
-        parse: values::sampling_overrides,
+        accepted: "NETWORK=INTERVAL or NETWORK@IFINDEX=INTERVAL pairs separated by commas, such as \
+            10.0.0.0/8=1000,192.0.2.1@7=100",
+        summary: "Sampling intervals of exporters or interfaces that don't announce theirs, or announce it wrong",
+        details: "`10.0.0.0/8=1000` says that exporters in this network see one packet in 1000, and \
+            `192.0.2.1@7=100` that this exporter sees one in 100 at the interface with ifIndex 7. \
+            The setting wins over what exporters announce. Of several networks that match, the most specific one \
+            holds; in it an interface comes before the whole exporter. A flow counts at its input interface, or at \
+            its output interface when its direction (element 61) is egress; if that one isn't configured, the \
+            other one counts.",
+        parse: sampling_overrides,
     }
     SCALE_SAMPLED: bool {
         section: Decoding,
