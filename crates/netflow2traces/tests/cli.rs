@@ -228,7 +228,7 @@ fn print_shows_values_and_origins() {
     has("OTEL_EXPORTER_OTLP_HEADERS (hidden) environment");
     has("NETFLOW_QUEUE_SIZE 64MiB default");
     has("receives on 0.0.0.0:9995 (UDP), 3 workers");
-    has("sends to http://tempo:4317 by grpc");
+    has("sends to http://tempo:4317 over grpc");
     assert!(!ended.stdout.contains("hunter2"));
 }
 

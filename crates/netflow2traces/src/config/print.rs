@@ -82,7 +82,7 @@ pub fn summary(config: &Config) -> String {
     if let Some(own) = &config.own_metrics {
         let (to, by) = (endpoint(&own.otlp), own.otlp.protocol.as_str());
         let every = humantime::format_duration(own.interval);
-        let _ = writeln!(text, "  own metrics  {to} by {by}, every {every}");
+        let _ = writeln!(text, "  own metrics  {to} over {by}, every {every}");
     }
     let mut resource = config.translate.resource.iter();
     if let Some((key, value)) = resource.next() {
@@ -96,7 +96,16 @@ pub fn summary(config: &Config) -> String {
 
 fn destination(exporter: &Exporter) -> String {
     match exporter {
-        Exporter::Otlp(otlp) => format!("{} by {}", endpoint(otlp), otlp.protocol.as_str()),
+        Exporter::Otlp(otlp) => {
+            let proxy = otlp.connections.proxy.as_ref();
+            let proxy = proxy.map_or_else(String::new, |proxy| {
+                format!(
+                    " through the proxy {}",
+                    proxy.uri.to_string().trim_end_matches('/')
+                )
+            });
+            format!("{} over {}{proxy}", endpoint(otlp), otlp.protocol.as_str())
+        }
         Exporter::Console => "stdout, one JSON line a span".to_owned(),
         Exporter::None => "nowhere".to_owned(),
     }

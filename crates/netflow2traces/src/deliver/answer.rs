@@ -120,13 +120,17 @@ impl Answer {
     /// An `Export…ServiceResponse` in protobuf or JSON, or nothing at all, which stands for an empty one. Some backends
     /// label it wrongly or not at all; a page of HTML is never one.
     fn export_response(&self) -> Option<PartialSuccess> {
+        let media_type = self.media_type();
+        // A gRPC server says no with an empty body and 200.
+        if media_type.starts_with("application/grpc") || self.headers.contains_key("grpc-status") {
+            return None;
+        }
         if self.body.is_empty() {
             return Some(PartialSuccess::default());
         }
         if self.body.len() >= MAX_ANSWER {
             return None;
         }
-        let media_type = self.media_type();
         let body = self.plain_body()?;
         let json = || response::read_export_response_json(&body).ok();
         match media_type.as_str() {
@@ -234,6 +238,8 @@ mod tests {
             ("application/x-protobuf", b"\x12\x08bad span"),
             ("application/x-protobuf", b"<html>"),
             ("application/soap+xml", b"<soap/>"),
+            ("application/grpc", b""),
+            ("application/grpc+proto", b"\0\0\0\0\0"),
         ] {
             let outcome = typed(media_type, body);
             let Outcome::Retry { after: None, cause } = outcome else {

@@ -30,7 +30,7 @@ fn they_go_where_spans_go_unless_told_otherwise() {
 fn the_summary_says_where_they_go() {
     let own = Surroundings::sound().env("OTEL_METRICS_EXPORTER", "otlp");
     let summary = print::summary(&own.config());
-    let line = "  own metrics  http://tempo:4317 by grpc, every 1m\n";
+    let line = "  own metrics  http://tempo:4317 over grpc, every 1m\n";
     assert!(summary.contains(line), "{summary}");
 }
 
