@@ -255,7 +255,10 @@ impl Daemon {
         workers.reverse();
         let running = receivers
             .start(|_| workers.pop().expect("one was made for each worker"))
-            .context("the receive threads could not be started")?;
+            .context(
+                "the receive threads could not be started; allow the process more threads (`ulimit -u`, TasksMax= in a \
+                 systemd unit, the container's pids limit)",
+            )?;
         stages.enter(Phase::Running);
         let wakers = running.wakers().iter().cloned();
         let mailboxes = Mailboxes::new(given.into_iter().zip(wakers).collect());

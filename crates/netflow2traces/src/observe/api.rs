@@ -141,6 +141,9 @@ async fn livez(State(watched): Shared) -> Response {
 async fn readyz(State(watched): Shared) -> Response {
     let stages = &watched.stages;
     match (stages.phase(), stages.health.stalled()) {
+        (Phase::Running, None) if stages.receive(|all| all.unreadable.value()) > 0 => {
+            refused("not ready: a receive socket can't be read; the log has the system's reason\n")
+        }
         (Phase::Running, None) => "ready\n".into_response(),
         (Phase::Running, Some(part)) => refused(&format!("not ready: {part}\n")),
         (phase, _) => refused(&format!("not ready: {}\n", phase.as_str())),

@@ -2,7 +2,7 @@
 //! shell or an HTTP client.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// For each step: connecting, asking, the answer.
@@ -36,7 +36,14 @@ pub enum NotReady {
 /// [`NotReady`].
 pub fn check(admin: Option<SocketAddr>) -> Result<(), NotReady> {
     let address = reachable(admin.ok_or(NotReady::TurnedOff)?);
-    let answer = ask(address).map_err(|source| NotReady::NoAnswer { address, source })?;
+    let answer = ask(address).or_else(|error| match admin {
+        // A daemon that serves both families, or found no IPv6.
+        Some(admin) if admin.is_ipv6() && admin.ip().is_unspecified() => {
+            ask((Ipv4Addr::LOCALHOST, admin.port()).into()).map_err(|_| error)
+        }
+        _ => Err(error),
+    });
+    let answer = answer.map_err(|source| NotReady::NoAnswer { address, source })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) == Some("200") {
@@ -67,8 +74,37 @@ fn ask(address: SocketAddr) -> io::Result<String> {
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        // Where IPv6 is turned off, it is IPv4 that is served.
+        IpAddr::V6(ip) if ip.is_unspecified() && has_loopback_ipv6() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+fn has_loopback_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// As where IPv6 is turned off.
+    #[test]
+    fn a_daemon_on_both_families_is_found_over_ipv4_alone() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let daemon = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nready\n").unwrap();
+        });
+        check(Some((Ipv6Addr::UNSPECIFIED, port).into())).unwrap();
+        daemon.join().unwrap();
+    }
 }

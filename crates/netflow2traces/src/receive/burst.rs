@@ -93,15 +93,25 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
     use std::os::fd::AsFd;
 
+    use super::super::sys::Call;
     use super::*;
 
+    /// By each call, for the system may refuse some.
     #[test]
     fn datagram_longer_than_the_buffer_is_counted_not_shown() {
+        for call in [Call::Recvmmsg, Call::Recvmsg, Call::Recvfrom] {
+            datagrams_are_whole_or_counted(call);
+        }
+    }
+
+    fn datagrams_are_whole_or_counted(call: Call) {
         let (receiver, sender) = pair();
+        receiver.set_nonblocking(true).unwrap();
         for octets in [&[1; 8][..], &[2; 9], &[3; 8], &[]] {
             sender.send(octets).unwrap();
         }
-        let mut burst = DatagramBurst::with_payload_octets(8);
+        let buffers = ReceiveBuffers::new(MAX_MESSAGES, 8).with_call(call);
+        let mut burst = DatagramBurst { buffers };
         assert_eq!(burst.fill(receiver.as_fd()).unwrap(), 4);
         let mut seen = Vec::new();
         let leftovers = burst.for_each(

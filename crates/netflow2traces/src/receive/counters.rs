@@ -19,6 +19,8 @@ pub struct WorkerCounters {
     pub truncated: Counter,
     /// Reads that failed, and datagrams from what is not an IP address.
     pub receive_errors: Counter,
+    /// Sockets whose last read failed (gauge).
+    pub unreadable: Counter,
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ mod counters;
 mod drops;
 mod error;
 #[cfg(target_os = "linux")]
+mod families;
+#[cfg(target_os = "linux")]
 mod inherited;
 mod opening;
 #[cfg(target_os = "linux")]
@@ -164,6 +166,19 @@ impl Receivers {
                 sysctl = ReceiveBuffer::SYSCTL,
                 "the system gave a smaller receive buffer than NETFLOW_RECEIVE_BUFFER asks: bursts \
                  may be dropped; raise the sysctl to the requested octets"
+            );
+        }
+        #[cfg(target_os = "linux")]
+        if self.local_addresses.iter().all(SocketAddr::is_ipv4)
+            && self
+                .local_addresses
+                .iter()
+                .any(|address| !address.ip().is_loopback())
+            && families::only_ipv6()
+        {
+            tracing::warn!(
+                "this host has only IPv6 addresses, and the daemon listens on IPv4 alone: exporters can't reach it; set \
+                 NETFLOW_LISTEN_HOST=::, and NETFLOW_ADMIN_HOST=:: for probes from other hosts"
             );
         }
         if let Steering::Refused(error) = &self.steering {

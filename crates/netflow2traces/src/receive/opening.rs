@@ -1,6 +1,9 @@
 //! [`Receivers::open`] with the choices that tests and benches make.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+
+use socket2::{Domain, Socket, Type};
 
 use super::Receivers;
 use super::counters::WorkerCounters;
@@ -67,7 +70,7 @@ impl<'a> Opening<'a> {
     pub fn open(self) -> Result<Receivers, BindError> {
         let config = self.config;
         let portable = self.portable;
-        let plan = socket::plan(&config.listen);
+        let plan = socket::plan(&possible(&config.listen, has_ipv6));
         if plan.is_empty() {
             return Err(BindError::NoAddress);
         }
@@ -112,11 +115,56 @@ impl<'a> Opening<'a> {
             } else if kept.groups.is_empty() {
                 kept.groups = plan.iter().map(|listen| Group::new(*listen)).collect();
             }
+            let mut refused = None;
+            if workers > 1
+                && let Some(listen) = plan.first()
+                && let Err(error) = socket::can_share(listen)
+            {
+                workers = 1;
+                refused = Some(error);
+            }
             let by_address = || SteeringProgram::by_source_address(workers);
             let program = self.steering.unwrap_or_else(by_address);
-            return socket::open(kept, workers, buffer, &program);
+            let (opened, steering) = socket::open(kept, workers, buffer, &program)?;
+            return Ok((opened, refused.map_or(steering, Steering::Refused)));
         }
         let only = socket::open_portable(plan, buffer)?;
         Ok((vec![only], Steering::OneWorker))
+    }
+}
+
+/// The addresses, where the system has no IPv6 with IPv4's wildcard in place of IPv6's.
+fn possible(listen: &[SocketAddr], has_ipv6: impl Fn() -> bool) -> Vec<SocketAddr> {
+    let replaced = |address: &SocketAddr| {
+        if address.is_ipv4() || !address.ip().is_unspecified() || has_ipv6() {
+            return *address;
+        }
+        tracing::warn!(
+            %address,
+            "this system has no IPv6: listening on 0.0.0.0 instead"
+        );
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()))
+    };
+    listen.iter().map(replaced).collect()
+}
+
+/// Whether the system makes sockets of IPv6.
+fn has_ipv6() -> bool {
+    Socket::new(Domain::IPV6, Type::DGRAM, None).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_ipv6_its_wildcard_is_that_of_ipv4() {
+        let listen = ["[::]:1", "[2001:db8::1]:1", "0.0.0.0:2", "192.0.2.1:3"];
+        let listen: Vec<SocketAddr> = listen.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(possible(&listen, || true), listen);
+        let without = possible(&listen, || false);
+        assert_eq!(without[0], "0.0.0.0:1".parse().unwrap());
+        // An address of its own can't be bound, and the error says why.
+        assert_eq!(without[1..], listen[1..]);
     }
 }

@@ -103,6 +103,12 @@ pub(super) struct BoundSocket {
         expect(dead_code, reason = "only Linux tells drops")
     )]
     pub(super) drops_before: u32,
+    /// A filter keeps datagrams out.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux steers")
+    )]
+    is_filtered: bool,
 }
 
 impl BoundSocket {
@@ -117,6 +123,7 @@ impl BoundSocket {
             address,
             is_kept: false,
             drops_before: 0,
+            is_filtered: false,
         })
     }
 }
@@ -128,9 +135,13 @@ fn create(listen: &Listen) -> Result<Socket, BindError> {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))
         .map_err(|source| BindError::new(address, "creating the socket", source))?;
     if address.is_ipv6() {
-        socket
-            .set_only_v6(listen.only_v6)
-            .map_err(|source| BindError::new(address, "setting IPV6_V6ONLY", source))?;
+        match socket.set_only_v6(listen.only_v6) {
+            Err(source) if listen.only_v6 => {
+                return Err(BindError::new(address, "setting IPV6_V6ONLY", source));
+            }
+            // Where it is refused, a socket serves both families by itself.
+            _ => {}
+        }
     }
     Ok(socket)
 }
@@ -174,7 +185,7 @@ pub(super) fn open_portable(
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::open;
+pub(super) use linux::{can_share, open};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -217,17 +228,17 @@ mod linux {
                     continue;
                 }
                 let socket = create(&listen)?;
-                configure(&socket, receive_buffer).map_err(|source| {
-                    BindError::new(listen.address, "setting the receive buffer", source)
-                })?;
+                configure(&socket, receive_buffer);
+                let mut is_filtered = false;
                 if workers > 1 {
                     // Best effort: without it a datagram of the first microseconds may stray.
-                    let _ = socket.attach_filter(&[TAKE_NOTHING]);
+                    is_filtered = socket.attach_filter(&[TAKE_NOTHING]).is_ok();
                     join_group(&socket, &listen, index == 0)?;
                 } else {
                     bind(&socket, &listen)?;
                 }
-                let bound = BoundSocket::new(socket, &listen)?;
+                let mut bound = BoundSocket::new(socket, &listen)?;
+                bound.is_filtered = is_filtered;
                 // The others take the port that the first got.
                 listen.address.set_port(bound.address.port());
                 sockets.push(bound);
@@ -259,7 +270,7 @@ mod linux {
         is_shared: bool,
     ) -> Result<BoundSocket, BindError> {
         let failed = |source| BindError::new(listen.address, "taking over a socket", source);
-        configure(&socket, receive_buffer).map_err(failed)?;
+        configure(&socket, receive_buffer);
         if is_shared {
             socket.set_reuse_port(true).map_err(failed)?;
         }
@@ -280,14 +291,24 @@ mod linux {
         Ok(bound)
     }
 
-    fn configure(socket: &Socket, receive_buffer: usize) -> io::Result<()> {
+    /// Whatever of it the system refuses: a small buffer is warned of when its size is read back, without the others
+    /// the clock is read, and SO_MEMINFO has the drops.
+    fn configure(socket: &Socket, receive_buffer: usize) {
         if sys::force_receive_buffer(socket.as_fd(), receive_buffer).is_err() {
-            socket.set_recv_buffer_size(receive_buffer)?;
+            let _ = socket.set_recv_buffer_size(receive_buffer);
         }
-        // Both are extras: without them the clock is read, and SO_MEMINFO tells the drops.
         let _ = sys::enable_timestamps(socket.as_fd());
         let _ = sys::enable_drop_counter(socket.as_fd());
-        Ok(())
+    }
+
+    /// Whether sockets may share an address; they may not under some seccomp filters and old kernels.
+    ///
+    /// # Errors
+    /// The system's reason.
+    pub(in super::super) fn can_share(listen: &Listen) -> io::Result<()> {
+        let domain = Domain::for_address(listen.address);
+        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_reuse_port(true)
     }
 
     /// Binds the socket into the reuseport group of its address.
@@ -322,10 +343,8 @@ mod linux {
         if bound.is_kept {
             return Ok(());
         }
-        match bound.socket.detach_filter() {
-            // Where attaching failed there is nothing to detach.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if bound.is_filtered {
+            bound.socket.detach_filter()?;
         }
         if let Ok(memory) = sys::socket_memory(bound.socket.as_fd()) {
             bound.drops_before = memory.drops;

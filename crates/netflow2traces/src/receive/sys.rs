@@ -57,6 +57,48 @@ pub(super) struct ReceiveBuffers {
     names: Box<[[u8; NAME_OCTETS]]>,
     controls: Box<[Control]>,
     received: Vec<Received>,
+    call: Call,
+}
+
+/// The system call that takes datagrams. Where one is refused (an old kernel, a seccomp filter), the next does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Call {
+    Recvmmsg,
+    Recvmsg,
+    /// Without time-stamps and drop counts.
+    Recvfrom,
+}
+
+impl Call {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Recvmmsg => "recvmmsg",
+            Self::Recvmsg => "recvmsg",
+            Self::Recvfrom => "recvfrom",
+        }
+    }
+
+    const fn next(self) -> Option<Self> {
+        match self {
+            Self::Recvmmsg => Some(Self::Recvmsg),
+            Self::Recvmsg => Some(Self::Recvfrom),
+            Self::Recvfrom => None,
+        }
+    }
+}
+
+/// Whether an error says that the call itself is refused, and not what it was to do.
+fn is_refusal(error: &io::Error) -> bool {
+    const REFUSALS: [c_int; 5] = [
+        libc::ENOSYS,
+        libc::EPERM,
+        libc::EACCES,
+        libc::EOPNOTSUPP,
+        libc::EINVAL,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| REFUSALS.contains(&code))
 }
 
 impl ReceiveBuffers {
@@ -69,7 +111,14 @@ impl ReceiveBuffers {
             names: vec![[0; NAME_OCTETS]; messages].into_boxed_slice(),
             controls: vec![Control([0; CONTROL_OCTETS]); messages].into_boxed_slice(),
             received: Vec::with_capacity(messages),
+            call: Call::Recvmmsg,
         }
+    }
+
+    /// Begins with another call.
+    #[cfg(test)]
+    pub(super) fn with_call(self, call: Call) -> Self {
+        Self { call, ..self }
     }
 
     /// How many datagrams one call takes at most.
@@ -77,8 +126,28 @@ impl ReceiveBuffers {
         self.names.len()
     }
 
-    /// Takes what the socket holds, up to the capacity, without waiting. An empty socket gives 0.
+    /// Takes what the socket holds, up to the capacity, without waiting. An empty socket gives 0. A call that the system
+    /// refuses is replaced by another, for good.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        loop {
+            let error = match self.receive_by(self.call, socket) {
+                Err(error) if is_refusal(&error) => error,
+                outcome => return outcome,
+            };
+            let Some(next) = self.call.next() else {
+                return Err(error);
+            };
+            tracing::warn!(
+                refused = self.call.name(),
+                %error,
+                instead = next.name(),
+                "the system refuses a call to receive datagrams: receiving them one by one costs more"
+            );
+            self.call = next;
+        }
+    }
+
+    fn receive_by(&mut self, call: Call, socket: BorrowedFd<'_>) -> io::Result<usize> {
         self.received.clear();
         // SAFETY: an iovec of a null pointer and no octets is valid.
         let mut iovecs: [libc::iovec; MAX_MESSAGES] = unsafe { zeroed() };
@@ -105,21 +174,29 @@ impl ReceiveBuffers {
             header.msg_hdr.msg_controllen = CONTROL_OCTETS as _;
             prepared += 1;
         }
-        let count = retry_interrupted(|| {
-            // SAFETY: the first `prepared` headers point to memory that `self` and this frame own
-            // and borrow mutably for the call, each with its true length.
-            unsafe {
-                libc::recvmmsg(
-                    socket.as_raw_fd(),
-                    headers.as_mut_ptr(),
-                    prepared,
-                    libc::MSG_DONTWAIT as _,
-                    ptr::null_mut(),
-                )
-            }
-        });
+        let count = match call {
+            Call::Recvmmsg => retry_interrupted(|| {
+                // SAFETY: the first `prepared` headers point to memory that `self` and this frame own
+                // and borrow mutably for the call, each with its true length.
+                unsafe {
+                    libc::recvmmsg(
+                        socket.as_raw_fd(),
+                        headers.as_mut_ptr(),
+                        prepared,
+                        libc::MSG_DONTWAIT as _,
+                        ptr::null_mut(),
+                    )
+                }
+            })
+            .map(|count| count as usize),
+            Call::Recvmsg | Call::Recvfrom => one_by_one(
+                socket,
+                &mut headers[..prepared as usize],
+                call == Call::Recvfrom,
+            ),
+        };
         let count = match count {
-            Ok(count) => count as usize,
+            Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
@@ -150,6 +227,54 @@ impl ReceiveBuffers {
             .zip(&self.received)
             .map(|(payload, received)| (&payload[..received.octets], received))
     }
+}
+
+/// Fills the headers one after the other until the socket is empty. An error after the first datagram is the next
+/// call's.
+fn one_by_one(
+    socket: BorrowedFd<'_>,
+    headers: &mut [libc::mmsghdr],
+    plain: bool,
+) -> io::Result<usize> {
+    for (at, header) in headers.iter_mut().enumerate() {
+        let received = retry_interrupted(|| {
+            let message = &mut header.msg_hdr;
+            let octets = if plain {
+                message.msg_controllen = 0;
+                message.msg_flags = 0;
+                // SAFETY: the caller's header has one iovec, whose memory is borrowed mutably for the call.
+                let iovec = unsafe { &*message.msg_iov };
+                // SAFETY: the iovec and the name point to memory of the true length, as does the name's length.
+                unsafe {
+                    libc::recvfrom(
+                        socket.as_raw_fd(),
+                        iovec.iov_base,
+                        iovec.iov_len,
+                        libc::MSG_DONTWAIT | libc::MSG_TRUNC,
+                        message.msg_name.cast(),
+                        &raw mut message.msg_namelen,
+                    )
+                }
+            } else {
+                // SAFETY: as for `recvmmsg`, of one header.
+                unsafe { libc::recvmsg(socket.as_raw_fd(), message, libc::MSG_DONTWAIT) }
+            };
+            // No datagram is longer than 64 KiB.
+            octets as c_int
+        });
+        let octets = match received {
+            Ok(octets) => octets as libc::c_uint,
+            Err(error) if at == 0 => return Err(error),
+            Err(_) => return Ok(at),
+        };
+        // SAFETY: as above.
+        let room = unsafe { (*header.msg_hdr.msg_iov).iov_len };
+        if octets as usize > room {
+            header.msg_hdr.msg_flags |= libc::MSG_TRUNC;
+        }
+        header.msg_len = octets;
+    }
+    Ok(headers.len())
 }
 
 /// Reads a `sockaddr_in` or `sockaddr_in6`. The flow label is left out: it says nothing about who
@@ -359,6 +484,7 @@ pub(super) fn readable(fd: BorrowedFd<'_>) -> libc::pollfd {
 /// Waits until one of `entries` has something to tell or `timeout` has passed; `None` waits for
 /// ever. A signal may end it early.
 pub(super) fn wait(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
+    let timeout_of = timeout;
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos() as _,
@@ -377,6 +503,25 @@ pub(super) fn wait(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> i
             ptr::null(),
         )
     };
+    if outcome >= 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        error if is_refusal(&error) => wait_coarsely(entries, timeout_of),
+        error => Err(error),
+    }
+}
+
+/// As [`wait`], where the system refuses `ppoll`: to the millisecond.
+fn wait_coarsely(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
+    let timeout = timeout.map_or(-1, |timeout| {
+        // Rounded up, for a timeout of 0 would not wait at all.
+        c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
+    });
+    // SAFETY: `entries` is borrowed mutably with its true length.
+    let outcome =
+        unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout) };
     if outcome >= 0 {
         return Ok(());
     }

@@ -23,6 +23,9 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// No queued datagram takes less of the kernel's memory.
 const LEAST_OCTETS_QUEUED: usize = 256;
 
+/// What a receive buffer may hold whose size can't be read.
+const UNKNOWN_BUFFER: usize = 64 << 20;
+
 /// One worker before it runs.
 pub(super) struct Worker {
     index: usize,
@@ -43,6 +46,8 @@ struct WorkerSocket {
     buffer_octets: usize,
     /// Whether the next round reads it.
     ready: bool,
+    /// The last attempt to read it failed.
+    unreadable: bool,
 }
 
 /// What one round over the sockets brought.
@@ -129,6 +134,8 @@ impl Worker {
         };
         if let Err(error) = &waited {
             self.note_failure("waiting", error);
+            // Nothing else keeps this loop from spinning.
+            std::thread::park_timeout(ERROR_PAUSE);
         }
         if poll[1].revents != 0 {
             self.waker.settle();
@@ -172,9 +179,14 @@ impl Worker {
         let counters = &self.counters[self.index];
         let socket = &mut self.sockets[at];
         let received = match self.burst.fill(socket.socket.as_fd()) {
-            Ok(0) => return Ok(ReadBurst::default()),
+            Ok(0) => {
+                self.note_readable(at);
+                return Ok(ReadBurst::default());
+            }
             Ok(received) => received,
             Err(error) => {
+                socket.unreadable = true;
+                self.count_unreadable();
                 self.note_failure("receiving", &error);
                 return Err(ReadFailed);
             }
@@ -199,6 +211,7 @@ impl Worker {
             self.drop_watch.note(dropped);
         }
         handler.on_burst_end();
+        self.note_readable(at);
         let is_full = received == self.burst.capacity();
         Ok(ReadBurst {
             datagrams: received,
@@ -214,6 +227,11 @@ impl Worker {
             let socket = &self.sockets[at];
             let queued_octets = sys::socket_memory(socket.socket.as_fd())
                 .map_or(socket.buffer_octets, |memory| memory.queued_octets as usize);
+            let queued_octets = match queued_octets {
+                // The system tells nothing of its buffers.
+                0 => UNKNOWN_BUFFER,
+                octets => octets,
+            };
             let mut left = queued_octets / LEAST_OCTETS_QUEUED + self.burst.capacity();
             while let Ok(burst) = self.read_burst(at, handler) {
                 left = left.saturating_sub(burst.datagrams);
@@ -242,6 +260,20 @@ impl Worker {
         }
     }
 
+    fn note_readable(&mut self, at: usize) {
+        if self.sockets[at].unreadable {
+            self.sockets[at].unreadable = false;
+            self.count_unreadable();
+        }
+    }
+
+    fn count_unreadable(&self) {
+        let unreadable = self.sockets.iter().filter(|socket| socket.unreadable);
+        self.counters[self.index]
+            .unreadable
+            .set(unreadable.count() as u64);
+    }
+
     /// Counts a failure, and logs the first of a row.
     fn note_failure(&mut self, action: &'static str, error: &std::io::Error) {
         self.counters[self.index].receive_errors.add(1);
@@ -259,6 +291,7 @@ impl WorkerSocket {
             drops: DropCounter::starting_at(bound.drops_before),
             socket: bound.socket,
             ready: true,
+            unreadable: false,
         }
     }
 }

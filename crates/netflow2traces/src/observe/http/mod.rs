@@ -6,7 +6,7 @@ mod connections;
 mod guard;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,11 +22,12 @@ use http_body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::warn;
 
 use self::connections::{Answering, Connection, Connections};
 pub use self::guard::AllowedHosts;
@@ -97,15 +98,27 @@ impl AdminListener {
     /// # Errors
     /// [`AdminError`], with what to do about it.
     pub fn bind(address: SocketAddr) -> Result<Self, AdminError> {
-        let bind = || {
-            let listener = StdListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            // The standard library asks for 128.
-            SockRef::from(&listener).listen(BACKLOG)?;
+        let bind = |address: SocketAddr| {
+            let domain = Domain::for_address(address);
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            // Where it is refused, a restart may have to wait for old connections to end.
+            let _ = socket.set_reuse_address(true);
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            let listener: StdListener = socket.into();
             let address = listener.local_addr()?;
             Ok(Self { listener, address })
         };
-        bind().map_err(|source| AdminError::new(address, source))
+        let bound = bind(address).or_else(|error: io::Error| {
+            let no_ipv6 = error.raw_os_error() == Some(libc::EAFNOSUPPORT);
+            if !no_ipv6 || !address.ip().is_unspecified() {
+                return Err(error);
+            }
+            warn!(%address, "this system has no IPv6: the admin server listens on 0.0.0.0 instead");
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        });
+        bound.map_err(|source| AdminError::new(address, source))
     }
 
     /// Where it is bound; a port 0 has become a port.
