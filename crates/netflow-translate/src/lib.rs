@@ -18,6 +18,7 @@ mod batch;
 pub mod config;
 pub mod counters;
 mod debug_log;
+pub mod enrich;
 mod exporter;
 pub mod filter;
 mod flow;
@@ -46,6 +47,7 @@ pub use exporter::saved::{
     Saved, SavedAgent, SavedDomain, SavedExporter, SavedTemplate, SavedType,
 };
 pub use flow::ids::Ids;
+pub use flow::services::name as service;
 pub use translator::Translator;
 
 /// A UDP datagram as it was received.

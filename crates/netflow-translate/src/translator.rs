@@ -163,6 +163,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 plans: Plans::new(words),
                 locations: Vec::new(),
                 scratch: Vec::new(),
+                networks: None,
                 metrics: None,
             },
         }

@@ -9,6 +9,7 @@ use crate::batch::Batches;
 use crate::config;
 use crate::counters::translate::TranslateCounters;
 use crate::debug_log::DebugLog;
+use crate::enrich::networks::Networks;
 use crate::exporter::admission::Rate;
 use crate::flow::ids::Ids;
 use crate::metrics::FlowMetrics;
@@ -35,6 +36,8 @@ pub(crate) struct Writing<C> {
     pub(crate) locations: Vec<Location>,
     /// Room for an encoded value.
     pub(crate) scratch: Vec<u8>,
+    /// `NETFLOW_NETWORKS`.
+    pub(crate) networks: Option<Arc<Networks>>,
     /// `None`: no view is counted.
     pub(crate) metrics: Option<Box<FlowMetrics>>,
 }

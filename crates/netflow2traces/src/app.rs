@@ -19,6 +19,7 @@ use crate::demo::{
 };
 use crate::files;
 use crate::health::Pulse;
+use crate::networks::{NetworksFile, Watching};
 use crate::observe::accounting::accounts;
 use crate::observe::api::Watched;
 use crate::observe::flow_metrics::FlowSource;
@@ -214,6 +215,7 @@ struct Daemon {
     admin: Option<AdminServer>,
     own_metrics: Option<MetricsExport>,
     flows: FlowSource,
+    networks: Option<Watching>,
     keeping: Option<Keeping>,
     supervisor: Supervisor,
     pulse: Pulse,
@@ -229,11 +231,18 @@ impl Daemon {
         let facts = Facts::new(&receivers, page, &config.deliver);
         let mut workers = Vec::with_capacity(receivers.workers());
         let tap = Arc::new(Tap::default());
+        let networks = config.networks.clone().map(NetworksFile::open);
+        let networks = networks
+            .transpose()
+            .map_err(|error| anyhow!("NETFLOW_NETWORKS: {error}"))?;
         let FlowMetrics { views, max_series } = config.flow_metrics;
         let places = Places::new(views, max_series);
         for _ in 0..receivers.workers() {
             let tap = Arc::clone(&tap);
-            workers.push(Worker::new(&config.translate, &places, &delivery, tap)?);
+            let mut worker = Worker::new(&config.translate, &places, &delivery, tap)?;
+            let networks = networks.as_ref().map(|file| Arc::clone(&file.networks));
+            worker.translator.name_networks(networks);
+            workers.push(worker);
         }
         let store_counters = Arc::default();
         let keeper = load_templates(config, &store_counters, &receivers, &mut workers)?;
@@ -264,6 +273,8 @@ impl Daemon {
         let mailboxes = Mailboxes::new(given.into_iter().zip(wakers).collect());
         let keeping =
             keeper.map(|keeper| Keeping::start(keeper, Arc::clone(&stages), mailboxes.clone()));
+        let networks =
+            networks.map(|file| Watching::start(file, &stages.health, mailboxes.clone()));
         let pulse = Pulse::start(&stages.health, mailboxes.clone());
         let supervisor = supervised.attend(&stages, &mailboxes);
         let flows = FlowSource::new((!views.is_empty()).then(|| mailboxes.clone()));
@@ -298,6 +309,7 @@ impl Daemon {
             admin,
             own_metrics,
             flows,
+            networks,
             keeping,
             supervisor,
             pulse,
@@ -344,6 +356,7 @@ impl Daemon {
             admin,
             own_metrics,
             flows,
+            networks,
             keeping,
             mut supervisor,
             pulse,
@@ -366,6 +379,7 @@ impl Daemon {
                 (Vec::new(), true)
             }
         };
+        drop(networks);
         let mut waiting = 0;
         for worker in &mut workers {
             worker.translator.flush();

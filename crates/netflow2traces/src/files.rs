@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Mistake, Mistakes};
 use crate::deliver;
+use crate::networks;
 use crate::template_store;
 
 /// Tries everything that `config` names. Must be called within a tokio runtime, as delivery is.
@@ -44,6 +45,11 @@ pub fn check(config: &Config) -> Result<(), Mistakes> {
             "NETFLOW_TEMPLATE_STORE={}: {problem}",
             path.display()
         ));
+    }
+    if let Some(path) = &config.networks
+        && let Err(problem) = networks::read(path, None)
+    {
+        reject(format!("NETFLOW_NETWORKS={}: {problem}", path.display()));
     }
     // The certificate that spans and metrics share is one error.
     mistakes.dedup();

@@ -6,6 +6,7 @@ pub mod config;
 pub mod deliver;
 pub mod files;
 pub mod health;
+pub mod networks;
 pub mod observe;
 pub mod program;
 pub mod receive;

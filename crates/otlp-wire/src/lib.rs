@@ -20,7 +20,7 @@ mod split;
 pub mod text;
 pub mod view;
 
-pub use attributes::{Encoded, Key, Value};
+pub use attributes::{Encoded, Key, Value, push_key_value};
 pub use batch::{EncodedBatch, UnixNanos};
 pub use read::WireError;
 pub use request::ResourceFront;

@@ -351,6 +351,11 @@ impl<'a> SpanWriter<'a> {
         self.at += usize::from(attributes.len);
     }
 
+    /// Attributes of any length that were encoded before, by [`push_key_value`](crate::push_key_value) as field 9.
+    pub fn encoded_octets(&mut self, attributes: &[u8]) {
+        self.put(attributes);
+    }
+
     /// An attribute of any key and value, not the fastest way: it allocates.
     #[inline(never)]
     pub fn attribute(&mut self, key: &str, value: Value<'_>) {

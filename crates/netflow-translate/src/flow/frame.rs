@@ -270,12 +270,14 @@ impl FramePlan {
         size.or_else(length).filter(|_| self.bytes)
     }
 
-    /// The bytes that the section of one record says, and whether the record stands for its one packet.
-    pub(crate) fn counts<'a>(&self, field: impl Fn(u16) -> &'a [u8]) -> (Option<u64>, bool) {
-        match self.frame(&field) {
-            Some(frame) => (self.bytes(&frame, field), self.packets),
-            None => (None, false),
-        }
+    /// The packet in the section of one record, its bytes where the record has none, and whether the record stands for
+    /// that one packet.
+    pub(crate) fn counts<'a>(
+        &self,
+        field: impl Fn(u16) -> &'a [u8],
+    ) -> Option<(Frame, Option<u64>, bool)> {
+        let frame = self.frame(&field)?;
+        Some((frame, self.bytes(&frame, field), self.packets))
     }
 
     /// Writes what the section of one record says. `factor` multiplies counts.

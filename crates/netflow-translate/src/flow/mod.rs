@@ -8,6 +8,8 @@
 
 pub(crate) mod frame;
 pub(crate) mod ids;
+pub(crate) mod roles;
+pub(crate) mod services;
 pub(crate) mod trace;
 pub(crate) mod work;
 
@@ -25,10 +27,11 @@ use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::batch::Membership;
 use crate::config::{self, AttributeLevel, SpanTime};
 use crate::debug_log;
+use crate::enrich::networks::{Enriched, Networks};
 use crate::exporter::Arrival;
 use crate::flow::trace::Trace;
 use crate::flow::work::Outcome;
-use crate::metrics::{Counting, ExporterFlows, FlowFacts, FlowMetrics};
+use crate::metrics::{Counting, ExporterFlows, FlowFacts, FlowMetrics, Wants};
 use crate::plan::sampling::Origin;
 use crate::plan::times::FlowTimes;
 use crate::writing::Writing;
@@ -42,8 +45,8 @@ pub(crate) trait Flow {
     fn interval(&self) -> Option<(u64, Origin)>;
     /// The device that metered, where neither the record itself nor the resource says so.
     fn agent(&self) -> Option<IpAddr>;
-    /// What flow metrics count of it; bytes and packets are multiplied by `interval`.
-    fn facts(&self, interval: u64) -> FlowFacts;
+    /// What views and look-ups ask of it; bytes and packets are multiplied by `interval`.
+    fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_>;
     /// Writes its own attributes. `factor` multiplies its counts; `scratch` is room for an encoded value.
     fn write(&self, factor: Option<u64>, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>);
 }
@@ -81,6 +84,8 @@ pub(crate) struct FlowContext {
     shows_times: bool,
     /// `None`: no view is counted.
     counting: Option<Counting>,
+    /// What views and look-ups ask of a flow; `None`: nothing.
+    wants: Option<Wants>,
 }
 
 /// Where an exporter's spans go: its place in the batch, and its resource.
@@ -125,6 +130,7 @@ impl FlowContext {
             .metrics
             .as_mut()
             .map(|metrics| metrics.datagram(exporter, trace.id, arrival.received_at, now));
+        let wants = wants(writing);
         let config: &config::Translate = &writing.config;
         Self {
             words: writing.words,
@@ -140,6 +146,7 @@ impl FlowContext {
             scale: config.scale_sampled,
             shows_times: writing.shows_times,
             counting,
+            wants,
         }
     }
 
@@ -156,7 +163,7 @@ impl FlowContext {
     /// Something asks for the sampling interval.
     #[inline]
     pub(crate) fn wants_interval(&self) -> bool {
-        self.standard || self.scale || self.counting.is_some()
+        self.standard || self.scale || self.wants.is_some()
     }
 
     #[inline(always)]
@@ -167,26 +174,78 @@ impl FlowContext {
         }
     }
 
+    /// What views and look-ups ask of the flow, if they ask for anything.
+    #[inline(always)]
+    fn facts<'a>(
+        &self,
+        flow: &'a impl Flow,
+        interval: Option<(u64, Origin)>,
+        times: &FlowTimes,
+    ) -> Option<FlowFacts<'a>> {
+        let wants = self.wants?;
+        let mut facts = flow.facts(interval.map_or(1, |(interval, _)| interval), wants);
+        if !times.suspect {
+            facts.duration = times.end.0.saturating_sub(times.start.0);
+        }
+        Some(facts)
+    }
+
     /// Counts a flow for the flow metrics, if any view is counted.
     #[inline(always)]
     fn count(
         &self,
-        flow: &impl Flow,
-        interval: Option<(u64, Origin)>,
-        times: &FlowTimes,
+        facts: Option<&FlowFacts<'_>>,
+        known: &Enriched<'_>,
         span_id: Option<SpanId>,
         exporter: &mut ExporterFlows,
         metrics: &mut Option<Box<FlowMetrics>>,
     ) {
-        let (Some(counting), Some(metrics)) = (&self.counting, metrics) else {
-            return;
-        };
-        let interval = interval.map_or(1, |(interval, _)| interval);
-        let mut facts = flow.facts(interval);
-        if !times.suspect {
-            facts.duration = times.end.0.saturating_sub(times.start.0);
+        if let (Some(counting), Some(facts), Some(metrics)) = (&self.counting, facts, metrics) {
+            metrics.count(facts, known, span_id, counting, exporter);
         }
-        metrics.count(&facts, span_id, counting, exporter);
+    }
+}
+
+/// What is asked of every flow; `None`: nothing.
+fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
+    let by_metrics = writing.metrics.as_ref().map(|metrics| metrics.wants());
+    match (by_metrics, &writing.networks) {
+        (None, None) => None,
+        (wants, networks) => {
+            let wants = wants.unwrap_or_default();
+            Some(Wants {
+                endpoints: wants.endpoints || networks.is_some(),
+                ..wants
+            })
+        }
+    }
+}
+
+/// What is known of a flow's ends besides what it says.
+#[inline(always)]
+fn known<'a>(networks: Option<&'a Networks>, facts: Option<&FlowFacts<'_>>) -> Enriched<'a> {
+    match (networks, facts) {
+        (Some(networks), Some(facts)) => networks.ends(facts.ends.source, facts.ends.destination),
+        _ => Enriched::default(),
+    }
+}
+
+/// Counts the current flow, which has no span.
+fn count_unwritten<C, S: Flows>(
+    flows: &mut S,
+    context: &FlowContext,
+    place: &mut Place<'_>,
+    writing: &mut Writing<C>,
+) {
+    if context.counting.is_none() {
+        return;
+    }
+    if let Some(flow) = flows.current() {
+        let (interval, times) = (context.interval(&flow), flow.times());
+        let facts = context.facts(&flow, interval, &times);
+        let known = known(writing.networks.as_deref(), facts.as_ref());
+        let metrics = &mut writing.metrics;
+        context.count(facts.as_ref(), &known, None, place.counted, metrics);
     }
 }
 
@@ -212,6 +271,7 @@ pub(crate) fn write_flows<C, S: Flows>(
             ids,
             scratch,
             metrics,
+            networks,
             ..
         } = &mut *writing;
         batches.enter(place.member, place.front, now, context.received_at);
@@ -237,8 +297,15 @@ pub(crate) fn write_flows<C, S: Flows>(
             }
             let span_id = ids.span_id();
             let (interval, times) = (context.interval(&flow), flow.times());
+            let facts = context.facts(&flow, interval, &times);
+            let known = known(networks.as_deref(), facts.as_ref());
             let write = |writer: &mut SpanWriter<'_>| {
-                write_span(&flow, context, span_id, interval, &times, scratch, writer)
+                let about = About {
+                    interval,
+                    times: &times,
+                    known: &known,
+                };
+                write_span(&flow, context, span_id, &about, scratch, writer)
             };
             match writer.apart(write) {
                 Written::No => break Ended::Full,
@@ -247,7 +314,7 @@ pub(crate) fn write_flows<C, S: Flows>(
             }
             written += 1;
             let span_id = Some(span_id);
-            context.count(&flow, interval, &times, span_id, place.counted, metrics);
+            context.count(facts.as_ref(), &known, span_id, place.counted, metrics);
             flows.advance();
         };
         let to = writer.position();
@@ -276,11 +343,7 @@ pub(crate) fn write_flows<C, S: Flows>(
             // A whole batch is too small for it.
             writing.counters.records_too_large.add(1);
             outcome.flows += 1;
-            if let Some(flow) = flows.current() {
-                let (interval, times) = (context.interval(&flow), flow.times());
-                let metrics = &mut writing.metrics;
-                context.count(&flow, interval, &times, None, place.counted, metrics);
-            }
+            count_unwritten(flows, context, place, writing);
             flows.advance();
         } else {
             batches.finish();
@@ -298,16 +361,20 @@ fn count_only<C, S: Flows>(
     writing: &mut Writing<C>,
     outcome: &mut Outcome,
 ) -> u64 {
-    let (before, metrics) = (outcome.flows, &mut writing.metrics);
-    while let Some(flow) = flows.current() {
-        if context.counting.is_some() {
-            let (interval, times) = (context.interval(&flow), flow.times());
-            context.count(&flow, interval, &times, None, place.counted, metrics);
-        }
+    let before = outcome.flows;
+    while flows.current().is_some() {
+        count_unwritten(flows, context, place, writing);
         flows.advance();
         outcome.flows += 1;
     }
     u64::from(outcome.flows - before)
+}
+
+/// What is found out of a flow before its span is written.
+struct About<'a> {
+    interval: Option<(u64, Origin)>,
+    times: &'a FlowTimes,
+    known: &'a Enriched<'a>,
 }
 
 /// Writes the span of one flow. What isn't inlined here is given a writer `apart`, for speed.
@@ -316,11 +383,15 @@ fn write_span<F: Flow>(
     flow: &F,
     context: &FlowContext,
     span_id: SpanId,
-    interval: Option<(u64, Origin)>,
-    times: &FlowTimes,
+    about: &About<'_>,
     scratch: &mut Vec<u8>,
     writer: &mut SpanWriter<'_>,
 ) -> Written {
+    let About {
+        interval,
+        times,
+        known,
+    } = *about;
     let (start, end) = span_times(times, context);
     writer.begin(
         flow.front(),
@@ -347,6 +418,12 @@ fn write_span<F: Flow>(
         for key in context.words.keys.of(Name::SamplingScaled) {
             writer.boolean(key, true);
         }
+    }
+    if let Some(source) = known.source {
+        writer.apart(|writer| writer.encoded_octets(source.source));
+    }
+    if let Some(destination) = known.destination {
+        writer.apart(|writer| writer.encoded_octets(destination.destination));
     }
     if let Some(agent) = flow.agent() {
         writer.apart(|writer| {

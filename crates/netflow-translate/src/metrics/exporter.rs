@@ -25,7 +25,7 @@ pub(crate) struct ExporterFlows {
 impl ExporterFlows {
     /// Takes in a record, before it is counted.
     #[inline]
-    pub(super) fn observe(&mut self, flow: &FlowFacts, minute: u32) {
+    pub(super) fn observe(&mut self, flow: &FlowFacts<'_>, minute: u32) {
         match flow.direction {
             Some(Direction::Ingress) => self.has_sent_ingress = true,
             Some(Direction::Egress) => self.has_sent_egress = true,
@@ -72,7 +72,7 @@ impl ExporterFlows {
 mod tests {
     use super::*;
 
-    fn lasting(seconds: u64) -> FlowFacts {
+    fn lasting(seconds: u64) -> FlowFacts<'static> {
         FlowFacts {
             duration: seconds * NANOS,
             ..FlowFacts::default()

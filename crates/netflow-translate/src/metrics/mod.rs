@@ -6,6 +6,8 @@
 
 mod candidates;
 mod exporter;
+mod facts;
+mod graph;
 mod read;
 mod series;
 mod view;
@@ -14,39 +16,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use otlp_wire::{SpanId, TraceId, UnixNanos};
 
+use crate::enrich::networks::{Enriched, Known};
+use crate::flow::roles::{End, Listeners};
+
 pub(crate) use self::exporter::ExporterFlows;
+pub(crate) use self::facts::{Direction, Endpoints, FlowFacts, Wants};
+pub use self::graph::{GRAPH_BOUNDS, GraphTotals};
 pub use self::read::{ExporterInfo, FlowReading, InterfaceInfo};
-use self::series::{Addition, Room, SeriesTable, address_key};
-pub use self::series::{Exemplar, SeriesKey, SeriesReading, Totals, ViewReading};
+pub use self::series::{Addition, Exemplar, SeriesKey, SeriesReading, Tally, Totals, ViewReading};
+use self::series::{Room, SeriesTable, address_key};
 pub use self::view::{View, Views};
 
 /// Seconds of a minute.
 const MINUTE: u64 = 60;
-
-/// The direction in which a flow was metered (element 61).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Direction {
-    Ingress,
-    Egress,
-}
-
-/// What a flow record says, as far as series are made of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct FlowFacts {
-    /// ifIndex; 0: none.
-    pub(crate) input: u32,
-    /// ifIndex; 0: none.
-    pub(crate) output: u32,
-    pub(crate) direction: Option<Direction>,
-    /// The count times the sampling interval.
-    pub(crate) bytes: u64,
-    /// The count times the sampling interval.
-    pub(crate) packets: u64,
-    /// Nanoseconds; 0 where its times are not believed.
-    pub(crate) duration: u64,
-}
 
 /// What all records of one datagram share.
 #[derive(Clone, Copy, Debug)]
@@ -82,29 +68,71 @@ impl Places {
     }
 }
 
+/// Application names of exporters that have a number at once.
+const MAX_APPLICATIONS: usize = 16 * 1024;
+/// Marks the number of an application's name among ports.
+const NAMED: u32 = 1 << 31;
+/// Stands for a protocol that isn't known.
+const UNKNOWN_PROTOCOL: u32 = 256;
+
 /// The flow metrics of one worker.
 #[derive(Debug)]
 pub(crate) struct FlowMetrics {
+    views: Views,
     /// The first instant.
     began: Option<Instant>,
     /// When series were last looked through.
     swept: u32,
-    interface: Option<SeriesTable>,
-    exporter: Option<SeriesTable>,
+    /// In the order of [`View::ALL`].
+    tables: Tables,
+    /// The view `service_graph`.
+    graph: Option<SeriesTable<GraphTotals>>,
+    listeners: Listeners,
+    applications: Applications,
+}
+
+/// Names of applications by number.
+#[derive(Debug, Default)]
+struct Applications {
+    numbers: HashMap<Arc<str>, u32, RandomState>,
+    names: Vec<Arc<str>>,
+}
+
+impl Applications {
+    /// The number of a name; `None` if there are too many.
+    fn number(&mut self, name: &str) -> Option<u32> {
+        if let Some(number) = self.numbers.get(name) {
+            return Some(*number);
+        }
+        if self.names.len() >= MAX_APPLICATIONS {
+            return None;
+        }
+        let number = u32::try_from(self.names.len()).ok()?;
+        let name: Arc<str> = name.into();
+        self.names.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
+        Some(number)
+    }
 }
 
 impl FlowMetrics {
     pub(crate) fn new(places: &Places) -> Self {
-        let table = |view: View| {
+        let tables = View::ALL.map(|view| {
             let room = places.rooms.get(view as usize)?;
             let is_chosen = places.views.contains(view);
-            is_chosen.then(|| SeriesTable::new(Arc::clone(room)))
-        };
+            let is_counted = is_chosen && view != View::ServiceGraph;
+            is_counted.then(|| SeriesTable::new(Arc::clone(room)))
+        });
+        let graph = places.rooms.get(View::ServiceGraph as usize);
+        let graph = graph.filter(|_| places.views.contains(View::ServiceGraph));
         Self {
+            views: places.views,
             began: None,
             swept: 0,
-            interface: table(View::Interface),
-            exporter: table(View::Exporter),
+            tables,
+            graph: graph.map(|room| SeriesTable::new(Arc::clone(room))),
+            listeners: Listeners::default(),
+            applications: Applications::default(),
         }
     }
 
@@ -114,6 +142,20 @@ impl FlowMetrics {
             .began
             .map_or(0, |began| now.saturating_duration_since(began).as_secs());
         u32::try_from(passed / MINUTE).unwrap_or(u32::MAX)
+    }
+
+    /// What the views that are counted ask of every flow.
+    pub(crate) fn wants(&self) -> Wants {
+        let beyond = [
+            View::Application,
+            View::Network,
+            View::As,
+            View::ServiceGraph,
+        ];
+        Wants {
+            endpoints: beyond.into_iter().any(|view| self.views.contains(view)),
+            application: self.views.contains(View::Application),
+        }
     }
 
     /// Begins to count records of one datagram, whose spans are of one trace.
@@ -137,7 +179,8 @@ impl FlowMetrics {
     #[inline]
     pub(crate) fn count(
         &mut self,
-        flow: &FlowFacts,
+        flow: &FlowFacts<'_>,
+        known: &Enriched<'_>,
         span: Option<SpanId>,
         counting: &Counting,
         exporter: &mut ExporterFlows,
@@ -147,11 +190,12 @@ impl FlowMetrics {
         let addition = Addition {
             bytes: flow.bytes,
             packets: flow.packets,
-            flows: 1,
+            duration: flow.duration,
+            failed: false,
             span: span.map(|span| (counting.trace_id, span)),
             received_at: counting.received_at,
         };
-        if let Some(table) = &mut self.interface {
+        if let Some(table) = table(&mut self.tables, View::Interface) {
             let mut side = |interface, side: Side| {
                 if interface != 0 {
                     let key = SeriesKey::new(counting.exporter, interface, side as u32);
@@ -166,17 +210,67 @@ impl FlowMetrics {
                 side(flow.output, Side::Transmit);
             }
         }
-        if let Some(table) = &mut self.exporter {
-            let key = SeriesKey::new(counting.exporter, 0, 0);
-            table.count(key, &addition, minute);
+        if !self.views.is_only_interface() {
+            self.count_beyond(flow, known, &addition, counting);
         }
     }
 
-    fn tables(&self) -> [(View, Option<&SeriesTable>); View::ALL.len()] {
-        [
-            (View::Interface, self.interface.as_ref()),
-            (View::Exporter, self.exporter.as_ref()),
-        ]
+    /// Counts a record into the views besides `interface`.
+    #[inline(never)]
+    fn count_beyond(
+        &mut self,
+        flow: &FlowFacts<'_>,
+        known: &Enriched<'_>,
+        addition: &Addition,
+        counting: &Counting,
+    ) {
+        let count = |tables: &mut Tables, view, first, second| {
+            if let Some(table) = table(tables, view) {
+                let key = SeriesKey::new(counting.exporter, first, second);
+                table.count(key, addition, counting.minute);
+            }
+        };
+        count(&mut self.tables, View::Exporter, 0, 0);
+        let asks_for_server = self.graph.is_some() || self.views.contains(View::Application);
+        let server = match asks_for_server {
+            true => self.listeners.server(flow),
+            false => End::Destination,
+        };
+        if self.views.contains(View::Application) {
+            let service = self.service(flow, server);
+            let protocol = flow.ends.protocol.map_or(UNKNOWN_PROTOCOL, u32::from);
+            count(&mut self.tables, View::Application, protocol, service);
+        }
+        // 0 is every other network.
+        let network = |known: Option<Known<'_>>| known.map_or(0, |known| known.name + 1);
+        let (source, destination) = (network(known.source), network(known.destination));
+        count(&mut self.tables, View::Network, source, destination);
+        if let Some(graph) = &mut self.graph
+            && let Some(edge) = graph::edge(counting.exporter, flow, server, source, destination)
+        {
+            let failed = graph::has_failed(flow);
+            let addition = Addition {
+                failed,
+                ..*addition
+            };
+            graph.count(edge, &addition, counting.minute);
+        }
+        let (source, destination) = (flow.source_as, flow.destination_as);
+        count(&mut self.tables, View::As, source, destination);
+    }
+
+    /// The application that the exporter names, else the server's port.
+    fn service(&mut self, flow: &FlowFacts<'_>, server: End) -> u32 {
+        if let Some(number) = flow
+            .application
+            .and_then(|name| self.applications.number(name))
+        {
+            return NAMED | number;
+        }
+        u32::from(match server {
+            End::Source => flow.ends.source_port,
+            End::Destination => flow.ends.destination_port,
+        })
     }
 
     /// Forgets what is too old, at most once a minute.
@@ -186,11 +280,20 @@ impl FlowMetrics {
             return;
         }
         self.swept = minute;
-        let views = [&mut self.interface, &mut self.exporter];
-        for table in views.into_iter().flatten() {
+        for table in self.tables.iter_mut().flatten() {
             table.sweep(minute);
         }
+        if let Some(graph) = &mut self.graph {
+            graph.sweep(minute);
+        }
     }
+}
+
+type Tables = [Option<SeriesTable>; View::ALL.len()];
+
+#[inline(always)]
+fn table(tables: &mut Tables, view: View) -> Option<&mut SeriesTable> {
+    tables.get_mut(view as usize)?.as_mut()
 }
 
 #[cfg(test)]

@@ -2,21 +2,27 @@
 //! and interfaces in them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{FlowMetrics, Places, View, ViewReading};
+use super::{FlowMetrics, GraphTotals, NAMED, Places, SeriesKey, View, ViewReading};
+use crate::enrich::networks::Networks;
 use crate::exporter::Exporter;
 use crate::translator::Translator;
 
 /// The flow metrics of one worker, or of all.
 #[derive(Clone, Debug, Default)]
 pub struct FlowReading {
-    /// Each view that is counted.
+    /// Each view that is counted, but the service graph.
     pub views: Vec<(View, ViewReading)>,
+    /// The view `service_graph`.
+    pub graph: Option<ViewReading<GraphTotals>>,
     /// The exporters of any series that are known still.
     pub exporters: Vec<ExporterInfo>,
     /// The interfaces of any series whose name is known.
     pub interfaces: Vec<InterfaceInfo>,
+    /// The newest names of networks, if there are any.
+    pub networks: Option<Arc<Networks>>,
 }
 
 /// What is known of an exporter besides its series.
@@ -50,11 +56,20 @@ impl<C> Translator<C> {
         self
     }
 
+    /// Names networks from here on; of a new version of the file too.
+    pub fn name_networks(&mut self, networks: Option<Arc<Networks>>) {
+        self.writing.networks = networks;
+    }
+
     /// The flow metrics of this worker; `None` if no view is counted. Reading changes nothing.
     #[must_use]
     pub fn flow_metrics(&self, now: Instant) -> Option<FlowReading> {
         let metrics = self.writing.metrics.as_ref()?;
-        Some(metrics.read(now, |address| self.exporters.get(address)))
+        let reading = metrics.read(now, |address| self.exporters.get(address));
+        Some(FlowReading {
+            networks: self.writing.networks.clone(),
+            ..reading
+        })
     }
 }
 
@@ -65,10 +80,18 @@ impl FlowMetrics {
         find: impl Fn(IpAddr) -> Option<&'a Exporter>,
     ) -> FlowReading {
         let minute = self.minute(now);
-        let views = self.tables().into_iter();
-        let views: Vec<_> = views
-            .filter_map(|(view, table)| Some((view, table?.read(minute))))
+        let views = View::ALL.into_iter().zip(&self.tables);
+        let mut views: Vec<_> = views
+            .filter_map(|(view, table)| Some((view, table.as_ref()?.read(minute))))
             .collect();
+        for (_, reading) in views
+            .iter_mut()
+            .filter(|(view, _)| *view == View::Application)
+        {
+            for series in &mut reading.series {
+                series.name = series.key.and_then(|key| self.application(&key));
+            }
+        }
         let (mut exporters, mut interfaces) = (Vec::new(), Vec::new());
         for (view, reading) in &views {
             for key in reading.series.iter().filter_map(|series| series.key) {
@@ -101,8 +124,17 @@ impl FlowMetrics {
         FlowReading {
             exporters: exporters.collect(),
             interfaces: interfaces.collect(),
+            networks: None,
+            graph: self.graph.as_ref().map(|graph| graph.read(minute)),
             views,
         }
+    }
+
+    /// The name of an application's series that has one.
+    fn application(&self, key: &SeriesKey) -> Option<Arc<str>> {
+        let number = key.second & !NAMED;
+        let name = self.applications.names.get(number as usize);
+        name.filter(|_| key.second & NAMED != 0).cloned()
     }
 }
 
@@ -112,7 +144,9 @@ impl FlowReading {
     pub fn merge(workers: Vec<Self>) -> Self {
         let mut all = Self::default();
         let mut views: Vec<(View, Vec<ViewReading>)> = Vec::new();
+        let mut graphs = Vec::new();
         for worker in workers {
+            graphs.extend(worker.graph);
             for (view, reading) in worker.views {
                 match views.iter_mut().find(|(other, _)| *other == view) {
                     Some((_, readings)) => readings.push(reading),
@@ -121,11 +155,15 @@ impl FlowReading {
             }
             all.exporters.extend(worker.exporters);
             all.interfaces.extend(worker.interfaces);
+            // Names keep their numbers, so that a newer version has no fewer of them.
+            let versions = all.networks.take().into_iter().chain(worker.networks);
+            all.networks = versions.max_by_key(|networks| networks.names().len());
         }
         let views = views.into_iter();
         all.views = views
             .map(|(view, readings)| (view, ViewReading::merge(readings)))
             .collect();
+        all.graph = (!graphs.is_empty()).then(|| ViewReading::merge(graphs));
         all.exporters.sort_by_key(|info| info.exporter);
         all.exporters.dedup_by_key(|info| info.exporter);
         all.interfaces.sort_unstable();

@@ -25,13 +25,14 @@ impl Test {
         }
     }
 
-    fn count(&mut self, flow: &FlowFacts) {
+    fn count(&mut self, flow: &FlowFacts<'_>) {
         let counting = self
             .metrics
             .datagram(ADDRESS, [1; 16], UnixNanos(5), self.now);
         let span = Some([2; 8]);
+        let known = Enriched::default();
         self.metrics
-            .count(flow, span, &counting, &mut self.exporter);
+            .count(flow, &known, span, &counting, &mut self.exporter);
     }
 
     fn read(&self) -> FlowReading {
@@ -52,7 +53,7 @@ impl Test {
     }
 }
 
-fn flow(input: u32, output: u32, direction: Option<Direction>) -> FlowFacts {
+fn flow(input: u32, output: u32, direction: Option<Direction>) -> FlowFacts<'static> {
     FlowFacts {
         input,
         output,
@@ -130,6 +131,61 @@ fn a_series_names_the_span_of_its_largest_record() {
     }
 }
 
+/// Transport, name of the service and port of each series.
+fn applications(t: &Test) -> Vec<(u32, Option<Arc<str>>, u32)> {
+    let reading = FlowReading::merge(vec![t.read()]);
+    let found = reading.views.into_iter();
+    let (_, view) = found
+        .into_iter()
+        .find(|(view, _)| *view == View::Application)
+        .unwrap();
+    let series = view.series.into_iter();
+    series
+        .map(|series| {
+            let key = series.key.unwrap();
+            (key.first, series.name, key.second & !NAMED)
+        })
+        .collect()
+}
+
+#[test]
+fn an_application_is_what_the_exporter_names_else_the_port_of_the_server() {
+    let mut t = Test::new();
+    let ends = Endpoints {
+        source: Some([10, 0, 0, 1].into()),
+        destination: Some([192, 0, 2, 1].into()),
+        source_port: 50_000,
+        destination_port: 443,
+        protocol: Some(6),
+    };
+    t.count(&FlowFacts {
+        ends,
+        ..flow(1, 2, None)
+    });
+    t.count(&FlowFacts {
+        ends: Endpoints {
+            source_port: 443,
+            destination_port: 50_000,
+            ..ends
+        },
+        ..flow(2, 1, None)
+    });
+    t.count(&FlowFacts {
+        ends,
+        application: Some("webex"),
+        ..flow(1, 2, None)
+    });
+    t.count(&flow(1, 2, None));
+    assert_eq!(
+        applications(&t),
+        [
+            (6, None, 443),
+            (6, Some("webex".into()), 0),
+            (UNKNOWN_PROTOCOL, None, 0)
+        ]
+    );
+}
+
 #[test]
 fn the_set_of_views_is_what_was_chosen() {
     let views: Views = [View::Exporter].into_iter().collect();
@@ -149,19 +205,24 @@ proptest! {
     ) {
         let mut t = Test::new();
         t.metrics = FlowMetrics::new(&Places::new(View::ALL.into_iter().collect(), 8));
-        let mut expected = [0, 0];
+        let mut expected = [0; View::ALL.len()];
+        let count = records.len() as u64;
         for (input, output, bytes, wait) in records {
             let record = FlowFacts { bytes, ..flow(input, output, None) };
             t.count(&record);
             let sides = u64::from(input != 0) + u64::from(output != 0);
             expected[0] += bytes * sides;
-            expected[1] += bytes;
+            expected[1..].iter_mut().for_each(|view| *view += bytes);
             t.now += Duration::from_secs(wait * wait);
             t.metrics.on_deadline(t.now);
         }
-        for ((view, reading), expected) in t.read().views.iter().zip(expected) {
+        let reading = t.read();
+        for ((view, reading), expected) in reading.views.iter().zip(expected) {
             let live: u64 = reading.series.iter().map(|series| series.totals.bytes).sum();
             prop_assert_eq!(live + reading.expired.bytes, expected, "{:?}", view);
         }
+        let graph = reading.graph.expect("it is counted");
+        let live: u64 = graph.series.iter().map(|series| series.totals.requests).sum();
+        prop_assert_eq!(live + graph.expired.requests, count, "requests");
     }
 }

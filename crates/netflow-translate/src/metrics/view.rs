@@ -7,11 +7,26 @@ pub enum View {
     Interface,
     /// By exporter.
     Exporter,
+    /// By transport and service of the server's port.
+    Application,
+    /// By names of `NETFLOW_NETWORKS`.
+    Network,
+    /// By autonomous systems.
+    As,
+    /// Requests between networks.
+    ServiceGraph,
 }
 
 impl View {
     /// Every view.
-    pub const ALL: [Self; 2] = [Self::Interface, Self::Exporter];
+    pub const ALL: [Self; 6] = [
+        Self::Interface,
+        Self::Exporter,
+        Self::Application,
+        Self::Network,
+        Self::As,
+        Self::ServiceGraph,
+    ];
 
     /// The word of `NETFLOW_METRICS`.
     #[must_use]
@@ -19,6 +34,10 @@ impl View {
         match self {
             Self::Interface => "interface",
             Self::Exporter => "exporter",
+            Self::Application => "application",
+            Self::Network => "network",
+            Self::As => "as",
+            Self::ServiceGraph => "service_graph",
         }
     }
 }
@@ -32,6 +51,12 @@ impl Views {
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// Only the view `interface` is chosen.
+    #[inline]
+    pub(crate) const fn is_only_interface(self) -> bool {
+        self.0 == 1 << View::Interface as u16
     }
 
     /// Whether a view is chosen.

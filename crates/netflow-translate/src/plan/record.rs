@@ -13,7 +13,7 @@ use crate::attributes::short_text::ShortText;
 use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::exporter::metadata::DomainMetadata;
 use crate::flow::Flow;
-use crate::metrics::FlowFacts;
+use crate::metrics::{FlowFacts, Wants};
 use crate::plan::elements::{self, Lists};
 use crate::plan::sampling::{Origin, Sampling, scaled};
 use crate::plan::times::{Clocks, FlowTimes};
@@ -71,7 +71,7 @@ pub(crate) struct Record<'a, L> {
     pub(super) plan: &'a SpanPlan,
     octets: &'a [u8],
     locations: &'a [Location],
-    context: &'a SetContext<'a>,
+    pub(super) context: &'a SetContext<'a>,
     layout: PhantomData<L>,
 }
 
@@ -113,8 +113,8 @@ impl<L: Layout> Flow for Record<'_, L> {
     }
 
     #[inline(always)]
-    fn facts(&self, interval: u64) -> FlowFacts {
-        self.flow_facts(interval)
+    fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_> {
+        self.flow_facts(interval, wants)
     }
 
     /// What isn't inlined here is given a writer `apart`, for speed.

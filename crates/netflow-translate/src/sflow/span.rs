@@ -11,7 +11,7 @@ use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::config::AttributeLevel;
 use crate::flow::Flow;
 use crate::flow::frame::{self, PacketNames, Wanted, write_labels, write_other_packet};
-use crate::metrics::{Direction, FlowFacts};
+use crate::metrics::{Direction, FlowFacts, Wants};
 use crate::plan::sampling::{ConfiguredSampling, Origin, scaled};
 use crate::plan::times::FlowTimes;
 
@@ -111,19 +111,27 @@ impl Flow for SampledFlow<'_> {
         None
     }
 
-    fn facts(&self, interval: u64) -> FlowFacts {
+    fn facts(&self, interval: u64, _: Wants) -> FlowFacts<'_> {
         let index = |interface| match interface {
             Interface::Index(index) => index,
             _ => 0,
         };
-        FlowFacts {
+        let (source_as, destination_as) = ases(self.seen).unwrap_or_default();
+        let mut facts = FlowFacts {
             input: index(self.sample.input),
             output: index(self.sample.output),
             direction: direction(self.sample),
             bytes: scaled(u64::from(self.seen.octets.unwrap_or(0)), interval),
             packets: scaled(1, interval),
-            duration: 0,
+            is_sampled: interval > 1,
+            source_as,
+            destination_as,
+            ..FlowFacts::default()
+        };
+        if let Some(packet) = &self.seen.frame.packet {
+            facts.fill_from(packet);
         }
+        facts
     }
 
     fn write(&self, factor: Option<u64>, _: &mut Vec<u8>, writer: &mut SpanWriter<'_>) {
@@ -183,18 +191,21 @@ fn write_minimal(
     if let Interface::Index(index) = flow.output {
         out.unsigned(Name::InterfaceOutput, u64::from(index));
     }
-    if let Some(gateway) = &seen.gateway {
-        // A source without an AS (0 is none, RFC 7607) and an empty path are the router's own AS.
-        let own = gateway.router_as;
-        let source = if gateway.source_as == 0 {
-            own
-        } else {
-            gateway.source_as
-        };
+    if let Some((source, destination)) = ases(seen) {
         out.unsigned(Name::SourceAs, u64::from(source));
-        let destination = gateway.destination_as.unwrap_or(own);
         out.unsigned(Name::DestinationAs, u64::from(destination));
     }
+}
+
+/// Source and destination AS: a source without one (0 is none, RFC 7607) and an empty path are the router's own AS.
+fn ases(seen: &Seen<'_>) -> Option<(u32, u32)> {
+    let gateway = seen.gateway.as_ref()?;
+    let own = gateway.router_as;
+    let source = match gateway.source_as {
+        0 => own,
+        source => source,
+    };
+    Some((source, gateway.destination_as.unwrap_or(own)))
 }
 
 /// The VLAN that a switch says goes before the frame's tag, unless it says 0 and there is a tag.

@@ -12,6 +12,7 @@ use super::{
     SamplerKind, Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, resource,
     settings,
 };
+use crate::translate::metrics::View;
 
 /// What the configuration is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -201,7 +202,8 @@ impl Loader<'_> {
         let receive = self.receive(machine);
         let translate = self.translate(machine);
         let deliver = self.deliver(exporter, console_copy, translate.batch_max_octets);
-        let flow_metrics = self.flow_metrics();
+        let networks = self.optional(&settings::NETWORKS);
+        let flow_metrics = self.flow_metrics(networks.is_some());
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
         let admin = self.admin();
         let mut admin_hosts = self
@@ -216,6 +218,7 @@ impl Loader<'_> {
             translate,
             deliver,
             flow_metrics,
+            networks,
             admin,
             admin_hosts,
             trace_url,
@@ -281,10 +284,19 @@ impl Loader<'_> {
         }
     }
 
-    fn flow_metrics(&mut self) -> FlowMetrics {
+    fn flow_metrics(&mut self, has_networks: bool) -> FlowMetrics {
         let views = self.value(&settings::FLOW_VIEWS);
         if views.is_empty() {
             self.warn_without_effect(&settings::METRICS_MAX_SERIES, "NETFLOW_METRICS is none");
+        }
+        for view in [View::Network, View::ServiceGraph] {
+            if views.contains(view) && !has_networks {
+                let view = view.as_str();
+                self.warnings.push(format!(
+                    "the view {view} of NETFLOW_METRICS has one series for each exporter: NETFLOW_NETWORKS, which \
+                     names networks, is not set"
+                ));
+            }
         }
         FlowMetrics {
             views,

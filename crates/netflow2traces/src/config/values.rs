@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 
 use super::ExporterKind;
-use crate::translate::metrics::{View, Views};
 
 /// Why a value can't be used: a clause without a full stop that doesn't repeat what is accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +29,7 @@ pub fn items(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// A list of at least one item, none of them twice.
-fn list<T: PartialEq>(
+pub(super) fn list<T: PartialEq>(
     text: &str,
     read: impl Fn(&str) -> Result<T, Rejection>,
 ) -> Result<Vec<T>, Rejection> {
@@ -55,25 +54,6 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Rejection
         .find(|(word, _)| word.eq_ignore_ascii_case(text))
         .map(|(_, value)| *value)
         .ok_or_else(|| Rejection(format!("{text} is none of the known words")))
-}
-
-/// Views of the flow metrics, or none.
-pub fn views(text: &str) -> Result<Views, Rejection> {
-    if text.trim().eq_ignore_ascii_case("none") {
-        return Ok(Views::default());
-    }
-    let views = list(text, |item| {
-        let mut views = View::ALL.into_iter();
-        let found = views.find(|view| view.as_str().eq_ignore_ascii_case(item));
-        found.ok_or_else(|| {
-            let known: Vec<_> = View::ALL.iter().map(|view| view.as_str()).collect();
-            Rejection::new(format!(
-                "{item} is not a view; there are {}",
-                known.join(", ")
-            ))
-        })
-    })?;
-    Ok(views.into_iter().collect())
 }
 
 /// Where spans go: one word, or `otlp,console`.

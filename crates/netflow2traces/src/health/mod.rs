@@ -45,6 +45,8 @@ pub enum Kind {
     SpoolSync,
     /// Keeps the template store up to date.
     TemplateStore,
+    /// Watches the file of `NETFLOW_NETWORKS`.
+    Networks,
     /// Sends the daemon's own metrics.
     OwnMetrics,
     /// Accepts connections of the admin server.
@@ -60,13 +62,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Receive,
         Self::Pulse,
         Self::Delivery,
         Self::Spool,
         Self::SpoolSync,
         Self::TemplateStore,
+        Self::Networks,
         Self::OwnMetrics,
         Self::Admin,
         Self::Page,
@@ -85,6 +88,7 @@ impl Kind {
             Self::Spool => "spool",
             Self::SpoolSync => "spool_sync",
             Self::TemplateStore => "template_store",
+            Self::Networks => "networks",
             Self::OwnMetrics => "own_metrics",
             Self::Admin => "admin",
             Self::Page => "page",

@@ -102,3 +102,71 @@ async fn flows_are_counted_before_spans_are_sampled() {
     assert_eq!(value(&text, series), 30.0);
     assert_eq!(daemon.stop().await.code, Some(0));
 }
+
+#[tokio::test]
+async fn networks_are_named_and_a_new_version_of_the_file_is_taken() {
+    let backend = FakeBackend::grpc().start().await;
+    let admin = Admin::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("networks.csv");
+    std::fs::write(&file, "10.1.0.0/16,office\n127.0.0.2,router\n").unwrap();
+    let setup = Setup::to_grpc(&backend)
+        .with("NETFLOW_METRICS", "network,application,as,service_graph")
+        .with("NETFLOW_NETWORKS", file.to_str().unwrap());
+    let daemon = admin.of(setup).start().await;
+    let exporter = Exporter::new("127.0.0.2", daemon.address());
+    exporter.send(&v5_datagram(now(), 0, 1000, 30));
+    let spans = flows_at(&backend, 30).await;
+    for flow in named(&spans, "netflow.flow") {
+        assert_eq!(flow.attributes["netflow.source.network"], "office");
+        assert!(!flow.attributes.contains_key("netflow.destination.network"));
+    }
+    let text = admin.get("/metrics").await.body;
+    for labels in [
+        "netflow_network_flows_total{exporter=\"127.0.0.2\",source=\"office\",destination=\"other\"}",
+        "netflow_application_flows_total{exporter=\"127.0.0.2\",transport=\"tcp\",service=\"https\"}",
+        "netflow_as_flows_total{exporter=\"127.0.0.2\",source=\"64512\",destination=\"64513\"}",
+    ] {
+        assert_eq!(value(&text, labels), 30.0, "{labels}");
+    }
+    let edge = "client=\"office\",server=\"other\",connection_type=\"\",exporter=\"127.0.0.2\"";
+    for (series, expected) in [
+        (
+            format!("traces_service_graph_request_total{{{edge}}}"),
+            30.0,
+        ),
+        (
+            format!("traces_service_graph_request_failed_total{{{edge}}}"),
+            0.0,
+        ),
+        (
+            format!("traces_service_graph_request_server_seconds_bucket{{{edge},le=\"12.8\"}}"),
+            30.0,
+        ),
+        (
+            format!("traces_service_graph_request_client_seconds_sum{{{edge}}}"),
+            270.0,
+        ),
+    ] {
+        assert_eq!(value(&text, &series), expected, "{series}");
+    }
+    let info = "netflow_exporter_info{exporter=\"127.0.0.2\",name=\"router\",network=\"router\"}";
+    assert_eq!(value(&text, info), 1.0);
+
+    std::fs::write(&file, "10.1.0.0/16,office\n192.0.2.0/24,web,site=paris\n").unwrap();
+    daemon.says("networks of NETFLOW_NETWORKS read again").await;
+    exporter.send(&v5_datagram(now(), 30, 1000, 30));
+    let series =
+        "netflow_network_flows_total{exporter=\"127.0.0.2\",source=\"office\",destination=\"web\"}";
+    // A worker takes the new names between two datagrams.
+    let is_named = |text: &str| {
+        exporter.send(&v5_datagram(now(), 30, 1000, 30));
+        text.contains(series)
+    };
+    admin.until("/metrics", is_named).await;
+    std::fs::write(&file, "10.1.0.0/16\n").unwrap();
+    daemon
+        .says("NETFLOW_NETWORKS has changed and can't be used; the version before stays in use")
+        .await;
+    assert_eq!(daemon.stop().await.code, Some(0));
+}

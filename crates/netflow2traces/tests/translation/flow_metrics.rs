@@ -1,10 +1,12 @@
 //! Each view of the flow metrics adds up to what the flow records say, whatever of them becomes a span.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use netflow_wire::write::{V5Record, v5};
 use netflow2traces::config::TraceSampler;
-use netflow2traces::translate::metrics::{FlowReading, Places, Totals, View};
+use netflow2traces::translate::enrich::networks::Networks;
+use netflow2traces::translate::metrics::{FlowReading, Places, Tally as _, Totals, View};
 use proptest::prelude::*;
 
 use crate::rig::{f, ipfix, record, rig, rig_with, spans, v5_header, v9};
@@ -123,12 +125,15 @@ proptest! {
         }
         let reading = rig.flow_metrics();
         prop_assert_eq!(by_interface(&reading), expected);
-        let (_, exporters) = &reading.views[1];
-        let exporters = exporters.series.iter();
-        let exporters: BTreeMap<_, _> = exporters
-            .map(|series| (series.key.unwrap().exporter().to_string(), series.totals))
-            .collect();
-        prop_assert_eq!(&exporters, &by_exporter);
+        for (view, exporters) in &reading.views[1..] {
+            let mut found: BTreeMap<String, Totals> = BTreeMap::new();
+            for series in &exporters.series {
+                let entry = found.entry(series.key.unwrap().exporter().to_string());
+                let entry = entry.or_default();
+                *entry = entry.plus(series.totals);
+            }
+            prop_assert_eq!(&found, &by_exporter, "{:?}", view);
+        }
         // An exemplar is a span that was made, of exactly these bytes.
         let spans: Vec<_> = rig.flush().iter().flat_map(spans).collect();
         for (_, view) in &reading.views {
@@ -165,4 +170,49 @@ fn interfaces_have_the_names_of_options_data() {
         panic!("{reading:?}")
     };
     assert_eq!((interface.interface, &*interface.name), (3, "Gi0/3"));
+}
+
+const FILE: &str = "10.0.0.0/8,office,site=berlin\n198.51.100.9/32,web\n";
+
+/// Source, destination and flows of each series.
+fn by_network(reading: &FlowReading) -> Vec<(Option<&str>, Option<&str>, u64)> {
+    let networks = reading.networks.as_ref().expect("names");
+    let (_, view) = &reading.views[0];
+    let series = view.series.iter().map(|series| {
+        let key = series.key.expect("no overflow");
+        let name = |number: u32| networks.names().get(number.checked_sub(1)?);
+        (name(key.first), name(key.second), series.totals.flows)
+    });
+    series.collect()
+}
+
+#[test]
+fn ends_have_the_names_of_their_networks_in_spans_and_series() {
+    let mut rig = rig();
+    rig.count_flows(&Places::new([View::Network].into_iter().collect(), 10));
+    let networks = Networks::parse(FILE, None).expect("valid");
+    rig.translator().name_networks(Some(Arc::new(networks)));
+    let fields = [f(8, 4), f(12, 4), f(1, 4)];
+    let datagram = |source: [u8; 4], destination: [u8; 4]| {
+        record(ipfix(1), &fields, |record| {
+            record.bytes(&source).bytes(&destination).u32(100);
+        })
+    };
+    let flow = rig.flow(&datagram([10, 1, 2, 3], [198, 51, 100, 9]));
+    for (key, value) in [
+        ("netflow.source.network", "office"),
+        ("source.site", "berlin"),
+        ("netflow.destination.network", "web"),
+    ] {
+        assert_eq!(flow.get(key), value, "{key}");
+    }
+    assert!(flow.get("destination.site").is_null());
+    let flow = rig.flow(&datagram([192, 0, 2, 1], [10, 0, 0, 1]));
+    assert!(flow.get("netflow.source.network").is_null());
+    assert_eq!(flow.get("destination.site"), "berlin");
+    let reading = rig.flow_metrics();
+    assert_eq!(
+        by_network(&reading),
+        [(None, Some("office"), 1), (Some("office"), Some("web"), 1)]
+    );
 }

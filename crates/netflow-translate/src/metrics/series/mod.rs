@@ -76,10 +76,13 @@ pub struct Exemplar {
 
 /// What a record adds to a series.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Addition {
+pub struct Addition {
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
-    pub(crate) flows: u64,
+    /// Nanoseconds.
+    pub(crate) duration: u64,
+    /// Of a request: nobody answered it.
+    pub(crate) failed: bool,
     /// Its span, if it is kept.
     pub(crate) span: Option<(TraceId, SpanId)>,
     pub(crate) received_at: UnixNanos,
@@ -96,17 +99,24 @@ pub struct Totals {
     pub flows: u64,
 }
 
-impl Totals {
+/// What a series adds up.
+pub trait Tally: Copy + Default + PartialEq + std::fmt::Debug {
+    /// Takes in a record.
+    fn add(&mut self, addition: &Addition);
+    /// The sum of both.
+    #[must_use]
+    fn plus(self, other: Self) -> Self;
+}
+
+impl Tally for Totals {
     #[inline]
     fn add(&mut self, addition: &Addition) {
         self.bytes = self.bytes.wrapping_add(addition.bytes);
         self.packets = self.packets.wrapping_add(addition.packets);
-        self.flows = self.flows.wrapping_add(addition.flows);
+        self.flows = self.flows.wrapping_add(1);
     }
 
-    /// The sum of both.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    fn plus(self, other: Self) -> Self {
         Self {
             bytes: self.bytes.wrapping_add(other.bytes),
             packets: self.packets.wrapping_add(other.packets),
@@ -118,9 +128,9 @@ impl Totals {
 /// A series as it is kept. What every record touches stands in the first 64 octets.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Series {
+struct Series<T> {
     key: SeriesKey,
-    totals: Totals,
+    totals: T,
     /// A kept record of at least so many bytes is the current minute's exemplar.
     needed: u64,
     /// The minute of `needed`.
@@ -133,11 +143,11 @@ struct Series {
     previous: Option<Exemplar>,
 }
 
-impl Series {
+impl<T: Tally> Series<T> {
     fn new(key: SeriesKey, minute: u32) -> Self {
         Self {
             key,
-            totals: Totals::default(),
+            totals: T::default(),
             needed: 0,
             minute,
             touched: minute,
@@ -239,14 +249,17 @@ fn take_one(number: &AtomicU32, next: impl Fn(u32) -> Option<u32>) -> bool {
 
 /// The series of a view in one worker.
 #[derive(Debug)]
-pub(crate) struct SeriesTable {
+pub(crate) struct SeriesTable<T = Totals>
+where
+    T: Tally,
+{
     room: Arc<Room>,
     hasher: RandomState,
-    table: HashTable<Series>,
+    table: HashTable<Series<T>>,
     /// Series of each exporter.
     held: HashMap<[u64; 2], u32, RandomState>,
-    overflow: Series,
-    expired: Totals,
+    overflow: Series<T>,
+    expired: T,
     candidates: Candidates,
     /// Series that may make room, the first to go last; made at most once a minute.
     victims: Vec<SeriesKey>,
@@ -254,17 +267,19 @@ pub(crate) struct SeriesTable {
 }
 
 /// A series as it is read.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SeriesReading {
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesReading<T = Totals> {
     /// `None`: the overflow series.
     pub key: Option<SeriesKey>,
+    /// What the exporter calls it, of an application that it names.
+    pub name: Option<Arc<str>>,
     /// Since the series began.
-    pub totals: Totals,
+    pub totals: T,
     /// The largest kept record of the current and the previous minute.
     pub exemplar: Option<Exemplar>,
 }
 
-impl SeriesTable {
+impl<T: Tally> SeriesTable<T> {
     pub(crate) fn new(room: Arc<Room>) -> Self {
         Self {
             room,
@@ -272,7 +287,7 @@ impl SeriesTable {
             table: HashTable::new(),
             held: HashMap::default(),
             overflow: Series::new(SeriesKey::new([0, 0], 0, 0), 0),
-            expired: Totals::default(),
+            expired: T::default(),
             candidates: Candidates::default(),
             victims: Vec::new(),
             victims_made: None,
@@ -295,7 +310,7 @@ impl SeriesTable {
             let mut series = Series::new(key, minute);
             series.add(addition, minute);
             let hasher = &self.hasher;
-            let rehash = |series: &Series| hasher.hash_one(series.key);
+            let rehash = |series: &Series<T>| hasher.hash_one(series.key);
             self.table.insert_unique(hash, series, rehash);
             *self.held.entry(key.exporter).or_default() += 1;
         } else {
@@ -426,14 +441,15 @@ impl SeriesTable {
     }
 
     /// Every series and the overflow series, if it counted anything. Changes nothing.
-    pub(crate) fn read(&self, minute: u32) -> ViewReading {
-        let reading = |series: &Series, key| SeriesReading {
+    pub(crate) fn read(&self, minute: u32) -> ViewReading<T> {
+        let reading = |series: &Series<T>, key| SeriesReading {
             key,
+            name: None,
             totals: series.totals,
             exemplar: series.exemplar(minute),
         };
         let overflow =
-            (self.overflow.totals != Totals::default()).then(|| reading(&self.overflow, None));
+            (self.overflow.totals != T::default()).then(|| reading(&self.overflow, None));
         let series = self.table.iter();
         let series = series.map(|series| reading(series, Some(series.key)));
         ViewReading {
@@ -443,7 +459,7 @@ impl SeriesTable {
     }
 }
 
-impl Drop for SeriesTable {
+impl<T: Tally> Drop for SeriesTable<T> {
     fn drop(&mut self) {
         for _ in 0..self.len() {
             self.room.give_back();
@@ -462,14 +478,14 @@ fn release(held: &mut HashMap<[u64; 2], u32, RandomState>, exporter: [u64; 2]) {
 
 /// A view as it is read, of one worker or of several.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ViewReading {
+pub struct ViewReading<T = Totals> {
     /// In no order, until workers are merged.
-    pub series: Vec<SeriesReading>,
+    pub series: Vec<SeriesReading<T>>,
     /// What series counted that are gone.
-    pub expired: Totals,
+    pub expired: T,
 }
 
-impl ViewReading {
+impl<T: Tally> ViewReading<T> {
     /// Brings the readings of several workers together, each series once, in the order of their keys; the overflow
     /// series is the last.
     pub(crate) fn merge(readings: impl IntoIterator<Item = Self>) -> Self {

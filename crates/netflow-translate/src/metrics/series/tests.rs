@@ -10,7 +10,8 @@ fn record(bytes: u64) -> Addition {
     Addition {
         bytes,
         packets: 1,
-        flows: 1,
+        duration: 0,
+        failed: false,
         span: None,
         received_at: UnixNanos(0),
     }
@@ -27,7 +28,7 @@ fn table(max: u32) -> SeriesTable {
     SeriesTable::new(Arc::new(Room::new(max)))
 }
 
-impl SeriesTable {
+impl SeriesTable<Totals> {
     fn has(&self, key: SeriesKey) -> bool {
         let mut series = self.table.iter();
         series.any(|series| series.key == key)
@@ -157,8 +158,8 @@ fn a_series_that_nothing_touches_for_an_hour_goes() {
 #[test]
 fn a_worker_gives_up_places_that_another_waits_for() {
     let room = Arc::new(Room::new(8));
-    let mut one = SeriesTable::new(Arc::clone(&room));
-    let mut other = SeriesTable::new(Arc::clone(&room));
+    let mut one: SeriesTable = SeriesTable::new(Arc::clone(&room));
+    let mut other: SeriesTable = SeriesTable::new(Arc::clone(&room));
     for minute in 0..4 {
         for n in 0..8 {
             one.count(key(1, n), &record(10), minute);
@@ -222,7 +223,7 @@ proptest! {
         workers in 1_usize..4,
     ) {
         let room = Arc::new(Room::new(max));
-        let mut tables: Vec<_> = (0..workers).map(|_| SeriesTable::new(Arc::clone(&room))).collect();
+        let mut tables: Vec<SeriesTable> = (0..workers).map(|_| SeriesTable::new(Arc::clone(&room))).collect();
         let (mut minute, mut expected) = (0, Totals::default());
         for (exporter, first, bytes, wait) in steps {
             let worker = exporter as usize % workers;

@@ -1,22 +1,45 @@
 //! Settings: flow metrics.
 
+use std::path::PathBuf;
+
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
-use crate::config::values;
-use crate::translate::metrics::Views;
+use crate::config::values::{self, Rejection};
+use crate::translate::metrics::{View, Views};
 
 settings! { FLOW_METRICS:
+    NETWORKS: PathBuf {
+        section: FlowMetrics,
+        variables: ["NETFLOW_NETWORKS"],
+        flag: "networks",
+        placeholder: "FILE",
+        preset: Preset::Nothing("no names"),
+        accepted: "a readable CSV file with lines such as 10.0.0.0/8,office,site=berlin",
+        summary: "CSV file that names networks",
+        details: "Each line is `cidr,name[,key=value…]`; lines that begin with `#` are comments. Spans \
+            get `netflow.source.network` and `netflow.destination.network`, and each further key \
+            as `source.KEY` and `destination.KEY`; the longest prefix that holds the address \
+            counts. A mistake in the file stops the start and names the line. The file is read \
+            again within seconds of a change; while a new version can't be used, the one before \
+            stays in use and the log says so.",
+        parse: readable,
+    }
     FLOW_VIEWS: Views {
         section: FlowMetrics,
         variables: ["NETFLOW_METRICS"],
         flag: "metrics",
         placeholder: "VIEW,…",
         preset: Preset::Text("interface"),
-        accepted: "none, or views separated by commas: interface, exporter",
+        accepted: "none, or views separated by commas: interface, exporter, application, \
+            network, as, service_graph",
         summary: "Which flow metrics are counted",
         details: "Every flow record is counted, before any sampling of spans. `interface`: by \
             exporter, interface and direction. `exporter`: by exporter, with what was lost on the \
-            way and the longest flow. `none`: nothing is counted, and nothing is paid for it.",
-        parse: values::views,
+            way and the longest flow. `application`: by exporter, transport and the service of the \
+            server's port. `network`: by exporter and the names that `NETFLOW_NETWORKS` gives to \
+            source and destination. `as`: by exporter and the AS numbers of both. \
+            `service_graph`: requests between networks, as Grafana's Service Graph tab asks for \
+            them. `none`: nothing is counted, and nothing is paid for it.",
+        parse: views,
     }
     METRICS_MAX_SERIES: u32 {
         section: FlowMetrics,
@@ -34,4 +57,33 @@ settings! { FLOW_METRICS:
         parse: |text| values::whole_number(text, 1..=1_000_000)
             .map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
     }
+}
+
+/// A file that is there and can be opened.
+fn readable(text: &str) -> Result<PathBuf, Rejection> {
+    let path = PathBuf::from(text);
+    match std::fs::File::open(&path) {
+        Ok(_) if path.is_dir() => Err(Rejection::new("it is a directory")),
+        Ok(_) => Ok(path),
+        Err(error) => Err(Rejection(format!("it can't be read: {error}"))),
+    }
+}
+
+/// Views of the flow metrics, or none.
+fn views(text: &str) -> Result<Views, Rejection> {
+    if text.trim().eq_ignore_ascii_case("none") {
+        return Ok(Views::default());
+    }
+    let views = values::list(text, |item| {
+        let mut views = View::ALL.into_iter();
+        let found = views.find(|view| view.as_str().eq_ignore_ascii_case(item));
+        found.ok_or_else(|| {
+            let known: Vec<_> = View::ALL.iter().map(|view| view.as_str()).collect();
+            Rejection(format!(
+                "{item} is not a view; there are {}",
+                known.join(", ")
+            ))
+        })
+    })?;
+    Ok(views.into_iter().collect())
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::{
-    Exemplar, FlowReading, SeriesKey, SeriesReading, Totals, View, ViewReading,
+    Exemplar, FlowReading, GraphTotals, SeriesKey, SeriesReading, Totals, View, ViewReading,
 };
+
+use crate::translate::{service, transport};
 
 /// Marks the series that counts what found no place of its own.
 pub const OVERFLOW_LABEL: &str = "otel_metric_overflow";
@@ -33,6 +36,7 @@ pub enum Kind {
     /// The text's samples end in `_total`.
     Counter,
     Gauge,
+    Histogram,
     /// Always 1; the text's samples end in `_info`.
     Info,
 }
@@ -44,6 +48,7 @@ impl Kind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
             Self::Info => "info",
         }
     }
@@ -53,7 +58,7 @@ impl Kind {
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::Counter => "_total",
-            Self::Gauge => "",
+            Self::Gauge | Self::Histogram => "",
             Self::Info => "_info",
         }
     }
@@ -84,6 +89,8 @@ pub struct Point {
 pub enum Number {
     Count(u64),
     Level(f64),
+    /// Seconds, by the bounds of the service graph.
+    Seconds(GraphTotals),
 }
 
 /// The three counters of a view.
@@ -91,7 +98,44 @@ struct Counters {
     view: View,
     /// Bytes, packets, flows.
     names: [Name; 3],
-    labels: fn(&SeriesKey) -> Labels,
+    labels: fn(&Of<'_>) -> Labels,
+}
+
+/// A series whose labels are to be made.
+struct Of<'a> {
+    key: SeriesKey,
+    name: Option<&'a str>,
+    networks: Option<&'a Networks>,
+}
+
+impl Of<'_> {
+    fn exporter(&self) -> String {
+        self.key.exporter().to_string()
+    }
+
+    /// The name of a network; 0 is every other one.
+    fn network(&self, number: u32) -> String {
+        let id = number.checked_sub(1);
+        let name = id.and_then(|id| self.networks?.names().get(id));
+        name.unwrap_or("other").to_owned()
+    }
+
+    /// IANA's keyword of the protocol.
+    fn transport(&self) -> String {
+        let number = u8::try_from(self.key.first);
+        number.map_or_else(|_| "unknown".to_owned(), transport)
+    }
+
+    /// The exporter's name, the service of the port, the port; the transport where there is no port.
+    fn service(&self) -> String {
+        if let Some(name) = self.name {
+            return name.to_owned();
+        }
+        match u16::try_from(self.key.second) {
+            Ok(0) | Err(_) => self.transport(),
+            Ok(port) => service(port).map_or_else(|| port.to_string(), str::to_owned),
+        }
+    }
 }
 
 macro_rules! counters {
@@ -133,7 +177,7 @@ macro_rules! counters {
     };
 }
 
-const VIEWS: [Counters; View::ALL.len()] = [
+const VIEWS: [Counters; View::ALL.len() - 1] = [
     Counters {
         view: View::Interface,
         names: counters!(
@@ -142,14 +186,14 @@ const VIEWS: [Counters; View::ALL.len()] = [
             "through an interface, by direction",
             "`exporter`, `interface`, `direction`: `receive`, `transmit`"
         ),
-        labels: |key| {
-            let direction = match key.second {
+        labels: |of| {
+            let direction = match of.key.second {
                 0 => "receive",
                 _ => "transmit",
             };
             vec![
-                ("exporter", key.exporter().to_string()),
-                ("interface", key.first.to_string()),
+                ("exporter", of.exporter()),
+                ("interface", of.key.first.to_string()),
                 ("direction", direction.to_owned()),
             ]
         },
@@ -162,9 +206,89 @@ const VIEWS: [Counters; View::ALL.len()] = [
             "that an exporter reported",
             "`exporter`"
         ),
-        labels: |key| vec![("exporter", key.exporter().to_string())],
+        labels: |of| vec![("exporter", of.exporter())],
+    },
+    Counters {
+        view: View::Application,
+        names: counters!(
+            "netflow_application",
+            "netflow.application",
+            "by application: as the exporter names it, else the service of the server's port",
+            "`exporter`, `transport`, `service`"
+        ),
+        labels: |of| {
+            vec![
+                ("exporter", of.exporter()),
+                ("transport", of.transport()),
+                ("service", of.service()),
+            ]
+        },
+    },
+    Counters {
+        view: View::Network,
+        names: counters!(
+            "netflow_network",
+            "netflow.network",
+            "between networks of `NETFLOW_NETWORKS`",
+            "`exporter`, `source`, `destination`: names, or `other`"
+        ),
+        labels: |of| {
+            vec![
+                ("exporter", of.exporter()),
+                ("source", of.network(of.key.first)),
+                ("destination", of.network(of.key.second)),
+            ]
+        },
+    },
+    Counters {
+        view: View::As,
+        names: counters!(
+            "netflow_as",
+            "netflow.as",
+            "between autonomous systems",
+            "`exporter`, `source`, `destination`: AS numbers, 0 where the exporter has none"
+        ),
+        labels: |of| {
+            vec![
+                ("exporter", of.exporter()),
+                ("source", of.key.first.to_string()),
+                ("destination", of.key.second.to_string()),
+            ]
+        },
     },
 ];
+
+const EDGE: &str =
+    "`client`, `server`: names of networks, or `other`; `connection_type`: empty; `exporter`";
+const REQUESTS: Name = Name {
+    text: "traces_service_graph_request",
+    otlp: "traces_service_graph_request_total",
+    unit: "1",
+    kind: Kind::Counter,
+    help: "Records in the direction from client to server",
+    labels: EDGE,
+};
+const FAILED: Name = Name {
+    text: "traces_service_graph_request_failed",
+    otlp: "traces_service_graph_request_failed_total",
+    unit: "1",
+    kind: Kind::Counter,
+    help: "Of these, TCP connections that nobody answered or that were refused; none of sampled exporters",
+    labels: EDGE,
+};
+const SERVER_SECONDS: Name = Name {
+    text: "traces_service_graph_request_server_seconds",
+    otlp: "traces_service_graph_request_server_seconds",
+    unit: "s",
+    kind: Kind::Histogram,
+    help: "How long these records' flows lasted",
+    labels: EDGE,
+};
+const CLIENT_SECONDS: Name = Name {
+    text: "traces_service_graph_request_client_seconds",
+    otlp: "traces_service_graph_request_client_seconds",
+    ..SERVER_SECONDS
+};
 
 const LOST: Name = Name {
     text: "netflow_exporter_lost",
@@ -185,6 +309,15 @@ const LONGEST_FLOW: Name = Name {
     labels: "`exporter`",
 };
 
+const EXPORTER_INFO: Name = Name {
+    text: "netflow_exporter",
+    otlp: "netflow.exporter.info",
+    unit: "1",
+    kind: Kind::Info,
+    help: "What `NETFLOW_NETWORKS` says of an exporter: `name` where it names that address alone",
+    labels: "`exporter`, `name`, `network`",
+};
+
 const INTERFACE_INFO: Name = Name {
     text: "netflow_interface",
     otlp: "netflow.interface.info",
@@ -201,8 +334,13 @@ pub fn names() -> impl Iterator<Item = (View, Name)> {
         .flat_map(|of| of.names.into_iter().map(|name| (of.view, name)));
     counters.chain([
         (View::Interface, INTERFACE_INFO),
+        (View::Exporter, EXPORTER_INFO),
         (View::Exporter, LOST),
         (View::Exporter, LONGEST_FLOW),
+        (View::ServiceGraph, REQUESTS),
+        (View::ServiceGraph, FAILED),
+        (View::ServiceGraph, SERVER_SECONDS),
+        (View::ServiceGraph, CLIENT_SECONDS),
     ])
 }
 
@@ -214,20 +352,27 @@ pub fn families(reading: &FlowReading) -> Vec<Family> {
         let Some(of) = VIEWS.iter().find(|of| of.view == *view) else {
             continue;
         };
-        counted(of, series, &mut families);
+        counted(of, series, reading, &mut families);
         match view {
             View::Interface => families.push(interface_info(reading)),
             View::Exporter => families.extend(of_exporters(reading)),
+            View::Application | View::Network | View::As | View::ServiceGraph => {}
         }
     }
+    families.extend(service_graph(reading));
+    families.push(exporter_info(reading));
     families.retain(|family| !family.points.is_empty());
     families
 }
 
-fn counted(of: &Counters, reading: &ViewReading, families: &mut Vec<Family>) {
-    let labelled = reading.series.iter().map(|series| {
-        let labels = match &series.key {
-            Some(key) => (of.labels)(key),
+fn counted(of: &Counters, view: &ViewReading, reading: &FlowReading, families: &mut Vec<Family>) {
+    let labelled = view.series.iter().map(|series| {
+        let labels = match series.key {
+            Some(key) => (of.labels)(&Of {
+                key,
+                name: series.name.as_deref(),
+                networks: reading.networks.as_deref(),
+            }),
             None => vec![(OVERFLOW_LABEL, "true".to_owned())],
         };
         (Arc::new(labels), series)
@@ -283,6 +428,66 @@ fn of_exporters(reading: &FlowReading) -> [Family; 2] {
             points: longest.collect(),
         },
     ]
+}
+
+/// Reads a number of an edge.
+type ReadGraph = fn(GraphTotals) -> Number;
+
+fn service_graph(reading: &FlowReading) -> [Family; 4] {
+    let edges = reading.graph.iter().flat_map(|graph| &graph.series);
+    let edges = edges.map(|series| {
+        let labels = match series.key {
+            Some(key) => {
+                let of = Of {
+                    key,
+                    name: None,
+                    networks: reading.networks.as_deref(),
+                };
+                vec![
+                    ("client", of.network(key.first)),
+                    ("server", of.network(key.second)),
+                    ("connection_type", String::new()),
+                    ("exporter", of.exporter()),
+                ]
+            }
+            None => vec![(OVERFLOW_LABEL, "true".to_owned())],
+        };
+        (Arc::new(labels), series.totals)
+    });
+    let edges: Vec<_> = edges.collect();
+    let reads: [(Name, ReadGraph); 4] = [
+        (REQUESTS, |totals| Number::Count(totals.requests)),
+        (FAILED, |totals| Number::Count(totals.failed)),
+        (SERVER_SECONDS, Number::Seconds),
+        (CLIENT_SECONDS, Number::Seconds),
+    ];
+    reads.map(|(name, read)| Family {
+        name,
+        points: edges
+            .iter()
+            .map(|(labels, totals)| Point {
+                labels: Arc::clone(labels),
+                number: read(*totals),
+                exemplar: None,
+            })
+            .collect(),
+    })
+}
+
+fn exporter_info(reading: &FlowReading) -> Family {
+    let known = reading.exporters.iter().filter_map(|info| {
+        let known = reading.networks.as_ref()?.about(info.exporter)?;
+        let labels = vec![
+            ("exporter", info.exporter.to_string()),
+            ("name", known.own_name.unwrap_or_default().to_owned()),
+            ("network", known.network.to_owned()),
+        ];
+        Some(point(labels, Number::Count(1)))
+    });
+    Family {
+        name: EXPORTER_INFO,
+        points: known.collect(),
+    }
 }
 
 fn interface_info(reading: &FlowReading) -> Family {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::families::{Family, Kind, Labels, Number, Point};
 use crate::observe::metrics::Format;
-use crate::translate::metrics::Exemplar;
+use crate::translate::metrics::{Exemplar, GRAPH_BOUNDS, GraphTotals};
 
 /// Appends the metrics to the text of a scrape, before its end.
 pub fn write(families: &[Family], format: Format, out: &mut String) {
@@ -23,6 +23,7 @@ fn write_family(family: &Family, format: Format, out: &mut String) -> std::fmt::
         (Format::OpenMetrics, Kind::Counter) => ("", "counter"),
         (Format::OpenMetrics, Kind::Info) => ("", "info"),
         (Format::Prometheus, Kind::Counter) => (suffix, "counter"),
+        (_, Kind::Histogram) => ("", "histogram"),
         (_, Kind::Gauge | Kind::Info) => (suffix, "gauge"),
     };
     // Help has neither line breaks nor backslashes.
@@ -34,11 +35,16 @@ fn write_family(family: &Family, format: Format, out: &mut String) -> std::fmt::
         exemplar,
     } in &family.points
     {
+        if let Number::Seconds(totals) = number {
+            write_seconds(name.text, labels, totals, out)?;
+            continue;
+        }
         write!(out, "{}{suffix}", name.text)?;
-        write_labels(labels, out);
+        write_labels(labels, None, out);
         match number {
             Number::Count(count) => write!(out, " {count}")?,
             Number::Level(level) => write!(out, " {level}")?,
+            Number::Seconds(_) => {}
         }
         if let (Format::OpenMetrics, Some(exemplar)) = (format, exemplar) {
             write_exemplar(exemplar, out)?;
@@ -48,8 +54,32 @@ fn write_family(family: &Family, format: Format, out: &mut String) -> std::fmt::
     Ok(())
 }
 
-fn write_labels(labels: &Labels, out: &mut String) {
-    for (n, (name, value)) in labels.iter().enumerate() {
+/// A histogram's buckets, each with those below it, its sum and its count.
+fn write_seconds(
+    name: &str,
+    labels: &Labels,
+    totals: &GraphTotals,
+    out: &mut String,
+) -> std::fmt::Result {
+    let bounds = GRAPH_BOUNDS.iter().map(f64::to_string);
+    let mut below = 0_u64;
+    for (bound, bucket) in bounds.chain(["+Inf".to_owned()]).zip(totals.buckets) {
+        below = below.wrapping_add(bucket);
+        write!(out, "{name}_bucket")?;
+        write_labels(labels, Some(("le", bound)), out);
+        writeln!(out, " {below}")?;
+    }
+    write!(out, "{name}_sum")?;
+    write_labels(labels, None, out);
+    writeln!(out, " {}", totals.nanos as f64 / 1e9)?;
+    write!(out, "{name}_count")?;
+    write_labels(labels, None, out);
+    writeln!(out, " {}", totals.requests)
+}
+
+fn write_labels(labels: &Labels, last: Option<(&'static str, String)>, out: &mut String) {
+    let is_empty = labels.is_empty() && last.is_none();
+    for (n, (name, value)) in labels.iter().chain(&last).enumerate() {
         out.push(if n == 0 { '{' } else { ',' });
         out.push_str(name);
         out.push_str("=\"");
@@ -63,7 +93,7 @@ fn write_labels(labels: &Labels, out: &mut String) {
         }
         out.push('"');
     }
-    if !labels.is_empty() {
+    if !is_empty {
         out.push('}');
     }
 }
@@ -133,6 +163,30 @@ mod tests {
              netflow_interface_bytes_total{exporter=\"192.0.2.1\",name=\"a\\\"b\\\\c\\nd\"} 7 \
              # {trace_id=\"abababababababababababababababab\",span_id=\"0c0c0c0c0c0c0c0c\"} 5 1700000000.012\n"
         );
+    }
+
+    #[test]
+    fn a_histogram_has_cumulative_buckets() {
+        let mut family = family(Kind::Histogram);
+        family.points[0].labels = Arc::new(vec![("client", "a".to_owned())]);
+        family.points[0].number = Number::Seconds(GraphTotals {
+            requests: 3,
+            failed: 0,
+            nanos: 1_500_000_000,
+            buckets: [1, 0, 0, 1, 0, 0, 0, 0, 1],
+        });
+        let mut out = String::new();
+        write(&[family], Format::Prometheus, &mut out);
+        for line in [
+            "# TYPE netflow_interface_bytes histogram",
+            "netflow_interface_bytes_bucket{client=\"a\",le=\"0.1\"} 1",
+            "netflow_interface_bytes_bucket{client=\"a\",le=\"0.8\"} 2",
+            "netflow_interface_bytes_bucket{client=\"a\",le=\"+Inf\"} 3",
+            "netflow_interface_bytes_sum{client=\"a\"} 1.5",
+            "netflow_interface_bytes_count{client=\"a\"} 3",
+        ] {
+            assert!(out.lines().any(|found| found == line), "{line} in {out}");
+        }
     }
 
     #[test]

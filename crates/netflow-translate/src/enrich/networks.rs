@@ -1,0 +1,389 @@
+//! `NETFLOW_NETWORKS`: names of networks, and what else is said of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use otlp_wire::{Value, push_key_value};
+
+use super::csv;
+use super::prefixes::PrefixTable;
+
+/// Networks of one file.
+const MAX_NETWORKS: usize = 1 << 20;
+/// Octets of a name or of another value.
+const MAX_TEXT: usize = 256;
+/// Keys of one network.
+const MAX_KEYS: usize = 16;
+/// Octets of a key.
+const MAX_KEY: usize = 40;
+/// Keys that the flow's own attributes have.
+const TAKEN: [&str; 2] = ["address", "port"];
+
+/// What is wrong with a file, and on which line.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("line {line}: {problem}")]
+pub struct FileError {
+    /// Counted from 1.
+    pub line: usize,
+    /// A part of a sentence.
+    pub problem: String,
+}
+
+impl FileError {
+    pub(super) fn new(line: usize, problem: impl Into<String>) -> Self {
+        Self {
+            line,
+            problem: problem.into(),
+        }
+    }
+}
+
+/// A name by a number that stays the same over reloads.
+pub type NameId = u32;
+
+/// The names that any version of the file has had; numbers are indices.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Vec<Arc<str>>);
+
+impl Names {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The name of a number.
+    #[must_use]
+    pub fn get(&self, id: NameId) -> Option<&str> {
+        self.0.get(id as usize).map(AsRef::as_ref)
+    }
+}
+
+/// One version of the file, ready to be asked.
+#[derive(Debug)]
+pub struct Networks {
+    prefixes: PrefixTable,
+    networks: Box<[Network]>,
+    names: Names,
+}
+
+#[derive(Debug)]
+struct Network {
+    name: NameId,
+    /// It is a single address.
+    is_host: bool,
+    source: Box<[u8]>,
+    destination: Box<[u8]>,
+}
+
+/// What is known of an address.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The name of its network.
+    pub name: NameId,
+    /// Encoded attributes of a span whose source it is.
+    pub source: &'a [u8],
+    /// Encoded attributes of a span whose destination it is.
+    pub destination: &'a [u8],
+}
+
+/// What the file says of an address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct About<'a> {
+    /// The name of the longest prefix.
+    pub network: &'a str,
+    /// The same, if that prefix is the address alone.
+    pub own_name: Option<&'a str>,
+}
+
+/// What is known of the ends of a flow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Enriched<'a> {
+    /// Of its source.
+    pub source: Option<Known<'a>>,
+    /// Of its destination.
+    pub destination: Option<Known<'a>>,
+}
+
+impl Networks {
+    /// Reads `cidr,name[,key=value…]`, one network a line; names keep the numbers that `before` gave them.
+    ///
+    /// # Errors
+    /// The first line that can't be used, with what is wrong with it.
+    pub fn parse(text: &str, before: Option<&Self>) -> Result<Self, FileError> {
+        let mut names = before
+            .map(|before| before.names.clone())
+            .unwrap_or_default();
+        let mut ids: HashMap<Arc<str>, NameId> = names.0.iter().cloned().zip(0..).collect();
+        let mut lines: HashMap<IpNet, usize> = HashMap::new();
+        let mut prefixes = Vec::new();
+        let mut networks = Vec::new();
+        for (line, text) in (1..).zip(text.lines()) {
+            let fail = |problem: String| FileError::new(line, problem);
+            let fields = csv::fields(text).map_err(|problem| fail(problem.to_owned()))?;
+            let Some(fields) = fields else { continue };
+            let [network, name, keys @ ..] = fields.as_slice() else {
+                return Err(fail("expected cidr,name[,key=value…]".to_owned()));
+            };
+            if line == 1 && network.eq_ignore_ascii_case("cidr") {
+                continue;
+            }
+            let network = parse_network(network).map_err(fail)?;
+            if let Some(first) = lines.insert(network, line) {
+                return Err(fail(format!("{network} stands on line {first} already")));
+            }
+            if networks.len() >= MAX_NETWORKS {
+                return Err(fail(format!("more than {MAX_NETWORKS} networks")));
+            }
+            check_text("the name", name).map_err(fail)?;
+            let keys = parse_keys(keys).map_err(fail)?;
+            let name_id = *ids.entry(name.as_str().into()).or_insert_with_key(|name| {
+                names.0.push(Arc::clone(name));
+                u32::try_from(names.0.len() - 1).unwrap_or(u32::MAX)
+            });
+            prefixes.push((network, u32::try_from(networks.len()).unwrap_or(u32::MAX)));
+            networks.push(Network {
+                name: name_id,
+                is_host: network.prefix_len() == network.max_prefix_len(),
+                source: encode("source", name, &keys),
+                destination: encode("destination", name, &keys),
+            });
+        }
+        Ok(Self {
+            prefixes: PrefixTable::new(&prefixes),
+            networks: networks.into(),
+            names,
+        })
+    }
+
+    /// What is known of the longest prefix that holds the address.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, address: IpAddr) -> Option<Known<'_>> {
+        let network = self.networks.get(self.prefixes.find(address)? as usize)?;
+        Some(Known {
+            name: network.name,
+            source: &network.source,
+            destination: &network.destination,
+        })
+    }
+
+    /// What is known of both ends of a flow.
+    #[inline(never)]
+    #[must_use]
+    pub fn ends(&self, source: Option<IpAddr>, destination: Option<IpAddr>) -> Enriched<'_> {
+        Enriched {
+            source: source.and_then(|address| self.find(address)),
+            destination: destination.and_then(|address| self.find(address)),
+        }
+    }
+
+    /// The names of all networks.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The name of the network that holds the address.
+    #[must_use]
+    pub fn name_of(&self, address: IpAddr) -> Option<&str> {
+        self.names.get(self.find(address)?.name)
+    }
+
+    /// What the file says of an address, such as an exporter's.
+    #[must_use]
+    pub fn about(&self, address: IpAddr) -> Option<About<'_>> {
+        let network = self.networks.get(self.prefixes.find(address)? as usize)?;
+        let name = self.names.get(network.name)?;
+        Some(About {
+            network: name,
+            own_name: network.is_host.then_some(name),
+        })
+    }
+
+    /// How many networks there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.networks.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty()
+    }
+}
+
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text
+            .parse::<IpNet>()
+            .map_err(|_| format!("{text} is not a network in CIDR form, such as 10.0.0.0/8"))?,
+    };
+    if network.trunc() == network {
+        Ok(network)
+    } else {
+        let meant = network.trunc();
+        Err(format!(
+            "{network} has bits behind its prefix; the network is {meant}"
+        ))
+    }
+}
+
+fn check_text(what: &str, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err(format!("{what} is empty"));
+    }
+    if text.len() > MAX_TEXT {
+        return Err(format!("{what} is longer than {MAX_TEXT} bytes"));
+    }
+    if text.contains(char::is_control) {
+        return Err(format!("{what} has control characters"));
+    }
+    Ok(())
+}
+
+fn parse_keys(fields: &[String]) -> Result<BTreeMap<&str, &str>, String> {
+    let mut keys = BTreeMap::new();
+    for field in fields.iter().filter(|field| !field.is_empty()) {
+        let (key, value) = field
+            .split_once('=')
+            .ok_or_else(|| format!("{field} is not key=value"))?;
+        let (key, value) = (key.trim(), value.trim());
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._".contains(c);
+        if key.is_empty() || key.len() > MAX_KEY || !key.chars().all(is_plain) {
+            return Err(format!(
+                "the key {key:?} is not made of at most {MAX_KEY} lower-case letters, digits, dots and underscores"
+            ));
+        }
+        if TAKEN.contains(&key) {
+            return Err(format!("the key {key} is an attribute of every flow"));
+        }
+        check_text(&format!("the value of {key}"), value)?;
+        if keys.insert(key, value).is_some() {
+            return Err(format!("the key {key} stands there twice"));
+        }
+        if keys.len() > MAX_KEYS {
+            return Err(format!("more than {MAX_KEYS} keys"));
+        }
+    }
+    Ok(keys)
+}
+
+/// Attributes of a span, encoded once.
+fn encode(side: &str, name: &str, keys: &BTreeMap<&str, &str>) -> Box<[u8]> {
+    const SPAN_ATTRIBUTES: u32 = 9;
+    let mut octets = Vec::new();
+    let mut push = |key: &str, value: &str| {
+        push_key_value(&mut octets, SPAN_ATTRIBUTES, key, Value::Text(value));
+    };
+    push(&format!("netflow.{side}.network"), name);
+    for (key, value) in keys {
+        push(&format!("{side}.{key}"), value);
+    }
+    octets.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "cidr,name\n# offices\n10.0.0.0/8,office,site=berlin\n10.1.0.0/16,\"lab, new\"\n\n2001:db8::/32,office\n";
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_has_the_name_of_its_longest_prefix() {
+        let networks = Networks::parse(FILE, None).unwrap();
+        assert_eq!(networks.len(), 3);
+        for (of, name) in [
+            ("10.2.0.1", Some("office")),
+            ("10.1.0.1", Some("lab, new")),
+            ("2001:db8::1", Some("office")),
+            ("192.0.2.1", None),
+        ] {
+            assert_eq!(networks.name_of(address(of)), name, "{of}");
+        }
+    }
+
+    #[test]
+    fn a_name_keeps_its_number_over_reloads() {
+        let before = Networks::parse(FILE, None).unwrap();
+        let lab = before.find(address("10.1.0.1")).unwrap().name;
+        let after = Networks::parse(
+            "192.0.2.0/24,new\n10.9.0.0/16,\"lab, new\"\n",
+            Some(&before),
+        )
+        .unwrap();
+        assert_eq!(after.find(address("10.9.0.1")).unwrap().name, lab);
+        assert_ne!(after.find(address("192.0.2.1")).unwrap().name, lab);
+        assert_eq!(after.name_of(address("10.1.0.1")), None);
+    }
+
+    #[test]
+    fn attributes_are_encoded_for_both_sides() {
+        let networks = Networks::parse(FILE, None).unwrap();
+        let known = networks.find(address("10.2.0.1")).unwrap();
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        for (octets, keys) in [
+            (known.source, ["netflow.source.network", "source.site"]),
+            (
+                known.destination,
+                ["netflow.destination.network", "destination.site"],
+            ),
+        ] {
+            let text = text(octets);
+            assert!(keys.iter().all(|key| text.contains(key)), "{text}");
+            assert!(text.contains("office") && text.contains("berlin"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_its_line() {
+        for (text, sentence) in [
+            ("10.0.0.0/8", "line 1: expected cidr,name[,key=value…]"),
+            ("\n10.0.0.0/8,", "line 2: the name is empty"),
+            (
+                "10.0.0.1/8,a",
+                "line 1: 10.0.0.1/8 has bits behind its prefix; the network is 10.0.0.0/8",
+            ),
+            (
+                "here,a",
+                "line 1: here is not a network in CIDR form, such as 10.0.0.0/8",
+            ),
+            (
+                "10.0.0.0/8,a\n10.0.0.0/8,b",
+                "line 2: 10.0.0.0/8 stands on line 1 already",
+            ),
+            ("10.0.0.0/8,a,b", "line 1: b is not key=value"),
+            (
+                "10.0.0.0/8,a,port=1",
+                "line 1: the key port is an attribute of every flow",
+            ),
+            (
+                "10.0.0.0/8,a,k=1,k=2",
+                "line 1: the key k stands there twice",
+            ),
+            ("10.0.0.0/8,\"a", "line 1: a quoted field doesn't end"),
+        ] {
+            let error = Networks::parse(text, None).unwrap_err();
+            assert_eq!(error.to_string(), sentence);
+        }
+        let error = Networks::parse("10.0.0.0/8,a,Key=1", None).unwrap_err();
+        assert!(
+            error.problem.starts_with("the key \"Key\" is not made of"),
+            "{error}"
+        );
+    }
+}

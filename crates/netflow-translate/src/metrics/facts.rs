@@ -1,0 +1,81 @@
+//! What a flow says, as far as series are made of it.
+
+use std::net::IpAddr;
+
+use netflow_wire::frame::Packet;
+
+/// The direction in which a flow was metered (element 61).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Direction {
+    Ingress,
+    Egress,
+}
+
+/// Who spoke to whom.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Endpoints {
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) destination: Option<IpAddr>,
+    /// 0: none.
+    pub(crate) source_port: u16,
+    /// 0: none.
+    pub(crate) destination_port: u16,
+    /// IANA's number.
+    pub(crate) protocol: Option<u8>,
+}
+
+/// One flow record or sampled packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FlowFacts<'a> {
+    /// ifIndex; 0: none.
+    pub(crate) input: u32,
+    /// ifIndex; 0: none.
+    pub(crate) output: u32,
+    pub(crate) direction: Option<Direction>,
+    /// The count times the sampling interval.
+    pub(crate) bytes: u64,
+    /// The count times the sampling interval.
+    pub(crate) packets: u64,
+    /// The interval is more than 1.
+    pub(crate) is_sampled: bool,
+    /// Its record counts both directions (RFC 5103).
+    pub(crate) is_biflow: bool,
+    /// Nanoseconds; 0 where its times are not believed.
+    pub(crate) duration: u64,
+    pub(crate) ends: Endpoints,
+    /// 0: unknown.
+    pub(crate) source_as: u32,
+    /// 0: unknown.
+    pub(crate) destination_as: u32,
+    /// The low octet of the flags of all packets, ORed.
+    pub(crate) tcp_flags: Option<u8>,
+    /// Of a biflow: its source began (element 239).
+    pub(crate) initiator_is_source: Option<bool>,
+    /// As the exporter names it.
+    pub(crate) application: Option<&'a str>,
+}
+
+impl FlowFacts<'_> {
+    /// What a packet says, where nothing else does.
+    pub(crate) fn fill_from(&mut self, packet: &Packet) {
+        let ends = &mut self.ends;
+        ends.source = ends.source.or(Some(packet.source));
+        ends.destination = ends.destination.or(Some(packet.destination));
+        ends.protocol = ends.protocol.or(Some(packet.protocol));
+        if let ([0, 0], Some([source, destination])) = (
+            [ends.source_port, ends.destination_port],
+            packet.transport.ports,
+        ) {
+            (ends.source_port, ends.destination_port) = (source, destination);
+        }
+        self.tcp_flags = self.tcp_flags.or(packet.transport.tcp_flags);
+    }
+}
+
+/// What the views that are counted ask of a flow, beyond interfaces and counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wants {
+    /// Addresses, ports, protocol, AS numbers, flags.
+    pub(crate) endpoints: bool,
+    pub(crate) application: bool,
+}
