@@ -26,7 +26,7 @@ fn translator(batch_max_spans: usize) -> Translator<fn() -> UnixNanos> {
         max_record_rate_per_exporter: None,
         template_store: None,
         template_lifetime: Duration::from_secs(3600),
-        max_exporters: 100,
+        max_exporters: 1_000,
         max_templates_per_exporter: 100,
         span_time: SpanTime::Flow,
         span_max_age: Duration::from_secs(25),
@@ -224,17 +224,27 @@ fn a_restart_is_said_and_not_again_and_again() {
         };
         v5(&header, &[V5Record::default()]).unwrap()
     };
-    for round in 0..5 {
-        give(&mut translator, &counting(10, 9_000_000), start);
-        give(&mut translator, &counting(1, 1_000 + round), start);
-    }
     let message = "exporter restarted, or counts anew: nothing is taken for lost";
-    let lines = log.saying(message);
-    assert_eq!(lines.len(), 1, "{:#?}", log.lines());
-    assert_eq!(lines[0]["level"], "INFO");
-    assert_eq!(lines[0]["exporter"], "192.0.2.1");
-    let later = start + Duration::from_secs(600);
-    give(&mut translator, &counting(10, 9_000_000), later);
-    give(&mut translator, &counting(1, 1_000), later);
-    assert_eq!(log.saying(message).len(), 2);
+    // Far enough apart to be no engines of one device.
+    for (minutes, expected) in [(0, 1), (11, 2)] {
+        let now = start + Duration::from_secs(minutes * 60);
+        give(&mut translator, &counting(10, 9_000_000), now);
+        give(&mut translator, &counting(1, 1_000), now);
+        let lines = log.saying(message);
+        assert_eq!(lines.len(), expected, "{:#?}", log.lines());
+        assert_eq!(lines[0]["level"], "INFO");
+        assert_eq!(lines[0]["exporter"], "192.0.2.1");
+    }
+    // Uptimes that go to and fro are those of several engines, which is said once.
+    let later = start + Duration::from_secs(22 * 60);
+    for round in 0..5 {
+        give(&mut translator, &counting(10, 9_000_000), later);
+        give(&mut translator, &counting(1, 1_000 + round), later);
+    }
+    assert_eq!(log.saying(message).len(), 3);
+    let engines = log.lines().into_iter().filter(|line| {
+        let message = line["message"].as_str();
+        message.is_some_and(|message| message.starts_with("several engines"))
+    });
+    assert_eq!(engines.count(), 1, "{:#?}", log.lines());
 }

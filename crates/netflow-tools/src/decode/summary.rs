@@ -98,6 +98,7 @@ const UNDERSTOOD: &[&str] = &[
     // A capture's exporters are all allowed, at any rate.
     "datagrams_not_allowed",
     "datagrams_rate_limited",
+    "records_rate_limited",
     "flow_samples",
     "counter_samples",
     "flow_spans",

@@ -6,6 +6,14 @@ mod bounds;
 mod choices;
 mod flow_metrics;
 mod identity;
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "parts of it serve other tests, and a test fails by a panic"
+)]
+#[path = "../support/log.rs"]
+mod log;
+mod parity;
 mod quirks;
 mod rig;
 mod sampling;

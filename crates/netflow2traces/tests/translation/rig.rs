@@ -11,6 +11,7 @@ use netflow2traces::translate::metrics::{FlowReading, Places};
 use netflow2traces::translate::{Datagram, Ids, TranslateCounters, Translator};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use otlp_wire::{EncodedBatch, UnixNanos};
 use prost::Message as _;
 use serde_json::{Map, Value};
@@ -30,6 +31,8 @@ pub(crate) struct Span {
     pub(crate) id: Vec<u8>,
     /// By key; one that isn't there is `null`.
     pub(crate) attributes: Value,
+    /// The message of status ERROR.
+    pub(crate) error: Option<String>,
 }
 
 impl Span {
@@ -149,13 +152,19 @@ pub(crate) fn spans(batch: &EncodedBatch) -> Vec<Span> {
             .scope_spans
             .into_iter()
             .flat_map(|scope| scope.spans);
-        found.extend(spans.map(|span| Span {
-            name: span.name,
-            exporter: exporter.to_owned(),
-            start: span.start_time_unix_nano,
-            end: span.end_time_unix_nano,
-            id: span.span_id,
-            attributes: values(&span.attributes),
+        found.extend(spans.map(|span| {
+            Span {
+                name: span.name,
+                exporter: exporter.to_owned(),
+                start: span.start_time_unix_nano,
+                end: span.end_time_unix_nano,
+                id: span.span_id,
+                attributes: values(&span.attributes),
+                error: span
+                    .status
+                    .filter(|status| status.code == StatusCode::Error as i32)
+                    .map(|status| status.message),
+            }
         }));
     }
     assert_eq!(found.len(), batch.spans() as usize);
