@@ -8,6 +8,7 @@
 
 pub mod attributes;
 mod batch;
+pub mod controls;
 mod fields;
 pub mod gzip;
 pub mod json;

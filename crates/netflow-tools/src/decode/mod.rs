@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use netflow_wire::Message;
 use otlp_wire::UnixNanos;
+use otlp_wire::controls::Escaped;
 
 use crate::capture::{Capture, CaptureError, UdpPayload};
 use csv::Csv;
@@ -101,12 +102,17 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         // A bar and lines would stand in each other's way.
         progress: io::stderr().is_terminal() && (!stdout.is_terminal() || options.top.is_some()),
     };
-    let mut out = BufWriter::with_capacity(BUFFER, stdout.lock());
+    let out = BufWriter::with_capacity(BUFFER, stdout.lock());
+    // Texts from the network must not steer a terminal.
+    let mut out = match show.format {
+        Format::Json | Format::Otlp => Escaped::json(out),
+        Format::Table | Format::Csv => Escaped::plain(out),
+    };
     let ended = decode(options, show, &mut io::stdin().lock(), &mut out);
     match ended {
         Ok(summary) => {
             // Nobody is left to tell when stderr is gone.
-            let _ = io::stderr().lock().write_all(summary.text().as_bytes());
+            let _ = Escaped::plain(io::stderr().lock()).write_all(summary.text().as_bytes());
             Ok(ExitCode::from(summary.exit_code()))
         }
         // A reader that has seen enough (`| head`) is no failure.

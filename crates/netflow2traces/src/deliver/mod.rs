@@ -184,7 +184,13 @@ impl Delivery {
         for slot in 0..tasks {
             tokio::spawn(keep_running(Arc::clone(&shared), slot));
         }
-        tokio::spawn(watch_losses(Arc::clone(&shared)));
+        let watching = Arc::clone(&shared);
+        let part = shared.health.part(Kind::Losses);
+        tokio::spawn(async move {
+            while caught(watch_losses(&watching, &part)).await.is_err() {
+                part.restart().await;
+            }
+        });
         Ok(Self { shared })
     }
 
@@ -366,7 +372,7 @@ async fn look_for_backend(shared: Arc<Shared>) {
 }
 
 /// Says what was dropped, until the senders have ended.
-async fn watch_losses(shared: Arc<Shared>) {
+async fn watch_losses(shared: &Shared, part: &Part) {
     let mut losses = Losses::default();
     let mut phase = shared.phase.subscribe();
     let mut look = tokio::time::interval(losses::LOOK);
@@ -380,7 +386,10 @@ async fn watch_losses(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = &mut ended => return,
-            _ = look.tick() => losses.say(&shared.counters, now()),
+            _ = look.tick() => {
+                part.works(losses::LOOK * 10);
+                losses.say(&shared.counters, now());
+            }
         }
     }
 }

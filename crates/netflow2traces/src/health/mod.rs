@@ -39,6 +39,8 @@ pub enum Kind {
     Pulse,
     /// Sends batches, a task for each request that may be in flight.
     Delivery,
+    /// Logs what delivery loses.
+    Losses,
     /// Writes and reads the spool.
     Spool,
     /// Brings the spool's files to the disk.
@@ -62,10 +64,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Receive,
         Self::Pulse,
         Self::Delivery,
+        Self::Losses,
         Self::Spool,
         Self::SpoolSync,
         Self::TemplateStore,
@@ -85,6 +88,7 @@ impl Kind {
             Self::Receive => "receive",
             Self::Pulse => "pulse",
             Self::Delivery => "delivery",
+            Self::Losses => "losses",
             Self::Spool => "spool",
             Self::SpoolSync => "spool_sync",
             Self::TemplateStore => "template_store",

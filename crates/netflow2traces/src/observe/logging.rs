@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use otlp_wire::controls::push_escaped;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -105,7 +106,10 @@ struct Line(Output);
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.offer(line);
+        // What exporters say must not steer a terminal.
+        let mut escaped = Vec::with_capacity(line.len());
+        push_escaped(&mut escaped, line);
+        self.0.offer(&escaped);
         Ok(line.len())
     }
 

@@ -426,7 +426,7 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_log_lines_dropped_total: Series::Counters(&[(&[], |_| logging::lines_dropped())]),
             "Log lines that were not written, because nobody read stderr or it was closed";
         netflow_part_restarts_total: Series::Counters(restarts!(
-            Receive "receive", Pulse "pulse", Delivery "delivery", Spool "spool", SpoolSync "spool_sync",
+            Receive "receive", Pulse "pulse", Delivery "delivery", Losses "losses", Spool "spool", SpoolSync "spool_sync",
             TemplateStore "template_store", Networks "networks", OwnMetrics "own_metrics", Admin "admin", Page "page", Notifier "notifier",
             Console "console", Log "log"
         )),

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use otlp_wire::controls::is_steering;
 use serde_json::Value;
 
-use super::{NAMES, capture, decode};
+use super::{NAMES, capture, decode, decode_stdin};
 
 #[test]
 fn a_table_has_columns() {
@@ -71,6 +72,45 @@ fn the_names_of_columns_come_without_records() {
     ended.tells(0, "left out by --filter: 6 records");
     assert_eq!(ended.stdout.lines().count(), 1);
     assert!(ended.stdout.starts_with("start,end,file,"));
+}
+
+/// An IPFIX message, in hexadecimal, with a record of one address and a user's name (element 371).
+fn named(name: &str) -> String {
+    let length = u16::try_from(name.len()).unwrap().to_be_bytes();
+    let template = [
+        0, 2, 0, 16, 1, 0, 0, 2, 0, 8, 0, 4, 1, 115, length[0], length[1],
+    ];
+    let mut data = vec![1, 0];
+    data.extend(u16::try_from(8 + name.len()).unwrap().to_be_bytes());
+    data.extend([192, 0, 2, 1]);
+    data.extend(name.as_bytes());
+    let whole = 16 + template.len() + data.len();
+    let mut message = vec![0, 10];
+    message.extend(u16::try_from(whole).unwrap().to_be_bytes());
+    message.extend([0x60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    message.extend(template);
+    message.extend(data);
+    let hex = message.iter().map(|octet| format!("{octet:02x}"));
+    hex.collect::<String>() + "\n"
+}
+
+#[test]
+fn a_text_from_the_network_steers_no_terminal() {
+    let nasty = "red\u{1b}[31m\u{9b}31m\u{7f}\u{202e}gnp\u{2066}\u{200f}end";
+    for format in ["json", "otlp", "csv", "table"] {
+        let mut arguments = vec!["--format", format, "--attributes", "all", "-"];
+        if ["csv", "table"].contains(&format) {
+            arguments.splice(..0, ["--top", "9", "--by", "netflow.user"]);
+        }
+        let ended = decode_stdin(arguments, named(nasty).as_bytes());
+        let shown = &ended.stdout;
+        assert!(shown.contains("gnp"), "{format}: {shown:?}");
+        let steers = |c: char| (c.is_control() && c != '\n') || is_steering(c);
+        assert!(!shown.contains(steers), "{format}: {shown:?}");
+        if format == "json" {
+            assert!(shown.contains(r"\u202egnp\u2066"), "{shown}");
+        }
+    }
 }
 
 /// Bytes, packets and flows by source and protocol, of JSON records.
@@ -164,7 +204,7 @@ fn totals_of_sampled_records_are_estimates() {
     let record = "c0000201 c0000202 00000000 0000 0000 00000003 0000012c 00000000 00000000 \
                   0035 0035 00 00 11 00 0000 0000 00 00 0000";
     let input = format!("{header} {record}\n");
-    let ended = super::decode_stdin(["--top", "1", "-"], input.as_bytes());
+    let ended = decode_stdin(["--top", "1", "-"], input.as_bytes());
     ended.tells(
         0,
         "note: bytes and packets of 1 sampled records are estimates",

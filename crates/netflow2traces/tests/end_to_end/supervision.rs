@@ -84,6 +84,7 @@ async fn each_part_that_panics_is_restarted_and_no_flow_is_lost() {
         "delivery-0",
         "delivery-1",
         "spool",
+        "losses",
         "template_store",
         "own_metrics",
         "admin",

@@ -5,12 +5,13 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::controls::is_steering;
 use crate::text::{put_decimal, put_hex};
 
 /// A quoted string. Invalid UTF-8 becomes U+FFFD.
 ///
-/// Beside what JSON demands, DEL, the C1 control characters and U+2028/U+2029 are escaped: a line stays
-/// one line for every reader, and a text from the network can't steer a terminal.
+/// Beside what JSON demands, characters that steer a terminal or reorder a line are escaped ([`is_steering`]): a line
+/// stays one line for every reader.
 pub(super) fn push_string(out: &mut Vec<u8>, octets: &[u8]) {
     out.push(b'"');
     let plain = octets
@@ -47,8 +48,7 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
 }
 
 fn needs_escape(c: char) -> bool {
-    // `is_control` is U+0000 to U+001F and U+007F to U+009F.
-    c.is_control() || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}')
+    c < ' ' || matches!(c, '"' | '\\') || is_steering(c)
 }
 
 fn push_escape(out: &mut Vec<u8>, c: char) {
@@ -169,8 +169,8 @@ mod tests {
             r#""\u0000\u0008\u000c\u001b\u001f\u007f""#
         );
         assert_eq!(
-            string("é🦀\u{85}\u{9b}\u{2028}\u{2029}ü".as_bytes()),
-            r#""é🦀\u0085\u009b\u2028\u2029ü""#
+            string("é🦀\u{85}\u{9b}\u{2028}\u{2029}\u{202e}\u{2067}ü".as_bytes()),
+            r#""é🦀\u0085\u009b\u2028\u2029\u202e\u2067ü""#
         );
     }
 
@@ -179,7 +179,7 @@ mod tests {
         let all: String = (0..=char::MAX as u32).filter_map(char::from_u32).collect();
         let json = string(all.as_bytes());
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), all);
-        assert!(!json.contains(char::is_control));
+        assert!(!json.contains(|c: char| c.is_control() || is_steering(c)));
     }
 
     #[test]
