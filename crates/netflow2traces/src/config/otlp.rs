@@ -239,7 +239,7 @@ pub(super) fn headers(text: &str) -> Result<Headers, Rejection> {
         }
         let (name, value) = header(name, values::percent_decoded(value.trim())?.into())?;
         if headers.iter().any(|(known, _)| *known == name) {
-            return Err(Rejection(format!("{name} stands there twice")));
+            return Err(Rejection(format!("{name} is given twice")));
         }
         headers.push((name, value));
     }
@@ -279,7 +279,7 @@ pub(crate) fn header_file(path: &Path) -> Result<Headers, String> {
         };
         for (name, value) in found.map_err(wrong)? {
             if all.iter().any(|(known, _)| *known == name) {
-                return Err(format!("line {}: {name} stands there twice", index + 1));
+                return Err(format!("line {}: {name} is given twice", index + 1));
             }
             all.push((name, value));
         }

@@ -103,7 +103,7 @@ pub(super) fn unresolved(host: &str, why: &Unresolved, configured: Configured) -
         Unresolved::Failed(_) => NO_NAME,
         Unresolved::Silent(_) => SILENT_NAME_SERVER,
     };
-    Cause::with_remedy(format!("dns error: {text}"), remedy)
+    Cause::with_remedy(format!("look-up of {text}"), remedy)
 }
 
 /// The cause when the addresses of an earlier look-up give no connection either.

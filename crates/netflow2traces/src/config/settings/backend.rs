@@ -19,7 +19,7 @@ settings! { BACKEND:
         accepted: "a URL such as http://localhost:4317 (gRPC) or http://localhost:4318 (HTTP)",
         summary: "Where spans go",
         details: "Required, unless the form for traces is set or `OTEL_TRACES_EXPORTER` sends \
-            nothing by OTLP. `https://` encrypts, `http://` doesn't. For gRPC: scheme, host and \
+            nothing over OTLP. `https://` encrypts, `http://` doesn't. For gRPC: scheme, host and \
             port (usually 4317); without a scheme, `OTEL_EXPORTER_OTLP_INSECURE` decides. For \
             HTTP: a base URL (usually port 4318) to which `/v1/traces` is appended.",
         secrecy: Url,
@@ -33,7 +33,7 @@ settings! { BACKEND:
         preset: Preset::Nothing("the general endpoint"),
         accepted: "a URL such as http://localhost:4318/v1/traces",
         summary: "Where spans go, as the full URL",
-        details: "Wins over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used as it stands: for HTTP \
+        details: "Wins over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used unchanged: for HTTP \
             nothing is appended.",
         secrecy: Url,
         parse: otlp::url_text,
@@ -45,9 +45,9 @@ settings! { BACKEND:
         placeholder: "PROTOCOL",
         preset: Preset::Text("grpc"),
         accepted: "grpc, http/protobuf (or http), http/json",
-        summary: "How to speak to the backend",
-        details: "`grpc` is what Tempo, Jaeger and the OpenTelemetry Collector take on port 4317. \
-            `http/protobuf` passes more proxies and is what Grafana Cloud takes. `http/json` is \
+        summary: "Protocol between the daemon and the backend",
+        details: "`grpc` is what Tempo, Jaeger and the OpenTelemetry Collector accept on port 4317. \
+            `http/protobuf` passes more proxies and is what Grafana Cloud accepts. `http/json` is \
             for backends that can't read protobuf, and makes larger requests.",
         parse: otlp::protocol,
     }
@@ -103,7 +103,8 @@ settings! { BACKEND:
         preset: Preset::Text("10000"),
         accepted: "milliseconds from 1 to 600000",
         summary: "How long one request may take, in milliseconds",
-        details: "A request without an answer by then counts as failed and is tried again.",
+        details: "A request without an answer by then counts as failed and is retried. Look-up, connecting and the TLS handshake \
+            come before it and have time limits of their own (8 s, 5 s, 5 s, but not more than this).",
         parse: |text| values::milliseconds(text, 1..=600_000),
     }
     OTLP_CERTIFICATE: PathBuf {
@@ -113,8 +114,8 @@ settings! { BACKEND:
         placeholder: "FILE",
         preset: Preset::Nothing("the system's roots"),
         accepted: "a readable PEM file with at least one certificate",
-        summary: "Certificates to trust instead of the system's",
-        details: "A PEM file with the certificate authorities that may vouch for the backend. It is read again when \
+        summary: "Certificate authorities to trust instead of the system's",
+        details: "A PEM file with the certificate authorities that may sign the backend's certificate. It is read again when \
             it changes; a certificate in it that can't be used is ignored, with a warning.",
         parse: otlp::authority_file,
     }
@@ -128,7 +129,7 @@ settings! { BACKEND:
         placeholder: "FILE",
         preset: Preset::Nothing("none"),
         accepted: "a readable PEM file with at least one certificate",
-        summary: "Our certificate, for backends that ask for one (mTLS)",
+        summary: "Client certificate, for mutual TLS",
         details: "A PEM file with the certificate and its chain. Needs \
             `OTEL_EXPORTER_OTLP_CLIENT_KEY` too. Both are read again when they change.",
         parse: otlp::certificate_file,
@@ -140,7 +141,7 @@ settings! { BACKEND:
         placeholder: "FILE",
         preset: Preset::Nothing("none"),
         accepted: "a readable PEM file with a private key",
-        summary: "The key of our certificate",
+        summary: "The key of the client certificate",
         details: "A PEM file with an unencrypted private key (PKCS #8, PKCS #1 or SEC1).",
         parse: otlp::key_file,
     }

@@ -18,7 +18,7 @@ settings! { OWN_METRICS:
         placeholder: "EXPORTER",
         preset: Preset::Text("none"),
         accepted: "otlp, none",
-        summary: "Whether the daemon sends its own metrics by OTLP",
+        summary: "Whether the daemon sends its own metrics over OTLP",
         details: "`otlp` sends what `/metrics` shows, under the same names, every \
             `OTEL_METRIC_EXPORT_INTERVAL`, to the endpoint of the spans or to \
             `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`. Prometheus needs no \
@@ -34,7 +34,7 @@ settings! { OWN_METRICS:
         preset: Preset::Nothing("the general endpoint"),
         accepted: "a URL such as http://localhost:4318/v1/metrics",
         summary: "Where metrics go, as the full URL",
-        details: "Wins over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used as it stands: \
+        details: "Wins over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used unchanged: \
             for HTTP nothing is appended. To the general endpoint \
             `/v1/metrics` is appended for HTTP.",
         secrecy: Url,
@@ -47,7 +47,7 @@ settings! { OWN_METRICS:
         placeholder: "PROTOCOL",
         preset: Preset::Nothing("the general protocol"),
         accepted: "grpc, http/protobuf (or http), http/json",
-        summary: "How to speak to the backend of metrics",
+        summary: "Protocol between the daemon and the backend of metrics",
         details: "Wins over `OTEL_EXPORTER_OTLP_PROTOCOL`.",
         parse: otlp::protocol,
     }
@@ -105,7 +105,7 @@ settings! { OWN_METRICS:
         placeholder: "FILE",
         preset: Preset::Nothing("the general client certificate"),
         accepted: "a readable PEM file with at least one certificate",
-        summary: "Our certificate, for backends of metrics that ask for one (mTLS)",
+        summary: "Client certificate for metrics, for mutual TLS",
         details: "Wins over `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`. Needs \
             `OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY` too.",
         parse: otlp::certificate_file,
@@ -117,7 +117,7 @@ settings! { OWN_METRICS:
         placeholder: "FILE",
         preset: Preset::Nothing("the general client key"),
         accepted: "a readable PEM file with a private key",
-        summary: "The key of our certificate for metrics",
+        summary: "The key of the client certificate for metrics",
         details: "Wins over `OTEL_EXPORTER_OTLP_CLIENT_KEY`.",
         parse: otlp::key_file,
     }

@@ -5,6 +5,8 @@ mod book;
 mod proxy;
 mod race;
 mod resolve;
+#[cfg(test)]
+mod swallowing;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +35,9 @@ use crate::config::{Otlp, Proxy};
 use book::Book;
 use proxy::Refused;
 use resolve::Resolver;
+
+#[cfg(test)]
+pub(super) use swallowing::Swallowing;
 
 pub(super) use race::Why;
 pub(super) use resolve::Unresolved;
@@ -373,11 +378,10 @@ impl Connector {
         }
     }
 
-    /// To these addresses, by whatever name.
+    /// With another way to look the name up.
     #[cfg(test)]
-    pub(super) fn to(otlp: &Otlp, versions: Versions, addresses: Vec<SocketAddr>) -> Self {
-        let look_up = move |_: &str, _| Ok(addresses.clone());
-        let resolver = Resolver::with("backend.test", 0, Arc::new(look_up));
+    pub(super) fn by(otlp: &Otlp, versions: Versions, look_up: resolve::LookUp) -> Self {
+        let resolver = Resolver::with("backend.test", 0, look_up);
         Self::with(otlp, versions, resolver).expect("a host")
     }
 

@@ -95,39 +95,11 @@ pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result
 
 #[cfg(test)]
 mod tests {
+    use super::super::swallowing::Swallowing;
     use super::*;
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::TcpListener;
 
     const AMPLE: Duration = Duration::from_secs(30);
-
-    /// A listener whose queue is full: further connections are neither accepted nor refused.
-    struct Swallowing {
-        address: SocketAddr,
-        _listener: TcpListener,
-        _held: Vec<TcpStream>,
-    }
-
-    impl Swallowing {
-        async fn new() -> Self {
-            let socket = TcpSocket::new_v4().unwrap();
-            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-            let listener = socket.listen(1).unwrap();
-            let address = listener.local_addr().unwrap();
-            let mut held = Vec::new();
-            // The kernel lets a few more wait than were asked for.
-            while let Ok(stream) =
-                tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
-            {
-                held.push(stream.unwrap());
-                assert!(held.len() < 64, "the queue never fills");
-            }
-            Self {
-                address,
-                _listener: listener,
-                _held: held,
-            }
-        }
-    }
 
     async fn refusing() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

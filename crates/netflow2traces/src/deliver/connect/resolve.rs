@@ -19,7 +19,8 @@ const HANGS: Duration = Duration::from_secs(30);
 const MAX_HANGING: u32 = 4;
 
 /// Asks the system; tests ask something else.
-type LookUp = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+pub(in super::super) type LookUp =
+    Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// Resolves one host and port.
 pub(super) struct Resolver {
@@ -57,8 +58,12 @@ pub(in super::super) enum Unresolved {
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(reason) => f.write_str(reason),
-            Self::Silent(limit) => write!(f, "no answer of the name service within {limit:?}"),
+            Self::Failed(reason) => {
+                // The standard library says so before the system's own words.
+                let known = "failed to lookup address information: ";
+                f.write_str(reason.strip_prefix(known).unwrap_or(reason))
+            }
+            Self::Silent(limit) => write!(f, "no answer within {limit:?}"),
         }
     }
 }
@@ -214,6 +219,20 @@ mod tests {
             Ok((vec![address(1)], None))
         );
         assert_eq!(resolver.known(), [address(1)]);
+    }
+
+    /// The first interface is the loopback one, whatever its name.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_link_local_address_is_of_its_zone() {
+        let resolver = Resolver::new("fe80::1%lo", 4317);
+        let found = resolver.addresses(LIMIT).await;
+        let Ok((addresses, None)) = found else {
+            panic!("{found:?}")
+        };
+        assert!(matches!(addresses[..], [SocketAddr::V6(address)] if address.scope_id() == 1));
+        let unknown = Resolver::new("fe80::1%nowhere", 4317);
+        assert!(unknown.addresses(LIMIT).await.is_err());
     }
 
     #[tokio::test]

@@ -109,7 +109,8 @@ fn otlp() -> Otlp {
 fn transport(otlp: &Otlp, addresses: Vec<SocketAddr>) -> Transport {
     let versions = Versions::Any;
     let credentials = Credentials::new(otlp, false, versions, HeaderMap::new()).unwrap();
-    let connector = Connector::to(otlp, versions, addresses);
+    let look_up = move |_: &str, _| Ok(addresses.clone());
+    let connector = Connector::by(otlp, versions, Arc::new(look_up));
     Transport::with(otlp, connector, credentials, 4)
 }
 
@@ -238,4 +239,39 @@ async fn a_first_connection_serves_the_first_request() {
     transport.warm_up(0).await.unwrap();
     assert!(exchange(&transport, 0).await);
     assert_eq!((replica.connections(), replica.requests()), (1, 1));
+}
+
+/// What the operator is told of a backend that can't be reached within a short time.
+async fn told(
+    look_up: impl Fn(&str, u16) -> std::io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+) -> String {
+    let mut otlp = otlp();
+    otlp.protocol = Protocol::Grpc;
+    otlp.timeout = Duration::from_millis(300);
+    let versions = Versions::Http2;
+    let credentials = Credentials::new(&otlp, false, versions, HeaderMap::new()).unwrap();
+    let connector = Connector::by(&otlp, versions, Arc::new(look_up));
+    let transport = Transport::with(&otlp, connector, credentials, 1);
+    transport.warm_up(0).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_look_up_and_a_connect_that_never_end_have_sentences_of_their_own() {
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let hanging = move |_: &str, _| {
+        let _ = ended.lock().unwrap().recv();
+        Ok(Vec::new())
+    };
+    let error = told(hanging).await;
+    assert!(error.contains("the name server doesn't answer"), "{error}");
+    drop(end);
+
+    let silent = crate::deliver::connect::Swallowing::new().await;
+    let address = silent.address;
+    let error = told(move |_, _| Ok(vec![address])).await;
+    let no_connection = format!("no connection to {address}: no answer within 300ms");
+    assert!(error.starts_with(&no_connection), "{error}");
+    assert!(error.contains("firewalls"), "{error}");
+    assert!(!error.contains("HTTP/2"), "{error}");
 }
