@@ -47,7 +47,7 @@ case "${1-}" in
     step scripts/check-page.sh
     # Advisories need a database from the network; the rest of deny.toml doesn't.
     if command -v cargo-deny >/dev/null; then
-        step cargo deny --locked check bans licenses sources
+        step cargo deny --locked check --hide-inclusion-graph bans licenses sources
     else
         left_out "licences and bans: cargo-deny is not installed"
     fi
