@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::resource::Machine;
 use super::setting::{Preset, Setting};
@@ -9,7 +10,7 @@ use super::sources::{Given, Origin, Sources};
 use super::values::Rejection;
 use super::{
     Answers, Config, Deliver, Exporter, ExporterKind, FlowMetrics, Log, Otlp, Protocol, Receive,
-    SamplerKind, Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, resource,
+    SamplerKind, Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, pem, resource,
     settings,
 };
 use crate::translate::metrics::View;
@@ -549,12 +550,29 @@ impl Loader<'_> {
                 "a key needs its certificate; accepted: together with \
                  OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
             )),
-            _ => {}
+            (_, Some(given)) => {
+                self.check_pair(client_certificate.as_deref(), client_key.as_deref(), &given);
+            }
+            (None, None) => {}
         }
         Tls {
             certificate,
             client_certificate,
             client_key,
+        }
+    }
+
+    /// Notes a client certificate whose key, `given`, is of another one, or can't be used.
+    pub(super) fn check_pair(
+        &mut self,
+        certificate: Option<&Path>,
+        key: Option<&Path>,
+        given: &Given,
+    ) {
+        if let (Some(certificate), Some(key)) = (certificate, key)
+            && let Some(reason) = pem::mismatch(certificate, key)
+        {
+            self.reject(&settings::OTLP_CLIENT_KEY, given, &Rejection(reason));
         }
     }
 

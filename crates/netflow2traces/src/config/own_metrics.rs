@@ -125,6 +125,11 @@ impl Loader<'_> {
             &settings::OTLP_CLIENT_CERTIFICATE,
         );
         let client_key = file(&settings::METRICS_CLIENT_KEY, &settings::OTLP_CLIENT_KEY);
+        let given = self.is_set(&settings::METRICS_CLIENT_KEY);
+        let general = &settings::OTLP_CLIENT_KEY.about;
+        if let Some(given) = given.or_else(|| self.sources.find_general(general)) {
+            self.check_pair(client_certificate.as_deref(), client_key.as_deref(), &given);
+        }
         Tls {
             certificate,
             client_certificate,

@@ -1,7 +1,11 @@
-//! Certificates of a PEM file, each read by itself: one that is damaged doesn't hide the others.
+//! Certificates of a PEM file, each read by itself: one that is damaged doesn't hide the others. And keys that fit.
 
-use rustls_pki_types::CertificateDer;
+use std::path::Path;
+
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
@@ -56,6 +60,60 @@ pub(crate) fn trusted(octets: &[u8]) -> Result<(rustls::RootCertStore, Vec<Strin
     })
 }
 
+/// A client certificate with its key.
+///
+/// # Errors
+/// A clause, if the key is of a kind that TLS here doesn't support, or of another certificate.
+pub(crate) fn identity(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, String> {
+    let curve = unsupported_curve(key.secret_der());
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| match (curve, error) {
+        (Some(curve), _) => format!(
+            "the key is on the curve {curve}, which is not supported; give a key on P-256 or P-384, an Ed25519 key or \
+             an RSA key, and its certificate"
+        ),
+        (None, rustls::Error::InconsistentKeys(_)) => {
+            "the key is not the one of the certificate; give both of one pair".to_owned()
+        }
+        (None, error) => format!("{error}; give the key of the certificate"),
+    })
+}
+
+/// Why a client certificate and its key, in these files, are no pair; `None` also when a file can't be read, which is
+/// another mistake.
+pub(crate) fn mismatch(certificate: &Path, key: &Path) -> Option<String> {
+    let chain = CertificateDer::pem_file_iter(certificate).ok()?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().ok()?;
+    let key = PrivateKeyDer::from_pem_file(key).ok()?;
+    identity(chain, key, &rustls::crypto::ring::default_provider()).err()
+}
+
+/// The name of an elliptic curve that ring doesn't have, by its object identifier (RFC 5480 section 2.1.1.1, RFC 5639,
+/// RFC 8410).
+pub(crate) fn unsupported_curve(der: &[u8]) -> Option<&'static str> {
+    const CURVES: [(&[u8], &str); 6] = [
+        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23], "P-521"),
+        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21], "P-224"),
+        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a], "secp256k1"),
+        (
+            &[0x06, 0x09, 0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01],
+            "brainpool",
+        ),
+        (&[0x06, 0x03, 0x2b, 0x65, 0x71], "Ed448"),
+        (
+            &[0x06, 0x08, 0x2a, 0x81, 0x1c, 0xcf, 0x55, 0x01, 0x82, 0x2d],
+            "SM2",
+        ),
+    ];
+    let named = CURVES
+        .iter()
+        .find(|(oid, _)| der.windows(oid.len()).any(|window| window == *oid));
+    named.map(|(_, name)| *name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,4 +156,40 @@ mod tests {
                 .contains("there is no certificate")
         );
     }
+
+    #[test]
+    fn a_key_fits_its_certificate_or_says_why_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["client".to_owned()]).unwrap();
+        let certificate = write("client.pem", &params.self_signed(&key).unwrap().pem());
+        let own = write("client.key", &key.serialize_pem());
+        assert_eq!(mismatch(&certificate, &own), None);
+        let other = rcgen::KeyPair::generate().unwrap();
+        let other = write("other.key", &other.serialize_pem());
+        let reason = mismatch(&certificate, &other).unwrap();
+        assert!(
+            reason.contains("not the one of the certificate"),
+            "{reason}"
+        );
+        // By openssl ecparam -name secp521r1 -genkey; rcgen makes none.
+        let p521 = write("p521.key", P521);
+        let reason = mismatch(&certificate, &p521).unwrap();
+        assert!(reason.contains("on the curve P-521"), "{reason}");
+        assert_eq!(mismatch(&certificate, &folder.path().join("nowhere")), None);
+    }
+
+    const P521: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MIHuAgEAMBAGByqGSM49AgEGBSuBBAAjBIHWMIHTAgEBBEIBIZNULjG/WzrA7Wqp\n\
+        FKwHt4LZq/AUCBuiBm2eHyIb9UleKOQ587iTtNwb9zsJ/WQjRhpGyvefkaUBL2Gj\n\
+        NgtyJO2hgYkDgYYABAF6u0XcYBnA5bhggniIT2qK/8Pbx0IzSggh0TXzKKuaUo3r\n\
+        Xp1VHP5KzTKoTZrFtukMvB0CO2STWf0qHPD76+LPmAAknY/4HHFXoSlEGv2qNs+O\n\
+        hCok0lfhEMvzvpLrLDXiN0tF7bOdWh9SveuoO2rRHmBSQlxRdi74GJjEFIFbIbrv\n\
+        yw==\n\
+        -----END PRIVATE KEY-----";
 }

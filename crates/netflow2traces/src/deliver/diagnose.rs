@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::connect::{Unresolved, Why};
 use super::first_octets::Spoken;
 use super::outcome::Cause;
-use super::tls::unsupported_curve;
 use super::transport::Versions;
+use crate::config::pem::unsupported_curve;
 
 const HTTP_FOR_GRPC: &str = "the endpoint speaks HTTP/1.1, but the protocol is gRPC; set \
      OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or use the backend's gRPC port (usually 4317)";

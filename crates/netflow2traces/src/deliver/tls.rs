@@ -166,43 +166,13 @@ fn certified(
     let chain = certificates(CLIENT_CERTIFICATE, certificate)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| file_error(CLIENT_KEY, key, "private key", &error))?;
-    let curve = unsupported_curve(private.secret_der());
-    let certified = CertifiedKey::from_der(chain, private, provider);
-    let certified = certified.map_err(|error| TlsError::Unusable {
+    let certified = bundle::identity(chain, private, provider);
+    let certified = certified.map_err(|reason| TlsError::Unusable {
         variable: CLIENT_KEY,
         path: key.to_path_buf(),
-        reason: match curve {
-            Some(curve) => format!(
-                "the key is on the curve {curve}, which this program's TLS doesn't support; \
-                 give a key on P-256 or P-384, an Ed25519 key or an RSA key, and its certificate"
-            ),
-            None => format!("{error}; give the key of {}", certificate.display()),
-        },
+        reason: format!("{reason} (certificate: {})", certificate.display()),
     })?;
     Ok(Arc::new(certified))
-}
-
-/// The name of an elliptic curve that ring doesn't have, by its object identifier (RFC 5480 section 2.1.1.1, RFC 5639,
-/// RFC 8410).
-pub(super) fn unsupported_curve(der: &[u8]) -> Option<&'static str> {
-    const CURVES: [(&[u8], &str); 6] = [
-        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23], "P-521"),
-        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x21], "P-224"),
-        (&[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a], "secp256k1"),
-        (
-            &[0x06, 0x09, 0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01],
-            "brainpool",
-        ),
-        (&[0x06, 0x03, 0x2b, 0x65, 0x71], "Ed448"),
-        (
-            &[0x06, 0x08, 0x2a, 0x81, 0x1c, 0xcf, 0x55, 0x01, 0x82, 0x2d],
-            "SM2",
-        ),
-    ];
-    let named = CURVES
-        .iter()
-        .find(|(oid, _)| der.windows(oid.len()).any(|window| window == *oid));
-    named.map(|(_, name)| *name)
 }
 
 fn roots_of(path: &Path) -> Result<(RootCertStore, Vec<String>), TlsError> {

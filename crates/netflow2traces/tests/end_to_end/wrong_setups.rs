@@ -439,6 +439,8 @@ async fn proxies_and_settings() -> Vec<Case> {
     drop(free);
     let behind = "https://otlp.example:4317";
     let p521 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/p521/server.pem");
+    let stranger = Authority::new();
+    let (_, key) = stranger.client_files();
     vec![
         case("the proxy requires credentials", "the proxy requires credentials; set HTTPS_PROXY", "grpc", behind)
             .with("HTTPS_PROXY", format!("http://{proxy}"))
@@ -490,6 +492,18 @@ async fn proxies_and_settings() -> Vec<Case> {
             HTTP,
             "http://user:password@localhost:4318",
         ),
+        case(
+            "the client key belongs to another certificate",
+            "the key is not the one of the certificate; give both of one pair",
+            HTTP,
+            "https://localhost:4318",
+        )
+        .file("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &p521)
+        .file("OTEL_EXPORTER_OTLP_CLIENT_KEY", &key)
+        .holding(Holds {
+            authorities: vec![stranger],
+            ..Holds::default()
+        }),
         case(
             "a client certificate without its key",
             "a certificate needs its key; accepted: together with OTEL_EXPORTER_OTLP_CLIENT_KEY",
