@@ -9,11 +9,13 @@ tests/backends/test_dashboards.py puts every panel's query to a real Tempo and a
 
 import json
 import sys
+import urllib.parse
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "dashboards"
-TEMPO = {"type": "tempo", "uid": "tempo"}
-MIMIR = {"type": "prometheus", "uid": "mimir"}
+# Data sources are variables of each dashboard, so that it can be imported into any Grafana.
+TEMPO = {"type": "tempo", "uid": "${traces}"}
+MIMIR = {"type": "prometheus", "uid": "${metrics}"}
 
 # Of the exporters that are chosen; a variable for several has a regular expression.
 FLOWS = '{ name = "netflow.flow" && resource.netflow.exporter.address =~ "$exporter" }'
@@ -21,14 +23,54 @@ DATAGRAMS = '{ name = "netflow.export" && resource.netflow.exporter.address =~ "
 CALLS = 'traces_spanmetrics_calls_total{span_name="netflow.%s", netflow_exporter_address=~"$exporter"}'
 
 
-def promql(expression, legend="", instant=False):
+def data_source(name, label, kind):
+    return {
+        "name": name,
+        "label": label,
+        "type": "datasource",
+        "query": kind,
+        "refresh": 1,
+        "multi": False,
+        "includeAll": False,
+    }
+
+
+DATA_SOURCES = [data_source("metrics", "Metrics", "prometheus"), data_source("traces", "Traces", "tempo")]
+
+
+def promql(expression, legend="", instant=False, exemplar=False):
     return {
         "datasource": MIMIR,
         "expr": expression,
         "legendFormat": legend or "__auto",
         "instant": instant,
         "range": not instant,
+        **({"exemplar": True} if exemplar else {}),
+        **({"format": "table"} if instant else {}),
     }
+
+
+def flow_rate(view, by, selector="", times=8):
+    """Bits a second of a view of the flow metrics, with the exemplars that open the spans behind them."""
+    labels = ", ".join(filter(None, ('exporter=~"$exporter"', selector)))
+    return f"sum by ({by}) (rate(netflow_{view}_bytes_total{{{labels}}}[$__rate_interval])) * {times}"
+
+
+def spans_behind(condition):
+    """A link from a series to the spans that it counted, in the time that the panel shows."""
+    query = {
+        "refId": "A",
+        "queryType": "traceql",
+        "tableType": "spans",
+        "limit": 20,
+        "query": '{ resource.netflow.exporter.address = "${__field.labels.exporter}"' + condition + " }"
+        " | select(span.source.address, span.source.port, span.destination.address, span.destination.port, span.netflow.flow.bytes)",
+    }
+    panes = {"a": {"datasource": "TRACES", "queries": [query], "range": {"from": "FROM", "to": "TO"}}}
+    encoded = urllib.parse.quote(json.dumps(panes, separators=(",", ":")), safe="{}$_")
+    for name, variable in (("TRACES", "${traces}"), ("FROM", "${__from}"), ("TO", "${__to}")):
+        encoded = encoded.replace(name, variable)
+    return {"title": "Flows behind it", "url": f"/explore?schemaVersion=1&panes={encoded}", "targetBlank": True}
 
 
 def traceql(query, step="1m", legend=""):
@@ -61,7 +103,7 @@ def search(query, limit=20, table="spans"):
     }
 
 
-def panel(kind, title, *targets, unit="short", width=12, height=8, text="", stack=False, reduce="lastNotNull", **options):
+def panel(kind, title, *targets, unit="short", width=12, height=8, text="", stack=False, reduce="lastNotNull", link=None, **options):
     custom = {}
     if kind == "timeseries":
         custom = {
@@ -86,7 +128,7 @@ def panel(kind, title, *targets, unit="short", width=12, height=8, text="", stac
         "title": title,
         "description": text,
         "datasource": targets[0]["datasource"],
-        "fieldConfig": {"defaults": {"unit": unit, "min": 0, **custom}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": unit, "min": 0, **({"links": [link]} if link else {}), **custom}, "overrides": []},
         "options": options,
         "targets": [{"refId": chr(ord("A") + number), **target} for number, target in enumerate(targets)],
         "_size": (width, height),
@@ -97,14 +139,13 @@ def row(title):
     return {"type": "row", "title": title, "collapsed": False, "panels": [], "_size": (24, 1)}
 
 
-def exporter_variable(several):
-    query = "label_values(traces_spanmetrics_calls_total{span_name=\"netflow.export\"}, netflow_exporter_address)"
+def variable(name, label, query, several):
     return {
-        "name": "exporter",
-        "label": "Exporter",
+        "name": name,
+        "label": label,
         "type": "query",
         "datasource": MIMIR,
-        "query": {"query": query, "refId": "exporters"},
+        "query": {"query": query, "refId": name},
         "definition": query,
         "refresh": 2,
         "sort": 3,
@@ -112,6 +153,11 @@ def exporter_variable(several):
         "includeAll": several,
         **({"allValue": ".*", "current": {"text": "All", "value": "$__all"}} if several else {}),
     }
+
+
+def exporter_variable(several):
+    query = "label_values(traces_spanmetrics_calls_total{span_name=\"netflow.export\"}, netflow_exporter_address)"
+    return variable("exporter", "Exporter", query, several)
 
 
 def dashboard(uid, title, description, panels, variables=(), since="now-30m"):
@@ -134,7 +180,7 @@ def dashboard(uid, title, description, panels, variables=(), since="now-30m"):
         "refresh": "30s",
         "time": {"from": since, "to": "now"},
         "timezone": "browser",
-        "templating": {"list": list(variables)},
+        "templating": {"list": [*DATA_SOURCES, *variables]},
         "annotations": {"list": []},
         "links": [
             {
@@ -160,7 +206,7 @@ def flows():
     return dashboard(
         "netflow-flows",
         "Flows",
-        "What the exporters told: rates from span metrics, the rest by TraceQL from the flows themselves.",
+        "What the exporters reported: rates from span metrics, the rest by TraceQL from the flows themselves.",
         [
             panel("stat", "Flow records a second", promql(f"sum(rate({CALLS % 'flow'}[$__rate_interval]))"), width=6, height=4),
             panel("stat", "Datagrams a second", promql(f"sum(rate({CALLS % 'export'}[$__rate_interval]))"), width=6, height=4),
@@ -294,9 +340,52 @@ def daemon():
     )  # fmt: skip
 
 
+# A name where there is one.
+NAMED = "* on (exporter, interface) group_left (name) netflow_interface_info or on (exporter, interface, direction)"
+WANTS = "Needs the view {} in NETFLOW_METRICS."
+
+
+def traffic():
+    interfaces = flow_rate("interface", "exporter, interface, direction", 'interface=~"$interface"')
+    average = 'sum by (exporter, interface, direction) (rate(netflow_interface_bytes_total{exporter=~"$exporter", interface=~"$interface"}[5m])) * 8'
+    speed = 'on (exporter, interface) group_left () (netflow_interface_speed_bytes{exporter=~"$exporter"} * 8)'
+    top = "topk(10, %s)"
+    at_interface = ' && (span.netflow.interface.input = ${__field.labels.interface} || span.netflow.interface.output = ${__field.labels.interface})'
+    return dashboard(
+        "netflow-traffic",
+        "Traffic",
+        "Bits a second of all flows, from flow metrics: complete whatever share of the spans is kept. A dot on a line is an exemplar: it opens the flow.",
+        [
+            panel("stat", "Received by all interfaces", promql('sum(rate(netflow_interface_bytes_total{exporter=~"$exporter", direction="receive"}[$__rate_interval])) * 8'), unit="bps", width=6, height=4, text="A flow that several exporters report counts at each."),
+            panel("stat", "Flow records a second", promql('sum(rate(netflow_interface_flows_total{exporter=~"$exporter", direction="receive"}[$__rate_interval]))'), width=6, height=4),
+            panel("stat", "Exporters", promql('count(count by (exporter) (netflow_interface_bytes_total{exporter=~"$exporter"}))'), width=6, height=4),
+            panel("stat", "Interfaces", promql('count(count by (exporter, interface) (netflow_interface_bytes_total{exporter=~"$exporter"}))'), width=6, height=4),
+            row("Interfaces"),
+            panel("timeseries", "Bits a second by interface", promql(top % interfaces, "{{exporter}} {{interface}} {{direction}}", exemplar=True), unit="bps", width=24, height=10, link=spans_behind(at_interface), text="The ten busiest. A click on a line leads to the flows behind it, a dot to the largest one."),
+            panel("timeseries", "The same with names", promql(top % f"({interfaces}) {NAMED} ({interfaces})", "{{exporter}} {{name}} {{direction}}"), unit="bps"),
+            panel("timeseries", "Utilisation", promql(f"({interfaces}) / {speed}", "{{exporter}} {{interface}} {{direction}}"), unit="percentunit", text="Of the interfaces whose speed NETFLOW_INTERFACES has."),
+            panel("table", "95th percentile of the month, bits a second", promql(f"quantile_over_time(0.95, ({average})[30d:5m])", instant=True), unit="bps", width=24, height=10, text="Of averages over five minutes, as transit is billed. With deploy/prometheus/rules.yaml the recording rule answers faster."),
+            row("Exporters"),
+            panel("timeseries", "Bits a second by exporter", promql(flow_rate("exporter", "exporter"), "{{exporter}}", exemplar=True), unit="bps", stack=True, link=spans_behind(""), text=WANTS.format("exporter")),
+            panel("timeseries", "Lost on the way", promql('sum by (exporter, unit) (rate(netflow_exporter_lost_total{exporter=~"$exporter"}[$__rate_interval]))', "{{exporter}}, {{unit}}"), unit="cps", text="By sequence numbers. " + WANTS.format("exporter")),
+            panel("timeseries", "Longest flow", promql('netflow_exporter_longest_flow_seconds{exporter=~"$exporter"}', "{{exporter}}"), unit="s", text="Above a minute, rates show peaks: set the active timeout of the router to 60 s. " + WANTS.format("exporter")),
+            panel("timeseries", "Bytes without a series of their own", promql('rate(netflow_interface_bytes_total{otel_metric_overflow="true"}[$__rate_interval]) or vector(0)', "bytes a second"), unit="Bps", text="When this grows, raise NETFLOW_METRICS_MAX_SERIES."),
+            row("What, and between whom"),
+            panel("timeseries", "Applications", promql(top % flow_rate("application", "exporter, transport, service"), "{{service}} ({{transport}}) {{exporter}}", exemplar=True), unit="bps", stack=True, text="The ten largest. " + WANTS.format("application"), link=spans_behind(' && span.network.transport = "${__field.labels.transport}"')),
+            panel("timeseries", "Networks", promql(top % flow_rate("network", "exporter, source, destination"), "{{source}} → {{destination}} {{exporter}}", exemplar=True), unit="bps", text="The ten largest. " + WANTS.format("network") + " NETFLOW_NETWORKS has the names.", link=spans_behind(' && span.netflow.source.network = "${__field.labels.source}"')),
+            panel("timeseries", "Autonomous systems", promql(top % flow_rate("as", "exporter, source, destination"), "AS{{source}} → AS{{destination}} {{exporter}}", exemplar=True), unit="bps", text="The ten largest. " + WANTS.format("as"), link=spans_behind(" && span.netflow.src_as = ${__field.labels.source}")),
+            panel("timeseries", "Requests between networks", promql('sum by (client, server) (rate(traces_service_graph_request_total{exporter=~"$exporter"}[$__rate_interval]))', "{{client}} → {{server}}"), unit="reqps", text=WANTS.format("service_graph") + " Grafana's Service Graph tab draws the same numbers."),
+        ],
+        [
+            variable("exporter", "Exporter", "label_values(netflow_interface_bytes_total, exporter)", several=True),
+            variable("interface", "Interface", 'label_values(netflow_interface_bytes_total{exporter=~"$exporter"}, interface)', several=True),
+        ],
+    )  # fmt: skip
+
+
 def main():
     stale = []
-    for name, made in {"flows": flows(), "exporter": exporter(), "daemon": daemon()}.items():
+    for name, made in {"traffic": traffic(), "flows": flows(), "exporter": exporter(), "daemon": daemon()}.items():
         path = FOLDER / f"{name}.json"
         text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
         if sys.argv[1:] == ["--check"]:

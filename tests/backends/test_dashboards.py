@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import unittest
+import urllib.error
 import urllib.parse
 
 import harness
@@ -45,17 +46,30 @@ class Files(unittest.TestCase):
         )
         self.assertEqual(done.returncode, 0, done.stderr)
 
-    def test_data_sources_are_the_provisioned_ones(self):
+    def test_data_sources_are_variables_that_the_provisioned_ones_fill(self):
         for folder in ("provisioning", "demo"):
             provisioned = (GRAFANA / folder / "datasources" / "datasources.yaml").read_text()
-            known = dict(re.findall(r"uid: (\w+)\n    type: (\w+)", provisioned))
-            self.assertEqual(known, {"tempo": "tempo", "mimir": "prometheus"})
+            kinds = set(re.findall(r"uid: \w+\n    type: (\w+)", provisioned))
+            self.assertEqual(kinds, {"tempo", "prometheus"})
         for path in DASHBOARDS:
             dashboard = json.loads(path.read_text())
+            known = {
+                f"${{{variable['name']}}}": variable["query"]
+                for variable in dashboard["templating"]["list"]
+                if variable["type"] == "datasource"
+            }
             for panel in panels(dashboard):
                 for target in panel.get("targets", []):
                     source = target["datasource"]
                     self.assertEqual(known.get(source["uid"]), source["type"], f"{path.name}: {panel['title']}")
+
+    @unittest.skipUnless(shutil.which("promtool"), "promtool isn't installed")
+    def test_the_rules_of_prometheus_do_what_their_tests_say(self):
+        done = subprocess.run(
+            ["promtool", "test", "rules", "rules_test.yaml"],
+            cwd=REPOSITORY / "deploy" / "prometheus", capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_what_tempo_writes_to_is_where_mimir_listens(self):
         port = re.search(r"http_listen_port: (\d+)", (REPOSITORY / "mimir.yaml").read_text()).group(1)
@@ -94,7 +108,16 @@ class Queries(unittest.TestCase):
         cls.prometheus = f"http://127.0.0.1:{prometheus_port}"
         cls.tempo = Tempo(folder.path)
         cls.addClassCleanup(cls.tempo.stop)
-        cls.daemon = Daemon(folder.path, OTEL_EXPORTER_OTLP_ENDPOINT=cls.tempo.endpoint())
+        (folder.path / "networks.csv").write_text("10.0.0.0/8,office\n127.0.0.1,router\n")
+        interfaces = (f"127.0.0.1,{index},eth{index},10G\n" for index in range(1, 1000))
+        (folder.path / "interfaces.csv").write_text("".join(interfaces))
+        cls.daemon = Daemon(
+            folder.path,
+            OTEL_EXPORTER_OTLP_ENDPOINT=cls.tempo.endpoint(),
+            NETFLOW_METRICS="interface,exporter,application,network,as,service_graph",
+            NETFLOW_NETWORKS=str(folder.path / "networks.csv"),
+            NETFLOW_INTERFACES=str(folder.path / "interfaces.csv"),
+        )
         cls.addClassCleanup(cls.daemon.process.stop)
 
         config = (REPOSITORY / "deploy" / "prometheus" / "prometheus.yaml").read_text()
@@ -115,6 +138,7 @@ class Queries(unittest.TestCase):
                 f"--config.file={path}",
                 f"--storage.tsdb.path={folder.path}/prometheus",
                 f"--web.listen-address=127.0.0.1:{prometheus_port}",
+                "--enable-feature=exemplar-storage",
             ],
             folder.path,
         )
@@ -178,14 +202,21 @@ class Queries(unittest.TestCase):
 
     def filled(self, text, exporter):
         text = text.replace("$__rate_interval", "20s").replace("$exporter", exporter).replace("$instance", ".*")
+        # A month of what has run for a minute.
+        text = text.replace("$interface", ".*").replace("[30d:5m]", "[2m:5s]")
         self.assertNotIn("$", text, "a variable that this test doesn't know")
         return text
 
     def check(self, path):
         dashboard = json.loads(path.read_text())
-        variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+        variables = {
+            variable["name"]: variable
+            for variable in dashboard["templating"]["list"]
+            if variable["type"] != "datasource"
+        }
         for variable in variables.values():
             metric, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"]).groups()
+            metric = self.filled(metric, ".*")
             if self.server_of(metric) is None:
                 continue
             values = until(
@@ -214,6 +245,39 @@ class Queries(unittest.TestCase):
         if left_out:
             harness.left_out(f"{left_out} queries of the dashboard {dashboard['title']}: TEMPO_URL and METRICS_URL aren't set")
 
+
+    def test_an_exemplar_of_a_series_opens_the_span_of_a_flow_that_it_counted(self):
+        series = "netflow_interface_bytes_total"
+
+        def exemplars():
+            now = time.time()
+            answer = get_json(
+                f"{self.prometheus}/api/v1/query_exemplars", {"query": series, "start": now - 300, "end": now + 5}
+            )
+            return [(each["seriesLabels"], one) for each in answer["data"] for one in each["exemplars"]]
+
+        until("exemplars", exemplars)
+        opened = 0
+        for labels, exemplar in exemplars()[-20:]:
+            with self.subTest(series=labels, exemplar=exemplar):
+                identifier, span_id = exemplar["labels"]["trace_id"], exemplar["labels"]["span_id"]
+                spans = until(identifier, lambda i=identifier: self.spans(i), seconds=20)
+                flows = [span for span in spans if span.id == span_id]
+                self.assertEqual([flow.name for flow in flows], ["netflow.flow"])
+                attributes = {key: value for key, (_, value) in flows[0].attributes}
+                side = "input" if labels["direction"] == "receive" else "output"
+                self.assertEqual(str(attributes[f"netflow.interface.{side}"]), labels["interface"])
+                interval = attributes.get("netflow.sampling.interval", 1)
+                self.assertEqual(attributes["netflow.flow.bytes"] * interval, float(exemplar["value"]))
+                opened += 1
+        self.assertGreater(opened, 0)
+
+    def spans(self, identifier):
+        """Of a trace; none while it is on its way."""
+        try:
+            return self.tempo.trace(identifier)
+        except urllib.error.HTTPError:
+            return []
 
     def test_promql_of_the_documents(self):
         """Every line of a block of PromQL in docs/ returns data."""

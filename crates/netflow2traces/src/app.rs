@@ -2,6 +2,7 @@
 //! them, waits for a signal, and stops them front to back.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,9 +18,9 @@ use crate::deliver::{Delivery, Totals};
 use crate::demo::{
     Backend, BackendOptions, HostFilter, Traffic, TrafficOptions, announcement, first_traces,
 };
+use crate::enrichment::{Table, TableFile, Watching};
 use crate::files;
 use crate::health::Pulse;
-use crate::networks::{NetworksFile, Watching};
 use crate::observe::accounting::accounts;
 use crate::observe::api::Watched;
 use crate::observe::flow_metrics::FlowSource;
@@ -36,7 +37,9 @@ use crate::stop::{Schedule, Signals};
 use crate::supervisor::{Supervised, Supervisor};
 use crate::template_store::{self, Keeper, Keeping};
 use crate::translate::TranslateCounters;
-use crate::translate::metrics::{FlowReading, Places};
+use crate::translate::enrich::interfaces::Interfaces;
+use crate::translate::enrich::networks::Networks;
+use crate::translate::metrics::Places;
 use crate::worker::{Mailboxes, Worker};
 
 /// How often it is looked whether all workers are still there.
@@ -215,7 +218,8 @@ struct Daemon {
     admin: Option<AdminServer>,
     own_metrics: Option<MetricsExport>,
     flows: FlowSource,
-    networks: Option<Watching>,
+    /// The tasks that watch files of names.
+    files: [Option<Watching>; 2],
     keeping: Option<Keeping>,
     supervisor: Supervisor,
     pulse: Pulse,
@@ -231,16 +235,14 @@ impl Daemon {
         let facts = Facts::new(&receivers, page, &config.deliver);
         let mut workers = Vec::with_capacity(receivers.workers());
         let tap = Arc::new(Tap::default());
-        let networks = config.networks.clone().map(NetworksFile::open);
-        let networks = networks
-            .transpose()
-            .map_err(|error| anyhow!("NETFLOW_NETWORKS: {error}"))?;
+        let networks = open_table::<Networks>(config.networks.as_ref())?;
+        let interfaces = open_table::<Interfaces>(config.interfaces.as_ref())?;
         let FlowMetrics { views, max_series } = config.flow_metrics;
         let places = Places::new(views, max_series);
         for _ in 0..receivers.workers() {
             let tap = Arc::clone(&tap);
             let mut worker = Worker::new(&config.translate, &places, &delivery, tap)?;
-            let networks = networks.as_ref().map(|file| Arc::clone(&file.networks));
+            let networks = networks.as_ref().map(|file| Arc::clone(&file.table));
             worker.translator.name_networks(networks);
             workers.push(worker);
         }
@@ -273,11 +275,23 @@ impl Daemon {
         let mailboxes = Mailboxes::new(given.into_iter().zip(wakers).collect());
         let keeping =
             keeper.map(|keeper| Keeping::start(keeper, Arc::clone(&stages), mailboxes.clone()));
-        let networks =
-            networks.map(|file| Watching::start(file, &stages.health, mailboxes.clone()));
+        let flows = FlowSource::new((!views.is_empty()).then(|| mailboxes.clone()));
+        let health = &stages.health;
+        let networks = networks.map(|file| {
+            let mailboxes = mailboxes.clone();
+            Watching::start(file, health, move |new| mailboxes.name_networks(new))
+        });
+        let interfaces = interfaces.map(|file| {
+            flows.describe(&file.table);
+            let flows = flows.clone();
+            Watching::start(file, health, move |new| {
+                flows.describe(new);
+                true
+            })
+        });
+        let files = [networks, interfaces];
         let pulse = Pulse::start(&stages.health, mailboxes.clone());
         let supervisor = supervised.attend(&stages, &mailboxes);
-        let flows = FlowSource::new((!views.is_empty()).then(|| mailboxes.clone()));
         let watched = Watched::new(
             Arc::clone(&stages),
             mailboxes,
@@ -309,7 +323,7 @@ impl Daemon {
             admin,
             own_metrics,
             flows,
-            networks,
+            files,
             keeping,
             supervisor,
             pulse,
@@ -356,7 +370,7 @@ impl Daemon {
             admin,
             own_metrics,
             flows,
-            networks,
+            files,
             keeping,
             mut supervisor,
             pulse,
@@ -379,7 +393,7 @@ impl Daemon {
                 (Vec::new(), true)
             }
         };
-        drop(networks);
+        drop(files);
         let mut waiting = 0;
         for worker in &mut workers {
             worker.translator.flush();
@@ -389,7 +403,7 @@ impl Daemon {
         let now = Instant::now();
         let last = workers.iter();
         let last = last.filter_map(|worker| worker.translator.flow_metrics(now));
-        flows.end(FlowReading::merge(last.collect()));
+        flows.end(last.collect());
         let abort = delivery.abort_handle();
         if second {
             schedule.hurry();
@@ -434,6 +448,12 @@ impl Daemon {
             ExitCode::SUCCESS
         })
     }
+}
+
+/// Reads a file of names that a setting names.
+fn open_table<T: Table>(path: Option<&PathBuf>) -> anyhow::Result<Option<TableFile<T>>> {
+    let file = path.cloned().map(TableFile::open).transpose();
+    file.map_err(|error| anyhow!("{}: {error}", T::VARIABLE))
 }
 
 /// Gives the workers what the template store has, each exporter to the worker that the kernel gives it to.

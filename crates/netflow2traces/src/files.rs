@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Mistake, Mistakes};
 use crate::deliver;
-use crate::networks;
+use crate::enrichment;
 use crate::template_store;
+use crate::translate::enrich::interfaces::Interfaces;
+use crate::translate::enrich::networks::Networks;
 
 /// Tries everything that `config` names. Must be called within a tokio runtime, as delivery is.
 ///
@@ -47,9 +49,14 @@ pub fn check(config: &Config) -> Result<(), Mistakes> {
         ));
     }
     if let Some(path) = &config.networks
-        && let Err(problem) = networks::read(path, None)
+        && let Err(problem) = enrichment::read::<Networks>(path, None)
     {
         reject(format!("NETFLOW_NETWORKS={}: {problem}", path.display()));
+    }
+    if let Some(path) = &config.interfaces
+        && let Err(problem) = enrichment::read::<Interfaces>(path, None)
+    {
+        reject(format!("NETFLOW_INTERFACES={}: {problem}", path.display()));
     }
     // The certificate that spans and metrics share is one error.
     mistakes.dedup();

@@ -239,7 +239,7 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
     }
 }
 
-fn check_text(what: &str, text: &str) -> Result<(), String> {
+pub(super) fn check_text(what: &str, text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err(format!("{what} is empty"));
     }

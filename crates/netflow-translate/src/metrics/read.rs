@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{FlowMetrics, GraphTotals, NAMED, Places, SeriesKey, View, ViewReading};
+use crate::enrich::interfaces::Interfaces;
 use crate::enrich::networks::Networks;
 use crate::exporter::Exporter;
 use crate::translator::Translator;
@@ -43,8 +44,12 @@ pub struct InterfaceInfo {
     pub exporter: IpAddr,
     /// ifIndex.
     pub interface: u32,
-    /// As the exporter's options data name it.
+    /// Of `NETFLOW_INTERFACES`, else as the exporter's options data name it.
     pub name: Box<str>,
+    /// Of `NETFLOW_INTERFACES`; may be empty.
+    pub description: Box<str>,
+    /// Bits a second, of `NETFLOW_INTERFACES`.
+    pub speed: Option<u64>,
 }
 
 impl<C> Translator<C> {
@@ -119,6 +124,8 @@ impl FlowMetrics {
                 exporter,
                 interface,
                 name: name.into(),
+                description: Box::default(),
+                speed: None,
             })
         });
         FlowReading {
@@ -139,6 +146,35 @@ impl FlowMetrics {
 }
 
 impl FlowReading {
+    /// Adds what a file says of the interfaces in any series; it wins over what exporters say.
+    #[must_use]
+    pub fn described(mut self, file: &Interfaces) -> Self {
+        let mut described: Vec<InterfaceInfo> = Vec::new();
+        let interfaces = self
+            .views
+            .iter()
+            .filter(|(view, _)| *view == View::Interface);
+        let series = interfaces.flat_map(|(_, reading)| &reading.series);
+        for key in series.filter_map(|series| series.key) {
+            let (exporter, interface) = (key.exporter(), key.first);
+            if let Some(known) = file.get(exporter, interface) {
+                described.push(InterfaceInfo {
+                    exporter,
+                    interface,
+                    name: known.name.clone(),
+                    description: known.description.clone(),
+                    speed: known.speed,
+                });
+            }
+        }
+        // Of equal keys the first stays.
+        described.append(&mut self.interfaces);
+        described.sort_by_key(|info| (info.exporter, info.interface));
+        described.dedup_by_key(|info| (info.exporter, info.interface));
+        self.interfaces = described;
+        self
+    }
+
     /// Brings the readings of all workers together.
     #[must_use]
     pub fn merge(workers: Vec<Self>) -> Self {

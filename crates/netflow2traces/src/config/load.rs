@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::resource::Machine;
 use super::setting::{Preset, Setting};
@@ -13,7 +13,7 @@ use super::{
     SamplerKind, Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, pem, resource,
     settings,
 };
-use crate::translate::metrics::View;
+use crate::translate::metrics::{View, Views};
 
 /// What the configuration is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -220,6 +220,7 @@ impl Loader<'_> {
             deliver,
             flow_metrics,
             networks,
+            interfaces: self.interfaces(flow_metrics.views),
             admin,
             admin_hosts,
             trace_url,
@@ -283,6 +284,14 @@ impl Loader<'_> {
                 .unwrap_or(usize::MAX),
             batch_max_octets: self.value(&settings::MAX_REQUEST_SIZE),
         }
+    }
+
+    fn interfaces(&mut self, views: Views) -> Option<PathBuf> {
+        if !views.contains(View::Interface) {
+            let because = "NETFLOW_METRICS doesn't have the view interface";
+            self.warn_without_effect(&settings::INTERFACES, because);
+        }
+        self.optional(&settings::INTERFACES)
     }
 
     fn flow_metrics(&mut self, has_networks: bool) -> FlowMetrics {

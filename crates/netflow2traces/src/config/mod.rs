@@ -43,6 +43,8 @@ pub struct Config {
     pub flow_metrics: FlowMetrics,
     /// `NETFLOW_NETWORKS`.
     pub networks: Option<PathBuf>,
+    /// `NETFLOW_INTERFACES`.
+    pub interfaces: Option<PathBuf>,
     /// Where metrics and health are served, if they are.
     pub admin: Option<SocketAddr>,
     /// The names that a `Host` header may carry there besides those that no web site can own: as configured, and this

@@ -47,8 +47,8 @@ pub enum Kind {
     SpoolSync,
     /// Keeps the template store up to date.
     TemplateStore,
-    /// Watches the file of `NETFLOW_NETWORKS`.
-    Networks,
+    /// Watches a file of names: `NETFLOW_NETWORKS`, `NETFLOW_INTERFACES`.
+    Enrichment,
     /// Sends the daemon's own metrics.
     OwnMetrics,
     /// Accepts connections of the admin server.
@@ -72,7 +72,7 @@ impl Kind {
         Self::Spool,
         Self::SpoolSync,
         Self::TemplateStore,
-        Self::Networks,
+        Self::Enrichment,
         Self::OwnMetrics,
         Self::Admin,
         Self::Page,
@@ -92,7 +92,7 @@ impl Kind {
             Self::Spool => "spool",
             Self::SpoolSync => "spool_sync",
             Self::TemplateStore => "template_store",
-            Self::Networks => "networks",
+            Self::Enrichment => "enrichment",
             Self::OwnMetrics => "own_metrics",
             Self::Admin => "admin",
             Self::Page => "page",

@@ -427,7 +427,7 @@ pub static METRICS: &[Metric] = metrics! {
             "Log lines that were not written, because nobody read stderr or it was closed";
         netflow_part_restarts_total: Series::Counters(restarts!(
             Receive "receive", Pulse "pulse", Delivery "delivery", Losses "losses", Spool "spool", SpoolSync "spool_sync",
-            TemplateStore "template_store", Networks "networks", OwnMetrics "own_metrics", Admin "admin", Page "page", Notifier "notifier",
+            TemplateStore "template_store", Enrichment "enrichment", OwnMetrics "own_metrics", Admin "admin", Page "page", Notifier "notifier",
             Console "console", Log "log"
         )),
             "Threads and tasks of the daemon that panicked and were restarted; the log says why";

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::receive::Waker;
 use crate::translate::Translator;
+use crate::translate::enrich::networks::Networks;
 
 /// A worker that hasn't answered by then is stuck, or has ended.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -80,6 +81,20 @@ impl Mailboxes {
         mailbox.put(Box::new(work))?;
         waker.wake();
         Ok(())
+    }
+
+    /// Gives every worker new names of networks; `false` if one of them has too much to do.
+    #[must_use]
+    pub fn name_networks(&self, networks: &Arc<Networks>) -> bool {
+        let mut all = true;
+        for worker in 0..self.workers() {
+            let networks = Arc::clone(networks);
+            let put = self.put(worker, move |machine, _| {
+                machine.name_networks(Some(networks));
+            });
+            all &= put.is_ok();
+        }
+        all
     }
 
     /// Asks every worker, and gives the answers in their order. What is asked runs on the worker's thread: it

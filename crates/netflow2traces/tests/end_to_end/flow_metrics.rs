@@ -110,9 +110,15 @@ async fn networks_are_named_and_a_new_version_of_the_file_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("networks.csv");
     std::fs::write(&file, "10.1.0.0/16,office\n127.0.0.2,router\n").unwrap();
+    let interfaces = directory.path().join("interfaces.csv");
+    std::fs::write(&interfaces, "127.0.0.2,3,Gi0/3,10G,uplink\n").unwrap();
     let setup = Setup::to_grpc(&backend)
-        .with("NETFLOW_METRICS", "network,application,as,service_graph")
-        .with("NETFLOW_NETWORKS", file.to_str().unwrap());
+        .with(
+            "NETFLOW_METRICS",
+            "interface,network,application,as,service_graph",
+        )
+        .with("NETFLOW_NETWORKS", file.to_str().unwrap())
+        .with("NETFLOW_INTERFACES", interfaces.to_str().unwrap());
     let daemon = admin.of(setup).start().await;
     let exporter = Exporter::new("127.0.0.2", daemon.address());
     exporter.send(&v5_datagram(now(), 0, 1000, 30));
@@ -152,9 +158,15 @@ async fn networks_are_named_and_a_new_version_of_the_file_is_taken() {
     }
     let info = "netflow_exporter_info{exporter=\"127.0.0.2\",name=\"router\",network=\"router\"}";
     assert_eq!(value(&text, info), 1.0);
+    let interface = "exporter=\"127.0.0.2\",interface=\"3\"";
+    let info =
+        format!("netflow_interface_info{{{interface},name=\"Gi0/3\",description=\"uplink\"}}");
+    assert_eq!(value(&text, &info), 1.0);
+    let speed = format!("netflow_interface_speed_bytes{{{interface}}}");
+    assert_eq!(value(&text, &speed), 1.25e9);
 
     std::fs::write(&file, "10.1.0.0/16,office\n192.0.2.0/24,web,site=paris\n").unwrap();
-    daemon.says("networks of NETFLOW_NETWORKS read again").await;
+    daemon.says("a file has changed and was read again").await;
     exporter.send(&v5_datagram(now(), 30, 1000, 30));
     let series =
         "netflow_network_flows_total{exporter=\"127.0.0.2\",source=\"office\",destination=\"web\"}";
@@ -166,7 +178,7 @@ async fn networks_are_named_and_a_new_version_of_the_file_is_taken() {
     admin.until("/metrics", is_named).await;
     std::fs::write(&file, "10.1.0.0/16\n").unwrap();
     daemon
-        .says("NETFLOW_NETWORKS has changed and can't be used; the version before stays in use")
+        .says("a file has changed and can't be used; the version before stays in use")
         .await;
     assert_eq!(daemon.stop().await.code, Some(0));
 }

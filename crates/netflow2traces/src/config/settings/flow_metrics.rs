@@ -23,6 +23,21 @@ settings! { FLOW_METRICS:
             stays in use and the log says so.",
         parse: readable,
     }
+    INTERFACES: PathBuf {
+        section: FlowMetrics,
+        variables: ["NETFLOW_INTERFACES"],
+        flag: "interfaces",
+        placeholder: "FILE",
+        preset: Preset::Nothing("names from options data"),
+        accepted: "a readable CSV file with lines such as 192.0.2.1,3,Gi0/3,10G,to Berlin",
+        summary: "CSV file of names, speeds and descriptions of interfaces",
+        details: "Each line is `exporter,ifindex,name[,speed,description]`, the speed in bits a \
+            second with `k`, `M`, `G` or `T`; lines that begin with `#` are comments. Flow metrics \
+            show them in `netflow_interface_info` and `netflow_interface_speed_bytes`, before what \
+            exporters report in options data. It is checked and read again as `NETFLOW_NETWORKS` \
+            is.",
+        parse: readable,
+    }
     FLOW_VIEWS: Views {
         section: FlowMetrics,
         variables: ["NETFLOW_METRICS"],

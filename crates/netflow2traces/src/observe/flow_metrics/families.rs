@@ -318,12 +318,21 @@ const EXPORTER_INFO: Name = Name {
     labels: "`exporter`, `name`, `network`",
 };
 
+const INTERFACE_SPEED: Name = Name {
+    text: "netflow_interface_speed_bytes",
+    otlp: "netflow.interface.speed",
+    unit: "By/s",
+    kind: Kind::Gauge,
+    help: "Speed of an interface in bytes a second, of `NETFLOW_INTERFACES`",
+    labels: "`exporter`, `interface`",
+};
+
 const INTERFACE_INFO: Name = Name {
     text: "netflow_interface",
     otlp: "netflow.interface.info",
     unit: "1",
     kind: Kind::Info,
-    help: "What an interface is called, where that is known",
+    help: "What an interface is called, by `NETFLOW_INTERFACES` or options data",
     labels: "`exporter`, `interface`, `name`, `description`",
 };
 
@@ -334,6 +343,7 @@ pub fn names() -> impl Iterator<Item = (View, Name)> {
         .flat_map(|of| of.names.into_iter().map(|name| (of.view, name)));
     counters.chain([
         (View::Interface, INTERFACE_INFO),
+        (View::Interface, INTERFACE_SPEED),
         (View::Exporter, EXPORTER_INFO),
         (View::Exporter, LOST),
         (View::Exporter, LONGEST_FLOW),
@@ -354,7 +364,7 @@ pub fn families(reading: &FlowReading) -> Vec<Family> {
         };
         counted(of, series, reading, &mut families);
         match view {
-            View::Interface => families.push(interface_info(reading)),
+            View::Interface => families.extend(of_interfaces(reading)),
             View::Exporter => families.extend(of_exporters(reading)),
             View::Application | View::Network | View::As | View::ServiceGraph => {}
         }
@@ -490,18 +500,32 @@ fn exporter_info(reading: &FlowReading) -> Family {
     }
 }
 
-fn interface_info(reading: &FlowReading) -> Family {
+fn of_interfaces(reading: &FlowReading) -> [Family; 2] {
+    let speeds = reading.interfaces.iter().filter_map(|info| {
+        let labels = vec![
+            ("exporter", info.exporter.to_string()),
+            ("interface", info.interface.to_string()),
+        ];
+        Some(point(labels, Number::Level(info.speed? as f64 / 8.0)))
+    });
+    let speeds = speeds.collect();
     let points = reading.interfaces.iter().map(|info| {
         let labels = vec![
             ("exporter", info.exporter.to_string()),
             ("interface", info.interface.to_string()),
             ("name", info.name.to_string()),
-            ("description", String::new()),
+            ("description", info.description.to_string()),
         ];
         point(labels, Number::Count(1))
     });
-    Family {
-        name: INTERFACE_INFO,
-        points: points.collect(),
-    }
+    [
+        Family {
+            name: INTERFACE_INFO,
+            points: points.collect(),
+        },
+        Family {
+            name: INTERFACE_SPEED,
+            points: speeds,
+        },
+    ]
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tracing::warn;
 
 use crate::translate::counters::RateLimit;
+use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::metrics::FlowReading;
 use crate::worker::Mailboxes;
 
@@ -21,6 +22,8 @@ struct Inner {
     /// `None`: no view is counted.
     mailboxes: Option<Mailboxes>,
     last: Mutex<Option<Arc<FlowReading>>>,
+    /// `NETFLOW_INTERFACES`.
+    interfaces: Mutex<Option<Arc<Interfaces>>>,
     unanswered: Mutex<RateLimit>,
 }
 
@@ -31,6 +34,7 @@ impl FlowSource {
         Self(Arc::new(Inner {
             mailboxes,
             last: Mutex::default(),
+            interfaces: Mutex::default(),
             unanswered: Mutex::new(RateLimit::new(1, QUIET)),
         }))
     }
@@ -47,7 +51,7 @@ impl FlowSource {
         {
             Ok(workers) => {
                 let workers = workers.into_iter().flatten().collect();
-                Some(Arc::new(FlowReading::merge(workers)))
+                Some(Arc::new(self.merged(workers)))
             }
             Err(error) => {
                 // The workers may have ended meanwhile.
@@ -64,8 +68,21 @@ impl FlowSource {
     }
 
     /// The workers have ended, and this is what they had.
-    pub fn end(&self, last: FlowReading) {
-        *self.lock(&self.0.last) = Some(Arc::new(last));
+    pub fn end(&self, last: Vec<FlowReading>) {
+        *self.lock(&self.0.last) = Some(Arc::new(self.merged(last)));
+    }
+
+    /// Describes interfaces from here on; of a new version of the file too.
+    pub fn describe(&self, interfaces: &Arc<Interfaces>) {
+        *self.lock(&self.0.interfaces) = Some(Arc::clone(interfaces));
+    }
+
+    fn merged(&self, workers: Vec<FlowReading>) -> FlowReading {
+        let merged = FlowReading::merge(workers);
+        match self.lock(&self.0.interfaces).clone() {
+            Some(interfaces) => merged.described(&interfaces),
+            None => merged,
+        }
     }
 
     fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> std::sync::MutexGuard<'a, T> {

@@ -1,5 +1,5 @@
-//! `NETFLOW_NETWORKS`: the file is read at the start, watched, and swapped whole when it changes. While a new version
-//! can't be used, the one before stays in use.
+//! `NETFLOW_NETWORKS` and `NETFLOW_INTERFACES`: the files are read at the start, watched, and swapped whole when they
+//! change. While a new version can't be used, the one before stays in use.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,19 +12,58 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::health::{Health, Kind, Part, caught};
+use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::enrich::networks::{FileError, Networks};
-use crate::worker::Mailboxes;
 
-/// Time between two looks at the file.
+/// Time between two looks at a file.
 const LOOK: Duration = Duration::from_secs(2);
 /// A look that takes longer hangs.
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
-/// Octets of the file.
+/// Octets of a file.
 const MAX_OCTETS: u64 = 64 << 20;
+
+/// A table that is made of a file's text.
+pub trait Table: Sized + Send + Sync + 'static {
+    /// The variable that names the file.
+    const VARIABLE: &'static str;
+
+    /// Makes the table; `before` is the version in use.
+    ///
+    /// # Errors
+    /// The line that can't be used.
+    fn parse(text: &str, before: Option<&Self>) -> Result<Self, FileError>;
+
+    /// Lines of the file that say something.
+    fn rows(&self) -> usize;
+}
+
+impl Table for Networks {
+    const VARIABLE: &'static str = "NETFLOW_NETWORKS";
+
+    fn parse(text: &str, before: Option<&Self>) -> Result<Self, FileError> {
+        Self::parse(text, before)
+    }
+
+    fn rows(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Table for Interfaces {
+    const VARIABLE: &'static str = "NETFLOW_INTERFACES";
+
+    fn parse(text: &str, _: Option<&Self>) -> Result<Self, FileError> {
+        Self::parse(text)
+    }
+
+    fn rows(&self) -> usize {
+        self.len()
+    }
+}
 
 /// Why a file can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum NetworksError {
+pub enum TableError {
     #[error("it can't be read: {0}")]
     Unreadable(#[from] io::Error),
     #[error("it is larger than {} MiB", MAX_OCTETS >> 20)]
@@ -33,18 +72,18 @@ pub enum NetworksError {
     Content(#[from] FileError),
 }
 
-/// Reads the file; names keep the numbers that `before` gave them.
+/// Reads a file.
 ///
 /// # Errors
-/// [`NetworksError`], with the line that can't be used.
-pub fn read(path: &Path, before: Option<&Networks>) -> Result<Networks, NetworksError> {
+/// [`TableError`], with the line that can't be used.
+pub fn read<T: Table>(path: &Path, before: Option<&T>) -> Result<T, TableError> {
     let mut text = String::new();
     let mut file = File::open(path)?.take(MAX_OCTETS + 1);
     file.read_to_string(&mut text)?;
     if text.len() as u64 > MAX_OCTETS {
-        return Err(NetworksError::TooLarge);
+        return Err(TableError::TooLarge);
     }
-    Ok(Networks::parse(&text, before)?)
+    Ok(T::parse(&text, before)?)
 }
 
 /// What changes when the file is written or another takes its place.
@@ -61,29 +100,35 @@ fn mark(path: &Path) -> Mark {
     ))
 }
 
-/// The file as it was last read.
-#[derive(Clone, Debug)]
-pub struct NetworksFile {
+/// A file as it was last read.
+#[derive(Debug)]
+pub struct TableFile<T> {
     path: PathBuf,
     mark: Mark,
     /// What is in use.
-    pub networks: Arc<Networks>,
+    pub table: Arc<T>,
 }
 
-impl NetworksFile {
+impl<T> Clone for TableFile<T> {
+    fn clone(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            mark: self.mark,
+            table: Arc::clone(&self.table),
+        }
+    }
+}
+
+impl<T: Table> TableFile<T> {
     /// Reads the file for the first time.
     ///
     /// # Errors
-    /// [`NetworksError`].
-    pub fn open(path: PathBuf) -> Result<Self, NetworksError> {
+    /// [`TableError`].
+    pub fn open(path: PathBuf) -> Result<Self, TableError> {
         // The mark first: what changes after it is read again.
         let mark = mark(&path);
-        let networks = Arc::new(read(&path, None)?);
-        Ok(Self {
-            path,
-            mark,
-            networks,
-        })
+        let table = Arc::new(read(&path, None)?);
+        Ok(Self { path, mark, table })
     }
 
     /// Reads the file again if it has changed; whether there is a new version.
@@ -93,33 +138,38 @@ impl NetworksFile {
             return false;
         }
         self.mark = mark;
-        let file = self.path.display();
-        match read(&self.path, Some(&self.networks)) {
-            Ok(networks) => {
-                info!(%file, networks = networks.len(), "networks of NETFLOW_NETWORKS read again");
-                self.networks = Arc::new(networks);
+        let (file, variable) = (self.path.display(), T::VARIABLE);
+        match read(&self.path, Some(&*self.table)) {
+            Ok(table) => {
+                info!(variable, %file, rows = table.rows(), "a file has changed and was read again");
+                self.table = Arc::new(table);
                 true
             }
             Err(error) => {
-                warn!(%file, %error, "NETFLOW_NETWORKS has changed and can't be used; the version before stays in use");
+                warn!(variable, %file, %error, "a file has changed and can't be used; the version before stays in use");
                 false
             }
         }
     }
 }
 
-/// The task that watches the file. Dropped, it ends.
+/// A task that watches a file. Dropped, it ends.
 #[derive(Debug)]
 pub struct Watching(JoinHandle<()>);
 
 impl Watching {
-    /// Gives the workers every new version. Must be called within a tokio runtime.
+    /// Hands over every new version; where that is not possible, `hand_over` gives `false` and is asked again. Must be
+    /// called within a tokio runtime.
     #[must_use]
-    pub fn start(file: NetworksFile, health: &Health, mailboxes: Mailboxes) -> Self {
-        let part = health.part(Kind::Networks);
+    pub fn start<T: Table>(
+        file: TableFile<T>,
+        health: &Health,
+        hand_over: impl Fn(&Arc<T>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let part = health.part(Kind::Enrichment);
         Self(tokio::spawn(async move {
             let mut file = file;
-            while caught(watch(&mut file, &part, &mailboxes)).await.is_err() {
+            while caught(watch(&mut file, &part, &hand_over)).await.is_err() {
                 part.restart().await;
             }
         }))
@@ -132,7 +182,11 @@ impl Drop for Watching {
     }
 }
 
-async fn watch(file: &mut NetworksFile, part: &Part, mailboxes: &Mailboxes) {
+async fn watch<T: Table>(
+    file: &mut TableFile<T>,
+    part: &Part,
+    hand_over: &(impl Fn(&Arc<T>) -> bool + Sync),
+) {
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         part.works(LONGEST_LOOK);
@@ -143,19 +197,9 @@ async fn watch(file: &mut NetworksFile, part: &Part, mailboxes: &Mailboxes) {
             continue;
         };
         *file = looked;
-        if !is_new {
-            continue;
-        }
-        for worker in 0..mailboxes.workers() {
-            let networks = Arc::clone(&file.networks);
-            let put = mailboxes.put(worker, move |machine, _| {
-                machine.name_networks(Some(networks));
-            });
-            if let Err(error) = put {
-                warn!(worker, %error, "a worker goes on with the networks that it has");
-                // The next look tries again.
-                file.mark = None;
-            }
+        if is_new && !hand_over(&file.table) {
+            // The next look tries again.
+            file.mark = None;
         }
     }
 }
@@ -169,18 +213,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("networks.csv");
         std::fs::write(&path, "10.0.0.0/8,office\n").unwrap();
-        let mut file = NetworksFile::open(path.clone()).unwrap();
+        let mut file = TableFile::<Networks>::open(path.clone()).unwrap();
         assert!(!file.look());
         std::fs::write(&path, "10.0.0.0/8,office\n192.0.2.0/24,lab\n").unwrap();
         assert!(file.look());
-        assert_eq!(file.networks.len(), 2);
+        assert_eq!(file.table.len(), 2);
         std::fs::write(&path, "10.0.0.0/8\n").unwrap();
         assert!(!file.look());
-        assert_eq!(file.networks.len(), 2);
+        assert_eq!(file.table.len(), 2);
         assert!(!file.look(), "it is said once");
         std::fs::remove_file(&path).unwrap();
         assert!(!file.look());
-        assert_eq!(file.networks.len(), 2);
+        assert_eq!(file.table.len(), 2);
     }
 
     #[test]
@@ -188,7 +232,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("networks.csv");
         std::fs::write(&path, "10.0.0.0/8,office\n10.0.0.0,\n").unwrap();
-        let error = NetworksFile::open(path).unwrap_err();
+        let error = TableFile::<Networks>::open(path).unwrap_err();
         assert_eq!(error.to_string(), "line 2: the name is empty");
     }
 }
