@@ -10,6 +10,7 @@ pub mod attributes;
 mod batch;
 pub mod controls;
 mod fields;
+pub mod groups;
 pub mod gzip;
 pub mod json;
 pub mod proto;

@@ -183,14 +183,14 @@ fn find_cut(request: &[u8]) -> Result<Option<Cut>, WireError> {
     }))
 }
 
-/// What the choice of a cut needs to know of a span.
-struct SpanFacts<'a> {
+/// What a cut needs to know of a span.
+pub(crate) struct SpanFacts<'a> {
     trace_id: &'a [u8],
-    is_flow: bool,
+    pub(crate) is_flow: bool,
 }
 
 impl<'a> SpanFacts<'a> {
-    fn of(span: &'a [u8]) -> Result<Self, WireError> {
+    pub(crate) fn of(span: &'a [u8]) -> Result<Self, WireError> {
         let mut facts = Self {
             trace_id: &[],
             is_flow: false,

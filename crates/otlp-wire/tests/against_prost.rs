@@ -14,13 +14,14 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue};
-use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use otlp_wire::json::{JsonError, MAX_NESTING, write_request, write_span_lines};
 use otlp_wire::response::{
     MAX_ERROR_TEXT, MAX_RETRY_DELAY, bounded_text, decode_binary_header, read_partial_success,
     read_partial_success_json, read_retry_info, read_status_message, read_status_message_json,
 };
-use otlp_wire::{EncodedBatch, UnixNanos, split};
+use otlp_wire::{EncodedBatch, UnixNanos, groups, split};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
@@ -84,6 +85,75 @@ fn span_of_trace(trace: u8, name: &str) -> Span {
         name: name.into(),
         ..Span::default()
     }
+}
+
+/// The text of the attribute that names a group.
+fn exporter(resource: &ResourceSpans) -> String {
+    let attributes = resource.resource.iter().flat_map(|r| &r.attributes);
+    let mut named = attributes.filter(|attribute| attribute.key == "exporter");
+    let value = named.find_map(|attribute| attribute.value.as_ref()?.value.as_ref());
+    match value {
+        Some(Value::StringValue(text)) => text.clone(),
+        _ => String::new(),
+    }
+}
+
+#[test]
+fn groups_are_found_by_an_attribute_and_taken_out_whole() {
+    let resource = |name: &str, spans: usize| ResourceSpans {
+        resource: Some(Resource {
+            attributes: vec![
+                attribute("other", Value::IntValue(7)),
+                attribute("exporter", Value::StringValue(name.into())),
+            ],
+            ..Resource::default()
+        }),
+        scope_spans: vec![ScopeSpans {
+            spans: (0..=spans)
+                .map(|number| Span {
+                    name: if number == 0 {
+                        "netflow.export"
+                    } else {
+                        "netflow.flow"
+                    }
+                    .into(),
+                    ..Span::default()
+                })
+                .collect(),
+            ..ScopeSpans::default()
+        }],
+        ..ResourceSpans::default()
+    };
+    let request = ExportTraceServiceRequest {
+        resource_spans: vec![
+            resource("a", 3),
+            resource("b", 2),
+            resource("a", 1),
+            resource("c", 4),
+        ],
+    };
+    let batch = batch_of(&request);
+    let groups = groups::groups(&batch.octets, "exporter").unwrap();
+    let names: Vec<&[u8]> = groups.iter().map(|(_, name)| *name).collect();
+    assert_eq!(names, [b"a", b"b", b"a", b"c"]);
+    let octets: usize = groups.iter().map(|(group, _)| group.octets()).sum();
+    assert_eq!(octets, batch.octets.len());
+    for name in ["a", "b", "c", "d"] {
+        let taken = groups.iter().filter(|(_, found)| *found == name.as_bytes());
+        let taken: Vec<_> = taken.map(|(group, _)| group.clone()).collect();
+        let (left, out) = groups::without(&batch, &taken).unwrap();
+        let mut expected = request.clone();
+        expected
+            .resource_spans
+            .retain(|resource| exporter(resource) != name);
+        assert_eq!(decoded(&left), expected);
+        assert_eq!(left.spans(), batch_of(&expected).spans());
+        assert_eq!(out.flow_spans + left.flow_spans, batch.flow_spans);
+        assert_eq!(out.work_spans + left.work_spans, batch.work_spans);
+    }
+    let all: Vec<_> = groups.iter().map(|(group, _)| group.clone()).collect();
+    assert!(groups::without(&batch, &all).is_none(), "nothing is left");
+    assert!(groups::groups(&batch.octets[..50], "exporter").is_err());
 }
 
 proptest! {
@@ -257,6 +327,10 @@ fn harmless(octets: &[u8]) -> Result<(), TestCaseError> {
     };
     if let Some((left, right)) = split(&batch) {
         prop_assert!(left.spans() > 0 && right.spans() > 0);
+    }
+    if let Ok(groups) = groups::groups(octets, "exporter") {
+        let taken: Vec<_> = groups.into_iter().map(|(group, _)| group).collect();
+        let _ = groups::without(&batch, &taken[..taken.len() / 2]);
     }
     if let Ok(partial) = read_partial_success(octets) {
         prop_assert!(partial.error_message.len() <= MAX_ERROR_TEXT);

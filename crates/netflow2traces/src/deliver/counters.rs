@@ -99,7 +99,7 @@ impl SpanCounter {
 /// Why spans were given up here, before a backend took or refused them.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum DropReason {
-    /// The memory queue was full: the oldest batch made room.
+    /// The memory queue was full: the heaviest exporters' oldest spans made room.
     QueueFull,
     /// A single span is larger than what the backend takes.
     TooLarge,

@@ -95,11 +95,7 @@ impl Held {
 
     /// A batch that was tried before. A suspect holds its turn until it and all its pieces are done.
     pub(super) fn again(postponed: Postponed, queue: &Arc<Queue>) -> Self {
-        let Postponed {
-            batch,
-            entry,
-            history,
-        } = postponed;
+        let (batch, entry, history) = postponed.into_parts();
         let turn = history.suspect.then(|| Arc::new(Turn(Arc::clone(queue))));
         let is_spooled = entry.is_some();
         let held = Self::with(batch, queue, entry, history, turn);
@@ -163,11 +159,8 @@ impl Held {
 
     /// Gives it back to the queue for another attempt.
     pub(super) fn postpone(mut self, later: Later) {
-        let postponed = Postponed {
-            batch: std::mem::take(&mut self.batch),
-            entry: self.entry.take(),
-            history: later.history,
-        };
+        let batch = std::mem::take(&mut self.batch);
+        let postponed = Postponed::new(batch, self.entry.take(), later.history);
         let queue = Arc::clone(&self.queue);
         // Counted twice for a moment rather than nowhere.
         queue.postpone(postponed, later);

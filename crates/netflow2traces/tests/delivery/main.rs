@@ -12,6 +12,7 @@ mod certificates;
 mod log;
 
 mod failures;
+mod fair;
 mod faults;
 mod foreign;
 mod headers;

@@ -65,7 +65,7 @@ settings! { DELIVERY:
         preset: Preset::Text("64MiB"),
         accepted: "a size from 1MiB to 64GiB, and not less than NETFLOW_MAX_REQUEST_SIZE",
         summary: "Memory for spans that wait for the backend",
-        details: "Encoded octets. When it is full, the oldest batch is dropped and counted; with a \
+        details: "Encoded octets. When it is full, the exporters with the most in it lose their oldest spans, which is counted; with a \
             spool, the oldest are written to disk from half of it on.",
         parse: |text| values::size(text, MIB..=64 * GIB),
     }

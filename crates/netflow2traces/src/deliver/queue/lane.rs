@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use otlp_wire::EncodedBatch;
 
+use super::shares::Queued;
 use super::{Queue, State};
 use crate::config::SpoolMode;
 use crate::deliver::counters::{Count, DropReason};
@@ -156,7 +157,9 @@ impl Queue {
             let write = may_write && lane.wants_write(octets, capacity);
             let write = if write {
                 // What was tried before is the oldest.
-                waiting.evict_unspooled().or_else(|| batches.pop_front())
+                waiting
+                    .evict_unspooled()
+                    .or_else(|| batches.pop_front().map(|queued| queued.batch))
             } else {
                 None
             };
@@ -211,7 +214,7 @@ impl Queue {
     /// The batch could not be written: it stays the oldest of the queue, and senders take from there.
     pub(in crate::deliver) fn not_written(&self, batch: EncodedBatch) {
         let mut state = self.lock();
-        state.batches.push_front(batch);
+        state.batches.push_front(batch.into());
         if let Some(lane) = &mut state.lane {
             lane.writing = false;
             lane.direct = true;
@@ -261,9 +264,9 @@ impl Queue {
         self.count_in(Count::of(&batch), batch.octets.len());
         state.octets += batch.octets.len();
         // Several may come back, in any order.
-        let older = |other: &&EncodedBatch| other.oldest < batch.oldest;
+        let older = |other: &&Queued| other.oldest() < batch.oldest;
         let place = state.batches.iter().take_while(older).count();
-        state.batches.insert(place, batch);
+        state.batches.insert(place, batch.into());
         None
     }
 
@@ -321,7 +324,7 @@ impl Queue {
         let State { batches, lane, .. } = &mut *state;
         if let Some(lane) = lane {
             if let (true, Some(batch)) = (lane.writing, writing) {
-                batches.push_front(batch);
+                batches.push_front(batch.into());
             }
             lane.writing = false;
             lane.direct = true;

@@ -1,10 +1,11 @@
 //! The memory queue between translation and delivery: bounded in octets, pushed to from any thread,
-//! awaited by the senders. When it is full the oldest batch goes, for the newest data is worth most.
+//! awaited by the senders. When it is full the heaviest exporters' oldest spans go, for the newest data is worth most.
 //!
 //! With a spool, its thread takes batches out at the same end and offers what it reads back (`lane.rs`).
 
 mod lane;
 mod postponed;
+mod shares;
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,6 +22,7 @@ use lane::Lane;
 pub(super) use lane::Spooled;
 use postponed::Waiting;
 pub(super) use postponed::{Later, Postponed};
+use shares::Queued;
 
 /// Batches that are remembered because their task panicked.
 const MAX_SUSPECTS: usize = 64;
@@ -41,7 +43,7 @@ pub struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    batches: VecDeque<EncodedBatch>,
+    batches: VecDeque<Queued>,
     /// Tried before, and to be tried again.
     waiting: Waiting,
     /// Of both, but for those that are in the spool too.
@@ -71,7 +73,7 @@ impl Queue {
     }
 
     /// Appends a batch and never blocks for longer than a few moves of pointers. Where there is no
-    /// room the oldest batches are dropped and counted; after the drain began, the batch itself.
+    /// room the oldest spans of the heaviest exporters are dropped and counted; after the drain began, the batch itself.
     pub fn push(&self, batch: EncodedBatch) {
         self.counters.pushed.add(Count::of(&batch));
         if let Some(console) = &self.copies {
@@ -82,14 +84,10 @@ impl Queue {
             self.counters.dropped.shutdown.add(Count::of(&batch));
             return;
         }
-        while state.octets.saturating_add(batch.octets.len()) > self.capacity
-            && let Some(oldest) = self.take_oldest(&mut state)
-        {
-            self.counters.dropped.queue_full.add(Count::of(&oldest));
-        }
+        self.make_room(&mut state, batch.octets.len());
         self.count_in(Count::of(&batch), batch.octets.len());
         state.octets += batch.octets.len();
-        state.batches.push_back(batch);
+        state.batches.push_back(batch.into());
         if state.lane.is_some() {
             self.pushed_beside_spool(state);
             return;
@@ -151,10 +149,9 @@ impl Queue {
     }
 
     fn again(self: &Arc<Self>, state: &mut State, postponed: Postponed) -> Held {
-        if postponed.entry.is_none() {
-            let octets = postponed.batch.octets.len();
+        if let Some(octets) = postponed.live_octets() {
             state.octets -= octets;
-            self.count_out(Count::of(&postponed.batch), octets);
+            self.count_out(postponed.count(), octets);
         }
         Held::again(postponed, self)
     }
@@ -194,7 +191,7 @@ impl Queue {
         let mut state = self.lock();
         self.count_in(Count::of(&batch), batch.octets.len());
         state.octets += batch.octets.len();
-        state.batches.push_front(batch);
+        state.batches.push_front(batch.into());
         drop(state);
         self.arrived.notify_one();
     }
@@ -203,13 +200,36 @@ impl Queue {
         &self.counters
     }
 
+    /// Drops and counts what makes room for a batch. One larger than the queue may wait alone.
+    fn make_room(&self, state: &mut State, octets: usize) {
+        let over = state.octets.saturating_add(octets);
+        let Some(over) = over.checked_sub(self.capacity).filter(|over| *over > 0) else {
+            return;
+        };
+        let freed = state.make_room(over, self.capacity);
+        self.counters.queued.subtract(freed.spans);
+        self.counters.dropped.queue_full.add(freed.spans);
+        self.counters
+            .queued_octets
+            .fetch_sub(freed.octets as u64, Relaxed);
+        self.counters
+            .queued_batches
+            .fetch_sub(freed.batches, Relaxed);
+        // Of batches that can't be read, the oldest.
+        while state.octets.saturating_add(octets) > self.capacity
+            && let Some(oldest) = self.take_oldest(state)
+        {
+            self.counters.dropped.queue_full.add(Count::of(&oldest));
+        }
+    }
+
     /// What was tried before is the oldest.
     fn take_oldest(&self, state: &mut State) -> Option<EncodedBatch> {
         self.evict_postponed(state).or_else(|| self.take(state))
     }
 
     fn take(&self, state: &mut State) -> Option<EncodedBatch> {
-        let batch = state.batches.pop_front()?;
+        let batch = state.batches.pop_front()?.batch;
         state.octets -= batch.octets.len();
         self.count_out(Count::of(&batch), batch.octets.len());
         Some(batch)

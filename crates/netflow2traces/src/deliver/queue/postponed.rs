@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use otlp_wire::EncodedBatch;
 
+use super::shares::Queued;
 use super::{Queue, State};
 use crate::deliver::counters::Count;
 use crate::deliver::held::Entry;
@@ -34,9 +35,44 @@ impl Later {
 /// A batch that waits, with its entry in the spool if it has one.
 #[derive(Debug)]
 pub(in crate::deliver) struct Postponed {
-    pub(in crate::deliver) batch: EncodedBatch,
-    pub(in crate::deliver) entry: Option<Arc<Entry>>,
-    pub(in crate::deliver) history: History,
+    batch: Queued,
+    entry: Option<Arc<Entry>>,
+    history: History,
+}
+
+impl Postponed {
+    pub(in crate::deliver) fn new(
+        batch: EncodedBatch,
+        entry: Option<Arc<Entry>>,
+        history: History,
+    ) -> Self {
+        Self {
+            batch: batch.into(),
+            entry,
+            history,
+        }
+    }
+
+    pub(in crate::deliver) fn into_parts(self) -> (EncodedBatch, Option<Arc<Entry>>, History) {
+        (self.batch.batch, self.entry, self.history)
+    }
+
+    const fn batch(&self) -> &EncodedBatch {
+        &self.batch.batch
+    }
+
+    fn octets(&self) -> usize {
+        self.batch().octets.len()
+    }
+
+    /// Its octets count as the queue's.
+    pub(super) fn live_octets(&self) -> Option<usize> {
+        self.entry.is_none().then(|| self.octets())
+    }
+
+    pub(super) fn count(&self) -> Count {
+        Count::of(self.batch())
+    }
 }
 
 /// By the time from which each may be tried, then in the order they came.
@@ -67,7 +103,7 @@ impl Waiting {
     fn insert(&mut self, postponed: Postponed, from: Instant) {
         self.number += 1;
         if postponed.entry.is_some() {
-            self.spooled_octets += postponed.batch.octets.len();
+            self.spooled_octets += postponed.octets();
         }
         let waiting = if postponed.history.suspect {
             &mut self.suspects
@@ -79,7 +115,7 @@ impl Waiting {
 
     fn removed(&mut self, postponed: Postponed) -> Postponed {
         if postponed.entry.is_some() {
-            self.spooled_octets -= postponed.batch.octets.len();
+            self.spooled_octets -= postponed.octets();
         }
         postponed
     }
@@ -146,7 +182,7 @@ impl Waiting {
 
     /// Takes the batch that waits for longest of those that are in memory alone.
     pub(super) fn evict_unspooled(&mut self) -> Option<EncodedBatch> {
-        self.evict(false).map(|postponed| postponed.batch)
+        self.evict(false).map(|postponed| postponed.batch.batch)
     }
 
     /// Takes the batches that are in the spool too.
@@ -156,6 +192,20 @@ impl Waiting {
             taken.extend(entry);
         }
         taken
+    }
+
+    /// Those in memory alone.
+    pub(super) fn live(&mut self) -> impl Iterator<Item = &mut Queued> {
+        let all = self.suspects.values_mut().chain(self.others.values_mut());
+        all.filter(|postponed| postponed.entry.is_none())
+            .map(|postponed| &mut postponed.batch)
+    }
+
+    /// Of these, keeps those that are to stay.
+    pub(super) fn retain_live(&mut self, mut stays: impl FnMut(&mut Queued) -> bool) {
+        for waiting in [&mut self.suspects, &mut self.others] {
+            waiting.retain(|_, postponed| postponed.entry.is_some() || stays(&mut postponed.batch));
+        }
     }
 
     fn take_all(&mut self) -> impl Iterator<Item = Postponed> + use<> {
@@ -195,7 +245,7 @@ impl Queue {
     /// wait in memory too, those that have waited longest make room if `others_pass`; while nothing passes no more are
     /// read.
     pub(in crate::deliver) fn postpone(&self, postponed: Postponed, later: Later) {
-        let (count, octets) = (Count::of(&postponed.batch), postponed.batch.octets.len());
+        let (count, octets) = (postponed.count(), postponed.octets());
         let mut lost = Vec::new();
         {
             let mut state = self.lock();
@@ -218,8 +268,8 @@ impl Queue {
             }
         }
         for lost in lost {
-            self.counters.spooled.subtract(Count::of(&lost.batch));
-            self.counters.dropped.queue_full.add(Count::of(&lost.batch));
+            self.counters.spooled.subtract(lost.count());
+            self.counters.dropped.queue_full.add(lost.count());
         }
         self.chores.notify_one();
         self.arrived.notify_waiters();
@@ -253,14 +303,16 @@ impl Queue {
                 match entry {
                     Some(entry) => spooled.push((entry, batch)),
                     None => {
-                        let older = |other: &&EncodedBatch| other.oldest < batch.oldest;
+                        let batch = batch.batch;
+                        let older = |other: &&Queued| other.oldest() < batch.oldest;
                         let place = state.batches.iter().take_while(older).count();
-                        state.batches.insert(place, batch);
+                        state.batches.insert(place, batch.into());
                     }
                 }
             }
         }
         for (entry, batch) in spooled {
+            let batch = batch.batch;
             self.counters.spooled.subtract(Count::of(&batch));
             entry.give_back(batch, false);
         }
