@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::selection::Selection;
+
 /// Stage 2: decoding and spans.
 #[derive(Clone, Debug)]
 pub struct Translate {
@@ -29,6 +31,8 @@ pub struct Translate {
     /// Which keys attributes have.
     pub semconv: Semconv,
     pub sampler: TraceSampler,
+    /// Which flow records become spans.
+    pub selection: Selection,
     /// Resource attributes common to all exporters, in the order they are written:
     /// `service.name`, `service.version`, …, then those of `OTEL_RESOURCE_ATTRIBUTES`.
     pub resource: Vec<(String, String)>,

@@ -122,7 +122,7 @@ impl<C: Fn() -> UnixNanos> LateReader<'_, C> {
     fn read(&mut self, set: &HeldSet<Arrival>, exporter: &mut Exporter, round: &mut Round) {
         let writing = &mut *self.writing;
         let began = (writing.clock)();
-        let trace = Trace::new(&mut writing.ids, writing.config.sampler);
+        let trace = Trace::new(&mut writing.ids, &writing.odds);
         let arrival = set.context;
         let (decoder, mut reader) =
             open(writing, exporter, self.address, &trace, arrival, self.now);

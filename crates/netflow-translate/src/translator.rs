@@ -34,6 +34,7 @@ use crate::plan::SpanPlan;
 use crate::plan::compiled::Compiled;
 use crate::plan::elements::{ElementTypes, NoTemplates};
 use crate::plan::shared::Plans;
+use crate::selection::TraceOdds;
 use crate::sflow::{Sender, Sflow};
 use crate::writing::Writing;
 
@@ -102,6 +103,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     pub fn new(config: &config::Translate, clock: C, ids: Ids) -> Self {
         let counters = Arc::new(TranslateCounters::default());
         let words = Vocabulary::of(config.semconv);
+        let selection = &config.selection;
+        let asked = (!selection.is_everything()).then(|| selection.asked());
         let fixed = [Version::V1, Version::V5, Version::V7].map(|version| {
             let template = version
                 .built_in_template()
@@ -110,6 +113,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 &template,
                 config.attributes,
                 words,
+                asked,
                 &ElementTypes::default(),
             );
             FixedVersion {
@@ -160,10 +164,12 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 record_rate: config.max_record_rate_per_exporter.map(Rate::per_second),
                 shows_times: false,
                 debug_log: DebugLog::default(),
-                plans: Plans::new(words),
+                plans: Plans::new(words, asked),
                 locations: Vec::new(),
                 scratch: Vec::new(),
                 networks: None,
+                odds: TraceOdds::new(config.sampler),
+                asked,
                 metrics: None,
             },
         }
@@ -390,7 +396,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
         *shown = Some(now);
         let writing = &mut self.writing;
-        let trace = Trace::new(&mut writing.ids, writing.config.sampler);
+        let trace = Trace::new(&mut writing.ids, &writing.odds);
         if !trace.kept {
             return;
         }
@@ -526,7 +532,7 @@ fn read_message<C: Fn() -> UnixNanos>(
         domain: header.observation_domain,
     };
     let reboot = exporter.judge_boot(key, header, received.now);
-    let trace = Trace::new(&mut writing.ids, writing.config.sampler);
+    let trace = Trace::new(&mut writing.ids, &writing.odds);
     let (decoder, mut reader) = open(writing, exporter, address, &trace, arrival, received.now);
     match fixed.iter().find(|fixed| fixed.version == header.version) {
         Some(FixedVersion { template, plan, .. }) => {

@@ -11,9 +11,11 @@ use crate::counters::translate::TranslateCounters;
 use crate::debug_log::DebugLog;
 use crate::enrich::networks::Networks;
 use crate::exporter::admission::Rate;
+use crate::filter::Asked;
 use crate::flow::ids::Ids;
 use crate::metrics::FlowMetrics;
 use crate::plan::shared::Plans;
+use crate::selection::TraceOdds;
 
 /// What writing spans needs, whichever the exporter is.
 #[derive(Debug)]
@@ -38,6 +40,10 @@ pub(crate) struct Writing<C> {
     pub(crate) scratch: Vec<u8>,
     /// `NETFLOW_NETWORKS`.
     pub(crate) networks: Option<Arc<Networks>>,
+    /// How likely the sampler keeps a trace.
+    pub(crate) odds: TraceOdds,
+    /// What the selection asks of a flow; `None`: there is no selection.
+    pub(crate) asked: Option<Asked>,
     /// `None`: no view is counted.
     pub(crate) metrics: Option<Box<FlowMetrics>>,
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use netflow_wire::sflow::{FlowRecord, SampledIp};
 use netflow_wire::write::{SflowHeader, SflowSample, SflowWriter, V5Header, V5Record, v5};
-use netflow2traces::config::{AttributeLevel, SpanTime, TraceSampler, Translate};
+use netflow2traces::config::{AttributeLevel, Selection, SpanTime, TraceSampler, Translate};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
 use tracing::Level;
@@ -33,6 +33,7 @@ fn translator(batch_max_spans: usize) -> Translator<fn() -> UnixNanos> {
         attributes: AttributeLevel::Minimal,
         semconv: netflow2traces::config::Semconv::Netflow,
         sampler: TraceSampler::AlwaysOn,
+        selection: Selection::default(),
         resource: vec![("service.name".to_owned(), "flows".to_owned())],
         batch_delay: Duration::from_secs(1),
         batch_max_spans,

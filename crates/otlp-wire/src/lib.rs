@@ -26,5 +26,7 @@ pub use attributes::{Encoded, Key, Value, push_key_value};
 pub use batch::{EncodedBatch, UnixNanos};
 pub use read::WireError;
 pub use request::ResourceFront;
-pub use span::{SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId};
+pub use span::{
+    SAMPLED_AND_RANDOM, SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId,
+};
 pub use split::split;

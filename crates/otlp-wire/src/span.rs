@@ -67,6 +67,8 @@ const SPAN_HEAD: usize = 3;
 const TRACE_ID_AT: usize = SPAN_HEAD + 2;
 const SPAN_ID_AT: usize = TRACE_ID_AT + 16 + 2;
 const PARENT_AT: usize = SPAN_ID_AT + 8 + 2;
+const TRACE_STATE_AT: usize = SPAN_ID_AT + 8;
+const MAX_TRACE_STATE: usize = 32;
 
 impl SpanFront {
     /// Encodes the front of Spans named `name`. `None` if the name is empty or longer than 44 octets.
@@ -113,6 +115,10 @@ impl SpanFront {
         Some(self)
     }
 }
+
+/// `Span.flags`: the trace is sampled, the right-most 56 bits of its id are random (W3C Trace Context, level 2), and the
+/// parent, as far as there is one, is not remote.
+pub const SAMPLED_AND_RANDOM: u32 = 0x103;
 
 /// Ids and times of one Span.
 #[derive(Clone, Copy, Debug)]
@@ -190,15 +196,59 @@ impl<'a> SpanWriter<'a> {
         self.at = self.finished + front.len;
     }
 
+    /// As [`begin`](Self::begin), with a `trace_state` of at most 32 octets; a longer one is left out.
+    #[inline(never)]
+    pub fn begin_with_state(&mut self, front: &SpanFront, head: &SpanHead, trace_state: &str) {
+        self.begin(front, head);
+        let state = trace_state.as_bytes();
+        if self.at == FULL || state.is_empty() || state.len() > MAX_TRACE_STATE {
+            return;
+        }
+        // The field stands between the span's id and its parent.
+        let field = 2 + state.len();
+        let from = self.finished + TRACE_STATE_AT;
+        let end = self.finished + front.len;
+        let Some(room) = self.octets.get_mut(from..end + field) else {
+            self.at = FULL;
+            return;
+        };
+        room.copy_within(..end - from, field);
+        let (front, _) = room.split_at_mut(field);
+        front[0] = 3 << 3 | 2;
+        front[1] = state.len() as u8;
+        front[2..].copy_from_slice(state);
+        self.at += field;
+    }
+
     /// Ends the Span with its status: `true` if it is whole, `false` if the room was too small, and then
     /// nothing of it is left.
     #[inline]
     pub fn end(&mut self, status: Status<'_>) -> bool {
+        self.status(status);
+        self.close_span()
+    }
+
+    /// As [`end`](Self::end), with `flags` (field 16) behind the status.
+    #[inline]
+    pub fn end_with_flags(&mut self, status: Status<'_>, flags: u32) -> bool {
+        self.status(status);
+        let [a, b, c, d] = flags.to_le_bytes();
+        // Two octets of tag: field 16, of wire type 5.
+        self.put(&[0x85, 0x01, a, b, c, d]);
+        self.close_span()
+    }
+
+    #[inline(always)]
+    fn status(&mut self, status: Status<'_>) {
         match status {
             Status::Unset => {}
             Status::Ok => self.put(&[15 << 3 | 2, 2, 3 << 3, 1]),
             Status::Error(message) => self.apart(|writer| writer.error_status(message)),
         }
+    }
+
+    #[inline(always)]
+    fn close_span(&mut self) -> bool {
         if self.at == FULL {
             self.at = self.finished;
             return false;

@@ -38,6 +38,8 @@ struct Case {
     name: String,
     attributes: Vec<(String, Attribute)>,
     error: Option<String>,
+    /// A trace state, and flags.
+    sampled: Option<(String, u32)>,
 }
 
 fn attribute() -> impl Strategy<Value = Attribute> {
@@ -63,10 +65,19 @@ fn case() -> impl Strategy<Value = Case> {
         (1..u64::MAX, 1..u64::MAX),
         "[a-z._]{1,44}",
         prop::collection::vec(("[a-z._]{1,40}", attribute()), 0..20),
-        prop::option::of("[ -~]{1,300}"),
+        (
+            prop::option::of("[ -~]{1,300}"),
+            prop::option::of(("[ -~]{1,32}", 1..=u32::MAX)),
+        ),
     )
         .prop_map(
-            |((trace_id, span_id, parent, has_parent), (start, end), name, attributes, error)| {
+            |(
+                (trace_id, span_id, parent, has_parent),
+                (start, end),
+                name,
+                attributes,
+                (error, sampled),
+            )| {
                 Case {
                     trace_id,
                     span_id,
@@ -77,6 +88,7 @@ fn case() -> impl Strategy<Value = Case> {
                     name,
                     attributes,
                     error,
+                    sampled,
                 }
             },
         )
@@ -139,6 +151,11 @@ fn by_prost(case: &Case) -> Span {
                 message: message.clone(),
             },
         }),
+        trace_state: case
+            .sampled
+            .clone()
+            .map_or(String::new(), |(state, _)| state),
+        flags: case.sampled.as_ref().map_or(0, |(_, flags)| *flags),
         ..Default::default()
     }
 }
@@ -146,16 +163,17 @@ fn by_prost(case: &Case) -> Span {
 fn write(writer: &mut SpanWriter<'_>, case: &Case) -> bool {
     let front =
         SpanFront::new(&case.name, SpanKind::Internal, case.has_parent).expect("short name");
-    writer.begin(
-        &front,
-        &SpanHead {
-            trace_id: case.trace_id,
-            span_id: case.span_id,
-            parent: case.parent,
-            start: UnixNanos(case.start),
-            end: UnixNanos(case.end),
-        },
-    );
+    let head = SpanHead {
+        trace_id: case.trace_id,
+        span_id: case.span_id,
+        parent: case.parent,
+        start: UnixNanos(case.start),
+        end: UnixNanos(case.end),
+    };
+    match &case.sampled {
+        Some((state, _)) => writer.begin_with_state(&front, &head, state),
+        None => writer.begin(&front, &head),
+    }
     for (name, value) in &case.attributes {
         let key = Key::new(name).expect("short key");
         match value {
@@ -169,10 +187,14 @@ fn write(writer: &mut SpanWriter<'_>, case: &Case) -> bool {
             Attribute::Double(x) => writer.attribute(name, Value::Double(*x)),
         }
     }
-    writer.end(match &case.error {
+    let status = match &case.error {
         None => Status::Ok,
         Some(message) => Status::Error(message),
-    })
+    };
+    match &case.sampled {
+        Some((_, flags)) => writer.end_with_flags(status, *flags),
+        None => writer.end(status),
+    }
 }
 
 proptest! {

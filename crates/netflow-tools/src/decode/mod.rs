@@ -6,7 +6,6 @@
 
 mod csv;
 mod fields;
-mod flow_view;
 mod output;
 mod progress;
 mod records;
@@ -30,8 +29,7 @@ use otlp_wire::controls::Escaped;
 
 use crate::capture::{Capture, CaptureError, UdpPayload};
 use csv::Csv;
-use flow_view::flow_view;
-use netflow_translate::config::{self, AttributeLevel, SpanTime, TraceSampler};
+use netflow_translate::config::{self, AttributeLevel, Selection, SpanTime, TraceSampler};
 use netflow_translate::filter::Filter;
 use netflow_translate::{Datagram, Ids, TranslateCounters, Translator};
 use progress::Watched;
@@ -302,20 +300,11 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
         while let Some(batch) = self.translator.poll_batch(self.now) {
             batches.push(batch.octets);
         }
-        let mut records = Records::read(&batches);
+        let records = Records::read(&batches);
         self.summary
             .datagram(&self.counters, &before, &origin, payload, &records);
         if summary::has_waiting(&self.counters, &before) {
             self.waiting.note(source, received_at, origin);
-        }
-        if let Some(filter) = &self.options.filter {
-            let exporter = origin.source.map(|source| source.ip());
-            let filtered = records.retain(|span| filter.matches(&flow_view(span, exporter)));
-            self.summary.filtered += filtered;
-            if self.options.attributes < level(self.options) && self.options.top.is_none() {
-                // The filter has seen what isn't to be shown.
-                records.retain_attributes(netflow_translate::is_minimal);
-            }
         }
         self.show(&records, &batches, source, &origin)?;
         if self.is_live {
@@ -331,7 +320,6 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
         source: SocketAddr,
         origin: &Origin,
     ) -> io::Result<()> {
-        let is_changed = self.options.filter.is_some();
         let files = &*self.summary.files;
         let records_of = || records.each(source, origin, &self.waiting);
         match &mut self.lines {
@@ -339,13 +327,6 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
                 let names = (self.options.files.len() > 1).then_some(files);
                 for record in records_of() {
                     output::write_record(&record, names, self.out)?;
-                }
-            }
-            Lines::Otlp if is_changed => {
-                for request in records.encoded() {
-                    if let Err(error) = output::write_request(&request, self.out)? {
-                        self.summary.unwritable(origin, &error);
-                    }
                 }
             }
             Lines::Otlp => {
@@ -375,7 +356,7 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
     }
 }
 
-/// The daemon's defaults; but nothing is left out, and no time is shifted.
+/// The daemon's defaults; but nothing is left out that the filter doesn't exclude, and no time is shifted.
 fn configuration(options: &Options) -> config::Translate {
     config::Translate {
         allowed_exporters: Vec::new(),
@@ -390,8 +371,16 @@ fn configuration(options: &Options) -> config::Translate {
         span_time: SpanTime::Flow,
         span_max_age: Duration::MAX,
         semconv: config::Semconv::Netflow,
-        attributes: level(options),
+        // Totals may be of any attribute.
+        attributes: match options.top {
+            Some(_) => AttributeLevel::All,
+            None => options.attributes,
+        },
         sampler: TraceSampler::AlwaysOn,
+        selection: Selection {
+            filter: options.filter.clone(),
+            ..Selection::default()
+        },
         resource: RESOURCE
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -400,15 +389,6 @@ fn configuration(options: &Options) -> config::Translate {
         batch_delay: Duration::from_secs(3600),
         batch_max_spans: usize::MAX,
         batch_max_octets: 2 * 1024 * 1024,
-    }
-}
-
-/// At least what a filter or totals may ask for.
-fn level(options: &Options) -> AttributeLevel {
-    match (&options.top, &options.filter) {
-        (Some(_), _) => AttributeLevel::All,
-        (None, Some(_)) => options.attributes.max(AttributeLevel::Standard),
-        (None, None) => options.attributes,
     }
 }
 

@@ -82,60 +82,6 @@ impl Records {
         read
     }
 
-    /// Leaves out the flows that `keep` doesn't hold for, and whole traces of which none is left. Says how many flows
-    /// went.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Span) -> bool) -> u64 {
-        let mut gone = 0;
-        // By trace: whether a flow is left.
-        let mut traces: HashMap<Vec<u8>, bool> = HashMap::new();
-        for span in self.flows() {
-            let is_kept = keep(span);
-            gone += u64::from(!is_kept);
-            let has_any = traces.entry(span.trace_id.clone()).or_default();
-            *has_any |= is_kept;
-        }
-        if gone == 0 {
-            return 0;
-        }
-        let is_left = |span: &Span, keep: &mut dyn FnMut(&Span) -> bool| {
-            let has_any = traces.get(&span.trace_id).copied().unwrap_or(true);
-            has_any && (span.name != FLOW || keep(span))
-        };
-        for request in &mut self.requests {
-            for of_resource in &mut request.resource_spans {
-                for of_scope in &mut of_resource.scope_spans {
-                    of_scope.spans.retain(|span| is_left(span, &mut keep));
-                }
-                of_resource
-                    .scope_spans
-                    .retain(|of_scope| !of_scope.spans.is_empty());
-            }
-            let resources = &mut request.resource_spans;
-            resources.retain(|of_resource| !of_resource.scope_spans.is_empty());
-        }
-        self.requests
-            .retain(|request| !request.resource_spans.is_empty());
-        gone
-    }
-
-    /// Leaves the attributes of flows out that `keep` doesn't hold for.
-    pub(super) fn retain_attributes(&mut self, keep: impl Fn(&str) -> bool) {
-        let resources = self.requests.iter_mut().flat_map(|r| &mut r.resource_spans);
-        let scopes = resources.flat_map(|of_resource| &mut of_resource.scope_spans);
-        for span in scopes.flat_map(|of_scope| &mut of_scope.spans) {
-            if span.name == FLOW {
-                span.attributes.retain(|attribute| keep(&attribute.key));
-            }
-        }
-    }
-
-    /// The requests, encoded again.
-    pub(super) fn encoded(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.requests
-            .iter()
-            .map(ExportTraceServiceRequest::encode_to_vec)
-    }
-
     /// The records in their order.
     pub(super) fn each<'a>(
         &'a self,

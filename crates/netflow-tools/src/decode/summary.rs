@@ -103,7 +103,9 @@ const UNDERSTOOD: &[&str] = &[
     "counter_samples",
     "flow_spans",
     "work_spans",
+    "records_filtered",
     "records_sampled_out",
+    "records_sampled_by_size",
     "options_records",
     "times_suspect",
     "sets_waited",
@@ -172,8 +174,6 @@ pub(super) struct Summary {
     pub(super) files: Vec<FileSummary>,
     /// Payloads that `--port` leaves out.
     pub(super) not_chosen: u64,
-    /// Records that `--filter` leaves out.
-    pub(super) filtered: u64,
     /// Lines about totals.
     pub(super) notes: String,
     datagrams: u64,
@@ -499,12 +499,10 @@ impl Summary {
             let _ = writeln!(text, "note: {samples} of sFlow, which are no flows");
         }
         self.describe_not_chosen(text);
-        if self.filtered > 0 {
-            let _ = writeln!(
-                text,
-                "left out by --filter: {}",
-                counted(self.filtered, "record")
-            );
+        let filtered = total("records_filtered");
+        if filtered > 0 {
+            let records = counted(filtered, "further record");
+            let _ = writeln!(text, "left out by --filter: {records}");
         }
         text.push_str(&self.notes);
         let notes = [

@@ -128,6 +128,7 @@ names! {
     SamplingInterval: Standard, Int, "netflow.sampling.interval";
     SamplingOrigin: Standard, Text, "netflow.sampling.origin";
     SamplingScaled: Minimal, Bool, "netflow.sampling.scaled";
+    AdjustedBytes: Minimal, Int, "netflow.sample.adjusted_bytes";
     FlowStart: Minimal, Int, "netflow.flow.start_unix_nano";
     FlowEnd: Minimal, Int, "netflow.flow.end_unix_nano";
     TimeSuspect: Minimal, Bool, "netflow.time.suspect";

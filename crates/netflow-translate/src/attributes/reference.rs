@@ -91,6 +91,7 @@ With `standard` and `all`, when the interval is known:
 | `netflow.sampling.interval` | int | one packet in so many was looked at |
 | `netflow.sampling.origin` | string | where that was learnt: `config`, `record`, `header` or `options` |
 | `netflow.sampling.scaled` | bool | `true` where `NETFLOW_SCALE_SAMPLED` has multiplied `netflow.flow.bytes` and `netflow.flow.packets` (with every level) |
+| `netflow.sample.adjusted_bytes` | int | with `NETFLOW_SAMPLE_BYTES`: the record's bytes (times the sampling interval) divided by the probability that it becomes a span, so that sums are unbiased (with every level) |
 
 The first of these that says something holds: `NETFLOW_SAMPLING_OVERRIDE` (`config`); the record's own elements
 (`record`); the v5 header (`header`); the exporter's options data (`options`). An interval of zero yields to the next.
@@ -179,6 +180,11 @@ const WORK_SPANS: &[WorkSpan] = &[
                 "netflow.flow.count",
                 "int",
                 "flow records in it; those that wait for a template are in a trace of their own later",
+            ),
+            (
+                "netflow.flow.kept",
+                "int",
+                "how many of them became spans, if not all did",
             ),
             ("netflow.sequence", "int", "sequence number; not v1"),
             (

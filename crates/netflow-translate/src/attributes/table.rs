@@ -5,7 +5,6 @@
 use netflow_wire::ie;
 
 use crate::attributes::names::Name;
-use crate::config::AttributeLevel;
 
 /// An element by enterprise number and id. v9's vendor types stand under 0.
 pub(crate) type Source = (u32, u16);
@@ -318,14 +317,6 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
         &[iana(403), iana(404), iana(130), iana(131)],
     ),
 ];
-
-/// Whether level `minimal` shows an attribute of `netflow.flow`.
-#[must_use]
-pub fn is_minimal(key: &str) -> bool {
-    let is_named =
-        |name: Name| name.level() == AttributeLevel::Minimal && name != Name::SamplingScaled;
-    matches!(key, "netflow.version" | "sflow.version") || Name::of(key).is_some_and(is_named)
-}
 
 #[cfg(test)]
 mod tests {

@@ -46,8 +46,12 @@ counters! {
         flow_spans,
         /// Work spans written: `netflow.export`, `netflow.parse_packet`, `netflow.process_flows`.
         work_spans,
+        /// Flow records that `NETFLOW_FILTER` excludes.
+        records_filtered,
         /// Flow records of traces that the sampler left out.
         records_sampled_out,
+        /// Flow records that `NETFLOW_SAMPLE_BYTES` left out.
+        records_sampled_by_size,
         /// Flow records whose span is larger than a request may be.
         records_too_large,
         /// Flow records without a span: their datagram had caused as many octets as it may.

@@ -20,7 +20,7 @@ use std::str::FromStr;
 use program::Program;
 
 pub use error::FilterError;
-pub use view::{Address, FlowView, Name, Number, Place};
+pub use view::{Address, Asked, FlowView, Name, Number, Place};
 
 /// Octets of the longest filter.
 pub const MAX_FILTER_OCTETS: usize = 64 * 1024;
@@ -30,7 +30,7 @@ pub const MAX_FILTER_OCTETS: usize = 64 * 1024;
 pub struct Filter {
     text: Box<str>,
     program: Program,
-    names_networks: bool,
+    asked: Asked,
 }
 
 impl Filter {
@@ -48,10 +48,16 @@ impl Filter {
         &self.text
     }
 
+    /// What it asks of a flow.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        self.asked
+    }
+
     /// It asks for names of networks, which only a flow enriched from a list of networks has.
     #[must_use]
     pub fn names_networks(&self) -> bool {
-        self.names_networks
+        self.asked.asks_names()
     }
 }
 
@@ -71,7 +77,7 @@ impl FromStr for Filter {
         Ok(Self {
             text: text.into(),
             program: Program::compile(&tree).ok_or_else(FilterError::too_long)?,
-            names_networks: tree.names_networks(),
+            asked: tree.asked(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::view::{Address, Name, Number, Place};
+use super::view::{Address, Asked, Name, Number, Place};
 
 /// A filter, or a part of one.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,6 +23,16 @@ pub(super) enum Ends<T> {
     Either(T, T),
     /// `src and dst`.
     Both(T, T),
+}
+
+impl<T: Copy> Ends<T> {
+    /// Takes in every end.
+    fn fold<A>(&self, first: A, add: impl Fn(A, T) -> A) -> A {
+        match *self {
+            Self::One(one) => add(first, one),
+            Self::Either(one, other) | Self::Both(one, other) => add(add(first, one), other),
+        }
+    }
 }
 
 /// Inclusive bounds of addresses of one family.
@@ -47,13 +57,19 @@ pub(super) enum Term {
 }
 
 impl Expr {
-    /// Some term asks for the name of a network.
-    pub(super) fn names_networks(&self) -> bool {
+    /// What its terms ask of a flow.
+    pub(super) fn asked(&self) -> Asked {
+        let nothing = Asked::default();
         match self {
-            Self::Any => false,
-            Self::Term(term) => matches!(term, Term::Network(..)),
-            Self::Not(inner) => inner.names_networks(),
-            Self::And(parts) | Self::Or(parts) => parts.iter().any(Self::names_networks),
+            Self::Any => nothing,
+            Self::Term(Term::Network(..)) => nothing.and_names(),
+            Self::Term(Term::Number(of, _)) => of.fold(nothing, Asked::and_number),
+            Self::Term(Term::Bits(number, _)) => nothing.and_number(*number),
+            Self::Term(Term::Address(of, _)) => of.fold(nothing, Asked::and_address),
+            Self::Not(inner) => inner.asked(),
+            Self::And(parts) | Self::Or(parts) => parts
+                .iter()
+                .fold(nothing, |asked, part| asked.or(part.asked())),
         }
     }
 

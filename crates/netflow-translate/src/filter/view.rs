@@ -1,6 +1,6 @@
 //! A flow as filters see it: plain numbers and addresses, and which of them the flow has.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A number of a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -126,6 +126,90 @@ impl From<IpAddr> for Address {
     }
 }
 
+impl Address {
+    /// As the standard library has it.
+    #[must_use]
+    pub fn to_ip(self) -> IpAddr {
+        match u32::try_from(self.bits) {
+            Ok(bits) if !self.is_v6 => IpAddr::V4(Ipv4Addr::from_bits(bits)),
+            _ => IpAddr::V6(Ipv6Addr::from_bits(self.bits)),
+        }
+    }
+}
+
+/// What a filter asks of a flow: nothing else needs to be in its view.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Asked {
+    numbers: u32,
+    places: u8,
+    names: bool,
+}
+
+impl Asked {
+    /// Whether the view must have this number, where the flow has it.
+    #[inline]
+    #[must_use]
+    pub fn asks(self, number: Number) -> bool {
+        self.numbers >> (number as u32) & 1 == 1
+    }
+
+    /// Whether the view must have this address, where the flow has it.
+    #[inline]
+    #[must_use]
+    pub fn asks_address(self, place: Place) -> bool {
+        self.places >> (place as u32) & 1 == 1
+    }
+
+    /// Whether the view must have the names of networks, where they are known.
+    #[inline]
+    #[must_use]
+    pub fn asks_names(self) -> bool {
+        self.names
+    }
+
+    /// Everything that either asks for.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            numbers: self.numbers | other.numbers,
+            places: self.places | other.places,
+            names: self.names || other.names,
+        }
+    }
+
+    /// Asks for a number, and for those that it is made of.
+    #[must_use]
+    pub fn and_number(mut self, number: Number) -> Self {
+        let made_of: &[Number] = match number {
+            Number::TcpFlags => &[Number::TcpFlags, Number::Protocol],
+            Number::Dscp => &[Number::Dscp, Number::Tos],
+            Number::BitsPerSecond => &[Number::Bytes, Number::Duration],
+            Number::PacketsPerSecond => &[Number::Packets, Number::Duration],
+            Number::BytesPerPacket => &[Number::Bytes, Number::Packets],
+            _ => &[number],
+        };
+        for number in made_of {
+            self.numbers |= 1 << (*number as u32);
+        }
+        self
+    }
+
+    /// Asks for names of networks, which are found by the addresses of both ends.
+    pub(super) fn and_names(self) -> Self {
+        Self {
+            names: true,
+            ..self
+                .and_address(Place::Source)
+                .and_address(Place::Destination)
+        }
+    }
+
+    pub(super) fn and_address(mut self, place: Place) -> Self {
+        self.places |= 1 << (place as u32);
+        self
+    }
+}
+
 /// What filters can ask of a flow. Everything is a plain value, so that one view can be used again for every record.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowView<'a> {
@@ -199,7 +283,7 @@ impl<'a> FlowView<'a> {
 
     /// A number as it was given.
     #[inline]
-    pub(super) fn stored(&self, number: Number) -> Option<u64> {
+    pub(crate) fn stored(&self, number: Number) -> Option<u64> {
         let value = *self.numbers.get(number as usize)?;
         (self.present >> (number as u32) & 1 == 1).then_some(value)
     }

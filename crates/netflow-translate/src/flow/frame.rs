@@ -6,6 +6,7 @@
 use crate::attributes::names::Name;
 use crate::attributes::vocabulary::Attributes;
 use crate::config::AttributeLevel;
+use crate::filter::{FlowView, Number, Place};
 use crate::plan::Op;
 use crate::plan::sampling::scaled;
 use netflow_wire::frame::{Frame, LinkType, Packet, Tunnel, TunnelKind};
@@ -80,6 +81,65 @@ const INNER: PacketNames = PacketNames {
     destination_port: Name::TunnelInnerDestinationPort,
     protocol: Name::TunnelInnerProtocol,
 };
+
+fn set_absent(number: Number, value: u64, view: &mut FlowView<'_>) {
+    if view.stored(number).is_none() {
+        view.set(number, value);
+    }
+}
+
+/// Fills in what a frame says and isn't known.
+pub(crate) fn fill(frame: &Frame, view: &mut FlowView<'_>) {
+    if let Some(packet) = &frame.packet {
+        for (place, address) in [
+            (Place::Source, packet.source),
+            (Place::Destination, packet.destination),
+        ] {
+            if view.address(place).is_none() {
+                view.set_address(place, address.into());
+            }
+        }
+        let transport = &packet.transport;
+        let numbers = [
+            (
+                Number::SourcePort,
+                transport.ports.map(|[port, _]| u64::from(port)),
+            ),
+            (
+                Number::DestinationPort,
+                transport.ports.map(|[_, port]| u64::from(port)),
+            ),
+            (Number::Protocol, Some(u64::from(packet.protocol))),
+            (Number::TcpFlags, transport.tcp_flags.map(u64::from)),
+            (Number::Tos, Some(u64::from(packet.tos))),
+            (
+                Number::IcmpType,
+                transport.icmp.map(|[kind, _]| u64::from(kind)),
+            ),
+            (
+                Number::IcmpCode,
+                transport.icmp.map(|[_, code]| u64::from(code)),
+            ),
+        ];
+        for (number, value) in numbers {
+            if let Some(value) = value {
+                set_absent(number, value, view);
+            }
+        }
+    }
+    if let Some(vlan) = frame.vlans.as_slice().first() {
+        set_absent(Number::InputVlan, u64::from(*vlan), view);
+    }
+    if let Some(macs) = &frame.macs {
+        let number = |octets: [u8; 6]| {
+            octets
+                .iter()
+                .fold(0, |all, octet| all << 8 | u64::from(*octet))
+        };
+        set_absent(Number::SourceMac, number(macs.source), view);
+        set_absent(Number::DestinationMac, number(macs.destination), view);
+    }
+}
 
 /// Writes the wanted attributes that a frame has.
 pub(crate) fn write(frame: &Frame, wanted: Wanted, out: &mut Attributes<'_, '_>) {
@@ -268,6 +328,18 @@ impl FramePlan {
         let size = size.map(|size| size.max(frame.least_octets().unwrap_or(0)));
         let length = || Some(u64::from(frame.packet?.length));
         size.or_else(length).filter(|_| self.bytes)
+    }
+
+    /// Fills in what the section of one record says and the record doesn't.
+    pub(crate) fn fill<'a>(&self, field: impl Fn(u16) -> &'a [u8], view: &mut FlowView<'_>) {
+        let Some(frame) = self.frame(&field) else {
+            return;
+        };
+        fill(&frame, view);
+        if let Some(bytes) = self.bytes(&frame, field) {
+            set_absent(Number::Bytes, bytes, view);
+        }
+        set_absent(Number::Packets, 1, view);
     }
 
     /// The packet in the section of one record, its bytes where the record has none, and whether the record stands for

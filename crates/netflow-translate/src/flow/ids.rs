@@ -24,6 +24,12 @@ impl Ids {
         id
     }
 
+    /// For a decision.
+    #[inline]
+    pub(crate) fn random_bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     #[inline]
     pub(crate) fn span_id(&mut self) -> SpanId {
         self.0.next_u64().max(1).to_be_bytes()

@@ -9,6 +9,7 @@
 pub(crate) mod frame;
 pub(crate) mod ids;
 pub(crate) mod roles;
+mod select;
 pub(crate) mod services;
 pub(crate) mod trace;
 pub(crate) mod work;
@@ -29,11 +30,14 @@ use crate::config::{self, AttributeLevel, SpanTime};
 use crate::debug_log;
 use crate::enrich::networks::{Enriched, Networks};
 use crate::exporter::Arrival;
+use crate::filter::{Address, Asked, FlowView};
+use crate::flow::select::{LeftOut, Selecting};
 use crate::flow::trace::Trace;
 use crate::flow::work::Outcome;
 use crate::metrics::{Counting, ExporterFlows, FlowFacts, FlowMetrics, Wants};
 use crate::plan::sampling::Origin;
 use crate::plan::times::FlowTimes;
+use crate::selection::{Decision, Kept, TraceOdds, TraceState};
 use crate::writing::Writing;
 
 /// One flow record, or one sampled packet.
@@ -47,6 +51,8 @@ pub(crate) trait Flow {
     fn agent(&self) -> Option<IpAddr>;
     /// What views and look-ups ask of it; bytes and packets are multiplied by `interval`.
     fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_>;
+    /// Fills in what a filter may ask of it; counts as they were exported.
+    fn fill(&self, view: &mut FlowView<'_>);
     /// Writes its own attributes. `factor` multiplies its counts; `scratch` is room for an encoded value.
     fn write(&self, factor: Option<u64>, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>);
 }
@@ -86,6 +92,11 @@ pub(crate) struct FlowContext {
     counting: Option<Counting>,
     /// What views and look-ups ask of a flow; `None`: nothing.
     wants: Option<Wants>,
+    /// The exporter, for filters.
+    exporter: Address,
+    /// What the selection asks of a flow; `None`: there is no selection.
+    asked: Option<Asked>,
+    odds: TraceOdds,
 }
 
 /// Where an exporter's spans go: its place in the batch, and its resource.
@@ -147,6 +158,9 @@ impl FlowContext {
             shows_times: writing.shows_times,
             counting,
             wants,
+            exporter: exporter.into(),
+            asked: writing.asked,
+            odds: writing.odds,
         }
     }
 
@@ -163,7 +177,7 @@ impl FlowContext {
     /// Something asks for the sampling interval.
     #[inline]
     pub(crate) fn wants_interval(&self) -> bool {
-        self.standard || self.scale || self.wants.is_some()
+        self.standard || self.scale || self.wants.is_some() || self.asked.is_some()
     }
 
     #[inline(always)]
@@ -249,7 +263,7 @@ fn count_unwritten<C, S: Flows>(
     }
 }
 
-/// Writes a span for each flow, into as many batches as they need, and counts them.
+/// Writes a span for each flow that is kept, into as many batches as they need, and counts them all.
 pub(crate) fn write_flows<C, S: Flows>(
     flows: &mut S,
     context: &FlowContext,
@@ -258,12 +272,15 @@ pub(crate) fn write_flows<C, S: Flows>(
     outcome: &mut Outcome,
     now: Instant,
 ) {
-    if !context.kept {
+    if !context.kept && context.asked.is_none() {
         let sampled_out = count_only(flows, context, place, writing, outcome);
         writing.counters.records_sampled_out.add(sampled_out);
         return;
     }
     let mut suspect = 0;
+    let mut left_out = LeftOut::default();
+    // Decided once, also where the batch was too full for the span.
+    let mut decided = None;
     loop {
         let Writing {
             batches,
@@ -272,10 +289,15 @@ pub(crate) fn write_flows<C, S: Flows>(
             scratch,
             metrics,
             networks,
+            config,
             ..
         } = &mut *writing;
+        let by = Selecting {
+            selection: &config.selection,
+            networks: networks.as_deref(),
+        };
         batches.enter(place.member, place.front, now, context.received_at);
-        let allowed = context.max_records.saturating_sub(outcome.flows) as usize;
+        let allowed = context.max_records.saturating_sub(outcome.kept) as usize;
         let left = batches.spans_left().min(allowed);
         let mut written = 0_usize;
         let mut writer = batches.writer();
@@ -285,7 +307,22 @@ pub(crate) fn write_flows<C, S: Flows>(
             let Some(flow) = flows.current() else {
                 break Ended::NoMore;
             };
+            let (interval, times) = (context.interval(&flow), flow.times());
+            let decision = match decided.take() {
+                Some(decision) => decision,
+                None => context.decide(&flow, interval, &times, by, ids),
+            };
+            let Decision::Kept(kept) = decision else {
+                if left_out.add(decision) {
+                    let facts = context.facts(&flow, interval, &times);
+                    let known = known(by.networks, facts.as_ref());
+                    context.count(facts.as_ref(), &known, None, place.counted, metrics);
+                }
+                flows.advance();
+                continue;
+            };
             if written == left {
+                decided = Some(decision);
                 break if left == allowed {
                     Ended::Limited
                 } else {
@@ -296,19 +333,22 @@ pub(crate) fn write_flows<C, S: Flows>(
                 break Ended::Enough;
             }
             let span_id = ids.span_id();
-            let (interval, times) = (context.interval(&flow), flow.times());
             let facts = context.facts(&flow, interval, &times);
-            let known = known(networks.as_deref(), facts.as_ref());
+            let known = known(by.networks, facts.as_ref());
             let write = |writer: &mut SpanWriter<'_>| {
                 let about = About {
                     interval,
                     times: &times,
                     known: &known,
+                    kept,
                 };
                 write_span(&flow, context, span_id, &about, scratch, writer)
             };
             match writer.apart(write) {
-                Written::No => break Ended::Full,
+                Written::No => {
+                    decided = Some(decision);
+                    break Ended::Full;
+                }
                 Written::Plain => {}
                 Written::Suspect => suspect += 1,
             }
@@ -320,6 +360,7 @@ pub(crate) fn write_flows<C, S: Flows>(
         let to = writer.position();
         let spans = u32::try_from(written).unwrap_or(u32::MAX);
         outcome.flows += spans;
+        outcome.kept += spans;
         outcome.octets += to - from;
         let octets = batches.commit(*place.member, to, spans, 0);
         if debug_log::is_on() {
@@ -341,6 +382,7 @@ pub(crate) fn write_flows<C, S: Flows>(
         }
         if batches.is_empty() {
             // A whole batch is too small for it.
+            decided = None;
             writing.counters.records_too_large.add(1);
             outcome.flows += 1;
             count_unwritten(flows, context, place, writing);
@@ -350,9 +392,10 @@ pub(crate) fn write_flows<C, S: Flows>(
         }
     }
     writing.counters.times_suspect.add(suspect);
+    outcome.flows += left_out.count(&writing.counters);
 }
 
-/// Counts the flows that are left, without a span.
+/// Counts the flows that are left, without a span; gives the number of those that the filter doesn't exclude.
 #[cold]
 fn count_only<C, S: Flows>(
     flows: &mut S,
@@ -361,13 +404,23 @@ fn count_only<C, S: Flows>(
     writing: &mut Writing<C>,
     outcome: &mut Outcome,
 ) -> u64 {
-    let before = outcome.flows;
-    while flows.current().is_some() {
-        count_unwritten(flows, context, place, writing);
+    let (mut counted, mut filtered) = (0_u32, 0_u32);
+    while let Some(flow) = flows.current() {
+        let by = Selecting {
+            selection: &writing.config.selection,
+            networks: writing.networks.as_deref(),
+        };
+        if context.is_filtered(&flow, by) {
+            filtered += 1;
+        } else {
+            count_unwritten(flows, context, place, writing);
+            counted += 1;
+        }
         flows.advance();
-        outcome.flows += 1;
     }
-    u64::from(outcome.flows - before)
+    writing.counters.records_filtered.add(u64::from(filtered));
+    outcome.flows += counted + filtered;
+    u64::from(counted)
 }
 
 /// What is found out of a flow before its span is written.
@@ -375,6 +428,7 @@ struct About<'a> {
     interval: Option<(u64, Origin)>,
     times: &'a FlowTimes,
     known: &'a Enriched<'a>,
+    kept: Kept,
 }
 
 /// Writes the span of one flow. What isn't inlined here is given a writer `apart`, for speed.
@@ -391,18 +445,21 @@ fn write_span<F: Flow>(
         interval,
         times,
         known,
+        kept,
     } = *about;
     let (start, end) = span_times(times, context);
-    writer.begin(
-        flow.front(),
-        &SpanHead {
-            trace_id: context.trace_id,
-            span_id,
-            parent: context.parent,
-            start,
-            end,
-        },
-    );
+    let head = SpanHead {
+        trace_id: context.trace_id,
+        span_id,
+        parent: context.parent,
+        start,
+        end,
+    };
+    let state = match context.odds.state {
+        Some(_) if kept.always => Some(TraceState::ALWAYS),
+        state => state,
+    };
+    trace::begin(flow.front(), &head, state, writer);
     let factor = match interval {
         Some((interval, _)) if context.scale && interval > 1 => Some(interval),
         _ => None,
@@ -425,6 +482,11 @@ fn write_span<F: Flow>(
     if let Some(destination) = known.destination {
         writer.apart(|writer| writer.encoded_octets(destination.destination));
     }
+    if let Some(bytes) = kept.adjusted_bytes {
+        for key in context.words.keys.of(Name::AdjustedBytes) {
+            writer.unsigned(key, bytes);
+        }
+    }
     if let Some(agent) = flow.agent() {
         writer.apart(|writer| {
             context
@@ -437,7 +499,7 @@ fn write_span<F: Flow>(
     } else if times.suspect || start != times.start || end != times.end {
         writer.apart(|writer| write_exported_times(times, &mut context.attributes(writer)));
     }
-    match writer.end(Status::Ok) {
+    match trace::end(Status::Ok, state, writer) {
         false => Written::No,
         true if times.suspect => Written::Suspect,
         true => Written::Plain,

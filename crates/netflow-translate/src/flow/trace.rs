@@ -1,14 +1,15 @@
 //! The trace of a datagram: its identifiers, and the three spans of the work around the flows.
 
 use otlp_wire::{
-    Key, SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId, UnixNanos,
+    Key, SAMPLED_AND_RANDOM, SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId,
+    UnixNanos,
 };
 
-use crate::config::TraceSampler;
 use crate::counters::traffic::Protocol;
 use crate::exporter::Arrival;
 use crate::flow::ids::Ids;
 use crate::flow::work::Read;
+use crate::selection::{TraceOdds, TraceState};
 
 /// Identifiers of one datagram's trace.
 #[derive(Clone, Copy, Debug)]
@@ -23,26 +24,14 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    pub(crate) fn new(ids: &mut Ids, sampler: TraceSampler) -> Self {
+    pub(crate) fn new(ids: &mut Ids, odds: &TraceOdds) -> Self {
         let id = ids.trace_id();
         Self {
             id,
             export: ids.span_id(),
             parse: ids.span_id(),
             process: ids.span_id(),
-            kept: keeps(sampler, id),
-        }
-    }
-}
-
-/// Whether a trace is kept: by its lower 63 bits, as OpenTelemetry's SDKs decide by ratio.
-fn keeps(sampler: TraceSampler, id: TraceId) -> bool {
-    match sampler {
-        TraceSampler::AlwaysOn => true,
-        TraceSampler::AlwaysOff => false,
-        TraceSampler::Ratio(ratio) => {
-            let low = u128::from_be_bytes(id) as u64 >> 1;
-            (low as f64) < ratio * (1_u64 << 63) as f64
+            kept: odds.keeps(id),
         }
     }
 }
@@ -64,6 +53,7 @@ static VERSION: Key = Key::literal("netflow.version");
 static SFLOW_VERSION: Key = Key::literal("sflow.version");
 static SIZE: Key = Key::literal("netflow.packet.size_bytes");
 static FLOWS: Key = Key::literal("netflow.flow.count");
+static KEPT: Key = Key::literal("netflow.flow.kept");
 static SEQUENCE: Key = Key::literal("netflow.sequence");
 static DOMAIN: Key = Key::literal("netflow.observation_domain");
 static UPTIME: Key = Key::literal("netflow.exporter.uptime_ms");
@@ -90,6 +80,7 @@ impl WorkSpans {
         exporter: &str,
         done: UnixNanos,
         problem: Option<&str>,
+        state: Option<TraceState>,
         writer: &mut SpanWriter<'_>,
     ) -> bool {
         let Read {
@@ -109,11 +100,20 @@ impl WorkSpans {
             start,
             end: end.max(start),
         };
-        writer.begin(&self.export, &head(trace.export, received, done));
+        let state = state.filter(|_| trace.kept);
+        begin(
+            &self.export,
+            &head(trace.export, received, done),
+            state,
+            writer,
+        );
         writer.text(&ADDRESS, exporter);
         writer.unsigned(&PORT, u64::from(arrival.port));
         describe(read, writer);
         writer.unsigned(&FLOWS, u64::from(outcome.flows));
+        if outcome.kept < outcome.flows {
+            writer.unsigned(&KEPT, u64::from(outcome.kept));
+        }
         if let Some(sequence) = said.sequence {
             writer.unsigned(&SEQUENCE, u64::from(sequence));
         }
@@ -124,23 +124,33 @@ impl WorkSpans {
         if let Some(lost) = read.lost {
             writer.unsigned(&LOST, lost);
         }
-        if !writer.end(problem.map_or(Status::Ok, Status::Error)) {
+        if !end(problem.map_or(Status::Ok, Status::Error), state, writer) {
             return false;
         }
-        writer.begin(&self.parse, &head(trace.parse, read.began, flows_began));
+        begin(
+            &self.parse,
+            &head(trace.parse, read.began, flows_began),
+            state,
+            writer,
+        );
         describe(read, writer);
         if outcome.templates > 0 {
             writer.unsigned(&TEMPLATES, u64::from(outcome.templates));
         }
-        if !writer.end(Status::Ok) {
+        if !end(Status::Ok, state, writer) {
             return false;
         }
-        writer.begin(&self.process, &head(trace.process, flows_began, done));
+        begin(
+            &self.process,
+            &head(trace.process, flows_began, done),
+            state,
+            writer,
+        );
         writer.unsigned(&FLOWS, u64::from(outcome.flows));
         if outcome.waiting > 0 {
             writer.unsigned(&WAITING, u64::from(outcome.waiting));
         }
-        writer.end(Status::Ok)
+        end(Status::Ok, state, writer)
     }
 
     /// Writes a lone `netflow.export` for a datagram whose header could not be read.
@@ -167,6 +177,33 @@ impl WorkSpans {
         writer.unsigned(&SIZE, arrival.octets as u64);
         writer.unsigned(&FLOWS, 0);
         writer.end(Status::Error(problem))
+    }
+}
+
+/// Begins a span with the threshold that its trace was kept by, if there is one.
+#[inline]
+pub(crate) fn begin(
+    front: &SpanFront,
+    head: &SpanHead,
+    state: Option<TraceState>,
+    writer: &mut SpanWriter<'_>,
+) {
+    match state {
+        Some(state) => writer.apart(|writer| writer.begin_with_state(front, head, state.as_str())),
+        None => writer.begin(front, head),
+    }
+}
+
+/// Ends a span that was begun so.
+#[inline]
+pub(crate) fn end(
+    status: Status<'_>,
+    state: Option<TraceState>,
+    writer: &mut SpanWriter<'_>,
+) -> bool {
+    match state {
+        Some(_) => writer.apart(|writer| writer.end_with_flags(status, SAMPLED_AND_RANDOM)),
+        None => writer.end(status),
     }
 }
 

@@ -18,6 +18,8 @@ use crate::writing::Writing;
 pub(crate) struct Outcome {
     /// Flow records and flow samples, whether or not the sampler kept them.
     pub(crate) flows: u32,
+    /// Of these, those with a span.
+    pub(crate) kept: u32,
     pub(crate) options: u32,
     pub(crate) templates: u32,
     /// A template was new or different.
@@ -109,6 +111,13 @@ pub(crate) struct Read {
 }
 
 impl Read {
+    /// A trace of which a selection has left no flow says nothing, unless something is wrong.
+    fn has_work_spans(&self, is_selected: bool) -> bool {
+        let outcome = &self.outcome;
+        let says_something = !is_selected || outcome.flows == 0 || outcome.problem.is_some();
+        outcome.kept > 0 || self.trace.kept && says_something
+    }
+
     /// Writes the three spans around its flows.
     pub(crate) fn write_work<C: Fn() -> UnixNanos>(
         &self,
@@ -118,18 +127,19 @@ impl Read {
         writing: &mut Writing<C>,
         now: Instant,
     ) {
-        if !self.trace.kept {
+        if !self.has_work_spans(writing.asked.is_some()) {
             return;
         }
         let done = (writing.clock)();
         let problem = self.outcome.problem.map(|problem| problem.to_string());
+        let state = writing.odds.state;
         writing.batches.append(
             place.member,
             place.front,
             now,
             self.arrival.received_at,
             WORK_SPANS,
-            |writer| work_spans.write(self, exporter, done, problem.as_deref(), writer),
+            |writer| work_spans.write(self, exporter, done, problem.as_deref(), state, writer),
         );
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod record;
 pub(crate) mod sampling;
 pub(crate) mod shared;
 pub(crate) mod times;
+pub(crate) mod view;
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,12 +23,14 @@ use crate::attributes::names::Name;
 use crate::attributes::table::{ATTRIBUTES, Attribute, Form, Pick, Source};
 use crate::attributes::vocabulary::Vocabulary;
 use crate::config::AttributeLevel;
+use crate::filter::Asked;
 use crate::flow::frame::FramePlan;
 use crate::plan::elements::{ElementStep, ElementTypes};
 use crate::plan::facts::FactsPlan;
 use crate::plan::options::OptionsPlan;
 use crate::plan::sampling::RecordSampling;
 use crate::plan::times::TimePlan;
+use crate::plan::view::ViewPlan;
 
 /// What to do for one attribute. Numbers are indices into the record's fields.
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +171,8 @@ pub(crate) struct SpanPlan {
     pub(crate) sampling: RecordSampling,
     /// What flow metrics count.
     pub(crate) facts: FactsPlan,
+    /// What the selection asks; `None`: there is no selection.
+    pub(crate) view: Option<Box<ViewPlan>>,
     /// Of an Options Template.
     pub(crate) options: Option<Box<OptionsPlan>>,
     /// The protocol, for ICMP in the destination port.
@@ -201,6 +206,7 @@ impl SpanPlan {
         template: &Template,
         level: AttributeLevel,
         words: &Vocabulary,
+        asked: Option<Asked>,
         types: &ElementTypes,
     ) -> Self {
         let mut compiler = Compiler {
@@ -248,6 +254,10 @@ impl SpanPlan {
         family.constant = first.filter(|_| is_one && family.ip_version.is_none());
         family.addresses = compiler.stretch(addresses);
         let facts = FactsPlan::new(&mut compiler, locations.as_deref());
+        let view = asked.map(|asked| {
+            let frame = FramePlan::new(template, AttributeLevel::Standard, &[]);
+            Box::new(ViewPlan::new(&mut compiler, asked, frame))
+        });
         let times = TimePlan::new(template);
         compiler.shown.extend(times.first_fields());
         let elements = if level >= AttributeLevel::All {
@@ -270,6 +280,7 @@ impl SpanPlan {
             family,
             sampling: RecordSampling::new(template),
             facts,
+            view,
             options: template
                 .scope_fields
                 .map(|_| Box::new(OptionsPlan::new(template))),

@@ -12,6 +12,7 @@ use crate::attributes::names::Name;
 use crate::attributes::short_text::ShortText;
 use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::exporter::metadata::DomainMetadata;
+use crate::filter::FlowView;
 use crate::flow::Flow;
 use crate::metrics::{FlowFacts, Wants};
 use crate::plan::elements::{self, Lists};
@@ -115,6 +116,12 @@ impl<L: Layout> Flow for Record<'_, L> {
     #[inline(always)]
     fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_> {
         self.flow_facts(interval, wants)
+    }
+
+    fn fill(&self, view: &mut FlowView<'_>) {
+        if let Some(plan) = &self.plan.view {
+            self.fill_by(plan, view);
+        }
     }
 
     /// What isn't inlined here is given a writer `apart`, for speed.
@@ -447,7 +454,12 @@ impl<'a, L: Layout> Record<'a, L> {
         }
     }
 
-    fn icmp(&self, part: IcmpPart, choices: Choices, family: Option<Family>) -> Option<u64> {
+    pub(super) fn icmp(
+        &self,
+        part: IcmpPart,
+        choices: Choices,
+        family: Option<Family>,
+    ) -> Option<u64> {
         let choices = self.choices(choices);
         let own = || {
             choices
@@ -477,7 +489,7 @@ impl<'a, L: Layout> Record<'a, L> {
 
     /// ICMP, or ICMP for IPv6.
     #[inline]
-    fn is_icmp(&self) -> bool {
+    pub(super) fn is_icmp(&self) -> bool {
         let protocol = self.plan.protocol.map(|field| match *self.field(field) {
             [octet] => u64::from(octet),
             ref octets => unsigned(octets),

@@ -9,6 +9,7 @@ use netflow_wire::{FieldSpecifier, Template, Version};
 
 use crate::attributes::vocabulary::Vocabulary;
 use crate::config::AttributeLevel;
+use crate::filter::Asked;
 use crate::plan::SpanPlan;
 use crate::plan::elements::ElementTypes;
 
@@ -21,6 +22,8 @@ const MAX_FIELDS: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Plans {
     words: &'static Vocabulary,
+    /// What the selection asks of a flow.
+    asked: Option<Asked>,
     shared: HashMap<Definition, Arc<SpanPlan>, RandomState>,
 }
 
@@ -33,9 +36,10 @@ struct Definition {
 }
 
 impl Plans {
-    pub(crate) fn new(words: &'static Vocabulary) -> Self {
+    pub(crate) fn new(words: &'static Vocabulary, asked: Option<Asked>) -> Self {
         Self {
             words,
+            asked,
             shared: HashMap::default(),
         }
     }
@@ -47,8 +51,8 @@ impl Plans {
         level: AttributeLevel,
         types: &ElementTypes,
     ) -> Arc<SpanPlan> {
-        let words = self.words;
-        let compile = || Arc::new(SpanPlan::compile(template, level, words, types));
+        let (words, asked) = (self.words, self.asked);
+        let compile = || Arc::new(SpanPlan::compile(template, level, words, asked, types));
         // What an exporter says of elements holds for its own templates alone.
         if !types.is_empty() || template.fields.len() > MAX_FIELDS {
             return compile();
@@ -92,7 +96,7 @@ mod tests {
 
     #[test]
     fn templates_of_one_definition_share_their_plan_until_all_have_gone() {
-        let mut plans = Plans::new(Vocabulary::of(crate::config::Semconv::Netflow));
+        let mut plans = Plans::new(Vocabulary::of(crate::config::Semconv::Netflow), None);
         let first = of(&mut plans, &template(256, &[8, 8]));
         assert!(Arc::ptr_eq(
             &first,
@@ -113,14 +117,14 @@ mod tests {
     fn what_an_exporter_told_of_elements_is_not_shared() {
         let mut types = ElementTypes::default();
         assert!(types.learn(9999, 1, b"colour", None));
-        let mut plans = Plans::new(Vocabulary::of(crate::config::Semconv::Netflow));
+        let mut plans = Plans::new(Vocabulary::of(crate::config::Semconv::Netflow), None);
         let own = plans.of(&template(256, &[8]), AttributeLevel::All, &types);
         assert!(!Arc::ptr_eq(&own, &of(&mut plans, &template(256, &[8]))));
     }
 
     #[test]
     fn the_definitions_kept_are_bounded() {
-        let mut plans = Plans::new(Vocabulary::of(crate::config::Semconv::Netflow));
+        let mut plans = Plans::new(Vocabulary::of(crate::config::Semconv::Netflow), None);
         let held: Vec<_> = (1..=2000)
             .map(|length| of(&mut plans, &template(256, &[length])))
             .collect();

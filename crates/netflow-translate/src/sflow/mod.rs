@@ -80,7 +80,7 @@ impl Sflow {
             },
             None => own,
         };
-        let trace = Trace::new(&mut writing.ids, writing.config.sampler);
+        let trace = Trace::new(&mut writing.ids, &writing.odds);
         let samples = SampleContext {
             words: writing.words,
             fronts: &self.fronts,

@@ -9,6 +9,7 @@ use super::seen::Seen;
 use crate::attributes::names::Name;
 use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::config::AttributeLevel;
+use crate::filter::{FlowView, Number, Place};
 use crate::flow::Flow;
 use crate::flow::frame::{self, PacketNames, Wanted, write_labels, write_other_packet};
 use crate::metrics::{Direction, FlowFacts, Wants};
@@ -134,6 +135,53 @@ impl Flow for SampledFlow<'_> {
         facts
     }
 
+    fn fill(&self, view: &mut FlowView<'_>) {
+        let Self { sample, seen, .. } = *self;
+        let next_hop = next_hop(seen);
+        if let Some(address) = next_hop {
+            view.set_address(Place::NextHop, address.into());
+        }
+        let index = |interface| match interface {
+            Interface::Index(index) => Some(u64::from(index)),
+            _ => None,
+        };
+        let (source_as, destination_as) = ases(seen).unzip();
+        let direction = direction(sample).map(|direction| match direction {
+            Direction::Ingress => 0,
+            Direction::Egress => 1,
+        });
+        let numbers = [
+            (Number::Bytes, seen.octets.map(u64::from)),
+            (Number::Packets, Some(1)),
+            (Number::InputInterface, index(sample.input)),
+            (Number::OutputInterface, index(sample.output)),
+            (Number::SourceAs, source_as.map(u64::from)),
+            (Number::DestinationAs, destination_as.map(u64::from)),
+            (
+                Number::SourceMask,
+                seen.router.map(|router| u64::from(router.source_mask)),
+            ),
+            (
+                Number::DestinationMask,
+                seen.router.map(|router| u64::from(router.destination_mask)),
+            ),
+            (Number::InputVlan, input_vlan(seen).map(u64::from)),
+            (
+                Number::OutputVlan,
+                seen.switch
+                    .and_then(|switch| switch.destination_vlan)
+                    .map(u64::from),
+            ),
+            (Number::Direction, direction),
+        ];
+        for (number, value) in numbers {
+            if let Some(value) = value {
+                view.set(number, value);
+            }
+        }
+        frame::fill(&seen.frame, view);
+    }
+
     fn write(&self, factor: Option<u64>, _: &mut Vec<u8>, writer: &mut SpanWriter<'_>) {
         let Self {
             sample,
@@ -178,10 +226,7 @@ fn write_minimal(
         out.unsigned(Name::Bytes, scaled(u64::from(octets), factor));
     }
     out.unsigned(Name::Packets, scaled(1, factor));
-    // Of the router's next hop and that of the label switched path the first is closer to NetFlow's.
-    let next_hop = seen.router.and_then(|router| router.next_hop);
-    let next_hop = next_hop.or_else(|| seen.mpls.and_then(|mpls| mpls.next_hop));
-    if let Some(address) = next_hop {
+    if let Some(address) = next_hop(seen) {
         out.address(Name::NextHop, address);
     }
     // Only a format that is an index names an interface as NetFlow does.
@@ -195,6 +240,12 @@ fn write_minimal(
         out.unsigned(Name::SourceAs, u64::from(source));
         out.unsigned(Name::DestinationAs, u64::from(destination));
     }
+}
+
+/// Of the router's next hop and that of the label switched path the first is closer to NetFlow's.
+fn next_hop(seen: &Seen<'_>) -> Option<IpAddr> {
+    let of_router = seen.router.and_then(|router| router.next_hop);
+    of_router.or_else(|| seen.mpls.and_then(|mpls| mpls.next_hop))
 }
 
 /// Source and destination AS: a source without one (0 is none, RFC 7607) and an empty path are the router's own AS.

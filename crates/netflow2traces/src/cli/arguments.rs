@@ -354,8 +354,13 @@ fn decode_flags() -> [Arg; 7] {
 
 /// The error shows the place.
 fn parse_filter(text: &str) -> Result<Filter, String> {
-    text.parse()
-        .map_err(|error: FilterError| format!("{error}\n{}", error.mark(text)))
+    let filter: Filter = text
+        .parse()
+        .map_err(|error: FilterError| format!("{error}\n{}", error.mark(text)))?;
+    if filter.names_networks() {
+        return Err("a capture has no names of networks: write \"net\" and a prefix".to_owned());
+    }
+    Ok(filter)
 }
 
 pub(super) fn decode_options(matches: &ArgMatches) -> Result<decode::Options, clap::Error> {

@@ -10,9 +10,10 @@ use super::sources::{Given, Origin, Sources};
 use super::values::Rejection;
 use super::{
     Answers, Config, Deliver, Exporter, ExporterKind, FlowMetrics, Log, Otlp, Protocol, Receive,
-    SamplerKind, Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp, pem, resource,
-    settings,
+    SamplerKind, Selection, Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp,
+    pem, resource, settings,
 };
+use crate::translate::filter::Filter;
 use crate::translate::metrics::{View, Views};
 
 /// What the configuration is for.
@@ -277,6 +278,7 @@ impl Loader<'_> {
             attributes: self.value(&settings::ATTRIBUTES),
             semconv: self.value(&settings::SEMCONV),
             sampler: self.sampler(),
+            selection: self.selection(),
             resource: resource::build(default_name, name, version, attributes, machine),
             batch_delay: self.value(&settings::BATCH_DELAY),
             batch_max_spans: self
@@ -312,6 +314,38 @@ impl Loader<'_> {
             views,
             max_series: self.value(&settings::METRICS_MAX_SERIES),
         }
+    }
+
+    fn selection(&mut self) -> Selection {
+        let sample_bytes = self.optional(&settings::SAMPLE_BYTES);
+        if sample_bytes.is_none() && self.value(&settings::TRACES_SAMPLER) == SamplerKind::AlwaysOn
+        {
+            self.warn_without_effect(
+                &settings::KEEP,
+                "nothing is sampled: neither NETFLOW_SAMPLE_BYTES nor OTEL_TRACES_SAMPLER is set",
+            );
+        }
+        Selection {
+            filter: self.filter(&settings::FILTER),
+            keep: self.filter(&settings::KEEP),
+            sample_bytes,
+        }
+    }
+
+    /// A filter that names networks needs a file of names.
+    fn filter(&mut self, setting: &'static Setting<Filter>) -> Option<Filter> {
+        let filter = self.optional(setting)?;
+        if filter.names_networks()
+            && self.is_set(&settings::NETWORKS).is_none()
+            && let Some(given) = self.is_set(setting)
+        {
+            let named = given.named();
+            self.mistakes.push(Mistake::new(
+                named,
+                "it names a network, and NETFLOW_NETWORKS, which names networks, is not set",
+            ));
+        }
+        Some(filter)
     }
 
     fn sampler(&mut self) -> TraceSampler {

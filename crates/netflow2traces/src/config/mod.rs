@@ -25,7 +25,7 @@ use std::time::Duration;
 use netflow_translate::metrics::Views;
 
 pub use netflow_translate::config::{
-    AttributeLevel, SamplingOverride, Semconv, SpanTime, TraceSampler, Translate,
+    AttributeLevel, SamplingOverride, Selection, Semconv, SpanTime, TraceSampler, Translate,
 };
 
 pub(crate) use otlp::header_file;

@@ -146,7 +146,12 @@ fn flow_records(stages: &Stages) -> Account {
             .sum(),
         [
             ("spans", count(|all| all.flow_spans.value())),
+            ("filtered", count(|all| all.records_filtered.value())),
             ("sampled_out", count(|all| all.records_sampled_out.value())),
+            (
+                "sampled_by_size",
+                count(|all| all.records_sampled_by_size.value()),
+            ),
             ("too_large", count(|all| all.records_too_large.value())),
             ("cut", count(|all| all.records_cut.value())),
             (

@@ -215,12 +215,14 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_flows_per_packet: Series::Histogram(|all| all.datagram_flows.distribution()),
             "Flow records of each datagram, without those that waited for a template";
         netflow_flows_skipped_total: Series::Counters(translated_by!("reason":
+            "filtered" records_filtered,
             "sampled_out" records_sampled_out,
+            "sampled_by_size" records_sampled_by_size,
             "too_large" records_too_large,
             "cut" records_cut,
             "rate_limited" records_rate_limited,
         )),
-            "Flow records without a span: left out by OTEL_TRACES_SAMPLER, larger than a request may be, past what one datagram may cause, or over NETFLOW_MAX_RECORD_RATE_PER_EXPORTER";
+            "Flow records without a span: left out by NETFLOW_FILTER, OTEL_TRACES_SAMPLER or NETFLOW_SAMPLE_BYTES, larger than a request may be, past what one datagram may cause, or over NETFLOW_MAX_RECORD_RATE_PER_EXPORTER";
         netflow_lists_cut_total: Series::Counters(&[(&[], translated!(lists_cut))]),
             "Span attributes whose lists lack elements: the list was too long, or its datagram had caused as much as one may";
         netflow_flow_times_suspect_total: Series::Counters(&[(&[], translated!(times_suspect))]),

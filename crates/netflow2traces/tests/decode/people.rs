@@ -69,7 +69,7 @@ fn the_names_of_columns_come_without_records() {
         "not any",
         &*capture("softflowd-v5"),
     ]);
-    ended.tells(0, "left out by --filter: 6 records");
+    ended.tells(0, "left out by --filter: 6 further records");
     assert_eq!(ended.stdout.lines().count(), 1);
     assert!(ended.stdout.starts_with("start,end,file,"));
 }

@@ -56,6 +56,7 @@ fn configuration() -> Translate {
         attributes: AttributeLevel::Standard,
         semconv: netflow2traces::config::Semconv::Netflow,
         sampler: TraceSampler::AlwaysOn,
+        selection: netflow2traces::config::Selection::default(),
         resource: vec![("service.name".to_owned(), "netflow-to-traces".to_owned())],
         batch_delay: Duration::from_secs(1),
         batch_max_spans: 8_192,

@@ -6,7 +6,7 @@ mod sflow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use netflow2traces::config::{AttributeLevel, SpanTime, TraceSampler, Translate};
+use netflow2traces::config::{AttributeLevel, Selection, SpanTime, TraceSampler, Translate};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
@@ -54,6 +54,7 @@ fn configuration(attributes: AttributeLevel) -> Translate {
         attributes,
         semconv: netflow2traces::config::Semconv::Netflow,
         sampler: TraceSampler::AlwaysOn,
+        selection: Selection::default(),
         resource: vec![("service.name".to_owned(), "netflow-to-traces".to_owned())],
         batch_delay: Duration::from_secs(1),
         batch_max_spans: 8_192,

@@ -19,5 +19,6 @@ mod rig;
 mod sampling;
 mod saved;
 mod schemas;
+mod selection;
 mod sequences;
 mod told;

@@ -29,6 +29,9 @@ pub(crate) struct Span {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) id: Vec<u8>,
+    pub(crate) trace_id: Vec<u8>,
+    pub(crate) trace_state: String,
+    pub(crate) flags: u32,
     /// By key; one that isn't there is `null`.
     pub(crate) attributes: Value,
     /// The message of status ERROR.
@@ -159,6 +162,9 @@ pub(crate) fn spans(batch: &EncodedBatch) -> Vec<Span> {
                 start: span.start_time_unix_nano,
                 end: span.end_time_unix_nano,
                 id: span.span_id,
+                trace_id: span.trace_id,
+                trace_state: span.trace_state,
+                flags: span.flags,
                 attributes: values(&span.attributes),
                 error: span
                     .status

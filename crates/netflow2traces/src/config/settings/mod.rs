@@ -74,6 +74,7 @@ mod logging;
 mod own_metrics;
 mod receiving;
 mod resource;
+mod selection;
 mod spans;
 mod watching;
 
@@ -85,15 +86,17 @@ pub use logging::*;
 pub use own_metrics::*;
 pub use receiving::*;
 pub use resource::*;
+pub use selection::*;
 pub use spans::*;
 pub use watching::*;
 
 /// The rooms, in the order in which they are shown.
-const ROOMS: [&[&About]; 10] = [
+const ROOMS: [&[&About]; 11] = [
     BACKEND,
     RECEIVING,
     DECODING,
     SPANS,
+    SELECTION,
     RESOURCE,
     DELIVERY,
     FLOW_METRICS,

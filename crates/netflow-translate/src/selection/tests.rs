@@ -1,0 +1,237 @@
+//! Sums of adjusted bytes against the truth, over a thousand seeds: right on average, and as far off as theory says.
+
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng};
+
+use super::*;
+
+const SEEDS: u64 = 1_000;
+const EXPORTERS: usize = 3;
+const CONVERSATIONS: usize = 10;
+/// Records of one datagram, which share a trace.
+const OF_TRACE: usize = 25;
+
+#[derive(Clone, Copy)]
+struct Record {
+    bytes: u64,
+    interval: u64,
+    exporter: usize,
+    conversation: usize,
+    port: u64,
+}
+
+impl Record {
+    fn estimated(&self) -> u64 {
+        self.bytes * self.interval
+    }
+
+    fn view(&self) -> FlowView<'static> {
+        let mut view = FlowView::default();
+        view.set(Number::Bytes, self.bytes);
+        view.set(Number::DestinationPort, self.port);
+        view
+    }
+}
+
+/// Datagrams of records whose sizes are heavy-tailed (Pareto, with a shape of 1.1); one exporter samples its packets.
+fn traffic() -> Vec<Vec<Record>> {
+    let mut random = SmallRng::seed_from_u64(7);
+    let mut datagram = |index: usize| -> Vec<Record> {
+        let exporter = index % EXPORTERS;
+        let mut record = || Record {
+            bytes: (400.0 / random.random_range(1e-6..1.0_f64).powf(1.0 / 1.1)) as u64,
+            interval: if exporter == 2 { 64 } else { 1 },
+            exporter,
+            conversation: random.random_range(0..CONVERSATIONS),
+            port: random.random_range(0..20),
+        };
+        (0..OF_TRACE).map(|_| record()).collect()
+    };
+    (0..200).map(&mut datagram).collect()
+}
+
+/// The groups whose sums are estimated: exporters, then conversations.
+fn groups(record: &Record) -> [usize; 2] {
+    [record.exporter, EXPORTERS + record.conversation]
+}
+
+/// What is expected of each group: its sum, and the variance of the estimate.
+fn theory(traffic: &[Vec<Record>], selection: &Selection, odds: &TraceOdds) -> Vec<(f64, f64)> {
+    let probability = odds.threshold.probability();
+    let size = selection.sample_bytes.map_or(0.0, |size| size.get() as f64);
+    let mut expected = vec![(0.0, 0.0); EXPORTERS + CONVERSATIONS];
+    for datagram in traffic {
+        // Bytes of each group that come and go together, with the datagram's trace.
+        let mut together = vec![0.0; expected.len()];
+        for record in datagram {
+            let bytes = record.estimated() as f64;
+            let is_kept = selection
+                .keep
+                .as_ref()
+                .is_some_and(|keep| keep.matches(&record.view()));
+            for group in groups(record) {
+                expected[group].0 += bytes;
+                if !is_kept {
+                    expected[group].1 += bytes * (size - bytes).max(0.0) / probability;
+                    together[group] += bytes;
+                }
+            }
+        }
+        for (group, bytes) in together.iter().enumerate() {
+            expected[group].1 += bytes * bytes * (1.0 - probability) / probability;
+        }
+    }
+    expected
+}
+
+/// Of each group the deviation from the truth in standard deviations, by seed.
+fn deviations(selection: &Selection, sampler: TraceSampler) -> Vec<Vec<f64>> {
+    let traffic = traffic();
+    let odds = TraceOdds::new(sampler);
+    let expected = theory(&traffic, selection, &odds);
+    let mut deviations = vec![Vec::new(); expected.len()];
+    for seed in 0..SEEDS {
+        let mut ids = Ids::new(SmallRng::seed_from_u64(seed).random());
+        let mut sums = vec![0.0; expected.len()];
+        for datagram in &traffic {
+            let is_trace_kept = odds.keeps(ids.trace_id());
+            for record in datagram {
+                let (view, scaled) = (record.view(), record.interval);
+                let decision = selection.decide(&view, scaled, &odds, is_trace_kept, &mut ids);
+                if let Decision::Kept(kept) = decision {
+                    let bytes = kept.adjusted_bytes.expect("every record has bytes");
+                    for group in groups(record) {
+                        sums[group] += bytes as f64;
+                    }
+                }
+            }
+        }
+        for (group, (sum, variance)) in expected.iter().enumerate() {
+            deviations[group].push((sums[group] - sum) / variance.sqrt());
+        }
+    }
+    deviations
+}
+
+/// No bias: the mean of a thousand deviations is 0 but for chance. The spread is theory's: their variance is 1.
+#[track_caller]
+fn are_as_theory_says(selection: &Selection, sampler: TraceSampler) {
+    for (group, deviations) in deviations(selection, sampler).iter().enumerate() {
+        let count = deviations.len() as f64;
+        let mean = deviations.iter().sum::<f64>() / count;
+        let variance = deviations.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (count - 1.0);
+        // Four standard deviations of the mean, and of a variance of a thousand values.
+        assert!(
+            mean.abs() < 4.0 / count.sqrt(),
+            "group {group}: mean {mean}"
+        );
+        assert!(
+            (variance - 1.0).abs() < 4.0 * (2.0 / count).sqrt(),
+            "group {group}: {variance}"
+        );
+        let within = deviations.iter().filter(|d| d.abs() <= 1.96).count();
+        assert!(
+            within as f64 > 0.92 * count,
+            "group {group}: {within} within the interval"
+        );
+    }
+}
+
+fn sample_bytes(size: u64) -> Selection {
+    Selection {
+        sample_bytes: NonZeroU64::new(size),
+        ..Selection::default()
+    }
+}
+
+#[test]
+fn sums_are_unbiased_by_exporter_and_by_conversation() {
+    are_as_theory_says(&sample_bytes(100_000), TraceSampler::AlwaysOn);
+}
+
+#[test]
+fn sums_are_unbiased_together_with_a_ratio() {
+    are_as_theory_says(&sample_bytes(20_000), TraceSampler::Ratio(0.3));
+}
+
+#[test]
+fn sums_are_unbiased_together_with_what_is_always_kept() {
+    let selection = Selection {
+        keep: Some("dst port < 3 or bytes > 300k".parse().unwrap()),
+        ..sample_bytes(200_000)
+    };
+    are_as_theory_says(&selection, TraceSampler::AlwaysOn);
+    are_as_theory_says(&selection, TraceSampler::Ratio(0.5));
+}
+
+#[test]
+fn a_record_of_the_size_or_more_is_kept_as_it_is() {
+    let selection = sample_bytes(1_000);
+    let odds = TraceOdds::new(TraceSampler::AlwaysOn);
+    let mut ids = Ids::new([1; 32]);
+    let mut view = FlowView::default();
+    view.set(Number::Bytes, 500);
+    for _ in 0..100 {
+        let decision = selection.decide(&view, 2, &odds, true, &mut ids);
+        let kept = Kept {
+            adjusted_bytes: Some(1_000),
+            always: false,
+        };
+        assert_eq!(decision, Decision::Kept(kept));
+    }
+    // Nothing is never kept, and what has no bytes always.
+    view.set(Number::Bytes, 0);
+    assert_eq!(
+        selection.decide(&view, 1, &odds, true, &mut ids),
+        Decision::SampledBySize
+    );
+    let event = FlowView::default();
+    let kept = Decision::Kept(Kept::default());
+    assert_eq!(selection.decide(&event, 1, &odds, true, &mut ids), kept);
+    assert_eq!(
+        selection.decide(&event, 1, &odds, false, &mut ids),
+        Decision::SampledOut
+    );
+}
+
+#[test]
+fn a_filter_goes_before_what_is_kept() {
+    let selection = Selection {
+        filter: Some("port 53".parse().unwrap()),
+        keep: Some("udp".parse().unwrap()),
+        sample_bytes: None,
+    };
+    let odds = TraceOdds::new(TraceSampler::AlwaysOff);
+    let mut ids = Ids::new([1; 32]);
+    let mut view = FlowView::default();
+    view.set(Number::Protocol, 17);
+    assert_eq!(
+        selection.decide(&view, 1, &odds, false, &mut ids),
+        Decision::Filtered
+    );
+    view.set(Number::SourcePort, 53);
+    let always = Kept {
+        adjusted_bytes: None,
+        always: true,
+    };
+    assert_eq!(
+        selection.decide(&view, 1, &odds, false, &mut ids),
+        Decision::Kept(always)
+    );
+    view.set(Number::Protocol, 6);
+    assert_eq!(
+        selection.decide(&view, 1, &odds, false, &mut ids),
+        Decision::SampledOut
+    );
+}
+
+#[test]
+fn traces_are_kept_in_proportion() {
+    let odds = TraceOdds::new(TraceSampler::Ratio(0.25));
+    let mut ids = Ids::new([3; 32]);
+    let kept = (0..100_000).filter(|_| odds.keeps(ids.trace_id())).count();
+    assert!((24_000..26_000).contains(&kept), "{kept}");
+    assert_eq!(odds.state.unwrap().as_str(), "ot=th:c");
+    assert!(TraceOdds::new(TraceSampler::Ratio(1.0)).keeps([0; 16]));
+    assert!(!TraceOdds::new(TraceSampler::Ratio(0.0)).keeps([0xff; 16]));
+}
