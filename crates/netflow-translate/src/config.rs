@@ -30,6 +30,9 @@ pub struct Translate {
     pub attributes: AttributeLevel,
     /// Which keys attributes have.
     pub semconv: Semconv,
+    pub shape: TraceShape,
+    pub span_name: SpanName,
+    pub service_name: ServiceName,
     pub sampler: TraceSampler,
     /// Which flow records become spans.
     pub selection: Selection,
@@ -68,6 +71,40 @@ pub enum AttributeLevel {
     Minimal,
     Standard,
     All,
+}
+
+/// `NETFLOW_TRACE_SHAPE`: what makes a trace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TraceShape {
+    /// A datagram with its records, and the work on them.
+    Packet,
+    /// Each record by itself.
+    Flow,
+    /// The records of one pair of endpoints, in both directions.
+    Conversation {
+        /// How long a conversation keeps its trace.
+        window: Duration,
+        /// Of the hash that makes trace ids; `None`: to be drawn.
+        key: Option<[u8; 16]>,
+    },
+}
+
+/// `NETFLOW_SPAN_NAME`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SpanName {
+    /// As `NETFLOW_SEMCONV` has it.
+    Schema,
+    /// The service of the server's port, or the transport.
+    Service,
+}
+
+/// `NETFLOW_SERVICE_NAME`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ServiceName {
+    /// `OTEL_SERVICE_NAME` for all.
+    Fixed,
+    /// The exporter's name, else its address.
+    Exporter,
 }
 
 /// `NETFLOW_SEMCONV`: the spelling of attributes.

@@ -24,7 +24,10 @@ use crate::exporter::saved::Changes;
 use crate::exporter::sequence::{Carried, Reboot, SequenceKey};
 use crate::exporter::strangers::Strangers;
 use crate::exporter::{Arrival, Exporter, ExporterTable, NewExporter};
+use crate::flow::fronts::Fronts;
 use crate::flow::ids::Ids;
+use crate::flow::roles::Listeners;
+use crate::flow::shape::Shape;
 use crate::flow::trace::{Trace, WorkSpans};
 use crate::flow::work::{Outcome, Read, Said};
 use crate::flow::{FlowContext, Place};
@@ -100,7 +103,7 @@ struct FixedVersion {
 
 impl<C: Fn() -> UnixNanos> Translator<C> {
     /// A translator with its own randomness and counters.
-    pub fn new(config: &config::Translate, clock: C, ids: Ids) -> Self {
+    pub fn new(config: &config::Translate, clock: C, mut ids: Ids) -> Self {
         let counters = Arc::new(TranslateCounters::default());
         let words = Vocabulary::of(config.semconv);
         let selection = &config.selection;
@@ -157,6 +160,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             writing: Writing {
                 config: config.clone(),
                 words,
+                fronts: Fronts::of(config),
+                shape: Shape::new(config, &mut ids),
+                listeners: Listeners::default(),
                 clock,
                 counters,
                 batches,
@@ -397,7 +403,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         *shown = Some(now);
         let writing = &mut self.writing;
         let trace = Trace::new(&mut writing.ids, &writing.odds);
-        if !trace.kept {
+        if !trace.kept || !writing.shape.is_packet() {
             return;
         }
         let text = address.to_string();

@@ -12,7 +12,10 @@ use crate::debug_log::DebugLog;
 use crate::enrich::networks::Networks;
 use crate::exporter::admission::Rate;
 use crate::filter::Asked;
+use crate::flow::fronts::Fronts;
 use crate::flow::ids::Ids;
+use crate::flow::roles::Listeners;
+use crate::flow::shape::Shape;
 use crate::metrics::FlowMetrics;
 use crate::plan::shared::Plans;
 use crate::selection::TraceOdds;
@@ -23,6 +26,10 @@ pub(crate) struct Writing<C> {
     pub(crate) config: config::Translate,
     /// The keys of `NETFLOW_SEMCONV`.
     pub(crate) words: &'static Vocabulary,
+    /// Names of flow spans, with what they begin with.
+    pub(crate) fronts: &'static Fronts,
+    /// `NETFLOW_TRACE_SHAPE`.
+    pub(crate) shape: Shape,
     /// The wall time.
     pub(crate) clock: C,
     pub(crate) counters: Arc<TranslateCounters>,
@@ -44,6 +51,8 @@ pub(crate) struct Writing<C> {
     pub(crate) odds: TraceOdds,
     /// What the selection asks of a flow; `None`: there is no selection.
     pub(crate) asked: Option<Asked>,
+    /// Which ends of flows are servers, for names of spans.
+    pub(crate) listeners: Listeners,
     /// `None`: no view is counted.
     pub(crate) metrics: Option<Box<FlowMetrics>>,
 }

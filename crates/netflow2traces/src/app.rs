@@ -35,6 +35,7 @@ use crate::receive::{Receivers, Running};
 use crate::runtime;
 use crate::stop::{Schedule, Signals};
 use crate::supervisor::{Supervised, Supervisor};
+use crate::template_store::conversation_key;
 use crate::template_store::{self, Keeper, Keeping};
 use crate::translate::TranslateCounters;
 use crate::translate::enrich::interfaces::Interfaces;
@@ -239,9 +240,10 @@ impl Daemon {
         let interfaces = open_table::<Interfaces>(config.interfaces.as_ref())?;
         let FlowMetrics { views, max_series } = config.flow_metrics;
         let places = Places::new(views, max_series);
+        let translate = with_conversation_key(&config.translate)?;
         for _ in 0..receivers.workers() {
             let tap = Arc::clone(&tap);
-            let mut worker = Worker::new(&config.translate, &places, &delivery, tap)?;
+            let mut worker = Worker::new(&translate, &places, &delivery, tap)?;
             let networks = networks.as_ref().map(|file| Arc::clone(&file.table));
             worker.translator.name_networks(networks);
             workers.push(worker);
@@ -454,6 +456,22 @@ impl Daemon {
 fn open_table<T: Table>(path: Option<&PathBuf>) -> anyhow::Result<Option<TableFile<T>>> {
     let file = path.cloned().map(TableFile::open).transpose();
     file.map_err(|error| anyhow!("{}: {error}", T::VARIABLE))
+}
+
+/// All workers make the same ids of conversations: a key that isn't set is read from beside the template store, or drawn.
+fn with_conversation_key(translate: &config::Translate) -> anyhow::Result<config::Translate> {
+    let mut translate = translate.clone();
+    if let config::TraceShape::Conversation { key, .. } = &mut translate.shape
+        && key.is_none()
+    {
+        let found = match &translate.template_store {
+            Some(store) => conversation_key::beside(store),
+            None => conversation_key::draw(),
+        };
+        let remedy = "the key of NETFLOW_TRACE_SHAPE=conversation can't be kept (set NETFLOW_CONVERSATION_KEY)";
+        *key = Some(found.context(remedy)?);
+    }
+    Ok(translate)
 }
 
 /// Gives the workers what the template store has, each exporter to the worker that the kernel gives it to.

@@ -101,7 +101,7 @@ fn every_mistake_has_a_line() {
         "  OTEL_EXPORTER_OTLP_ENDPOINT: not set",
         "  --listen-port=70000: 70000 is not a UDP port",
         "  NETFLOW_WORKERS=none (environment): none is not a whole number",
-        "  NETFLOW_ATTRIBUTES=some (.env, line 1): some is none of the known words",
+        "  NETFLOW_ATTRIBUTES=some (.env, line 1): some is not a valid value",
     ] {
         assert!(
             lines.iter().any(|line| line.starts_with(start)),

@@ -371,6 +371,9 @@ fn configuration(options: &Options) -> config::Translate {
         span_time: SpanTime::Flow,
         span_max_age: Duration::MAX,
         semconv: config::Semconv::Netflow,
+        shape: config::TraceShape::Packet,
+        span_name: config::SpanName::Schema,
+        service_name: config::ServiceName::Fixed,
         // Totals may be of any attribute.
         attributes: match options.top {
             Some(_) => AttributeLevel::All,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use otlp_wire::{ResourceFront, Value};
 
-use crate::config::{self, SamplingOverride};
+use crate::config::{self, SamplingOverride, ServiceName};
 use crate::exporter::NewExporter;
 use crate::plan::sampling::ConfiguredSampling;
 
@@ -19,8 +19,13 @@ impl NewExporter for config::Translate {
             .resource
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()));
+        let service = agent.unwrap_or(address);
         let attributes = attributes
             .filter(|(key, _)| *key != EXPORTER_ADDRESS && *key != EXPORTER_AGENT)
+            .map(|(key, value)| match (key, self.service_name) {
+                ("service.name", ServiceName::Exporter) => (key, service),
+                _ => (key, value),
+            })
             .chain([(EXPORTER_ADDRESS, address)])
             .chain(agent.map(|agent| (EXPORTER_AGENT, agent)))
             .map(|(key, value)| (key, Value::Text(value)));

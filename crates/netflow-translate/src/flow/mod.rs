@@ -6,11 +6,14 @@
 //! Architecture invariant: nothing here knows a protocol's format. Everything is monomorphised: no dynamic call and no
 //! allocation for a flow.
 
+mod conversation;
 pub(crate) mod frame;
+pub(crate) mod fronts;
 pub(crate) mod ids;
 pub(crate) mod roles;
 mod select;
 pub(crate) mod services;
+pub(crate) mod shape;
 pub(crate) mod trace;
 pub(crate) mod work;
 
@@ -18,9 +21,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use otlp_wire::{
-    ResourceFront, SpanFront, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos,
-};
+use otlp_wire::{ResourceFront, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos};
 
 use crate::allowance;
 use crate::attributes::names::Name;
@@ -31,6 +32,7 @@ use crate::debug_log;
 use crate::enrich::networks::{Enriched, Networks};
 use crate::exporter::Arrival;
 use crate::filter::{Address, Asked, FlowView};
+use crate::flow::fronts::{Format, Fronts};
 use crate::flow::select::{LeftOut, Selecting};
 use crate::flow::trace::Trace;
 use crate::flow::work::Outcome;
@@ -42,8 +44,8 @@ use crate::writing::Writing;
 
 /// One flow record, or one sampled packet.
 pub(crate) trait Flow {
-    /// Name, kind and constant attributes of its span.
-    fn front(&self) -> &SpanFront;
+    /// What it is a record of.
+    fn format(&self) -> Format;
     fn times(&self) -> FlowTimes;
     /// One packet in how many was looked at, and where that was learnt.
     fn interval(&self) -> Option<(u64, Origin)>;
@@ -69,6 +71,8 @@ pub(crate) trait Flows {
 /// What all flows of a datagram share.
 pub(crate) struct FlowContext {
     words: &'static Vocabulary,
+    fronts: &'static Fronts,
+    /// The datagram's trace.
     pub(crate) trace_id: TraceId,
     pub(crate) parent: SpanId,
     /// The sampler keeps the trace.
@@ -140,11 +144,12 @@ impl FlowContext {
         let counting = writing
             .metrics
             .as_mut()
-            .map(|metrics| metrics.datagram(exporter, trace.id, arrival.received_at, now));
+            .map(|metrics| metrics.datagram(exporter, arrival.received_at, now));
         let wants = wants(writing);
         let config: &config::Translate = &writing.config;
         Self {
             words: writing.words,
+            fronts: writing.fronts,
             trace_id: trace.id,
             parent: trace.process,
             kept: trace.kept,
@@ -210,12 +215,12 @@ impl FlowContext {
         &self,
         facts: Option<&FlowFacts<'_>>,
         known: &Enriched<'_>,
-        span_id: Option<SpanId>,
+        span: Option<(TraceId, SpanId)>,
         exporter: &mut ExporterFlows,
         metrics: &mut Option<Box<FlowMetrics>>,
     ) {
         if let (Some(counting), Some(facts), Some(metrics)) = (&self.counting, facts, metrics) {
-            metrics.count(facts, known, span_id, counting, exporter);
+            metrics.count(facts, known, span, counting, exporter);
         }
     }
 }
@@ -223,12 +228,15 @@ impl FlowContext {
 /// What is asked of every flow; `None`: nothing.
 fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
     let by_metrics = writing.metrics.as_ref().map(|metrics| metrics.wants());
-    match (by_metrics, &writing.networks) {
-        (None, None) => None,
-        (wants, networks) => {
+    let endpoints = writing.networks.is_some()
+        || writing.fronts.wants_endpoints()
+        || writing.shape.wants_endpoints();
+    match by_metrics {
+        None if !endpoints => None,
+        wants => {
             let wants = wants.unwrap_or_default();
             Some(Wants {
-                endpoints: wants.endpoints || networks.is_some(),
+                endpoints: wants.endpoints || endpoints,
                 ..wants
             })
         }
@@ -272,7 +280,7 @@ pub(crate) fn write_flows<C, S: Flows>(
     outcome: &mut Outcome,
     now: Instant,
 ) {
-    if !context.kept && context.asked.is_none() {
+    if !context.kept && context.asked.is_none() && writing.shape.is_packet() {
         let sampled_out = count_only(flows, context, place, writing, outcome);
         writing.counters.records_sampled_out.add(sampled_out);
         return;
@@ -290,6 +298,8 @@ pub(crate) fn write_flows<C, S: Flows>(
             metrics,
             networks,
             config,
+            shape,
+            listeners,
             ..
         } = &mut *writing;
         let by = Selecting {
@@ -308,13 +318,19 @@ pub(crate) fn write_flows<C, S: Flows>(
                 break Ended::NoMore;
             };
             let (interval, times) = (context.interval(&flow), flow.times());
-            let decision = match decided.take() {
-                Some(decision) => decision,
-                None => context.decide(&flow, interval, &times, by, ids),
+            let facts = context.facts(&flow, interval, &times);
+            let (trace_id, decision) = match decided.take() {
+                Some(decided) => decided,
+                None => {
+                    let ends = facts.as_ref().map(|facts| &facts.ends);
+                    let own = shape.trace(ends, times.end, context.received_at, ids);
+                    let kept = own.map_or(context.kept, |id| context.odds.keeps(id));
+                    let decision = context.decide(&flow, interval, &times, kept, by, ids);
+                    (own.unwrap_or(context.trace_id), decision)
+                }
             };
             let Decision::Kept(kept) = decision else {
                 if left_out.add(decision) {
-                    let facts = context.facts(&flow, interval, &times);
                     let known = known(by.networks, facts.as_ref());
                     context.count(facts.as_ref(), &known, None, place.counted, metrics);
                 }
@@ -322,7 +338,7 @@ pub(crate) fn write_flows<C, S: Flows>(
                 continue;
             };
             if written == left {
-                decided = Some(decision);
+                decided = Some((trace_id, decision));
                 break if left == allowed {
                     Ended::Limited
                 } else {
@@ -333,28 +349,36 @@ pub(crate) fn write_flows<C, S: Flows>(
                 break Ended::Enough;
             }
             let span_id = ids.span_id();
-            let facts = context.facts(&flow, interval, &times);
             let known = known(by.networks, facts.as_ref());
+            let name = match &facts {
+                Some(facts) if context.fronts.wants_endpoints() => {
+                    let server_port = || listeners.server_port(facts);
+                    context.fronts.name(&facts.ends, server_port)
+                }
+                _ => 0,
+            };
             let write = |writer: &mut SpanWriter<'_>| {
                 let about = About {
                     interval,
                     times: &times,
                     known: &known,
                     kept,
+                    name,
                 };
-                write_span(&flow, context, span_id, &about, scratch, writer)
+                let ids = (trace_id, span_id);
+                write_span(&flow, context, ids, &about, scratch, writer)
             };
             match writer.apart(write) {
                 Written::No => {
-                    decided = Some(decision);
+                    decided = Some((trace_id, decision));
                     break Ended::Full;
                 }
                 Written::Plain => {}
                 Written::Suspect => suspect += 1,
             }
             written += 1;
-            let span_id = Some(span_id);
-            context.count(facts.as_ref(), &known, span_id, place.counted, metrics);
+            let span = Some((trace_id, span_id));
+            context.count(facts.as_ref(), &known, span, place.counted, metrics);
             flows.advance();
         };
         let to = writer.position();
@@ -429,6 +453,8 @@ struct About<'a> {
     times: &'a FlowTimes,
     known: &'a Enriched<'a>,
     kept: Kept,
+    /// Which of the names of spans is its.
+    name: usize,
 }
 
 /// Writes the span of one flow. What isn't inlined here is given a writer `apart`, for speed.
@@ -436,7 +462,7 @@ struct About<'a> {
 fn write_span<F: Flow>(
     flow: &F,
     context: &FlowContext,
-    span_id: SpanId,
+    (trace_id, span_id): (TraceId, SpanId),
     about: &About<'_>,
     scratch: &mut Vec<u8>,
     writer: &mut SpanWriter<'_>,
@@ -446,10 +472,11 @@ fn write_span<F: Flow>(
         times,
         known,
         kept,
+        name,
     } = *about;
     let (start, end) = span_times(times, context);
     let head = SpanHead {
-        trace_id: context.trace_id,
+        trace_id,
         span_id,
         parent: context.parent,
         start,
@@ -459,7 +486,8 @@ fn write_span<F: Flow>(
         Some(_) if kept.always => Some(TraceState::ALWAYS),
         state => state,
     };
-    trace::begin(flow.front(), &head, state, writer);
+    let front = context.fronts.front(flow.format(), name);
+    trace::begin(front, &head, state, writer);
     let factor = match interval {
         Some((interval, _)) if context.scale && interval > 1 => Some(interval),
         _ => None,

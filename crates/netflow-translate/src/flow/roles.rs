@@ -69,6 +69,14 @@ impl Listeners {
         }
     }
 
+    /// The port of the end that is the server; 0: none.
+    pub(crate) fn server_port(&mut self, flow: &FlowFacts<'_>) -> u16 {
+        match self.server(flow) {
+            End::Source => flow.ends.source_port,
+            End::Destination => flow.ends.destination_port,
+        }
+    }
+
     /// The place of an end and its mark there, which is never 0.
     fn place(&self, ends: &Endpoints, end: End) -> Option<(usize, u32)> {
         let (address, port) = match end {

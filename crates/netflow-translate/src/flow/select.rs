@@ -26,11 +26,12 @@ impl FlowContext {
         flow: &impl Flow,
         interval: Option<(u64, Origin)>,
         times: &FlowTimes,
+        kept: bool,
         by: Selecting<'_>,
         ids: &mut Ids,
     ) -> Decision {
         match self.asked {
-            None if self.kept => Decision::Kept(Kept::default()),
+            None if kept => Decision::Kept(Kept::default()),
             None => Decision::SampledOut,
             Some(asked) => {
                 let view = self.view(flow, interval, times, asked, by.networks);
@@ -38,8 +39,7 @@ impl FlowContext {
                     Some((interval, _)) if !self.scale => interval,
                     _ => 1,
                 };
-                by.selection
-                    .decide(&view, scaled, &self.odds, self.kept, ids)
+                by.selection.decide(&view, scaled, &self.odds, kept, ids)
             }
         }
     }

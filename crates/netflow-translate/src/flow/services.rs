@@ -165,11 +165,18 @@ const SERVICES: &[(u16, &str)] = &[
 /// The service that is known by this port, such as `https` for 443.
 #[must_use]
 pub fn name(port: u16) -> Option<&'static str> {
-    let found = SERVICES.binary_search_by_key(&port, |(port, _)| *port);
-    found
-        .ok()
-        .and_then(|at| SERVICES.get(at))
-        .map(|(_, name)| *name)
+    SERVICES.get(index(port)?).map(|(_, name)| *name)
+}
+
+/// Where that service stands among [`names`].
+#[must_use]
+pub(crate) fn index(port: u16) -> Option<usize> {
+    SERVICES.binary_search_by_key(&port, |(port, _)| *port).ok()
+}
+
+/// All names, by port.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    SERVICES.iter().map(|(_, name)| *name)
 }
 
 #[cfg(test)]

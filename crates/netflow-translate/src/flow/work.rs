@@ -127,7 +127,7 @@ impl Read {
         writing: &mut Writing<C>,
         now: Instant,
     ) {
-        if !self.has_work_spans(writing.asked.is_some()) {
+        if !writing.shape.is_packet() || !self.has_work_spans(writing.asked.is_some()) {
             return;
         }
         let done = (writing.clock)();

@@ -38,7 +38,6 @@ const MINUTE: u64 = 60;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counting {
     exporter: [u64; 2],
-    trace_id: TraceId,
     received_at: UnixNanos,
     minute: u32,
 }
@@ -158,30 +157,28 @@ impl FlowMetrics {
         }
     }
 
-    /// Begins to count records of one datagram, whose spans are of one trace.
+    /// Begins to count records of one datagram.
     pub(crate) fn datagram(
         &mut self,
         exporter: IpAddr,
-        trace_id: TraceId,
         received_at: UnixNanos,
         now: Instant,
     ) -> Counting {
         self.began.get_or_insert(now);
         Counting {
             exporter: address_key(exporter),
-            trace_id,
             received_at,
             minute: self.minute(now),
         }
     }
 
-    /// Counts a record; `span` is its span, if it is kept.
+    /// Counts a record; `span` is its trace and its span, if it is kept.
     #[inline]
     pub(crate) fn count(
         &mut self,
         flow: &FlowFacts<'_>,
         known: &Enriched<'_>,
-        span: Option<SpanId>,
+        span: Option<(TraceId, SpanId)>,
         counting: &Counting,
         exporter: &mut ExporterFlows,
     ) {
@@ -192,7 +189,7 @@ impl FlowMetrics {
             packets: flow.packets,
             duration: flow.duration,
             failed: false,
-            span: span.map(|span| (counting.trace_id, span)),
+            span,
             received_at: counting.received_at,
         };
         if let Some(table) = table(&mut self.tables, View::Interface) {

@@ -26,13 +26,16 @@ impl Test {
     }
 
     fn count(&mut self, flow: &FlowFacts<'_>) {
-        let counting = self
-            .metrics
-            .datagram(ADDRESS, [1; 16], UnixNanos(5), self.now);
+        let counting = self.metrics.datagram(ADDRESS, UnixNanos(5), self.now);
         let span = Some([2; 8]);
         let known = Enriched::default();
-        self.metrics
-            .count(flow, &known, span, &counting, &mut self.exporter);
+        self.metrics.count(
+            flow,
+            &known,
+            span.map(|span| ([1; 16], span)),
+            &counting,
+            &mut self.exporter,
+        );
     }
 
     fn read(&self) -> FlowReading {

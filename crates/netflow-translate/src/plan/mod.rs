@@ -16,7 +16,7 @@ pub(crate) mod view;
 use std::collections::{HashMap, HashSet};
 
 use netflow_wire::{FieldSpecifier, Location, Template, VARIABLE_LENGTH, Version};
-use otlp_wire::{Key, SpanFront, SpanKind};
+use otlp_wire::Key;
 
 use crate::attributes::encoded::named_like;
 use crate::attributes::names::Name;
@@ -25,6 +25,7 @@ use crate::attributes::vocabulary::Vocabulary;
 use crate::config::AttributeLevel;
 use crate::filter::Asked;
 use crate::flow::frame::FramePlan;
+use crate::flow::fronts::Format;
 use crate::plan::elements::{ElementStep, ElementTypes};
 use crate::plan::facts::FactsPlan;
 use crate::plan::options::OptionsPlan;
@@ -156,8 +157,7 @@ pub(crate) struct FamilyPlan {
 /// A Template, ready to run.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanPlan {
-    /// Everything up to the attributes that depend on the record.
-    pub(crate) front: SpanFront,
+    pub(crate) format: Format,
     pub(crate) ops: Box<[Op]>,
     /// Level `all`: what no op shows.
     pub(crate) elements: Box<[ElementStep]>,
@@ -265,13 +265,8 @@ impl SpanPlan {
         } else {
             Box::default()
         };
-        let version = i64::from(template.version.number());
-        // The name and the attribute are short: the front always has room for them.
-        let front = SpanFront::new("netflow.flow", SpanKind::Internal, true)
-            .and_then(|front| front.with_attribute("netflow.version", version))
-            .expect("fits the front's room");
         Self {
-            front,
+            format: Format::from(template.version),
             names_agent: ops.iter().any(|op| op.name == Name::ExporterAgent),
             frame: FramePlan::new(template, level, &ops),
             ops: ops.into(),

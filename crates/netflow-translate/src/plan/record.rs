@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 
 use netflow_wire::{Header, Location, unsigned};
-use otlp_wire::{Key, SpanFront, SpanWriter, UnixNanos};
+use otlp_wire::{Key, SpanWriter, UnixNanos};
 
 use crate::attributes::application_id::ApplicationId;
 use crate::attributes::encoded::value_text;
@@ -14,6 +14,7 @@ use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::exporter::metadata::DomainMetadata;
 use crate::filter::FlowView;
 use crate::flow::Flow;
+use crate::flow::fronts::Format;
 use crate::metrics::{FlowFacts, Wants};
 use crate::plan::elements::{self, Lists};
 use crate::plan::sampling::{Origin, Sampling, scaled};
@@ -78,8 +79,8 @@ pub(crate) struct Record<'a, L> {
 
 impl<L: Layout> Flow for Record<'_, L> {
     #[inline(always)]
-    fn front(&self) -> &SpanFront {
-        &self.plan.front
+    fn format(&self) -> Format {
+        self.plan.format
     }
 
     #[inline(always)]

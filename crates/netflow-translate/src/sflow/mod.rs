@@ -12,7 +12,7 @@ use otlp_wire::UnixNanos;
 
 use self::agents::{Agent, Agents, Resource};
 use self::seen::Seen;
-use self::span::{SampleContext, SampleFronts, SampledFlow};
+use self::span::{SampleContext, SampleWants, SampledFlow};
 use crate::counters::translate::TranslateCounters;
 use crate::exporter::NewExporter;
 use crate::exporter::sequence::{Reboot, Verdict};
@@ -27,7 +27,7 @@ use crate::writing::Writing;
 #[derive(Debug)]
 pub(crate) struct Sflow {
     agents: Agents,
-    fronts: SampleFronts,
+    wants: SampleWants,
 }
 
 /// The exporter of a datagram, as far as its samples need it.
@@ -44,7 +44,7 @@ impl Sflow {
     pub(crate) fn new() -> Self {
         Self {
             agents: Agents::default(),
-            fronts: SampleFronts::new(),
+            wants: SampleWants::new(),
         }
     }
 
@@ -83,7 +83,7 @@ impl Sflow {
         let trace = Trace::new(&mut writing.ids, &writing.odds);
         let samples = SampleContext {
             words: writing.words,
-            fronts: &self.fronts,
+            wants: &self.wants,
             level: writing.config.attributes,
             sampling: sender.sampling,
             received_at: received.arrival.received_at,

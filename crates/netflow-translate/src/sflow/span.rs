@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netflow_wire::sflow::{FlowSample, Interface, discard_reason};
-use otlp_wire::{SpanFront, SpanKind, SpanWriter, UnixNanos};
+use otlp_wire::{SpanWriter, UnixNanos};
 
 use super::seen::Seen;
 use crate::attributes::names::Name;
@@ -12,6 +12,7 @@ use crate::config::AttributeLevel;
 use crate::filter::{FlowView, Number, Place};
 use crate::flow::Flow;
 use crate::flow::frame::{self, PacketNames, Wanted, write_labels, write_other_packet};
+use crate::flow::fronts::Format;
 use crate::metrics::{Direction, FlowFacts, Wants};
 use crate::plan::sampling::{ConfiguredSampling, Origin, scaled};
 use crate::plan::times::FlowTimes;
@@ -19,17 +20,16 @@ use crate::plan::times::FlowTimes;
 /// What every sample of a datagram shares.
 pub(super) struct SampleContext<'a> {
     pub(super) words: &'static Vocabulary,
-    pub(super) fronts: &'a SampleFronts,
+    pub(super) wants: &'a SampleWants,
     pub(super) level: AttributeLevel,
     pub(super) sampling: &'a ConfiguredSampling,
     /// When the datagram came: sFlow has no time.
     pub(super) received_at: UnixNanos,
 }
 
-/// The encoded front of these spans, and what each level wants of a frame.
+/// What each level wants of a frame.
 #[derive(Debug)]
-pub(super) struct SampleFronts {
-    front: SpanFront,
+pub(super) struct SampleWants {
     minimal: Wanted,
     standard: Wanted,
 }
@@ -51,16 +51,9 @@ const TUNNEL: PacketNames = PacketNames {
     protocol: Name::TunnelProtocol,
 };
 
-impl SampleFronts {
+impl SampleWants {
     pub(super) fn new() -> Self {
-        // The name and the attribute are short: the front always has room for them.
-        let front = SpanFront::new("netflow.flow", SpanKind::Internal, true)
-            .and_then(|front| {
-                front.with_attribute("sflow.version", i64::from(netflow_wire::sflow::VERSION))
-            })
-            .expect("fits the front's room");
         Self {
-            front,
             minimal: Wanted::new(AttributeLevel::Minimal, |_| false),
             standard: Wanted::new(AttributeLevel::Standard, |_| false),
         }
@@ -82,8 +75,8 @@ impl<'a> SampledFlow<'a> {
 }
 
 impl Flow for SampledFlow<'_> {
-    fn front(&self) -> &SpanFront {
-        &self.context.fronts.front
+    fn format(&self) -> Format {
+        Format::Sflow
     }
 
     fn times(&self) -> FlowTimes {
@@ -198,7 +191,7 @@ impl Flow for SampledFlow<'_> {
             let labels = seen
                 .mpls
                 .filter(|_| seen.frame.labels.as_slice().is_empty());
-            let mut wanted = context.fronts.standard;
+            let mut wanted = context.wants.standard;
             if vlan.is_some() {
                 wanted = wanted.without(Wanted::VLAN);
             }
@@ -208,7 +201,7 @@ impl Flow for SampledFlow<'_> {
                 write_labels(mpls.input.as_slice(), out);
             }
         } else {
-            frame::write(&seen.frame, context.fronts.minimal, out);
+            frame::write(&seen.frame, context.wants.minimal, out);
         }
         if context.level >= AttributeLevel::All {
             write_detail(sample, seen, out);

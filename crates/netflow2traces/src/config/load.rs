@@ -10,8 +10,8 @@ use super::sources::{Given, Origin, Sources};
 use super::values::Rejection;
 use super::{
     Answers, Config, Deliver, Exporter, ExporterKind, FlowMetrics, Log, Otlp, Protocol, Receive,
-    SamplerKind, Selection, Signal, SpanTime, Spool, Tls, TraceSampler, Translate, later, otlp,
-    pem, resource, settings,
+    SamplerKind, Selection, ShapeKind, Signal, SpanTime, Spool, Tls, TraceSampler, TraceShape,
+    Translate, later, otlp, pem, resource, settings,
 };
 use crate::translate::filter::Filter;
 use crate::translate::metrics::{View, Views};
@@ -248,7 +248,7 @@ impl Loader<'_> {
     }
 
     fn translate(&mut self, machine: &Machine) -> Translate {
-        self.value(&settings::TRACE_SHAPE);
+        let shape = self.shape();
         let span_time = self.value(&settings::SPAN_TIME);
         if span_time != SpanTime::Clamped {
             self.warn_without_effect(&settings::SPAN_MAX_AGE, "NETFLOW_SPAN_TIME is not clamped");
@@ -277,6 +277,9 @@ impl Loader<'_> {
             span_max_age: self.value(&settings::SPAN_MAX_AGE),
             attributes: self.value(&settings::ATTRIBUTES),
             semconv: self.value(&settings::SEMCONV),
+            shape,
+            span_name: self.value(&settings::SPAN_NAME),
+            service_name: self.value(&settings::NAMED_SERVICE),
             sampler: self.sampler(),
             selection: self.selection(),
             resource: resource::build(default_name, name, version, attributes, machine),
@@ -294,6 +297,16 @@ impl Loader<'_> {
             self.warn_without_effect(&settings::INTERFACES, because);
         }
         self.optional(&settings::INTERFACES)
+    }
+
+    fn shape(&mut self) -> TraceShape {
+        let window = self.value(&settings::CONVERSATION_WINDOW);
+        let key = self.optional(&settings::CONVERSATION_KEY);
+        match self.value(&settings::TRACE_SHAPE) {
+            ShapeKind::Packet => TraceShape::Packet,
+            ShapeKind::Flow => TraceShape::Flow,
+            ShapeKind::Conversation => TraceShape::Conversation { window, key },
+        }
     }
 
     fn flow_metrics(&mut self, has_networks: bool) -> FlowMetrics {

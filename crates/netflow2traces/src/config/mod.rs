@@ -25,7 +25,8 @@ use std::time::Duration;
 use netflow_translate::metrics::Views;
 
 pub use netflow_translate::config::{
-    AttributeLevel, SamplingOverride, Selection, Semconv, SpanTime, TraceSampler, Translate,
+    AttributeLevel, SamplingOverride, Selection, Semconv, ServiceName, SpanName, SpanTime,
+    TraceSampler, TraceShape, Translate,
 };
 
 pub(crate) use otlp::header_file;
@@ -67,6 +68,14 @@ pub struct Receive {
     pub workers: usize,
     /// Octets asked of the kernel for each socket.
     pub receive_buffer: usize,
+}
+
+/// The words of `NETFLOW_TRACE_SHAPE`, without the settings of conversations.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ShapeKind {
+    Packet,
+    Flow,
+    Conversation,
 }
 
 /// The words of `OTEL_TRACES_SAMPLER`, without the argument.

@@ -53,7 +53,7 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Rejection
         .iter()
         .find(|(word, _)| word.eq_ignore_ascii_case(text))
         .map(|(_, value)| *value)
-        .ok_or_else(|| Rejection(format!("{text} is none of the known words")))
+        .ok_or_else(|| Rejection(format!("{text} is not a valid value")))
 }
 
 /// Where spans go: one word, or `otlp,console`.
@@ -214,6 +214,22 @@ pub fn milliseconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, 
     }
 }
 
+/// A key of 128 bits.
+///
+/// # Errors
+/// What is not 32 hexadecimal digits.
+pub fn key(text: &str) -> Result<[u8; 16], Rejection> {
+    let digits = text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match u128::from_str_radix(text, 16) {
+        Ok(key) if digits && text.len() == 32 => Ok(key.to_be_bytes()),
+        _ => Err(Rejection("not 32 hexadecimal digits".to_owned())),
+    }
+}
+
+/// A share.
+///
+/// # Errors
+/// What is no number from 0 to 1.
 pub fn ratio(text: &str) -> Result<f64, Rejection> {
     match text.parse::<f64>() {
         Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),

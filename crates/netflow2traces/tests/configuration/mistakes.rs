@@ -101,9 +101,14 @@ fn a_value_that_can_not_be_used_says_which_where_why_and_what_is_accepted() {
         ),
         (
             "NETFLOW_TRACE_SHAPE",
-            "conversation",
-            "NETFLOW_TRACE_SHAPE=conversation (environment): conversation is not part of this version \
-             yet; accepted: packet",
+            "session",
+            "NETFLOW_TRACE_SHAPE=session (environment): session is not a valid value; accepted: packet, flow, conversation",
+        ),
+        (
+            "NETFLOW_CONVERSATION_KEY",
+            "1234",
+            "NETFLOW_CONVERSATION_KEY=(hidden) (environment): not 32 hexadecimal digits; accepted: 32 hexadecimal \
+             digits, such as those of openssl rand -hex 16",
         ),
         (
             "OTEL_METRICS_EXPORTER",
@@ -304,16 +309,15 @@ fn a_value_that_is_not_text_is_a_mistake_where_it_matters() {
 
 #[test]
 fn settings_of_later_versions_are_refused() {
-    for variable in ["NETFLOW_CONVERSATION_WINDOW", "NETFLOW_INPUT"] {
-        let mistakes = Surroundings::sound().env(variable, "x").mistakes();
-        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-        assert!(mistakes[0].starts_with(&format!("{variable} (environment): this version ")));
-        assert!(
-            settings::ALL
-                .iter()
-                .all(|about| !about.variables.contains(&variable))
-        );
-    }
+    let variable = "NETFLOW_INPUT";
+    let mistakes = Surroundings::sound().env(variable, "x").mistakes();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(mistakes[0].starts_with(&format!("{variable} (environment): this version ")));
+    assert!(
+        settings::ALL
+            .iter()
+            .all(|about| !about.variables.contains(&variable))
+    );
 }
 
 #[test]

@@ -183,7 +183,9 @@ fn by_network(reading: &FlowReading) -> Vec<(Option<&str>, Option<&str>, u64)> {
         let name = |number: u32| networks.names().get(number.checked_sub(1)?);
         (name(key.first), name(key.second), series.totals.flows)
     });
-    series.collect()
+    let mut series: Vec<_> = series.collect();
+    series.sort_unstable();
+    series
 }
 
 #[test]

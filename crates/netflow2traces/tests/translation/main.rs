@@ -21,4 +21,5 @@ mod saved;
 mod schemas;
 mod selection;
 mod sequences;
+mod shapes;
 mod told;

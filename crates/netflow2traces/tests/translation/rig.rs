@@ -29,6 +29,7 @@ pub(crate) struct Span {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) id: Vec<u8>,
+    pub(crate) parent: Vec<u8>,
     pub(crate) trace_id: Vec<u8>,
     pub(crate) trace_state: String,
     pub(crate) flags: u32,
@@ -124,7 +125,7 @@ impl Rig {
     /// Its flow spans.
     pub(crate) fn flows(&mut self, octets: &[u8]) -> Vec<Span> {
         let mut spans = self.spans(octets);
-        spans.retain(|span| span.name == "netflow.flow");
+        spans.retain(|span| span.name == "netflow.flow" || !span.name.starts_with("netflow."));
         spans
     }
 
@@ -162,6 +163,7 @@ pub(crate) fn spans(batch: &EncodedBatch) -> Vec<Span> {
                 start: span.start_time_unix_nano,
                 end: span.end_time_unix_nano,
                 id: span.span_id,
+                parent: span.parent_span_id,
                 trace_id: span.trace_id,
                 trace_state: span.trace_state,
                 flags: span.flags,
@@ -175,6 +177,20 @@ pub(crate) fn spans(batch: &EncodedBatch) -> Vec<Span> {
     }
     assert_eq!(found.len(), batch.spans() as usize);
     found
+}
+
+/// `service.name` of each `ResourceSpans`.
+pub(crate) fn services(batch: &EncodedBatch) -> Vec<String> {
+    let request = ExportTraceServiceRequest::decode(&batch.octets[..]).expect("a request");
+    let resources = request.resource_spans.into_iter();
+    let services = resources.map(|resource| {
+        let attributes = values(&resource.resource.expect("a resource").attributes);
+        attributes["service.name"]
+            .as_str()
+            .expect("text")
+            .to_owned()
+    });
+    services.collect()
 }
 
 /// The exporter of each `ResourceSpans`.

@@ -2,24 +2,90 @@
 
 use std::time::Duration;
 
-use super::{HOUR, SECOND, later};
+use super::{HOUR, SECOND};
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values::{self, choice};
-use crate::config::{AttributeLevel, SamplerKind, Semconv, SpanTime};
+use crate::config::{
+    AttributeLevel, SamplerKind, Semconv, ServiceName, ShapeKind, SpanName, SpanTime,
+};
 
 settings! { SPANS:
-    TRACE_SHAPE: () {
+    TRACE_SHAPE: ShapeKind {
         section: Spans,
         variables: ["NETFLOW_TRACE_SHAPE"],
         flag: "trace-shape",
         placeholder: "SHAPE",
         preset: Preset::Text("packet"),
-        accepted: "packet",
+        accepted: "packet, flow, conversation",
         summary: "What makes a trace",
         details: "`packet`: each datagram is a trace. Its root `netflow.export` tells how it was \
-            processed, and each flow record in it is a span `netflow.flow`.",
-        parse: |text| choice(text, &[("packet", ())])
-            .map_err(|rejection| later(text, &["flow", "conversation"], rejection)),
+            processed, and each flow record in it is a span `netflow.flow`. `flow`: each record is \
+            a trace of one span. `conversation`: the records of one pair of endpoints (addresses, \
+            ports and protocol), in both directions and of all exporters, share a trace, at most \
+            1,000 of them; a conversation has another trace in each `NETFLOW_CONVERSATION_WINDOW`. \
+            With `flow` and `conversation` there are no spans about the work on a datagram.",
+        parse: |text| choice(text, &[
+            ("packet", ShapeKind::Packet),
+            ("flow", ShapeKind::Flow),
+            ("conversation", ShapeKind::Conversation),
+        ]),
+    }
+    CONVERSATION_WINDOW: Duration {
+        section: Spans,
+        variables: ["NETFLOW_CONVERSATION_WINDOW"],
+        flag: "conversation-window",
+        placeholder: "DURATION",
+        preset: Preset::Text("10m"),
+        accepted: "a duration from 10s to 24h, such as 10m",
+        summary: "How long a conversation keeps its trace",
+        details: "Of `NETFLOW_TRACE_SHAPE=conversation`. A flow belongs to the window in which it \
+            ended, so a conversation that goes on over the edge of a window has two traces.",
+        parse: |text| values::duration(text, 10 * SECOND..=24 * HOUR),
+    }
+    CONVERSATION_KEY: [u8; 16] {
+        section: Spans,
+        variables: ["NETFLOW_CONVERSATION_KEY"],
+        flag: "conversation-key",
+        placeholder: "KEY",
+        preset: Preset::Nothing("random, kept beside the template store if there is one"),
+        accepted: "32 hexadecimal digits, such as those of openssl rand -hex 16",
+        summary: "The key of the hash that makes the trace ids of conversations",
+        details: "With the same key on every replica, a conversation has the same trace on all of \
+            them and after a restart.",
+        secrecy: Secret,
+        parse: values::key,
+    }
+    SPAN_NAME: SpanName {
+        section: Spans,
+        variables: ["NETFLOW_SPAN_NAME"],
+        flag: "span-name",
+        placeholder: "NAME",
+        preset: Preset::Text("schema"),
+        accepted: "schema, service",
+        summary: "What flow spans are called",
+        details: "`schema`: `netflow.flow`, or `flow_ipv4_tcp` and the like with \
+            `NETFLOW_SEMCONV=flow`. `service`: the service of the server's port (`https`, `dns`), \
+            else the transport (`tcp`), so that a list of traces can be read.",
+        parse: |text| choice(text, &[
+            ("schema", SpanName::Schema),
+            ("service", SpanName::Service),
+        ]),
+    }
+    NAMED_SERVICE: ServiceName {
+        section: Spans,
+        variables: ["NETFLOW_SERVICE_NAME"],
+        flag: "service-name-of",
+        placeholder: "WHOSE",
+        preset: Preset::Text("fixed"),
+        accepted: "fixed, exporter",
+        summary: "Whose name the service of a span is",
+        details: "`fixed`: `OTEL_SERVICE_NAME` for all. `exporter`: the exporter's name from \
+            `NETFLOW_NETWORKS`, else its address, so that backends that list services list \
+            exporters.",
+        parse: |text| choice(text, &[
+            ("fixed", ServiceName::Fixed),
+            ("exporter", ServiceName::Exporter),
+        ]),
     }
     SPAN_TIME: SpanTime {
         section: Spans,

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 
 use crate::translate::{Name, transport};
 
-const FLOW: &[u8] = b"netflow.flow";
+/// Flow spans may have other names; those of the work on a datagram have not.
+fn is_flow(name: &[u8]) -> bool {
+    name == b"netflow.flow" || !name.starts_with(b"netflow.")
+}
 
 /// A flow record, once a span.
 #[derive(Clone, Debug)]
@@ -44,7 +47,7 @@ impl Record {
     pub(crate) fn of_batch(octets: &[u8]) -> impl Iterator<Item = Self> {
         let mut exporter: (usize, Arc<str>) = (0, Arc::from(""));
         view::spans(octets)
-            .filter(|span| span.name == FLOW)
+            .filter(|span| is_flow(span.name))
             .filter_map(move |span| {
                 let key = span.resource_key();
                 if key != exporter.0 {

@@ -109,7 +109,7 @@ function range(rows) {
   return [first(rows), last(rows), 0n];
 }
 
-const isFlow = (row) => row.name === 'netflow.flow';
+const isFlow = (row) => row.name === 'netflow.flow' || !row.name.startsWith('netflow.');
 
 function show(rows, chosen) {
   const [start, end, later] = range(rows);

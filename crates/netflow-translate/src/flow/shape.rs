@@ -1,0 +1,64 @@
+//! `NETFLOW_TRACE_SHAPE`: which trace a flow belongs to.
+//!
+//! Architecture invariant: a shape gives a flow a trace id and says whether there are spans of the work on its datagram;
+//! everything else about a span is the same in every shape.
+
+use otlp_wire::{TraceId, UnixNanos};
+
+use crate::config::{self, TraceShape};
+use crate::flow::conversation::Conversations;
+use crate::flow::ids::Ids;
+use crate::metrics::Endpoints;
+
+/// What makes a trace.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// The datagram: its flows are children of its spans.
+    Packet,
+    /// The flow itself.
+    Flow,
+    /// The conversation that the flow is of.
+    Conversation(Box<Conversations>),
+}
+
+impl Shape {
+    pub(crate) fn new(config: &config::Translate, ids: &mut Ids) -> Self {
+        match config.shape {
+            TraceShape::Packet => Self::Packet,
+            TraceShape::Flow => Self::Flow,
+            TraceShape::Conversation { window, key } => {
+                let key = key.unwrap_or_else(|| ids.trace_id());
+                Self::Conversation(Box::new(Conversations::new(key, window)))
+            }
+        }
+    }
+
+    /// Flows are in the trace of their datagram, beside the spans of the work on it.
+    #[inline(always)]
+    pub(crate) fn is_packet(&self) -> bool {
+        matches!(self, Self::Packet)
+    }
+
+    /// A flow's trace depends on its endpoints.
+    pub(crate) fn wants_endpoints(&self) -> bool {
+        matches!(self, Self::Conversation(_))
+    }
+
+    /// The trace of a flow that ended at `end`; `None`: its datagram's.
+    #[inline(always)]
+    pub(crate) fn trace(
+        &mut self,
+        ends: Option<&Endpoints>,
+        end: UnixNanos,
+        received_at: UnixNanos,
+        ids: &mut Ids,
+    ) -> Option<TraceId> {
+        let conversations = match self {
+            Self::Packet => return None,
+            Self::Flow => return Some(ids.trace_id()),
+            Self::Conversation(conversations) => conversations,
+        };
+        let trace = ends.and_then(|ends| conversations.trace(ends, end, received_at));
+        Some(trace.unwrap_or_else(|| ids.trace_id()))
+    }
+}
