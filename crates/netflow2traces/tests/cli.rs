@@ -112,6 +112,34 @@ fn every_mistake_has_a_line() {
 }
 
 #[test]
+fn another_file_of_variables_stands_in_for_dotenv() {
+    let program = Program::new(["config", "print", "--env-file", "other.env"])
+        .env(ENDPOINT, "http://tempo:4317")
+        .dotenv("NETFLOW_WORKERS=7\n");
+    std::fs::write(program.path().join("other.env"), "\nNETFLOW_WORKERS=3\n").unwrap();
+    let ended = program.run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let line = ended
+        .stdout
+        .lines()
+        .find(|line| line.contains("NETFLOW_WORKERS"));
+    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+    assert_eq!(words[..2], ["NETFLOW_WORKERS", "3"]);
+    assert_eq!(words[2..], ["--env-file,", "line", "2"]);
+    let absent = Program::new(["run", "--env-file", "absent.env"])
+        .env(ENDPOINT, "http://tempo:4317")
+        .run();
+    assert_eq!(absent.code, Some(2));
+    assert!(
+        absent
+            .stderr
+            .contains("--env-file=absent.env: can't be read"),
+        "{}",
+        absent.stderr
+    );
+}
+
+#[test]
 fn short_help_is_one_screen_that_says_how_to_start() {
     let ended = Program::new(["-h"]).run();
     assert_eq!(ended.code, Some(0));

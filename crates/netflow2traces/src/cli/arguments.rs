@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
@@ -17,6 +17,8 @@ use crate::translate::filter::{Filter, FilterError};
 
 pub(super) const DEMO_HTTP_PORT: u16 = 3200;
 
+/// Names the file that stands in for `.env`.
+const ENV_FILE: &str = "env-file";
 pub(super) const CONNECT: &str = "connect";
 
 const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow by UDP and sends every flow record \
@@ -41,7 +43,7 @@ How to start:
       List all settings, in short and in full.
 
 Every setting is a flag and an environment variable; variables may also stand in the file .env of
-the working directory. A flag wins over the environment, the environment over .env.
+the working directory, or in the file that --env-file names. A flag wins over the environment, the environment over .env.
 
 Exit codes: 0 all went well; 1 it could not run, or data was lost at shutdown; 2 the arguments or
 the configuration can't be used.";
@@ -181,6 +183,7 @@ pub(super) fn command() -> clap::Command {
         .after_help(START)
         .max_term_width(100)
         .args_conflicts_with_subcommands(true)
+        .arg(env_file_flag())
         .args(only_in_long_help(setting_flags(|_| true)))
         .subcommand(
             subcommand(
@@ -188,6 +191,7 @@ pub(super) fn command() -> clap::Command {
                 "Runs the daemon (also what happens without a command)",
             )
             .after_long_help(RUN_EXAMPLES)
+            .arg(env_file_flag())
             .args(setting_flags(|_| true)),
         )
         .subcommand(
@@ -199,6 +203,7 @@ pub(super) fn command() -> clap::Command {
             .after_help(MORE)
             .after_long_help(DEMO_EXAMPLES)
             .args(demo_flags())
+            .arg(env_file_flag())
             .args(only_in_long_help(setting_flags(|section| {
                 !matches!(section, Section::Backend | Section::OwnMetrics)
             }))),
@@ -207,6 +212,7 @@ pub(super) fn command() -> clap::Command {
         .subcommand(
             subcommand("healthcheck", HEALTHCHECK)
                 .long_about(HEALTHCHECK_MORE)
+                .arg(env_file_flag())
                 .args(health_flags()),
         )
         .subcommand(
@@ -231,12 +237,14 @@ pub(super) fn command() -> clap::Command {
                     .after_help(MORE)
                     .after_long_help(CHECK_EXAMPLES)
                     .arg(connect_flag())
+                    .arg(env_file_flag())
                     .args(only_in_long_help(setting_flags(|_| true))),
             )
             .subcommand(
                 subcommand("print", print)
                     .after_help(MORE)
                     .after_long_help(PRINT_EXAMPLES)
+                    .arg(env_file_flag())
                     .args(only_in_long_help(setting_flags(|_| true))),
             ),
         )
@@ -455,6 +463,21 @@ fn setting_flag(about: &'static About) -> Arg {
     } else {
         flag
     }
+}
+
+/// The file that stands in for `.env`.
+pub(super) fn env_file(matches: &ArgMatches) -> Option<&Path> {
+    let file = matches.try_get_one::<PathBuf>(ENV_FILE).ok().flatten();
+    file.map(PathBuf::as_path)
+}
+
+fn env_file_flag() -> Arg {
+    Arg::new(ENV_FILE)
+        .long(ENV_FILE)
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .value_hint(clap::ValueHint::FilePath)
+        .help("Read variables from this file instead of .env of the working directory")
 }
 
 pub(super) fn flags(matches: &ArgMatches) -> Flags {

@@ -14,7 +14,7 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap_complete::Shell;
 
-use self::arguments::{CONNECT, DEMO_HTTP_PORT, command, decode_options, flags};
+use self::arguments::{CONNECT, DEMO_HTTP_PORT, command, decode_options, env_file, flags};
 use crate::config::{
     Environment, Loaded, Machine, Mistakes, Purpose, Sources, load, load_admin, print,
 };
@@ -78,7 +78,7 @@ pub fn parse(
         .map_err(explained)?;
     let machine = Machine::read();
     let load_for = |purpose, matches: &ArgMatches| {
-        let sources = Sources::collect(flags(matches), environment);
+        let sources = Sources::collect_with(flags(matches), environment, env_file(matches));
         let loaded = load(purpose, &sources, &machine);
         (sources, loaded)
     };
@@ -123,7 +123,7 @@ pub fn parse(
             None => unreachable!("clap requires a subcommand of config"),
         },
         Some(("healthcheck", matches)) => {
-            let sources = Sources::collect(flags(matches), environment);
+            let sources = Sources::collect_with(flags(matches), environment, env_file(matches));
             let admin = load_admin(&sources).map_err(Failure::Configuration)?;
             Ok(Command::Healthcheck(admin))
         }

@@ -60,7 +60,7 @@ pub fn load(purpose: Purpose, sources: &Sources, machine: &Machine) -> Result<Lo
     let mut loader = Loader {
         sources,
         mistakes: sources.mistakes().to_vec(),
-        warnings: Vec::new(),
+        warnings: sources.warnings().to_vec(),
     };
     let config = loader.config(purpose, machine);
     later::refuse_later(purpose, sources, &mut loader.mistakes);

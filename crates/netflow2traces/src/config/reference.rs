@@ -19,7 +19,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 netflow2traces
 ```
 
 Everything can be set in three places. A flag wins over an environment variable, and that wins over
-a line in the file `.env` in the working directory. An empty value counts as not set.
+a line in the file `.env` in the working directory (`--env-file` names another). An empty value counts as not set.
 
 ```sh
 netflow2traces --listen-port 9995                # flag

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::load::Mistake;
 use super::setting::{About, Preset, Secrecy};
@@ -20,11 +20,11 @@ pub trait Environment {
     /// The names of all environment variables that are UTF-8.
     fn variable_names(&self) -> Vec<String>;
 
-    /// The text of the `.env` file, if there is one.
+    /// The text of this file, or of the `.env` file if there is one.
     ///
     /// # Errors
-    /// When the file is there but can't be read.
-    fn dotenv(&self) -> io::Result<Option<String>>;
+    /// When the file is there but can't be read, or was named and isn't there.
+    fn dotenv(&self, file: Option<&Path>) -> io::Result<Option<String>>;
 }
 
 /// The environment of this process, and `.env` in the working directory.
@@ -42,14 +42,21 @@ impl Environment for Process {
             .collect()
     }
 
-    fn dotenv(&self) -> io::Result<Option<String>> {
-        let path = PathBuf::from(".env");
+    fn dotenv(&self, file: Option<&Path>) -> io::Result<Option<String>> {
+        let read = |path: &Path| {
+            let octets = std::fs::read(path)?;
+            Ok(Some(String::from_utf8_lossy(&octets).into_owned()))
+        };
+        if let Some(file) = file {
+            return read(file);
+        }
+        let path = Path::new(".env");
         // Python's virtual environments like to be directories of this name.
         if path.is_dir() {
             return Ok(None);
         }
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Some(text)),
+        match read(path) {
+            Ok(text) => Ok(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -68,7 +75,7 @@ impl<const N: usize> Environment for [(&str, &str); N] {
         self.iter().map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    fn dotenv(&self) -> io::Result<Option<String>> {
+    fn dotenv(&self, _: Option<&Path>) -> io::Result<Option<String>> {
         Ok(None)
     }
 }
@@ -81,6 +88,8 @@ pub enum Origin {
     Environment,
     /// The line of the `.env` file that ends the value, counted from 1.
     DotEnv(usize),
+    /// The same of the file that `--env-file` names.
+    EnvFile(usize),
 }
 
 impl fmt::Display for Origin {
@@ -89,6 +98,7 @@ impl fmt::Display for Origin {
             Self::Flag(flag) => write!(f, "flag --{flag}"),
             Self::Environment => f.write_str("environment"),
             Self::DotEnv(line) => write!(f, ".env, line {line}"),
+            Self::EnvFile(line) => write!(f, "--env-file, line {line}"),
         }
     }
 }
@@ -120,8 +130,9 @@ impl Given {
 pub struct Sources {
     flags: BTreeMap<&'static str, String>,
     environment: BTreeMap<String, String>,
-    dotenv: BTreeMap<String, (String, usize)>,
+    dotenv: BTreeMap<String, (String, Origin)>,
     mistakes: Vec<Mistake>,
+    warnings: Vec<String>,
 }
 
 /// The values of flags, by the names of the flags.
@@ -132,6 +143,16 @@ impl Sources {
     /// `.env`, is among [`Sources::mistakes`].
     #[must_use]
     pub fn collect(flags: Flags, environment: &dyn Environment) -> Self {
+        Self::collect_with(flags, environment, None)
+    }
+
+    /// As [`Sources::collect`], with another file in place of `.env`.
+    #[must_use]
+    pub fn collect_with(
+        flags: Flags,
+        environment: &dyn Environment,
+        env_file: Option<&Path>,
+    ) -> Self {
         let mut sources = Self::default();
         let mut mistakes = Vec::new();
         for (flag, value) in flags {
@@ -142,6 +163,12 @@ impl Sources {
         }
         for name in environment.variable_names() {
             match environment.variable(&name).map(OsString::into_string) {
+                Some(Ok(value)) if is_setting(&name) && is_service_link(&name, &value) => {
+                    sources.warnings.push(format!(
+                        "{name}={value} (environment) is ignored: Kubernetes sets it for a Service of this name; \
+                         enableServiceLinks: false in the pod's specification prevents that"
+                    ));
+                }
                 Some(Ok(value)) => put(&mut sources.environment, name, value),
                 Some(Err(_)) if is_ours(&name) => {
                     mistakes.push(Mistake::new(format!("{name} (environment)"), NOT_UTF8));
@@ -149,15 +176,26 @@ impl Sources {
                 Some(Err(_)) | None => {}
             }
         }
-        match environment.dotenv() {
+        let file = match env_file {
+            Some(path) => File::Named(path),
+            None => File::DotEnv,
+        };
+        match environment.dotenv(env_file) {
             Ok(None) => {}
-            Ok(Some(text)) => read_dotenv(&text, &mut sources.dotenv, &mut mistakes),
-            Err(error) => {
-                mistakes.push(Mistake::new(
-                    ".env".to_owned(),
-                    &format!("can't be read: {error}"),
-                ));
+            Ok(Some(text)) => {
+                let (mistakes, warnings) = (&mut mistakes, &mut sources.warnings);
+                read_dotenv(&text, &file, &mut sources.dotenv, mistakes, warnings);
             }
+            Err(error) => match file {
+                File::Named(path) => mistakes.push(Mistake::new(
+                    format!("--env-file={}", path.display()),
+                    &format!("can't be read: {error}"),
+                )),
+                // It may be another program's.
+                File::DotEnv => sources.warnings.push(format!(
+                    ".env of the working directory is ignored: it can't be read: {error}"
+                )),
+            },
         }
         sources.mistakes = mistakes;
         sources
@@ -167,6 +205,12 @@ impl Sources {
     #[must_use]
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
+    }
+
+    /// What is odd about where values come from, and was left out.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The value that holds for a setting, if somebody gave one.
@@ -205,7 +249,7 @@ impl Sources {
     pub fn variable(&self, name: &str) -> Option<Given> {
         let (value, origin) = match (self.environment.get(name), self.dotenv.get(name)) {
             (Some(value), _) => (value, Origin::Environment),
-            (None, Some((value, line))) => (value, Origin::DotEnv(*line)),
+            (None, Some((value, origin))) => (value, *origin),
             (None, None) => return None,
         };
         let (variable, value) = (name.to_owned(), value.clone());
@@ -255,10 +299,28 @@ fn put<K: Ord>(values: &mut BTreeMap<K, String>, name: K, value: String) {
     }
 }
 
+/// A file of variables.
+enum File<'a> {
+    /// `.env` of the working directory, which may be another program's too.
+    DotEnv,
+    Named(&'a Path),
+}
+
+impl File<'_> {
+    const fn origin(&self, line: usize) -> Origin {
+        match self {
+            Self::DotEnv => Origin::DotEnv(line),
+            Self::Named(_) => Origin::EnvFile(line),
+        }
+    }
+}
+
 fn read_dotenv(
     text: &str,
-    values: &mut BTreeMap<String, (String, usize)>,
+    file: &File<'_>,
+    values: &mut BTreeMap<String, (String, Origin)>,
     mistakes: &mut Vec<Mistake>,
+    warnings: &mut Vec<String>,
 ) {
     let line = Cell::new(0);
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -273,17 +335,25 @@ fn read_dotenv(
                 if value.is_empty() {
                     values.remove(&name);
                 } else {
-                    values.insert(name, (value.to_owned(), line.get()));
+                    values.insert(name, (value.to_owned(), file.origin(line.get())));
                 }
             }
             Err(dotenvy::Error::LineParse(bad, _)) => {
-                let first = line.get() + 1 - bad.lines().count().max(1);
-                let written = text.lines().nth(first - 1).unwrap_or_default();
+                let lines = bad.lines().count().max(1);
+                let first = line.get() + 1 - lines;
+                let origin = file.origin(first);
+                // A quote that isn't closed takes the lines behind it along.
+                let mut written = text.lines().skip(first - 1).take(lines);
                 // What isn't the name of a setting may be a part of a secret.
-                let name = setting_at_start(written);
-                let place = match name {
-                    Some(name) => format!("{name} (.env, line {first})"),
-                    None => format!(".env, line {first}"),
+                let place = match written.find_map(setting_at_start) {
+                    Some(name) => format!("{name} ({origin})"),
+                    None if matches!(file, File::DotEnv) => {
+                        warnings.push(format!(
+                            "{origin}, is ignored: it is not a setting of the form NAME=value"
+                        ));
+                        continue;
+                    }
+                    None => origin.to_string(),
                 };
                 mistakes.push(Mistake::new(
                     place,
@@ -293,12 +363,23 @@ fn read_dotenv(
             }
             Err(error) => {
                 mistakes.push(Mistake::new(
-                    format!(".env, line {}", line.get()),
+                    file.origin(line.get()).to_string(),
                     &error.to_string(),
                 ));
             }
         }
     }
+}
+
+fn is_setting(name: &str) -> bool {
+    let mut settings = settings::ALL.iter();
+    settings.any(|about| about.variables.contains(&name))
+}
+
+/// Whether Kubernetes made this variable for a Service, as in `NETFLOW_LISTEN_PORT=udp://10.0.0.1:2055`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let protocols = ["tcp://", "udp://", "sctp://"];
+    name.ends_with("_PORT") && protocols.iter().any(|protocol| value.starts_with(protocol))
 }
 
 /// The name of a setting at the beginning of a line.

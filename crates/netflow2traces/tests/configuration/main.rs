@@ -41,7 +41,7 @@ impl Environment for Surroundings {
         self.variables.keys().cloned().collect()
     }
 
-    fn dotenv(&self) -> io::Result<Option<String>> {
+    fn dotenv(&self, _: Option<&Path>) -> io::Result<Option<String>> {
         if self.dotenv_fails {
             return Err(io::ErrorKind::PermissionDenied.into());
         }

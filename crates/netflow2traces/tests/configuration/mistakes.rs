@@ -258,7 +258,6 @@ fn a_line_that_is_no_setting_is_named_and_the_others_hold() {
     assert_eq!(
         lines,
         [
-            ".env, line 4",
             "NETFLOW_LISTEN_PORT (.env, line 5)",
             "NETFLOW_ATTRIBUTES (.env, line 7)"
         ]
@@ -284,13 +283,47 @@ fn a_line_that_is_no_setting_is_named_and_the_others_hold() {
 }
 
 #[test]
-fn a_dotenv_that_can_not_be_read_is_a_mistake() {
-    let mistakes = Surroundings {
+fn a_dotenv_of_another_program_stops_nothing() {
+    let unreadable = Surroundings {
         dotenv_fails: true,
         ..Surroundings::sound()
+    };
+    assert_eq!(
+        unreadable.warnings(),
+        [".env of the working directory is ignored: it can't be read: permission denied"]
+    );
+    let other = Surroundings::sound().dotenv("[section]\nkey: value\nNETFLOW_WORKERS=3\nit's\n");
+    assert_eq!(other.config().receive.workers, 3);
+    let warnings = other.warnings();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with(".env, line 1, is ignored"),
+        "{warnings:?}"
+    );
+    // A quote that is left open must not hide a setting.
+    let open = Surroundings::sound().dotenv("it's\nNETFLOW_WORKERS=3\n");
+    let mistakes = open.mistakes();
+    assert!(
+        mistakes[0].starts_with("NETFLOW_WORKERS (.env, line 1): "),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
+fn variables_that_kubernetes_makes_for_a_service_are_ignored_with_a_sentence() {
+    for (variable, value) in [
+        ("NETFLOW_LISTEN_PORT", "udp://10.96.0.7:2055"),
+        ("NETFLOW_ADMIN_PORT", "tcp://10.96.0.7:9464"),
+    ] {
+        let surroundings = Surroundings::sound().env(variable, value);
+        let config = surroundings.config();
+        assert_eq!(config.receive.listen[0].port(), 2055);
+        assert_eq!(config.admin.map(|admin| admin.port()), Some(9464));
+        let warnings = surroundings.warnings();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with(variable), "{warnings:?}");
+        assert!(warnings[0].contains("enableServiceLinks"), "{warnings:?}");
     }
-    .mistakes();
-    assert_eq!(mistakes, [".env: can't be read: permission denied"]);
 }
 
 #[cfg(unix)]
