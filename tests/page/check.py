@@ -203,6 +203,7 @@ class Check:
             self.live(page)
             self.filter(page)
             self.trace(page, daemon)
+            self.steady(page)
             self.keyboard(daemon)
             self.looks(page)
             self.two_pages(daemon)
@@ -221,7 +222,7 @@ class Check:
         self.says("it updates by itself, and stands still when it is told to")
 
     def set_filter(self, page, **fields):
-        for name in ("address", "port", "protocol"):
+        for name in ("address", "peer", "port", "protocol", "exporter", "interface"):
             value = json.dumps(fields.get(name, ""))
             page.value(f"document.querySelector('#filter').elements['{name}'].value = {value}, 0")
         page.value("document.querySelector('#filter').requestSubmit()")
@@ -245,7 +246,17 @@ class Check:
         page.value("document.querySelector('#conversations tbody button').click(), 0")
         page.until("document.querySelector('#filter').elements.address.value !== '' && location.hash.includes('address=')", "the filter of a conversation")
         client = page.value("document.querySelector('#filter').elements.address.value")
-        page.until(f"{self.ROWS}.length > 0 && {column}.every((text) => text.includes({json.dumps(client)}))", "a conversation's records")
+        server = page.value("document.querySelector('#filter').elements.peer.value")
+        both = f"text.includes({json.dumps(client)}) && text.includes({json.dumps(server)})"
+        page.until(f"{self.ROWS}.length > 0 && {column}.every((text) => {both})", "a conversation's records, with both ends")
+        exporter = page.value("document.querySelector('#exporters tbody tr').cells[0].innerText")
+        self.set_filter(page, exporter=exporter)
+        cells = "[...document.querySelectorAll('#records tbody tr')].map((row) => row.cells[7].innerText)"
+        page.until(f"{self.ROWS}.length > 0 && {cells}.every((text) => text === {json.dumps(exporter)})", "one exporter's records")
+        self.set_filter(page, exporter=exporter, interface="4294967295")
+        page.until("document.querySelector('#records-empty').checkVisibility()", "no record of an interface that isn't there")
+        self.set_filter(page, interface="Te0/0/0")
+        page.until("document.querySelector('#filter-problem').innerText.includes('ifIndex')", "what an interface is")
         page.value("document.querySelector('#filter [type=reset]').click(), 0")
         page.until(f"document.querySelector('#filter-problem').hidden && {self.ROWS}.length > 10", "everything again")
         self.says("records are filtered by address, network, port and protocol, and a mistake is named")
@@ -294,7 +305,7 @@ class Check:
             page.until(f"{self.ROWS}.length > 3", "records")
             name = "(document.activeElement.id || document.activeElement.name || document.activeElement.tagName)"
             seen = []
-            for _ in range(20):
+            for _ in range(24):
                 page.press("Tab", 9)
                 seen.append(page.value(name))
                 if page.value("!document.activeElement.matches('body') && getComputedStyle(document.activeElement).outlineStyle === 'none'"):
@@ -306,6 +317,34 @@ class Check:
                 raise Failed(f"the first stop is {seen[0]}, not the link that skips")
             self.everything_has_a_name(page)
         self.says("it works by keyboard, and everything has a name")
+
+    def steady(self, page):
+        """Rows stay where they are while somebody points at the table, and no address is cut."""
+        keys = "[...document.querySelectorAll('#conversations tbody tr')].map((row) => row.dataset.key)"
+        box = page.value("(() => { const { x, y } = document.querySelector('#conversations tbody tr').getBoundingClientRect(); return [x + 5, y + 5]; })()")
+        page.value("document.querySelector('#conversations').scrollIntoView({ block: 'center' }), 0")
+        box = page.value("(() => { const { x, y } = document.querySelector('#conversations tbody tr').getBoundingClientRect(); return [x + 5, y + 5]; })()")
+        page.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
+        page.until("document.querySelector('#conversations tbody').matches(':hover')", "a pointer on the table")
+        before = page.value(keys)
+        page.value("window.past = document.querySelector('#figure-flows .line').getAttribute('d'), 0")
+        for _ in range(3):
+            page.until("document.querySelector('#figure-flows .line').getAttribute('d') !== window.past", "another look")
+            page.value("window.past = document.querySelector('#figure-flows .line').getAttribute('d'), 0")
+        kept = [key for key in page.value(keys) if key in before]
+        if kept != [key for key in before if key in kept]:
+            raise Failed("rows of conversations changed places under the pointer")
+        page.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+        shares = "[...document.querySelectorAll('#conversations tbody tr')].map((row) => parseFloat(row.cells[5].innerText.replace('< ', '')))"
+        page.until(f"!document.querySelector('#conversations tbody').matches(':hover') && {shares}.every((share, at, all) => at === 0 || share <= all[at - 1])", "the heaviest first again")
+        cut = page.value("[...document.querySelectorAll('.address, .name')].filter((cell) => getComputedStyle(cell).textOverflow === 'ellipsis').length")
+        if cut:
+            raise Failed(f"{cut} addresses may be cut")
+        zone = page.value("document.querySelector('#zone').textContent")
+        title = page.value("document.querySelector('#records tbody tr').cells[0].title")
+        if not zone.startswith("UTC") or not title.endswith(zone):
+            raise Failed(f"the clock is {zone}, a record's time is {title}")
+        self.says("rows stay under the pointer, addresses are whole, and the clock is named")
 
     def looks(self, page):
         self.no_weak_contrast(page, "light")
@@ -357,7 +396,9 @@ class Check:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
                 host, port = daemon.target.rsplit(":", 1)
                 other.sendto(b"<13>what is this?", (host, int(port)))
-            page.until("document.querySelector('[data-code=none_readable]').innerText.includes('1 had an unknown version')", "why nothing was read")
+            page.until("document.querySelector('[data-code=none_readable]').innerText.includes('It had an unknown version')", "why nothing was read")
+            page.until("document.querySelector('#exporters').innerText.includes('looks like syslog')", "what its sender seems to send")
+            page.until("document.querySelector('[data-code=none_readable]').innerText.includes('looks like syslog')", "the same as advice")
             self.picture(page, "unreadable")
             self.says("what can't be read is named with its reason")
             daemon.send("--protocol", "v9", "--count", "60", "--flows-per-packet", "10")
@@ -388,7 +429,7 @@ class Check:
         with Daemon(self.program, "run", **environment) as daemon, self.page(daemon) as page:
             page.until("document.querySelector('#findings article')", "an open page")
             daemon.send("--protocol", "v5", "--count", "30")
-            page.until("document.querySelector('#state-delivery').textContent === 'backend away'", "that the backend is away")
+            page.until("document.querySelector('#state-delivery').textContent === 'backend unreachable'", "that the backend is unreachable")
             page.until("document.querySelector('[data-code=backend_away]').innerText.includes('nothing listens there')", "why")
             page.until("document.querySelector('#delivery-error').innerText.includes('nothing listens there')", "the last error")
             self.no_weak_contrast(page, "backend away")

@@ -1,4 +1,4 @@
-//! The accounts: each says that what came in at one point is what became of it. At rest they balance; under load
+//! The accounts: each says that everything received at one point has an outcome. At rest they balance; under load
 //! what moves at the moment of reading may be seen twice or not at all.
 
 use serde::Serialize;
@@ -81,13 +81,13 @@ pub fn accounts(stages: &Stages) -> [Account; 5] {
         spans(
             stages,
             "flow_spans",
-            "spans of flow records, made here or found in the spool",
+            "flow spans (new, or recovered from the spool)",
             |c| c.flow,
         ),
         spans(
             stages,
             "work_spans",
-            "spans around them, made here or found in the spool",
+            "processing spans (new, or recovered from the spool)",
             |c| c.work,
         ),
     ]
@@ -125,7 +125,7 @@ fn sets(stages: &Stages) -> Account {
     let count = |counter| stages.translate(counter);
     Account::new(
         "sets_without_template",
-        "Sets that came before their template",
+        "Sets received before their template",
         count(|all| all.sets_waited.value()),
         [
             ("decoded_late", count(|all| all.sets_decoded_late.value())),
@@ -140,7 +140,7 @@ fn flow_records(stages: &Stages) -> Account {
     let protocols = Protocol::ALL.into_iter();
     Account::new(
         "flow_records",
-        "flow records in Sets and samples that could be decoded",
+        "flow records decoded",
         protocols
             .map(|protocol| stages.traffic(protocol, |all| all.flows.value()))
             .sum(),

@@ -214,10 +214,10 @@ fn arrival(seen: &Findings) -> Option<Finding> {
         return Some(nothing_arrives(seen));
     }
     if seen.decoded == 0 {
-        let title = format!(
-            "{} datagrams arrived, and none could be read",
-            seen.datagrams
-        );
+        let title = match seen.datagrams {
+            1 => "One datagram arrived, and it could not be read".to_owned(),
+            datagrams => format!("{datagrams} datagrams arrived, and none could be read"),
+        };
         return Some(
             Findings::problem("none_readable", title)
                 .says(format!("{}.", reasons(seen)))
@@ -379,7 +379,10 @@ fn reasons(seen: &Findings) -> String {
         .collect();
     match &parts[..] {
         [] => "They were cut off".to_owned(),
-        [only] if !only.starts_with("1 ") => format!("All {only}"),
+        [only] => match only.strip_prefix("1 ") {
+            Some(what) => format!("It {}", what.replacen("were", "was", 1)),
+            None => format!("All {only}"),
+        },
         parts => parts.join(", "),
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Record {
     pub(crate) octets: u64,
     pub(crate) reverse_octets: u64,
     pub(crate) packets: u64,
+    /// Where it came in and went out, by ifIndex.
+    interfaces: [Option<u32>; 2],
     /// One packet in so many was seen, and the counts are not multiplied by it.
     pub(crate) sampling: u64,
     scaled: bool,
@@ -71,6 +73,7 @@ impl Record {
             octets: 0,
             reverse_octets: 0,
             packets: 0,
+            interfaces: [None; 2],
             sampling: 1,
             scaled: false,
         };
@@ -99,6 +102,7 @@ impl Record {
             (name, ValueView::Int(number)) => {
                 let count = u64::try_from(number).unwrap_or(0);
                 let port = u16::try_from(number).ok();
+                let interface = || u32::try_from(number).ok();
                 match name {
                     Name::SourcePort => self.source.port = port,
                     Name::DestinationPort => self.destination.port = port,
@@ -106,6 +110,8 @@ impl Record {
                     Name::Bytes => self.octets = count,
                     Name::ReverseBytes => self.reverse_octets = count,
                     Name::Packets => self.packets = count,
+                    Name::InterfaceInput => self.interfaces[0] = interface(),
+                    Name::InterfaceOutput => self.interfaces[1] = interface(),
                     Name::SamplingInterval => self.sampling = count.max(1),
                     _ => {}
                 }
@@ -136,6 +142,7 @@ impl Record {
             "octets": self.octets,
             "reverse_octets": self.reverse_octets,
             "packets": self.packets,
+            "interfaces": self.interfaces,
             "sampling": (self.sampling > 1).then_some(self.sampling),
         })
     }
@@ -165,18 +172,28 @@ pub(crate) fn hex(octets: &[u8]) -> String {
 pub(crate) struct FilterText {
     #[serde(default)]
     address: String,
+    /// The other end, where `address` is one.
+    #[serde(default)]
+    peer: String,
     #[serde(default)]
     port: String,
     #[serde(default)]
     protocol: String,
+    #[serde(default)]
+    exporter: String,
+    #[serde(default)]
+    interface: String,
 }
 
 /// Which records are wanted: all that is set has to hold.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Filter {
     address: Option<IpNet>,
+    peer: Option<IpNet>,
     port: Option<u16>,
     transport: Option<u8>,
+    exporter: Option<IpNet>,
+    interface: Option<u32>,
 }
 
 impl Filter {
@@ -184,14 +201,28 @@ impl Filter {
     /// A sentence on the field that can't be understood.
     pub(crate) fn read(text: &FilterText) -> Result<Self, (&'static str, String)> {
         let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let mut filter = Self::default();
-        if let Some(text) = given(&text.address) {
+        let network = |field: &'static str, text: &str| {
+            let Some(text) = given(text) else {
+                return Ok(None);
+            };
             let address = text.parse::<IpAddr>().map(IpNet::from);
             let network = address.or_else(|_| text.parse::<IpNet>());
-            filter.address = Some(network.map_err(|_| {
+            network.map(Some).map_err(|_| {
                 let sentence =
                     format!("{text:?} is neither an IP address nor a network such as 10.0.0.0/8");
-                ("address", sentence)
+                (field, sentence)
+            })
+        };
+        let mut filter = Self {
+            address: network("address", &text.address)?,
+            peer: network("peer", &text.peer)?,
+            exporter: network("exporter", &text.exporter)?,
+            ..Self::default()
+        };
+        if let Some(text) = given(&text.interface) {
+            filter.interface = Some(text.parse().map_err(|_| {
+                let sentence = format!("{text:?} is not an interface: its number (ifIndex)");
+                ("interface", sentence)
             })?);
         }
         if let Some(text) = given(&text.port) {
@@ -215,11 +246,21 @@ impl Filter {
 
     pub(crate) fn matches(&self, record: &Record) -> bool {
         let ends = [record.source, record.destination];
-        let address = self.address.is_none_or(|network| {
-            let mut addresses = ends.iter().filter_map(|end| end.address);
-            addresses.any(|address| network.contains(&address))
+        let is = |network: Option<IpNet>, end: End| {
+            network.is_none_or(|network| end.address.is_some_and(|it| network.contains(&it)))
+        };
+        let either_way = |one: End, other: End| is(self.address, one) && is(self.peer, other);
+        let exporter = self.exporter.is_none_or(|network| {
+            let address = record.exporter.parse::<IpAddr>();
+            address.is_ok_and(|address| network.contains(&address))
         });
-        address
+        let interface = self
+            .interface
+            .is_none_or(|number| record.interfaces.contains(&Some(number)));
+        let [one, other] = ends;
+        (either_way(one, other) || either_way(other, one))
+            && exporter
+            && interface
             && self
                 .port
                 .is_none_or(|port| ends.iter().any(|end| end.port == Some(port)))
@@ -254,6 +295,7 @@ pub(super) mod tests {
             octets,
             reverse_octets: 0,
             packets: 1,
+            interfaces: [Some(3), None],
             sampling: 1,
             scaled: false,
         }
@@ -264,7 +306,75 @@ pub(super) mod tests {
             address: address.to_owned(),
             port: port.to_owned(),
             protocol: protocol.to_owned(),
+            ..FilterText::default()
         })
+    }
+
+    #[test]
+    fn a_filter_for_a_conversation_needs_both_ends() {
+        let record = record("10.0.0.1:50000", "192.0.2.7:443", 6, 100);
+        for (address, peer, matches) in [
+            ("10.0.0.1", "192.0.2.7", true),
+            ("192.0.2.7", "10.0.0.1", true),
+            ("10.0.0.1", "192.0.2.0/24", true),
+            ("", "192.0.2.7", true),
+            ("10.0.0.1", "192.0.2.8", false),
+            ("10.0.0.1", "10.0.0.1", false),
+            ("10.0.0.2", "192.0.2.7", false),
+        ] {
+            let text = FilterText {
+                address: address.to_owned(),
+                peer: peer.to_owned(),
+                ..FilterText::default()
+            };
+            let filter = Filter::read(&text).unwrap();
+            assert_eq!(filter.matches(&record), matches, "{address} {peer}");
+        }
+    }
+
+    #[test]
+    fn a_filter_finds_the_exporter_and_the_interface() {
+        let record = record("10.0.0.1:50000", "192.0.2.7:443", 6, 100);
+        for (exporter, interface, matches) in [
+            ("192.0.2.1", "", true),
+            ("192.0.2.0/30", "3", true),
+            ("", " 3 ", true),
+            ("192.0.2.2", "", false),
+            ("", "4", false),
+        ] {
+            let text = FilterText {
+                exporter: exporter.to_owned(),
+                interface: interface.to_owned(),
+                ..FilterText::default()
+            };
+            let filter = Filter::read(&text).unwrap();
+            assert_eq!(filter.matches(&record), matches, "{exporter} {interface}");
+        }
+        let wrong = |text: FilterText| Filter::read(&text).unwrap_err().0;
+        let peer = "host".to_owned();
+        assert_eq!(
+            wrong(FilterText {
+                peer,
+                ..FilterText::default()
+            }),
+            "peer"
+        );
+        let exporter = "router".to_owned();
+        assert_eq!(
+            wrong(FilterText {
+                exporter,
+                ..FilterText::default()
+            }),
+            "exporter"
+        );
+        let interface = "Te0/0/0".to_owned();
+        assert_eq!(
+            wrong(FilterText {
+                interface,
+                ..FilterText::default()
+            }),
+            "interface"
+        );
     }
 
     #[test]

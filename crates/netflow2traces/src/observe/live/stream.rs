@@ -77,7 +77,7 @@ pub(in crate::observe) async fn live(
         }
     };
     let Ok(permit) = Arc::clone(&watched.live.pages).try_acquire_owned() else {
-        let text = format!("{MAX_PAGES} pages are open, and there can't be more: close one\n");
+        let text = format!("too many pages are open (limit: {MAX_PAGES}): close one\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     };
     let (sender, events) = mpsc::channel(MAX_EVENTS);

@@ -49,6 +49,20 @@ export function syncRows(body, items, keyOf, create, update) {
   for (const row of known.values()) row.remove();
 }
 
+/** Somebody points at it, or works in it by keyboard. */
+export const isInUse = (element) => element.matches(':hover') || element.contains(document.activeElement);
+
+/**
+ * The items in the order in which the table shows them now, new ones at the end, while somebody uses it: a row that
+ * moves away under the pointer can't be used.
+ */
+export function steady(body, items, keyOf) {
+  if (!isInUse(body)) return items;
+  const places = new Map([...body.children].map((row, index) => [row.dataset.key, index]));
+  const place = (item) => places.get(keyOf(item)) ?? places.size;
+  return [...items].sort((one, other) => place(one) - place(other));
+}
+
 /** The cells of a new row: a name for each, `number` where figures stand in a column. */
 export const makeRow = (...classes) =>
   make('tr', {}, classes.map((name, index) => (index === 0 ? make('th', { scope: 'row', className: name }) : make('td', { className: name }))));

@@ -1,18 +1,20 @@
-// Who sends.
+// The devices that send flow records, and the senders of something else.
 
-import { byId, make, makeRow, setText, syncRows } from './dom.js';
+import { byId, make, makeRow, setText, steady, syncRows } from './dom.js';
 import { count, percent, plural, short, span } from './format.js';
 
 const VERSIONS = { v1: 'NetFlow v1', v5: 'NetFlow v5', v7: 'NetFlow v7', v9: 'NetFlow v9', ipfix: 'IPFIX', sflow: 'sFlow v5' };
-const ORIGINS = { header: 'told in headers', record: 'told in records', options: 'told by options data', config: 'configured here' };
+const ORIGINS = { header: 'announced in headers', record: 'announced in records', options: 'announced in options data', config: 'configured here' };
 
 export function showExporters({ total, exporters }) {
   byId('exporters-empty').hidden = exporters.length > 0;
   byId('exporters').hidden = exporters.length === 0;
-  const note = total > exporters.length ? `the ${count(exporters.length)} seen last of ${count(total)}` : total > 0 ? String(total) : '';
+  const note = total > exporters.length ? `the latest ${count(exporters.length)} of ${count(total)}` : total > 0 ? String(total) : '';
   setText(byId('exporters-note'), note);
   const create = () => makeRow('address', 'nowrap', 'number', 'number', 'number', 'number', 'nowrap', 'nowrap', 'remarks');
-  syncRows(byId('exporters').tBodies[0], exporters, (row) => row.address, create, update);
+  const table = byId('exporters').tBodies[0];
+  const key = (row) => row.address;
+  syncRows(table, steady(table, exporters, key), key, create, update);
 }
 
 function update(row, exporter) {

@@ -1,7 +1,7 @@
 // The latest records, and who talks to whom.
 
-import { byId, make, makeRow, setText, syncRows } from './dom.js';
-import { count, duration, endpoint, hasPorts, octets, percent, plural, protocol, service, short, span, time } from './format.js';
+import { byId, isInUse, make, makeRow, setText, steady, syncRows } from './dom.js';
+import { count, duration, endpoint, fullTime, hasPorts, octets, percent, plural, protocol, service, short, span, time, zone } from './format.js';
 
 /** Rows of the table of records. */
 const MAX_ROWS = 40;
@@ -33,7 +33,10 @@ byId('pause').addEventListener('click', (event) => {
 });
 
 /** A table that moves away under the pointer, or takes the focus along, can't be used. */
-const isHeld = () => isPaused || body.matches(':hover') || body.contains(document.activeElement);
+const isHeld = () => isPaused || byId('trace').open || isInUse(body);
+
+byId('trace').addEventListener('close', () => draw());
+setText(byId('zone'), zone(Date.now()));
 
 body.addEventListener('mouseleave', () => draw());
 body.addEventListener('focusout', () => queueMicrotask(draw));
@@ -63,13 +66,13 @@ function draw() {
   byId('records').hidden = latest.length === 0;
   const empty = byId('records-empty');
   empty.hidden = latest.length > 0;
-  setText(empty, hasFilter ? 'No record matches so far. New ones are looked through as they come.' : 'Flow records appear here as they come.');
+  setText(empty, hasFilter ? 'No record matches so far. New ones are checked as they arrive.' : 'Flow records appear here as they arrive.');
   setText(byId('records-note'), note());
 }
 
 function note() {
   if (isPaused) return `paused, ${count(newer)} newer`;
-  if (newer > 0 && isHeld()) return `held while you are here, ${count(newer)} newer`;
+  if (newer > 0 && isHeld()) return `held while you use the table, ${count(newer)} newer`;
   if (!counts || counts.flow_spans === 0) return '';
   const { matched, passed_over: over, flow_spans: all } = counts;
   const looked = over > 0 ? `, ${percent((all - over) / all)} of the spans looked at` : '';
@@ -83,7 +86,7 @@ function create(record) {
   const port = hasPorts(record.transport) ? [record.source_port, record.destination_port] : [null, null];
   const [source, destination] = [endpoint(record.source, port[0]), endpoint(record.destination, port[1])];
   setText(cells[0], time(record.end));
-  cells[0].title = new Date(record.end).toISOString();
+  cells[0].title = fullTime(record.end);
   setText(cells[1], source);
   setText(cells[2], destination);
   const known = service(record.transport, port[1]) ?? service(record.transport, port[0]);
@@ -116,17 +119,19 @@ export function showConversations(answer) {
   const more = byId('conversations-more');
   more.hidden = heaviest.length <= FEW;
   setText(more, showAll ? 'Show fewer' : `Show ${heaviest.length - FEW} more`);
-  setText(byId('conversations-note'), heaviest.length ? `${octets(all)} in ${plural(conversations, 'conversation')}, last ${span(Math.max(1, seconds))}` : '');
-  const shown = showAll ? heaviest : heaviest.slice(0, FEW);
+  setText(byId('conversations-note'), heaviest.length ? `${octets(all)} in ${plural(conversations, 'conversation')}, reported in the last ${span(Math.max(1, seconds))}` : '');
+  const table = byId('conversations').tBodies[0];
+  const key = (row) => `${row.client} ${row.server} ${row.transport} ${row.port}`;
+  const shown = steady(table, showAll ? heaviest : heaviest.slice(0, FEW), key);
   const largest = heaviest[0] ? sum(heaviest[0]) : 1;
   const create = (item) => {
     const row = makeRow('address', 'address', 'nowrap', 'number', 'number', 'number', 'bar-cell', '');
-    const show = () => filterBy({ address: item.client, port: item.port ?? '', protocol: item.transport ?? '' });
+    const show = () => filterBy({ address: item.client, peer: item.server, port: item.port ?? '', protocol: item.transport ?? '' });
     row.cells[7].append(make('button', { className: 'link', 'aria-label': `Records of ${item.client} with ${item.server}`, on: { click: show } }, 'Records'));
     row.cells[6].append(make('span', { className: 'bar' }, make('i', { className: 'sent' }), make('i', { className: 'received' })));
     return row;
   };
-  syncRows(byId('conversations').tBodies[0], shown, (row) => `${row.client} ${row.server} ${row.transport} ${row.port}`, create, (row, item) => {
+  syncRows(table, shown, key, create, (row, item) => {
     const about = item.is_estimate ? '≈ ' : '';
     setText(row.cells[0], item.client);
     setText(row.cells[1], item.server);

@@ -52,7 +52,24 @@ export function span(seconds) {
   return `${all} s`;
 }
 
+/** The page has one clock: this machine's local time, whose zone it names. */
 export const time = (millis) => clock.format(new Date(millis));
+
+/** `UTC+1`, `UTC−3:30`, as it was or is at that moment. */
+export function zone(millis) {
+  const minutes = -new Date(millis).getTimezoneOffset();
+  if (minutes === 0) return 'UTC';
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+  return `UTC${minutes < 0 ? '−' : '+'}${hours}${rest ? `:${String(rest).padStart(2, '0')}` : ''}`;
+}
+
+/** Date and time in full, with the digits of a second that are given. */
+export function fullTime(millis, fraction = '') {
+  const date = new Date(millis);
+  const two = (number) => String(number).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}${fraction && `.${fraction}`} ${zone(millis)}`;
+}
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 

@@ -8,7 +8,7 @@ import { onTraceClosed, openTrace, setTraceUrl } from './trace.js';
 
 /** Until a connection that was refused is tried again, in milliseconds. */
 const PAUSE = 3000;
-const FIELDS = ['address', 'port', 'protocol'];
+const FIELDS = ['address', 'peer', 'port', 'protocol', 'exporter', 'interface'];
 
 const form = byId('filter');
 let source = null;
@@ -53,7 +53,7 @@ function connect() {
     }
     const isThere = await fetch('/livez').then((response) => response.ok, () => false);
     if (mine !== source) return;
-    say(isThere ? 'As many pages as may be are open already: close one of them.' : 'The daemon does not answer; trying again.');
+    say(isThere ? 'Too many pages are open. Close one.' : 'The daemon does not answer; trying again.');
     retry = setTimeout(connect, PAUSE);
   });
 }
@@ -83,7 +83,7 @@ form.addEventListener('submit', (event) => {
 });
 
 onFilter((fields) => {
-  for (const name of FIELDS) form.elements[name].value = fields[name];
+  for (const name of FIELDS) form.elements[name].value = fields[name] ?? '';
   form.requestSubmit();
   byId('records-section').scrollIntoView();
   byId('pause').focus({ preventScroll: true });

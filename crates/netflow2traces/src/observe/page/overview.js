@@ -1,4 +1,4 @@
-// States, findings, figures over time, delivery and accounts: everything that the counters tell.
+// States, findings, figures over time, delivery and accounts: everything that the counters show.
 
 import { Chart, MEAN, meanAt } from './chart.js';
 import { byId, make, makeRow, setText, syncRows } from './dom.js';
@@ -8,7 +8,7 @@ import { count, octets, percent, plural, short, span, time } from './format.js';
 const MAX_SAMPLES = 900;
 
 const figures = { flows: short, datagrams: short, octets };
-const names = { flows: 'Flow records', datagrams: 'Datagrams', octets: 'Octets' };
+const names = { flows: 'Flow records', datagrams: 'Datagrams', octets: 'Bytes' };
 const charts = {};
 const history = { at: [], flows: [], datagrams: [], octets: [] };
 
@@ -92,24 +92,24 @@ function showFindings(findings) {
   place.hidden = findings.length === 0;
 }
 
-const BACKEND = { up: ['good', 'delivering'], away: ['bad', 'backend away'], untried: ['idle', 'nothing sent yet'], none: ['idle', 'no backend'] };
+const BACKEND = { up: ['good', 'delivering'], away: ['bad', 'backend unreachable'], untried: ['idle', 'nothing sent yet'], none: ['idle', 'no backend'] };
 
 function showDelivery(delivery) {
   const [level, words] = BACKEND[delivery.backend] ?? ['idle', delivery.backend];
   setState('state-delivery', level, words);
   const place = { console: 'standard output', none: 'nowhere: OTEL_TRACES_EXPORTER is none' }[delivery.exporter];
-  setText(byId('delivery-place'), place ?? `${delivery.endpoint} by ${delivery.protocol}`);
+  setText(byId('delivery-place'), place ?? `${delivery.endpoint} over ${delivery.protocol}`);
   const { queue, requests, spans } = delivery;
   const dropped = Object.entries(spans.dropped).filter(([, number]) => number.flow > 0);
   const droppedAll = dropped.reduce((sum, [, number]) => sum + number.flow, 0);
   const facts = [
     ['acknowledged', 'Acknowledged', count(spans.accepted.flow), 'flow spans'],
-    ['rejected', 'Refused', count(spans.rejected.flow), 'by the backend', spans.rejected.flow > 0],
+    ['rejected', 'Rejected', count(spans.rejected.flow), 'by the backend', spans.rejected.flow > 0],
     ['dropped', 'Dropped here', count(droppedAll), dropped.map(([reason]) => reason.replace('_', ' ')).join(', ') || 'none', droppedAll > 0],
     ['flight', 'In flight', count(spans.in_flight.flow), `in ${count(requests.in_flight)} of ${plural(requests.in_flight_limit, 'request')}`],
     ['queue', 'Queue', octets(queue.octets), `of ${octets(queue.limit)}, ${plural(queue.batches, 'batch', 'batches')}`, queue.octets > queue.limit / 2, queue.octets / queue.limit],
     spoolFact(delivery.spool),
-    ['retries', 'Sent again', count(requests.retries), `of ${plural(requests.sent, 'request')}`],
+    ['retries', 'Retries', count(requests.retries), `of ${plural(requests.sent, 'request')}`],
   ];
   const list = byId('delivery-facts');
   syncRows(list, facts, ([key]) => key, makeFact, updateFact);

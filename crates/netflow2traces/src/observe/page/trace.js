@@ -1,7 +1,7 @@
 // One trace as a waterfall, and the attributes of the span that is chosen.
 
 import { byId, make, setText } from './dom.js';
-import { count, duration, endpoint, hasPorts, plural, time } from './format.js';
+import { count, duration, endpoint, fullTime, hasPorts, plural } from './format.js';
 
 /** Rows that a browser shows without effort. */
 const MAX_ROWS = 400;
@@ -20,7 +20,13 @@ export const onTraceClosed = (listener) => {
 };
 
 byId('trace-close').addEventListener('click', () => dialog.close());
-dialog.addEventListener('close', () => onClose());
+let opener = null;
+dialog.addEventListener('close', () => {
+  onClose();
+  // The row that opened it may be gone, or there was none.
+  const place = opener?.isConnected && opener !== document.body ? opener : byId('records-scroll');
+  place.focus({ preventScroll: true });
+});
 // A click beside it.
 dialog.addEventListener('click', (event) => {
   if (event.target === dialog) dialog.close();
@@ -37,7 +43,10 @@ export async function openTrace(trace, span) {
   const link = byId('trace-link');
   link.hidden = !traceUrl;
   if (traceUrl) link.href = traceUrl.replaceAll('{trace_id}', trace);
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    opener = document.activeElement;
+    dialog.showModal();
+  }
   let answer;
   try {
     const response = await fetch(`/api/traces/${trace}`);
@@ -116,7 +125,7 @@ function show(rows, chosen) {
   const whole = Number(end - start) || 1;
   const exporter = rows[0].resource.get('netflow.exporter.address');
   const cut = rows.length > MAX_ROWS ? `, the first ${count(MAX_ROWS)} shown` : '';
-  const parts = [plural(rows.length, 'span') + cut, `${duration(whole / 1e6)} from ${time(Number(start / 1_000_000n))}`];
+  const parts = [plural(rows.length, 'span') + cut, `${duration(whole / 1e6)} from ${fullTime(Number(start / 1_000_000n))}`];
   if (later) parts.push(`received ${duration(Number(later) / 1e6)} after that`);
   if (exporter) parts.push(`exporter ${exporter}`);
   setText(byId('trace-about'), parts.join(' · '));
@@ -173,8 +182,7 @@ function choose(item, row) {
 }
 
 function iso(nanos) {
-  const text = new Date(Number(nanos / 1_000_000n)).toISOString();
-  return text.replace('Z', `${String(nanos % 1_000_000n).padStart(6, '0')} UTC`).replace('T', ' ');
+  return fullTime(Number(nanos / 1_000_000n), String(nanos % 1_000_000_000n).padStart(9, '0'));
 }
 
 function table(title, map) {
