@@ -18,18 +18,18 @@ const DEFAULT_RATE: f64 = 1_000.0;
 const DEFAULT_TARGET: &str = "127.0.0.1";
 
 const LONG: &str = "\
-Sends flow records to a UDP port, as routers do: to try a collector out, to test it, to load it.
+Sends flow records to a UDP port, as routers do, to try out, test or load a collector.
 
-It invents flows (web, names, SSH, mail, pings between documentation addresses) and tells them
-by the protocol asked for, at an even rate, until the count or the time is reached, or until
-Ctrl-C. Then it says exactly what it sent. The same --seed makes the same flows in the same
+It simulates flows (web, DNS, SSH, mail and pings between documentation addresses) and exports them
+with the chosen protocol, at an even rate, until the count or the time is reached, or until
+Ctrl-C. Then it reports exactly what it sent. The same --seed makes the same flows in the same
 order; only times follow the clock.
 
-To 127.0.0.1 each of several --exporters has an address of its own (127.0.0.1, 127.0.0.2, ...);
-to other targets they are told apart by their observation domains. Templates of v9 and IPFIX
-come first and again every --template-interval.
+With the target 127.0.0.1, each of several --exporters has its own address (127.0.0.1, 127.0.0.2, ...);
+with other targets they differ in their observation domains. Templates of v9 and IPFIX are sent first
+and then every --template-interval.
 
-With a FILE it sends the UDP payloads of a capture instead, each source by a socket of its own.";
+With a FILE it sends the UDP payloads of a capture instead, each source through its own socket.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,28 +37,28 @@ Examples:
       1,000 IPFIX flow records a second to UDP port 2055 of this machine, until Ctrl-C.
 
   netflow2traces send --protocol v5 --pattern dns --count 300 --rate 100 --to collector.example:9995
-      Three seconds of name lookups by NetFlow v5 to another machine.
+      Three seconds of DNS lookups with NetFlow v5 to another machine.
 
   netflow2traces send --protocol v9 --exporters 1000 --rate 100k --duration 1m
       A thousand routers.
 
   netflow2traces send --protocol ipfix --ip both --rate max --duration 10s --json
-      As fast as it goes; what was sent comes as a line of JSON.
+      As fast as possible; the totals are printed as a line of JSON.
 
   netflow2traces send flows.pcap --port 2055
-      A capture at its own pace, of it only what was sent to port 2055.
+      A capture at its own pace, only what was sent to port 2055.
 
   netflow2traces send flows.pcapng.gz --at-once
-      Another, as fast as it goes.
+      Another, as fast as possible.
 
-Exit codes: 0 all was sent; 1 it could not be sent, nobody listens at the target, or the capture
-is damaged: stderr says what; 2 the arguments can't be used.";
+Exit codes: 0 all was sent; 1 it could not be sent, nothing listens at the target, or the capture
+is damaged: stderr has the details; 2 the arguments can't be used.";
 
 /// The subcommand.
 pub fn command() -> Command {
     Command::new("send")
         .about(
-            "Sends invented flow records, or a capture's, to a UDP port: to try out, test and load",
+            "Sends simulated flow records, or those of a capture, to a UDP port: to try out, test and load",
         )
         .long_about(LONG)
         .after_long_help(EXAMPLES)
@@ -105,26 +105,26 @@ fn what() -> [Arg; 6] {
         option("protocol", "PROTOCOL")
             .value_parser(value_parser!(Protocol))
             .default_value("ipfix")
-            .help("What flow records are told by"),
+            .help("Export protocol"),
         option("pattern", "PATTERN")
             .value_parser(value_parser!(Pattern))
             .default_value("mixed")
-            .help("What is talked in the flows"),
+            .help("Traffic pattern to simulate"),
         option("ip", "FAMILY")
             .value_parser(value_parser!(Family))
             .default_value("4")
             .help("Addresses of the flows; v1, v5 and v7 have IPv4 only"),
         option("flows-per-packet", "N")
             .value_parser(value_parser!(u32).range(1..))
-            .help("Flow records of a datagram [default: as many as fit 1,472 octets, less at low rates]"),
+            .help("Flow records in each datagram [default: as many as fit into 1,472 bytes, fewer at low rates]"),
         option("exporters", "N")
             .value_parser(value_parser!(u32).range(1..=i64::from(MAX_EXPORTERS)))
             .default_value("1")
-            .help("How many routers to be"),
+            .help("Number of exporters to simulate"),
         option("template-interval", "DURATION")
             .value_parser(duration)
             .default_value("10s")
-            .help("How often templates are sent again"),
+            .help("How often templates are re-sent"),
     ]
 }
 

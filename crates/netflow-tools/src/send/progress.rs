@@ -97,7 +97,7 @@ impl Progress {
             return;
         }
         self.has_warned = true;
-        let line = format!("warning: nobody listens at {target}; it goes on all the same");
+        let line = format!("warning: nothing listens at {target}; continuing anyway");
         match &self.shown {
             Shown::Bar(bar) => bar.println(line),
             Shown::Lines => {

@@ -21,13 +21,13 @@ pub(super) const DEMO_HTTP_PORT: u16 = 3200;
 const ENV_FILE: &str = "env-file";
 pub(super) const CONNECT: &str = "connect";
 
-const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow by UDP and sends every flow record \
-     as an OpenTelemetry span by OTLP";
+const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow over UDP and exports every flow record \
+     as an OpenTelemetry span over OTLP";
 
 const START: &str = "\
 How to start:
   netflow2traces demo
-      Shows itself: makes traffic, keeps the traces in memory, says where to look at them.
+      Runs a self-contained demo: simulates traffic, keeps the traces in memory, prints where to look.
 
   netflow2traces --otlp-endpoint http://localhost:4317
       Runs the daemon. Then let your routers send NetFlow, IPFIX or sFlow to UDP port 2055 of this
@@ -49,29 +49,29 @@ Exit codes: 0 all went well; 1 it could not run, or data was lost at shutdown; 2
 the configuration can't be used.";
 
 const DEMO: &str = "\
-Everything in one process, nothing else needed: the daemon, an embedded backend that keeps the
-last traces in memory, and a traffic source that sends NetFlow v5, v9 and IPFIX by real UDP on
-loopback. Prints how to fetch the traces.
+Everything in one process, with no other dependency: the daemon, an embedded backend that keeps the
+last traces in memory, and a traffic source that sends NetFlow v5, v9 and IPFIX over real UDP on
+loopback. It prints how to fetch the traces.
 
-Settings of the daemon apply, but for those of the backend: the demo brings its own.";
+The daemon's settings apply, except those of the backend: the demo has its own.";
 
 const HEALTHCHECK: &str =
     "Says whether the daemon of this machine is ready (exit code 0 or 1), for containers";
 
 const HEALTHCHECK_MORE: &str = "\
 Asks /readyz of the daemon on this machine: exit code 0 when its sockets are bound and all its
-workers run, else 1, with a line that says why not. A backend that is away doesn't make it unready,
-for what is received waits.
+workers run, else 1, with a line that says why not. The daemon is also ready while the backend is
+unreachable, because spans wait.
 
 In a container file: HEALTHCHECK CMD [\"netflow2traces\", \"healthcheck\"]";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
   netflow2traces run --otlp-endpoint http://tempo:4317
-      NetFlow, IPFIX and sFlow on UDP port 2055, spans by gRPC.
+      NetFlow, IPFIX and sFlow on UDP port 2055, spans over gRPC.
 
   netflow2traces run --otlp-endpoint http://tempo:4318 --otlp-protocol http/protobuf
-      By HTTP. 4317 is gRPC, 4318 is HTTP.
+      Over HTTP. 4317 is gRPC, 4318 is HTTP.
 
   netflow2traces run --listen-port 2055,4739,6343 --listen-host ::
       On several ports, IPv4 and IPv6.
@@ -96,10 +96,10 @@ Examples:
 const CHECK_EXAMPLES: &str = "\
 Examples:
   netflow2traces config check
-      Of the environment and .env of this directory.
+      Checks the environment and the file .env of this directory.
 
   netflow2traces config check --connect
-      And does the backend take spans? If not, it says which setting is likely wrong.";
+      Also asks whether the backend accepts spans. If not, it names the setting that is likely wrong.";
 
 const PRINT_EXAMPLES: &str = "\
 Examples:
@@ -157,7 +157,7 @@ Exit codes: 0 all was understood; 1 something was not: stderr says what and why;
 to decode (stderr says what the capture holds), a file can't be read, or the arguments can't be used.";
 
 const MAN: &str = "\
-Prints the manual page of the program, with every setting, in the form that man reads:
+Prints the manual page of the program, with every setting, in the format that man reads:
 
   netflow2traces man | man -l -
 
@@ -175,8 +175,8 @@ Prints a script that makes a shell complete commands, flags and their values.
 const MORE: &str = "--help explains every setting and its flag.";
 
 pub(super) fn command() -> clap::Command {
-    let print = "Shows each value that holds and where it came from";
-    let check = "Says whether the configuration is sound (exit code 0 or 2)";
+    let print = "Shows each effective value and where it came from";
+    let check = "Says whether the configuration is valid (exit code 0 or 2)";
     clap::Command::new("netflow2traces")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
@@ -197,7 +197,7 @@ pub(super) fn command() -> clap::Command {
         .subcommand(
             subcommand(
                 "demo",
-                "Shows itself: daemon, backend and traffic in one process",
+                "Runs a self-contained demo: daemon, backend and sample traffic",
             )
             .long_about(DEMO)
             .after_help(MORE)
@@ -269,12 +269,9 @@ fn generating() -> [clap::Command; 2] {
         )
         .long_about(MAN)
         .arg(to),
-        subcommand(
-            "completions",
-            "Prints what makes a shell complete commands and flags",
-        )
-        .long_about(COMPLETIONS)
-        .arg(shell),
+        subcommand("completions", "Generates shell completions")
+            .long_about(COMPLETIONS)
+            .arg(shell),
     ]
 }
 
@@ -288,7 +285,7 @@ fn connect_flag() -> Arg {
     Arg::new(CONNECT)
         .long(CONNECT)
         .action(ArgAction::SetTrue)
-        .help("Also send the backend a request without spans, and say what it answers (exit code 1 if it takes none)")
+        .help("Also send the backend a request without spans, and report its answer (exit code 1 if it is not accepting spans)")
 }
 
 fn demo_flags() -> [Arg; 3] {

@@ -178,7 +178,7 @@ impl Section {
             }
             Self::Logging => "The daemon's log goes to stderr.",
             Self::OwnMetrics => {
-                "What the daemon counts, sent by OTLP besides being shown at `/metrics` \
+                "What the daemon counts, sent over OTLP besides being shown at `/metrics` \
                  ([metrics.md](metrics.md)). What isn't set for metrics is as for spans: the \
                  general form of the variable holds, the form for traces doesn't."
             }

@@ -24,7 +24,7 @@ scrape_configs:
       - targets: [\"127.0.0.1:9464\"]
 ```
 
-The same goes out by OTLP with `OTEL_METRICS_EXPORTER=otlp` ([backends.md](backends.md#the-daemons-own-metrics)): the names
+The same goes out over OTLP with `OTEL_METRICS_EXPORTER=otlp` ([backends.md](backends.md#the-daemons-own-metrics)): the names
 and labels below, counters and histograms as sums since the start, information as a gauge of 1.
 
 Every label of the daemon's own metrics has a closed set of values, so their number doesn't grow with the traffic. Flow
@@ -51,7 +51,7 @@ to the same moment; then a difference comes and goes.
 rate(netflow_kernel_drops_total[5m]) > 0          a receive buffer is too small, or a worker too slow
 rate(netflow_spans_dropped_total[5m]) > 0         spans are given up here
 rate(netflow_spans_rejected_total[5m]) > 0        the backend refuses spans
-netflow_backend_up == 0                           the backend doesn't take spans
+netflow_backend_up == 0                           the backend is not accepting spans
 netflow_queue_bytes / netflow_queue_limit_bytes   how near the queue is to dropping
 rate(netflow_packets_total[15m]) == 0             nothing arrives
 rate(netflow_lost_total[5m]) > 0                  lost between exporter and here

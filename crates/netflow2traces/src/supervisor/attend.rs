@@ -109,7 +109,7 @@ fn status(stages: &Stages) -> String {
     let exporters = stages.translate(|all| all.exporters.value());
     let flows = stages.translate(|all| all.flow_spans.value());
     let backend = if stages.delivered.backend_away.load(Relaxed) {
-        "; the backend doesn't take spans"
+        "; the backend is not accepting spans"
     } else {
         ""
     };

@@ -247,7 +247,7 @@ settings! { BACKEND:
         placeholder: "EXPORTER",
         preset: Preset::Text("otlp"),
         accepted: "otlp, console, none, or otlp,console",
-        summary: "What to do with spans: send them, print them, or nothing",
+        summary: "Where spans go: to the backend, to stdout, or nowhere",
         details: "`console` prints one JSON line a span on stdout. `otlp,console` sends the spans and prints a copy, as \
             far as stdout is read: copies that find no room are counted in `netflow_console_copies_dropped_total`. \
             `none` receives, decodes and counts, and sends nothing.",

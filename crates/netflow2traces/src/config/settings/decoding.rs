@@ -20,7 +20,7 @@ settings! { DECODING:
         preset: Preset::Nothing("everyone"),
         accepted: "networks in CIDR form or addresses, separated by commas, such as \
             10.0.0.0/8,192.0.2.1,2001:db8::/32",
-        summary: "Who may send",
+        summary: "Exporters that may send",
         details: "Datagrams of other sources are dropped and counted \
             (`netflow_packets_dropped_total`, `not_allowed`) before anything is kept of them. UDP \
             source addresses can be forged: a firewall that knows the network's paths protects \
@@ -34,7 +34,7 @@ settings! { DECODING:
         placeholder: "N",
         preset: Preset::Nothing("no limit"),
         accepted: "datagrams a second, a whole number from 1 to 10000000",
-        summary: "Datagrams a second to take from one exporter",
+        summary: "Datagrams a second to accept from one exporter",
         details: "Keeps one exporter from using up what all share. After a pause a second's worth \
             may come at once. What is over it is dropped after its header was read, and counted: \
             `netflow_packets_dropped_total`, `rate_limited`, and by exporter in `/api/exporters`. \
@@ -82,7 +82,7 @@ settings! { DECODING:
         placeholder: "DURATION",
         preset: Preset::Text("24h"),
         accepted: "a duration from 1s to 365d, such as 30m or 24h",
-        summary: "How long a template that isn't sent again is kept",
+        summary: "How long a template that is not re-sent is kept",
         details: "Exporters repeat their templates every few minutes to every hour. A lifetime \
             shorter than three of these intervals risks that data waits for a template that was \
             known before.",

@@ -42,7 +42,7 @@ settings! { DELIVERY:
         preset: Preset::Text("2MiB"),
         accepted: "a size from 64KiB (less would split the spans of single datagrams) to 64MiB",
         summary: "Size of one request, before compression",
-        details: "Encoded octets before compression. Most gRPC servers take up to 4MiB, the \
+        details: "Encoded bytes before compression. Most gRPC servers accept up to 4MiB, the \
             Collector's HTTP receiver 20MiB.",
         parse: |text| values::size(text, 64 * KIB..=64 * MIB),
     }
@@ -65,7 +65,7 @@ settings! { DELIVERY:
         preset: Preset::Text("64MiB"),
         accepted: "a size from 1MiB to 64GiB, and not less than NETFLOW_MAX_REQUEST_SIZE",
         summary: "Memory for spans that wait for the backend",
-        details: "Encoded octets. When it is full, the exporters with the most in it lose their oldest spans, which is counted; with a \
+        details: "Encoded bytes. When it is full, the exporters with the most in it lose their oldest spans, which is counted; with a \
             spool, the oldest are written to disk from half of it on.",
         parse: |text| values::size(text, MIB..=64 * GIB),
     }
@@ -89,7 +89,7 @@ settings! { DELIVERY:
         placeholder: "MODE",
         preset: Preset::Text("overflow"),
         accepted: "overflow, always",
-        summary: "What the disk queue takes",
+        summary: "What is written to the disk queue",
         details: "`overflow`: what the memory queue can't hold, and at the end of the daemon what \
             could not be delivered. `always`: every batch before it is sent, so that even a \
             daemon that is killed loses no more than the batch that it is filling.",
@@ -105,8 +105,8 @@ settings! { DELIVERY:
         placeholder: "SIZE",
         preset: Preset::Text("1GiB"),
         accepted: "a size from 4MiB to 16384GiB, and not less than four times NETFLOW_MAX_REQUEST_SIZE",
-        summary: "Room of the disk queue",
-        details: "Octets of all its files. When it is full, the oldest batches are dropped and \
+        summary: "Size limit of the disk queue",
+        details: "Bytes of all its files. When it is full, the oldest batches are dropped and \
             counted, up to a sixteenth of it at once.",
         parse: |text| values::size(text, 4 * MIB..=16_384 * GIB),
     }
@@ -117,7 +117,7 @@ settings! { DELIVERY:
         placeholder: "DURATION",
         preset: Preset::Text("7d"),
         accepted: "a duration from 1s to 365d, such as 12h or 7d",
-        summary: "How old spans in the disk queue may become",
+        summary: "Age at which spans in the disk queue are dropped",
         details: "Batches that were received longer ago are dropped and counted. Many backends \
             take no spans that are older than some hours or days.",
         parse: |text| values::duration(text, SECOND..=365 * DAY),
@@ -129,7 +129,7 @@ settings! { DELIVERY:
         placeholder: "DURATION",
         preset: Preset::Text("8s"),
         accepted: "a duration from 0s to 1h, such as 8s",
-        summary: "How long to go on delivering after SIGTERM or SIGINT",
+        summary: "How long to continue delivering after SIGTERM or SIGINT",
         details: "Container runtimes kill ten seconds after SIGTERM; give both more time if the \
             queue is large.",
         parse: |text| values::duration(text, Duration::ZERO..=HOUR),

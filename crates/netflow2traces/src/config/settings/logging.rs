@@ -46,7 +46,7 @@ settings! { LOGGING:
         placeholder: "FORMAT",
         preset: Preset::Text("text"),
         accepted: "text, json",
-        summary: "Form of the log lines",
+        summary: "Format of the log lines",
         details: "`json` is one object a line, for log collectors.",
         parse: |text| choice(text, &[("text", false), ("json", true)]),
     }

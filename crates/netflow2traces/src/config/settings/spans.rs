@@ -18,7 +18,7 @@ settings! { SPANS:
         preset: Preset::Text("packet"),
         accepted: "packet, flow, conversation",
         summary: "What makes a trace",
-        details: "`packet`: each datagram is a trace. Its root `netflow.export` tells how it was \
+        details: "`packet`: each datagram is a trace. Its root `netflow.export` describes how it was \
             processed, and each flow record in it is a span `netflow.flow`. `flow`: each record is \
             a trace of one span. `conversation`: the records of one pair of endpoints (addresses, \
             ports and protocol), in both directions and of all exporters, share a trace, at most \
@@ -126,7 +126,7 @@ settings! { SPANS:
         placeholder: "LEVEL",
         preset: Preset::Text("standard"),
         accepted: "minimal, standard, all",
-        summary: "How much of a flow record its span tells",
+        summary: "How many attributes a flow span has",
         details: "`minimal`: addresses, ports, protocol, counters, interfaces, next hop and AS \
             numbers. `standard`: also flags, VLANs, MAC addresses, NAT, MPLS, names, sampling \
             and more, where the exporter sends them. `all`: every other element too, as \

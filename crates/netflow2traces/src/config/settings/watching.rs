@@ -55,7 +55,7 @@ settings! { WATCHING:
         preset: Preset::Nothing("no links"),
         accepted: "a URL with {trace_id} in it, such as \
             http://localhost:16686/trace/{trace_id}",
-        summary: "Where the page's links to a trace lead",
+        summary: "Where the page's links to a trace point",
         details: "The address at which your backend's own view shows a trace; the trace's id, in \
             hexadecimal, takes the place of `{trace_id}`. Jaeger: \
             `http://jaeger:16686/trace/{trace_id}`. Grafana, with the data source's uid in the \
