@@ -17,6 +17,9 @@ use crate::flow::work::{Read, Said};
 use crate::translator::{Translator, open};
 use crate::writing::Writing;
 
+/// Octets of Sets that are read together with the datagram that brings their Template.
+const LITTLE: usize = 16 << 10;
+
 /// The Sets of all exporters of a worker that wait, and the exporters whose turn it is.
 #[derive(Debug, Default)]
 pub(crate) struct LateSets {
@@ -83,6 +86,18 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         true
     }
 
+    /// Weighs an exporter that may have grown; others give way while all are too heavy.
+    pub(crate) fn settle(&mut self, address: IpAddr) {
+        let beside = self.sflow.octets() + self.writing.plans.octets();
+        self.exporters.beside(beside);
+        self.exporters.settle(address);
+        let counters = &self.writing.counters;
+        counters.exporters_evicted.set(self.exporters.evicted());
+        let for_memory = self.exporters.evicted_for_memory() + self.sflow.shed();
+        counters.evicted_for_memory.set(for_memory);
+        counters.exporters.set(self.exporters.len() as u64);
+    }
+
     /// Counts the Sets that wait anew, for those of evicted exporters are gone.
     pub(crate) fn settle_waiting(&mut self) {
         let waiting = self.exporters.iter();
@@ -106,6 +121,14 @@ pub(crate) struct LateReader<'a, C> {
 }
 
 impl<C: Fn() -> UnixNanos> LateReader<'_, C> {
+    /// Reads Sets whose Template has come if little waits; whether any may be left.
+    pub(crate) fn read_little(self, exporter: &mut Exporter) -> bool {
+        if exporter.decoder.waiting().1 > LITTLE {
+            return exporter.decoder.may_be_ready();
+        }
+        self.read_round(exporter)
+    }
+
     /// Reads Sets whose Template has come; whether there may be more than the round had room for.
     pub(crate) fn read_round(mut self, exporter: &mut Exporter) -> bool {
         let mut round = Round::default();
@@ -132,6 +155,7 @@ impl<C: Fn() -> UnixNanos> LateReader<'_, C> {
         let left = reader.context.max_records;
         decoder.read_held(set, self.now, self.limits, &mut reader);
         let (outcome, lists) = (reader.outcome, reader.lists);
+        exporter.compiled += lists.compiled_octets();
         round.add(set.body.len(), outcome.octets, &lists);
         writing.counters.lists_cut.add(lists.cut());
         writing.counters.sets_decoded_late.add(1);

@@ -23,6 +23,8 @@ mod exporter;
 pub mod filter;
 mod flow;
 mod late;
+mod malformed;
+mod memory;
 mod message;
 pub mod metrics;
 mod output;
@@ -48,6 +50,7 @@ pub use exporter::saved::{
 };
 pub use flow::ids::Ids;
 pub use flow::services::name as service;
+pub use memory::StateBudget;
 pub use translator::Translator;
 
 /// A UDP datagram as it was received.

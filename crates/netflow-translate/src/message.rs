@@ -1,6 +1,7 @@
 //! What is done with the Sets of one message: options taken in, records written, everything counted.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use netflow_wire::{
@@ -188,7 +189,11 @@ impl<C: Fn() -> UnixNanos> Visitor<Compiled> for MessageReader<'_, C> {
         let level = self.writing.config.attributes;
         let types = &self.metadata.types;
         let plans = &mut self.writing.plans;
+        let is_new = !set.plan.has_span();
         let plan = set.plan.span(|| plans.of(set.template, level, types));
+        if is_new && Arc::strong_count(plan) == 1 {
+            self.lists.compiled(plan.octets());
+        }
         if let Some(plan) = &plan.options {
             self.options(set, plan);
         } else {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netflow_wire::sflow::{self, DatagramError};
+use netflow_wire::sflow;
 use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, Version};
 use otlp_wire::UnixNanos;
 use tracing::info;
@@ -12,9 +12,8 @@ use tracing::info;
 use crate::Datagram;
 use crate::allowance;
 use crate::attributes::vocabulary::Vocabulary;
-use crate::batch::{Batches, Membership};
+use crate::batch::Batches;
 use crate::config;
-use crate::counters::Counter;
 use crate::counters::rejected::{Problem, RejectedDatagrams};
 use crate::counters::translate::TranslateCounters;
 use crate::debug_log::{self, DebugLog};
@@ -32,6 +31,7 @@ use crate::flow::trace::{Trace, WorkSpans};
 use crate::flow::work::{Outcome, Read, Said};
 use crate::flow::{FlowContext, Place};
 use crate::late::{LateReader, LateSets};
+use crate::memory::{Losses, StateBudget};
 use crate::message::MessageReader;
 use crate::plan::SpanPlan;
 use crate::plan::compiled::Compiled;
@@ -43,8 +43,6 @@ use crate::writing::Writing;
 
 /// How often templates, waiting Sets and exporters are looked through for what is too old.
 const SWEEP: Duration = Duration::from_secs(10);
-/// A malformed datagram is shown as a span at most once in this time and exporter; all are counted.
-const ERROR_SPAN_INTERVAL: Duration = Duration::from_secs(1);
 /// Octets of Sets that wait, over all exporters of a worker: sources can be forged, so that the bound of one
 /// exporter bounds nothing. Past it, Sets without a template are dropped and counted.
 const MAX_HELD_OCTETS: usize = 64 << 20;
@@ -65,32 +63,20 @@ pub struct Translator<C> {
     pub(super) late: LateSets,
     pub(super) allowed: AllowList,
     rate: Option<Rate>,
-    lines: Lines,
+    pub(super) lines: Lines,
     pub(super) rejected: RejectedDatagrams,
     pub(super) strangers: Strangers,
     pub(super) exporters: ExporterTable,
     pub(super) changes: Option<Changes>,
-    sflow: Sflow,
+    pub(super) sflow: Sflow,
     pub(super) work_spans: WorkSpans,
     fixed: [FixedVersion; 3],
     next_sweep: Option<Instant>,
     /// All that waits to be read is to be read, and the last batch to be finished.
     pub(super) is_flushing: bool,
+    losses: Losses,
     /// When a malformed datagram of a source not known was last shown as a span.
-    stranger_shown: Option<Instant>,
-}
-
-/// The counter of datagrams refused for this.
-fn refusals(problem: Problem, counters: &TranslateCounters) -> &Counter {
-    match problem {
-        Problem::Message(MessageError::UnknownVersion { .. })
-        | Problem::Sflow(DatagramError::UnknownVersion { .. }) => {
-            &counters.datagrams_unknown_version
-        }
-        Problem::Message(MessageError::BadLength { .. }) => &counters.datagrams_bad_length,
-        Problem::Sflow(DatagramError::UnknownAddressType { .. }) => &counters.datagrams_bad_agent,
-        _ => &counters.datagrams_truncated,
-    }
+    pub(super) stranger_shown: Option<Instant>,
 }
 
 /// v1, v5 or v7.
@@ -156,6 +142,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             fixed,
             next_sweep: None,
             is_flushing: false,
+            losses: Losses::default(),
             stranger_shown: None,
             writing: Writing {
                 config: config.clone(),
@@ -194,6 +181,13 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         self
     }
 
+    /// What is kept for exporters is charged to this budget, which other workers share.
+    #[must_use]
+    pub fn with_budget(mut self, budget: &Arc<StateBudget>) -> Self {
+        self.exporters.share_budget(budget);
+        self
+    }
+
     /// What it counts; to be read from any thread.
     #[must_use]
     pub fn counters(&self) -> Arc<TranslateCounters> {
@@ -222,6 +216,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             Ok(parsed) => parsed,
             Err(problem) => return self.malformed(datagram, received.arrival, problem, now),
         };
+        let most = MAX_HELD_OCTETS.min(self.exporters.most() / 4);
         let exporter = self.exporters.entry(address, now, &self.writing.config);
         if !exporter.keeps_to(self.rate, now) {
             self.writing.counters.datagrams_rate_limited.add(1);
@@ -231,7 +226,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let before = Before::of(exporter, self.writing.record_rate, now);
         let (agent, (read, mut place)) = match &parsed {
             Parsed::Message(message) => {
-                let limits = if self.late.octets < MAX_HELD_OCTETS {
+                let limits = if self.late.octets < most {
                     &self.limits
                 } else {
                     &self.limits_without_holding
@@ -317,7 +312,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         );
 
         exporter.recompile(now);
-        // A round of it; the others wait for their turn, so that no datagram keeps the worker for long.
+        // Little is read at once; what is more waits for its turn, so that no datagram keeps the worker for long.
         let reader = LateReader {
             address,
             limits: &self.limits,
@@ -325,7 +320,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             writing: &mut self.writing,
             now,
         };
-        let more = reader.read_round(exporter);
+        let more = reader.read_little(exporter);
         self.late.after_round(address, exporter, more, now);
         self.late.changed(before.held, exporter.decoder.waiting());
         let sets_waiting = &self.writing.counters.sets_waiting;
@@ -337,6 +332,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         counters.options_refused.add(refused);
         let has_grown = outcome.templates > 0
             || outcome.options > 0
+            || outcome.waiting > 0
+            || exporter.is_new()
+            || exporter.compiled > before.compiled
             || exporter.sequences.len() > before.sequences;
         if let Some(changes) = &mut self.changes {
             let is_news = outcome.news || exporter.metadata.changes() != before.changes;
@@ -350,8 +348,12 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             let protocol = said.protocol.as_str();
             info!(exporter = %address, protocol, "exporter appeared");
         }
+        if let Parsed::Sflow(_) = parsed {
+            let most = self.exporters.most() / 4;
+            self.sflow.settle(address, agent, most);
+        }
         if has_grown {
-            self.exporters.settle(address);
+            self.settle(address);
         }
     }
 
@@ -364,68 +366,6 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         is_new
     }
 
-    /// Counts a datagram that can't be used, and shows it as a span, but not too often.
-    #[cold]
-    fn malformed(
-        &mut self,
-        datagram: &Datagram<'_>,
-        arrival: Arrival,
-        error: Problem,
-        now: Instant,
-    ) {
-        let address = datagram.source.ip();
-        let counters = &self.writing.counters;
-        refusals(error, counters).add(1);
-        counters.traffic.refused(arrival.octets);
-        self.rejected.keep(datagram, error);
-        self.strangers.refused(
-            datagram.source,
-            datagram.octets,
-            arrival.received_at,
-            &mut self.lines,
-        );
-        if debug_log::is_on() {
-            let log = &mut self.writing.debug_log;
-            log.rejected(address, &arrival, &error, now);
-        }
-        // Garbage must not make state: all sources not known share one limit.
-        let mut known = self.exporters.find(address);
-        let shown = match &mut known {
-            Some(exporter) => {
-                exporter.activity.rejected += 1;
-                &mut exporter.error_shown
-            }
-            None => &mut self.stranger_shown,
-        };
-        if shown.is_some_and(|shown| now.saturating_duration_since(shown) < ERROR_SPAN_INTERVAL) {
-            return;
-        }
-        *shown = Some(now);
-        let writing = &mut self.writing;
-        let trace = Trace::new(&mut writing.ids, &writing.odds);
-        if !trace.kept || !writing.shape.is_packet() {
-            return;
-        }
-        let text = address.to_string();
-        let (mut passing, strange);
-        let (member, front) = match known {
-            Some(exporter) => (&mut exporter.member, &exporter.front),
-            None => {
-                passing = Membership::default();
-                strange = Arc::new(writing.config.front(&text, None));
-                (&mut passing, &strange)
-            }
-        };
-        let done = (writing.clock)();
-        let problem = error.to_string();
-        writing
-            .batches
-            .append(member, front, now, arrival.received_at, 1, |writer| {
-                self.work_spans
-                    .write_malformed(&trace, &text, &arrival, done, &problem, writer)
-            });
-    }
-
     /// When [`on_deadline`](Self::on_deadline) and [`poll_batch`](Self::poll_batch) want to be called even if no
     /// datagram comes.
     #[must_use]
@@ -435,7 +375,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Forgets what is too old, and reads Sets whose template has come, some at a time. Batches that are old enough come from [`poll_batch`](Self::poll_batch).
+    /// Forgets what is too old, and reads Sets whose template has come, some at a time. Batches that are old enough
+    /// come from [`poll_batch`](Self::poll_batch).
     pub fn on_deadline(&mut self, now: Instant) {
         self.read_next_round(now);
         if self.next_sweep.is_none_or(|sweep| sweep > now) {
@@ -458,6 +399,15 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         self.exporters.expire(now, self.limits.template_lifetime);
         self.writing.plans.forget_unused();
         self.sflow.expire(now, self.limits.template_lifetime);
+        self.exporters
+            .beside(self.sflow.octets() + self.writing.plans.octets());
+        self.exporters.settle_all();
+        let so_far = [
+            counters.records_cut.value(),
+            counters.lists_cut.value(),
+            counters.records_rate_limited.value(),
+        ];
+        self.exporters.report(&mut self.losses, so_far, now);
         counters.exporters.set(self.exporters.len() as u64);
         counters.exporters_evicted.set(self.exporters.evicted());
         self.settle_waiting();
@@ -506,6 +456,7 @@ struct Before {
     evicted: u64,
     refused: u64,
     changes: u64,
+    compiled: usize,
 }
 
 impl Before {
@@ -517,6 +468,7 @@ impl Before {
             evicted: exporter.decoder.templates().evicted(),
             refused: exporter.metadata.refused(),
             changes: exporter.metadata.changes(),
+            compiled: exporter.compiled,
         }
     }
 }
@@ -555,8 +507,9 @@ fn read_message<C: Fn() -> UnixNanos>(
             &mut reader,
         ),
     }
-    let (outcome, lists_cut) = (reader.outcome, reader.lists.cut());
-    writing.counters.lists_cut.add(lists_cut);
+    let (outcome, lists) = (reader.outcome, reader.lists);
+    exporter.compiled += lists.compiled_octets();
+    writing.counters.lists_cut.add(lists.cut());
     let carried = Carried::new(header, outcome.records(), outcome.templates);
     let sequence = exporter.sequences.of(key);
     let verdict = sequence.judge(header, carried, reboot == Reboot::Restarted);

@@ -193,6 +193,12 @@ impl<P, C: Clone> Decoder<P, C> {
         }
     }
 
+    /// Whether [`next_ready`](Self::next_ready) may give one.
+    #[must_use]
+    pub fn may_be_ready(&self) -> bool {
+        self.learnt && self.held.len() > 0
+    }
+
     /// The next Set that waited and whose Template is known by now. To be asked after each message until
     /// there is none.
     pub fn next_ready(&mut self, now: Instant, limits: &Limits) -> Option<HeldSet<C>> {

@@ -37,10 +37,10 @@ use crate::stop::{Schedule, Signals};
 use crate::supervisor::{Supervised, Supervisor};
 use crate::template_store::conversation_key;
 use crate::template_store::{self, Keeper, Keeping};
-use crate::translate::TranslateCounters;
 use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
+use crate::translate::{StateBudget, TranslateCounters};
 use crate::worker::{Mailboxes, Worker};
 
 /// How often it is looked whether all workers are still there.
@@ -233,7 +233,8 @@ impl Daemon {
         let receivers = supervised.open(&config.receive)?;
         let admin = config.admin.map(AdminListener::bind).transpose()?;
         let page = admin.as_ref().map(AdminListener::address);
-        let facts = Facts::new(&receivers, page, &config.deliver);
+        let facts = Facts::new(&receivers, page, &config.deliver, config.memory);
+        let budget = StateBudget::new(config.memory.state, receivers.workers());
         let mut workers = Vec::with_capacity(receivers.workers());
         let tap = Arc::new(Tap::default());
         let networks = open_table::<Networks>(config.networks.as_ref())?;
@@ -243,7 +244,7 @@ impl Daemon {
         let translate = with_conversation_key(&config.translate)?;
         for _ in 0..receivers.workers() {
             let tap = Arc::clone(&tap);
-            let mut worker = Worker::new(&translate, &places, &delivery, tap)?;
+            let mut worker = Worker::new(&translate, &places, &budget, &delivery, tap)?;
             let networks = networks.as_ref().map(|file| Arc::clone(&file.table));
             worker.translator.name_networks(networks);
             workers.push(worker);
@@ -260,6 +261,7 @@ impl Daemon {
             .map(|worker| Arc::clone(&worker.mailbox))
             .collect();
         let mut stages = Stages::new(receivers.counters(), translated, &delivery, facts);
+        stages.state_budget = budget;
         stages.template_store = store_counters;
         if let Some(part) = logging::part() {
             stages.health.add(part);

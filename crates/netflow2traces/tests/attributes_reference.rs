@@ -104,6 +104,7 @@ fn config() -> config::Translate {
     ];
     let machine = Machine {
         cores: 1,
+        memory: config::memory::Available::default(),
         host_name: Some("collector".to_owned()),
         instance_id: "an id".to_owned(),
     };

@@ -139,6 +139,7 @@ fn is_known(name: &str) -> bool {
 fn is_refused(name: &str) -> bool {
     let machine = Machine {
         cores: 1,
+        memory: config::memory::Available::default(),
         host_name: None,
         instance_id: "an id".to_owned(),
     };

@@ -138,6 +138,8 @@ counters! {
         exporters,
         /// Exporters forgotten to make room for others.
         exporters_evicted,
+        /// Of these, and of agents of sFlow, those that went because all together took too much memory.
+        evicted_for_memory,
         /// Exporters whose templates or options data were to be stored.
         state_changes,
         /// Flow spans in the batch that is being filled, a gauge.

@@ -13,6 +13,7 @@ pub(crate) mod resource;
 pub(crate) mod saved;
 pub(crate) mod sequence;
 pub(crate) mod strangers;
+mod weight;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -31,6 +32,7 @@ use crate::exporter::alerts::{Alerts, Lines};
 use crate::exporter::glimpses::Glimpses;
 use crate::exporter::metadata::ExporterMetadata;
 use crate::exporter::sequence::{Reboot, SequenceKey, Sequences};
+use crate::memory::Share;
 use crate::metrics::ExporterFlows;
 use crate::plan::compiled::Compiled;
 use crate::plan::sampling::ConfiguredSampling;
@@ -43,16 +45,6 @@ const APART: Duration = Duration::from_secs(1);
 const MAX_CREDIT: u8 = 15;
 /// Exporters that are looked at for the one that goes.
 const CANDIDATES: usize = 64;
-
-/// What all exporters of a worker may make it keep, in octets as [`Exporter::weigh`] estimates them: sources can
-/// be forged, so that the bounds of one exporter bound nothing.
-const MAX_WEIGHT: usize = 512 << 20;
-/// What a field of a template takes with its part of the plan, a template besides its fields, a sequence count, a
-/// described element.
-const FIELD_WEIGHT: usize = 128;
-const TEMPLATE_WEIGHT: usize = 512;
-const SEQUENCE_WEIGHT: usize = 224;
-const TYPE_WEIGHT: usize = 128;
 
 /// Between two compilations of an exporter's templates for its own descriptions of elements.
 const RECOMPILE_INTERVAL: Duration = Duration::from_secs(1);
@@ -90,6 +82,8 @@ pub(crate) struct Exporter {
     last_seen: Instant,
     /// What it took when it was last weighed.
     weight: usize,
+    /// Octets of plans compiled for it alone, since they were last counted anew.
+    pub(crate) compiled: usize,
     /// When it was last saved.
     pub(crate) saved: Option<Instant>,
     /// It stands in the row of those to be saved.
@@ -125,6 +119,11 @@ impl Exporter {
             self.credited = Some(now);
             self.credit = (self.credit + 1).min(MAX_CREDIT);
         }
+    }
+
+    /// How often it was seen lately.
+    fn standing(&self) -> u8 {
+        self.credit + u8::from(self.referenced)
     }
 
     pub(crate) fn is_proven(&self) -> bool {
@@ -181,16 +180,6 @@ impl Exporter {
         self.records.take_all(rate, records, now);
     }
 
-    /// About how many octets it takes by what it has sent, but for Sets that wait.
-    fn weigh(&self) -> usize {
-        let templates = self.decoder.templates();
-        templates.fields() * FIELD_WEIGHT
-            + templates.len() * TEMPLATE_WEIGHT
-            + self.sequences.len() * SEQUENCE_WEIGHT
-            + self.metadata.octets()
-            + self.metadata.types.len() * TYPE_WEIGHT
-    }
-
     /// Has the templates compiled anew if the exporter has described elements since, but not more than once in
     /// [`RECOMPILE_INTERVAL`]: descriptions can be forged too.
     pub(crate) fn recompile(&mut self, now: Instant) {
@@ -224,9 +213,13 @@ pub(crate) struct ExporterTable {
     max_on_probation: usize,
     /// What all of them took when they were last weighed.
     weight: usize,
-    max_weight: usize,
+    /// What else the worker keeps: agents of sFlow, plans that exporters share.
+    beside: usize,
+    share: Share,
     glimpses: Glimpses,
     evicted: u64,
+    /// Of these, for the memory of all.
+    evicted_for_memory: u64,
     /// Sets that waited at exporters that went, since they were last asked for.
     sets_gone: u64,
 }
@@ -241,9 +234,11 @@ impl ExporterTable {
             max_proven,
             max_on_probation: MAX_ON_PROBATION.min(max_proven),
             weight: 0,
-            max_weight: MAX_WEIGHT,
+            beside: 0,
+            share: Share::default(),
             glimpses: Glimpses::default(),
             evicted: 0,
+            evicted_for_memory: 0,
             sets_gone: 0,
         }
     }
@@ -284,6 +279,7 @@ impl ExporterTable {
                 first_seen: now,
                 last_seen: now,
                 weight: 0,
+                compiled: 0,
                 saved: None,
                 to_be_saved: false,
                 proven: false,
@@ -315,7 +311,7 @@ impl ExporterTable {
         if exporter.proven {
             return false;
         }
-        let has_room = self.proven.len() < self.max_proven && self.weight <= self.max_weight / 2;
+        let has_room = self.proven.len() < self.max_proven && self.weight <= self.share.most() / 2;
         let known_for = now.saturating_duration_since(exporter.first_seen);
         if !has_room && known_for < APART && !self.glimpses.seen_before(address, now) {
             return false;
@@ -326,15 +322,15 @@ impl ExporterTable {
         exporter.credit = 0;
         self.probation.retain(|other| *other != address);
         while self.proven.len() >= self.max_proven {
-            self.displace(None);
+            self.displace();
         }
         self.proven.push_back(address);
         true
     }
 
     /// Evicts the first proven exporter under the clock's hand that was neither seen since the hand last passed nor has
-    /// credit, or of a number of them the one with the least; not the one to keep.
-    fn displace(&mut self, keep: Option<IpAddr>) {
+    /// credit, or of a number of them the one with the least.
+    fn displace(&mut self) {
         let candidates = CANDIDATES.min(self.proven.len());
         let mut least: Option<(u8, usize)> = None;
         for looked_at in 0..candidates {
@@ -344,17 +340,15 @@ impl ExporterTable {
             let Some(exporter) = self.by_address.get_mut(&candidate) else {
                 return;
             };
-            if keep != Some(candidate) {
-                if !exporter.referenced && exporter.credit == 0 {
-                    return self.evict(candidate);
-                }
-                let standing = exporter.credit + u8::from(exporter.referenced);
-                if least.is_none_or(|(fewest, _)| standing < fewest) {
-                    least = Some((standing, looked_at));
-                }
-                if !std::mem::take(&mut exporter.referenced) {
-                    exporter.credit -= 1;
-                }
+            if !exporter.referenced && exporter.credit == 0 {
+                return self.evict(candidate);
+            }
+            let standing = exporter.standing();
+            if least.is_none_or(|(fewest, _)| standing < fewest) {
+                least = Some((standing, looked_at));
+            }
+            if !std::mem::take(&mut exporter.referenced) {
+                exporter.credit -= 1;
             }
             self.proven.push_back(candidate);
         }
@@ -362,28 +356,6 @@ impl ExporterTable {
             let at = self.proven.len() - candidates + looked_at;
             if let Some(gone) = self.proven.remove(at) {
                 self.evict(gone);
-            }
-        }
-    }
-
-    /// Weighs an exporter that may have grown, and evicts others, those on probation first, while all together
-    /// are too heavy.
-    #[cold]
-    pub(crate) fn settle(&mut self, address: IpAddr) {
-        let Some(exporter) = self.by_address.get_mut(&address) else {
-            return;
-        };
-        let weight = exporter.weigh();
-        self.weight = self.weight - exporter.weight + weight;
-        exporter.weight = weight;
-        while self.weight > self.max_weight && self.by_address.len() > 1 {
-            match self.probation.pop_front() {
-                Some(oldest) if oldest != address || self.probation.is_empty() => {
-                    self.evict(oldest);
-                }
-                // The one that has grown is the last of them to go.
-                Some(grown) => self.probation.push_back(grown),
-                None => self.displace(Some(address)),
             }
         }
     }
@@ -436,261 +408,4 @@ impl ExporterTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use netflow_wire::Version;
-
-    use super::*;
-
-    struct Plain;
-
-    impl NewExporter for Plain {
-        fn front(&self, _: &str, _: Option<&str>) -> ResourceFront {
-            ResourceFront::new([], "scope", "1")
-        }
-
-        fn sampling(&self, _: IpAddr) -> ConfiguredSampling {
-            ConfiguredSampling::default()
-        }
-    }
-
-    fn address(n: u32) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::from(n))
-    }
-
-    struct Test {
-        table: ExporterTable,
-        now: Instant,
-    }
-
-    fn test(max_exporters: usize) -> Test {
-        Test {
-            table: ExporterTable::new(max_exporters),
-            now: Instant::now(),
-        }
-    }
-
-    impl Test {
-        /// Something comes that isn't decodable.
-        fn garbage(&mut self, n: u32) {
-            self.table.entry(address(n), self.now, &Plain);
-        }
-
-        fn records(&mut self, n: u32) {
-            self.garbage(n);
-            self.table.prove(address(n), self.now);
-        }
-
-        /// It comes twice, some time apart.
-        fn records_twice(&mut self, n: u32) {
-            self.records(n);
-            self.now += APART;
-            self.records(n);
-        }
-
-        fn knows(&mut self, n: u32) -> bool {
-            self.table.find(address(n)).is_some()
-        }
-    }
-
-    #[test]
-    fn a_flood_of_garbage_evicts_no_proven_exporter() {
-        let mut t = test(3);
-        for n in 1..=3 {
-            t.records(n);
-        }
-        for n in 100..5000 {
-            t.garbage(n);
-            assert!(t.table.len() <= 6);
-        }
-        assert!((1..=3).all(|n| t.knows(n)));
-        assert_eq!(t.table.evicted(), 4900 - 3);
-    }
-
-    #[test]
-    fn sources_on_probation_make_room_oldest_first() {
-        let mut t = test(3);
-        for n in 1..=5 {
-            t.garbage(n);
-        }
-        assert_eq!(
-            [1, 2, 3, 4, 5].map(|n| t.knows(n)),
-            [false, false, true, true, true]
-        );
-        // What was proven meanwhile is out of their row.
-        t.records(3);
-        for n in 6..=8 {
-            t.garbage(n);
-        }
-        assert!(t.knows(3) && !t.knows(4));
-    }
-
-    #[test]
-    fn probation_is_bounded_however_many_exporters_are_allowed() {
-        let mut t = test(1_000_000);
-        for n in 0..3000 {
-            t.garbage(n);
-        }
-        assert_eq!(t.table.len(), MAX_ON_PROBATION);
-    }
-
-    #[test]
-    fn an_exporter_seen_again_has_a_second_chance() {
-        let mut t = test(3);
-        for n in 1..=3 {
-            t.records(n);
-        }
-        t.records(1);
-        t.records(3);
-        t.records_twice(4);
-        assert_eq!([1, 2, 3, 4].map(|n| t.knows(n)), [true, false, true, true]);
-    }
-
-    /// Invented sources that each send one good datagram.
-    #[test]
-    fn a_flood_of_sources_used_once_displaces_nobody() {
-        let mut t = test(8);
-        for n in 1..=8 {
-            t.records(n);
-        }
-        for n in 100..10_000 {
-            t.records(n);
-            t.now += Duration::from_millis(1);
-            assert!(t.table.len() <= 16);
-        }
-        assert!((1..=8).all(|n| t.knows(n)));
-    }
-
-    /// Invented sources that come back.
-    #[test]
-    fn an_exporter_that_keeps_sending_outlives_a_flood_of_others() {
-        let mut t = test(100);
-        for _ in 0..10 {
-            t.records(1);
-            t.now += APART * 6;
-        }
-        for n in 100..5_000 {
-            t.records_twice(n);
-            if n % 100 == 0 {
-                t.records(1);
-            }
-            assert!(t.knows(1), "after {n}");
-            assert!(t.table.len() <= 200);
-        }
-    }
-
-    #[test]
-    fn one_that_comes_back_is_recognised_though_its_state_is_gone() {
-        let mut t = test(8);
-        for n in 1..=8 {
-            t.records(n);
-        }
-        t.records(50);
-        for n in 100..200 {
-            t.records(n);
-        }
-        assert!(!t.knows(50));
-        t.now += APART * 6;
-        t.records(50);
-        assert!(t.table.find(address(50)).is_some_and(|it| it.is_proven()));
-    }
-
-    #[test]
-    fn one_that_comes_twice_always_has_a_place() {
-        let mut t = test(1);
-        for n in 1..=4 {
-            t.records_twice(n);
-            assert!(t.table.find(address(n)).is_some_and(|it| it.is_proven()));
-            assert!(t.table.len() <= 2);
-        }
-        assert_eq!(t.table.evicted(), 3);
-    }
-
-    #[test]
-    fn who_was_not_seen_for_long_is_forgotten() {
-        let mut t = test(8);
-        let idle = Duration::from_secs(60);
-        t.records(1);
-        t.garbage(2);
-        t.now += idle;
-        t.garbage(3);
-        t.table.expire(t.now, idle);
-        assert_eq!(t.table.len(), 3);
-        t.now += Duration::from_secs(1);
-        t.table.expire(t.now, idle);
-        assert_eq!([1, 2, 3].map(|n| t.knows(n)), [false, false, true]);
-        assert_eq!((t.table.probation.len(), t.table.proven.len()), (1, 0));
-    }
-
-    impl Test {
-        /// An exporter with so many sequence counts.
-        fn heavy(&mut self, n: u32, counts: u32) {
-            let exporter = self.table.entry(address(n), self.now, &Plain);
-            for domain in 0..counts {
-                exporter.sequences.of(SequenceKey {
-                    port: 1,
-                    version: Version::V9,
-                    domain,
-                });
-            }
-            self.table.settle(address(n));
-        }
-    }
-
-    #[test]
-    fn all_exporters_together_weigh_no_more_than_their_bound() {
-        let mut t = test(1000);
-        t.table.max_weight = 100 * SEQUENCE_WEIGHT;
-        t.records(1);
-        t.heavy(1, 10);
-        for n in 100..1000 {
-            t.records(n);
-            t.heavy(n, 20);
-            assert!(t.table.weight <= t.table.max_weight, "after {n}");
-            // It goes on sending.
-            t.garbage(1);
-            assert!(t.knows(1), "after {n}");
-        }
-        let weights = t.table.iter().map(|exporter| exporter.weight);
-        assert_eq!(weights.sum::<usize>(), t.table.weight);
-    }
-
-    #[test]
-    fn sources_on_probation_go_first_when_all_are_too_heavy() {
-        let mut t = test(1000);
-        t.table.max_weight = 100 * SEQUENCE_WEIGHT;
-        for n in 1..=4 {
-            t.records(n);
-            t.heavy(n, 10);
-        }
-        for n in 11..=16 {
-            t.garbage(n);
-            t.heavy(n, 10);
-        }
-        t.heavy(4, 30);
-        assert!((1..=4).all(|n| t.knows(n)));
-        assert_eq!(
-            [11, 12, 13, 16].map(|n| t.knows(n)),
-            [false, false, true, true]
-        );
-    }
-
-    /// The one that grows is kept, even if it is alone too heavy.
-    #[test]
-    fn who_is_too_heavy_alone_is_alone() {
-        let mut t = test(1000);
-        t.table.max_weight = 10 * SEQUENCE_WEIGHT;
-        t.records(1);
-        t.garbage(2);
-        // One that is not proven displaces no one that is.
-        t.heavy(3, 20);
-        assert_eq!([1, 2, 3].map(|n| t.knows(n)), [true, false, false]);
-        t.records_twice(3);
-        t.heavy(3, 20);
-        assert_eq!([1, 2, 3].map(|n| t.knows(n)), [false, false, true]);
-        t.table
-            .expire(t.now + Duration::from_secs(9), Duration::from_secs(1));
-        assert_eq!((t.table.len(), t.table.weight), (0, 0));
-    }
-}
+mod tests;

@@ -229,7 +229,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
         let templates = exporter.decoder.templates().len();
         self.prove(saved.address, now);
-        self.exporters.settle(saved.address);
+        self.settle(saved.address);
         templates
     }
 }

@@ -27,6 +27,12 @@ impl Compiled {
         self.span.get().is_some()
     }
 
+    /// Octets of the plans that no other Template shares.
+    pub(crate) fn own_octets(&self) -> usize {
+        let span = self.span.get().filter(|plan| Arc::strong_count(plan) == 1);
+        span.map_or(0, |plan| plan.octets()) + self.list.get().map_or(0, ListPlan::octets)
+    }
+
     /// The plan for lists. `None`: it doesn't exist, and `room` forbids to compile it.
     pub(crate) fn list(
         &self,
@@ -37,6 +43,10 @@ impl Compiled {
         if self.list.get().is_none() && !room.may_compile(template) {
             return None;
         }
-        Some(self.list.get_or_init(|| ListPlan::compile(template, types)))
+        Some(self.list.get_or_init(|| {
+            let plan = ListPlan::compile(template, types);
+            room.compiled(plan.octets());
+            plan
+        }))
     }
 }

@@ -198,10 +198,26 @@ pub(crate) const DESTINATION_PORT: u16 = 11;
 /// addresses can be forged.
 const MAX_REPEATED: usize = 8;
 
+/// What an options plan takes with its lists of fields.
+const OPTIONS_OCTETS: usize = 1024;
+/// What the parts of a plan take besides: lists of a few fields, and what the allocator adds.
+const PARTS_OCTETS: usize = 256;
+
 /// Above any element's real width.
 const MAX_PLAIN_FIELD: u16 = 8;
 
 impl SpanPlan {
+    /// Octets that it takes, about.
+    pub(crate) fn octets(&self) -> usize {
+        size_of::<Self>()
+            + self.ops.len() * size_of::<Op>()
+            + elements::octets(&self.elements)
+            + self.choices.len() * size_of::<Choice>()
+            + self.locations.as_ref().map_or(0, |all| size_of_val(&**all))
+            + self.options.as_ref().map_or(0, |_| OPTIONS_OCTETS)
+            + PARTS_OCTETS
+    }
+
     pub(crate) fn compile(
         template: &Template,
         level: AttributeLevel,

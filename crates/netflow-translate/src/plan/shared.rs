@@ -25,6 +25,8 @@ pub(crate) struct Plans {
     /// What the selection asks of a flow.
     asked: Option<Asked>,
     shared: HashMap<Definition, Arc<SpanPlan>, RandomState>,
+    /// Octets of these plans.
+    octets: usize,
 }
 
 /// All of a template that its plan depends on.
@@ -38,6 +40,7 @@ struct Definition {
 impl Plans {
     pub(crate) fn new(words: &'static Vocabulary, asked: Option<Asked>) -> Self {
         Self {
+            octets: 0,
             words,
             asked,
             shared: HashMap::default(),
@@ -67,14 +70,21 @@ impl Plans {
         }
         let plan = compile();
         if self.shared.len() < MAX_SHARED {
+            self.octets += plan.octets();
             self.shared.insert(definition, Arc::clone(&plan));
         }
         plan
     }
 
+    /// Octets of the plans that are shared.
+    pub(crate) fn octets(&self) -> usize {
+        self.octets
+    }
+
     /// Forgets plans whose templates have all gone.
     pub(crate) fn forget_unused(&mut self) {
         self.shared.retain(|_, plan| Arc::strong_count(plan) > 1);
+        self.octets = self.shared.values().map(|plan| plan.octets()).sum();
     }
 }
 

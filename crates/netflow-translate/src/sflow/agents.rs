@@ -18,6 +18,11 @@ const MAX_AGENTS: usize = 16_384;
 /// Sub-agents of one agent whose sequence is followed.
 const MAX_SUB_AGENTS: usize = 128;
 
+/// What an agent takes besides its resource and its sub-agents, with its places in the table and the row.
+const AGENT: usize = size_of::<Agent>() + 192;
+/// What a sub-agent takes.
+const SUB_AGENT: usize = 2 * size_of::<(u32, Sequence)>();
+
 /// An exporter's address and the agent's, where it tells one.
 pub(super) type AgentKey = (IpAddr, Option<IpAddr>);
 
@@ -42,6 +47,7 @@ pub(super) struct Agent {
     /// `None`: the device that sends them, as its NetFlow.
     pub(super) resource: Option<Resource>,
     sub_agents: Vec<(u32, Sequence)>,
+    weight: usize,
     last_seen: Instant,
     /// Seen since the hand of the clock last passed.
     referenced: bool,
@@ -68,6 +74,10 @@ pub(super) struct Agents {
     by_key: HashMap<AgentKey, Box<Agent>, RandomState>,
     /// In the order of the clock's hand.
     clock: VecDeque<AgentKey>,
+    /// Of all agents, as they were last weighed.
+    octets: usize,
+    /// Agents that went because all together were too heavy.
+    shed: u64,
 }
 
 impl Agents {
@@ -88,6 +98,7 @@ impl Agents {
             Box::new(Agent {
                 resource: resource(),
                 sub_agents: Vec::new(),
+                weight: 0,
                 last_seen: now,
                 referenced: true,
             })
@@ -95,6 +106,34 @@ impl Agents {
         agent.last_seen = now;
         agent.referenced = true;
         agent
+    }
+
+    /// Octets of all agents, about.
+    pub(super) fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// Agents that went because all together were too heavy.
+    pub(super) fn shed(&self) -> u64 {
+        self.shed
+    }
+
+    /// Weighs an agent that was just heard; others go while all together are heavier than `most`.
+    pub(super) fn settle(&mut self, key: AgentKey, most: usize) {
+        let Some(agent) = self.by_key.get_mut(&key) else {
+            return;
+        };
+        let resource = agent.resource.as_ref();
+        let weight = AGENT
+            + resource.map_or(0, |resource| resource.front.octets().len())
+            + agent.sub_agents.len() * SUB_AGENT;
+        self.octets = self.octets - agent.weight + weight;
+        agent.weight = weight;
+        while self.octets > most && self.by_key.len() > 1 {
+            let before = self.by_key.len();
+            self.evict();
+            self.shed += (before - self.by_key.len()) as u64;
+        }
     }
 
     /// The hand gives a second chance to whoever was seen since it last passed.
@@ -108,15 +147,21 @@ impl Agents {
                 self.clock.push_back(candidate);
             }
             _ => {
-                self.by_key.remove(&candidate);
+                if let Some(gone) = self.by_key.remove(&candidate) {
+                    self.octets -= gone.weight;
+                }
             }
         }
     }
 
     /// Forgets who was not seen for `idle`.
     pub(super) fn expire(&mut self, now: Instant, idle: Duration) {
-        self.by_key
-            .retain(|_, agent| now.saturating_duration_since(agent.last_seen) <= idle);
+        let octets = &mut self.octets;
+        self.by_key.retain(|_, agent| {
+            let keep = now.saturating_duration_since(agent.last_seen) <= idle;
+            *octets -= if keep { 0 } else { agent.weight };
+            keep
+        });
         self.clock.retain(|key| self.by_key.contains_key(key));
     }
 }
@@ -136,6 +181,7 @@ mod tests {
         for number in 0..MAX_AGENTS as u32 + 100 {
             let agent = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
             agents.entry((exporter, Some(agent)), now, front);
+            agents.settle((exporter, Some(agent)), usize::MAX);
         }
         assert_eq!(agents.by_key.len(), MAX_AGENTS);
         assert_eq!(agents.clock.len(), MAX_AGENTS);
@@ -143,7 +189,10 @@ mod tests {
         let followed = (0..1000).filter(|id| agent.sequence(*id).is_some());
         assert_eq!(followed.count(), MAX_SUB_AGENTS);
         assert!(agent.sequence(5).is_some());
+        agents.settle((exporter, None), 1 << 20);
+        assert!(agents.octets() <= 1 << 20 && agents.by_key.len() > 1000);
         agents.expire(now + Duration::from_secs(2), Duration::from_secs(1));
         assert!(agents.by_key.is_empty() && agents.clock.is_empty());
+        assert_eq!(agents.octets(), 0);
     }
 }

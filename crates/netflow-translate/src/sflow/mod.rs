@@ -48,6 +48,21 @@ impl Sflow {
         }
     }
 
+    /// Octets of all agents, about.
+    pub(crate) fn octets(&self) -> usize {
+        self.agents.octets()
+    }
+
+    /// Agents that went because all together were too heavy.
+    pub(crate) fn shed(&self) -> u64 {
+        self.agents.shed()
+    }
+
+    /// Weighs the agent of a datagram that was just read; others go while all together are heavier than `most`.
+    pub(crate) fn settle(&mut self, exporter: IpAddr, agent: Option<IpAddr>, most: usize) {
+        self.agents.settle((exporter, agent), most);
+    }
+
     pub(crate) fn expire(&mut self, now: Instant, idle: Duration) {
         self.agents.expire(now, idle);
     }

@@ -59,6 +59,12 @@ pub struct Learnt<P> {
 }
 
 impl<P> Learnt<P> {
+    /// What the caller compiled of the definition, if it has.
+    #[must_use]
+    pub fn compiled(&self) -> Option<&P> {
+        self.plan.get()
+    }
+
     /// What the caller compiles of the definition; `compile` is called the first time.
     #[inline]
     pub fn plan(&self, compile: impl FnOnce(&Template) -> P) -> &P {

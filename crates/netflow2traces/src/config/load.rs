@@ -203,7 +203,9 @@ impl Loader<'_> {
         };
         let receive = self.receive(machine);
         let translate = self.translate(machine);
-        let deliver = self.deliver(exporter, console_copy, translate.batch_max_octets);
+        let limit = self.memory_limit(machine, &receive);
+        let mut deliver = self.deliver(exporter, console_copy, translate.batch_max_octets, limit);
+        let memory = self.memory(limit, &mut deliver, receive.workers);
         let networks = self.optional(&settings::NETWORKS);
         let flow_metrics = self.flow_metrics(networks.is_some());
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
@@ -219,6 +221,7 @@ impl Loader<'_> {
             receive,
             translate,
             deliver,
+            memory,
             flow_metrics,
             networks,
             interfaces: self.interfaces(flow_metrics.views),
@@ -238,13 +241,17 @@ impl Loader<'_> {
             .iter()
             .flat_map(|host| ports.iter().map(|port| SocketAddr::new(*host, *port)))
             .collect();
-        Receive {
+        let mut receive = Receive {
             listen,
             workers: self
                 .optional(&settings::WORKERS)
                 .unwrap_or(machine.cores.clamp(1, 4)),
-            receive_buffer: self.value(&settings::RECEIVE_BUFFER),
-        }
+            receive_buffer: 0,
+        };
+        receive.receive_buffer = self
+            .optional(&settings::RECEIVE_BUFFER)
+            .unwrap_or_else(|| machine.memory.default_receive_buffer(receive.sockets()));
+        receive
     }
 
     fn translate(&mut self, machine: &Machine) -> Translate {
@@ -382,8 +389,11 @@ impl Loader<'_> {
         exporter: Exporter,
         console_copy: bool,
         max_request_size: usize,
+        memory_limit: usize,
     ) -> Deliver {
-        let queue_size = self.value(&settings::QUEUE_SIZE);
+        let queue_size = self
+            .optional(&settings::QUEUE_SIZE)
+            .unwrap_or_else(|| super::memory::default_queue(memory_limit, max_request_size));
         if queue_size < max_request_size {
             let set = [
                 self.is_set(&settings::QUEUE_SIZE),

@@ -5,6 +5,7 @@
 
 mod later;
 mod load;
+pub mod memory;
 mod otlp;
 mod own_metrics;
 pub(crate) mod pem;
@@ -32,6 +33,7 @@ pub use netflow_translate::config::{
 pub(crate) use otlp::header_file;
 
 pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin};
+pub use memory::Memory;
 pub use resource::Machine;
 pub use sources::{Environment, Flags, Sources};
 
@@ -41,6 +43,7 @@ pub struct Config {
     pub receive: Receive,
     pub translate: Translate,
     pub deliver: Deliver,
+    pub memory: Memory,
     pub flow_metrics: FlowMetrics,
     /// `NETFLOW_NETWORKS`.
     pub networks: Option<PathBuf>,
@@ -76,6 +79,14 @@ pub enum ShapeKind {
     Packet,
     Flow,
     Conversation,
+}
+
+impl Receive {
+    /// How many there are.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.listen.len().saturating_mul(self.workers)
+    }
 }
 
 /// The words of `OTEL_TRACES_SAMPLER`, without the argument.

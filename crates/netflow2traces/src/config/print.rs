@@ -4,12 +4,15 @@ use std::fmt::Write;
 
 use super::setting::{Preset, Secrecy, Section};
 use super::settings;
-use super::{Config, Exporter, Machine, Otlp, Protocol, Sources};
+use super::{Config, Exporter, Machine, Otlp, Protocol, Purpose, Sources, load};
 
 /// A table of all settings by section; secrets are hidden.
 #[must_use]
 pub fn table(sources: &Sources, machine: &Machine) -> String {
     let mut rows = Vec::new();
+    // What is computed needs the others; where one of them is a mistake, the rule is shown.
+    let loaded = load(Purpose::Demo, sources, machine).ok();
+    let effective = loaded.map(|loaded| loaded.config);
     for about in settings::ALL {
         let (value, origin) = sources.shown(about);
         let value = value.unwrap_or_else(|| match about.preset {
@@ -17,7 +20,10 @@ pub fn table(sources: &Sources, machine: &Machine) -> String {
             Preset::Computed(_) if about.flag == "service-version" => {
                 env!("CARGO_PKG_VERSION").to_owned()
             }
-            preset => format!("({})", preset.describe()),
+            preset => effective
+                .as_ref()
+                .and_then(|config| computed_size(about.flag, config))
+                .unwrap_or_else(|| format!("({})", preset.describe())),
         });
         let origin = origin.map_or_else(|| "default".to_owned(), |origin| origin.to_string());
         // The form that was found, where a variable has two.
@@ -47,6 +53,20 @@ pub fn table(sources: &Sources, machine: &Machine) -> String {
         }
     }
     text
+}
+
+/// A size that depends on other settings and on the machine.
+fn computed_size(flag: &str, config: &Config) -> Option<String> {
+    let octets = match flag {
+        "memory-limit" => config.memory.limit,
+        "queue-size" => config.deliver.queue_size,
+        "receive-buffer" => config.receive.receive_buffer,
+        _ => return None,
+    };
+    Some(match octets % (1 << 20) {
+        0 => format!("{}MiB", octets >> 20),
+        _ => format!("{}KiB", octets >> 10),
+    })
 }
 
 /// What the settings amount to, in a few lines.

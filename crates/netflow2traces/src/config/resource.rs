@@ -2,10 +2,13 @@
 
 use rand::RngExt;
 
+use super::memory::Available;
+
 /// What the configuration takes from the machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub cores: usize,
+    pub memory: Available,
     pub host_name: Option<String>,
     /// `service.instance.id`: another UUID for each start.
     pub instance_id: String,
@@ -17,6 +20,7 @@ impl Machine {
     pub fn read() -> Self {
         Self {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            memory: Available::read(),
             host_name: host_name(),
             instance_id: uuid(rand::rng().random()),
         }

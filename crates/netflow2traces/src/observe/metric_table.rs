@@ -300,6 +300,17 @@ pub static METRICS: &[Metric] = metrics! {
             "Exporters known";
         netflow_exporter_restarts_total: Series::Counters(&[(&[], translated!(exporter_restarts))]),
             "Exporters that began their sequence anew";
+        netflow_memory_evictions_total: Series::Counters(&[(&[], translated!(evicted_for_memory))]),
+            "Exporters and agents of sFlow forgotten because all that is kept for them reached its share of NETFLOW_MEMORY_LIMIT";
+        netflow_memory_limit_bytes: Series::Gauges(&[
+            (&[("kind", "all")], |stages| stages.facts.memory.limit as u64),
+            (&[("kind", "state")], |stages| stages.state_budget.limit() as u64),
+        ]),
+            "NETFLOW_MEMORY_LIMIT, and of it what may be kept for exporters";
+        netflow_memory_used_bytes: Series::Gauges(&[
+            (&[("kind", "state")], |stages| stages.state_budget.used() as u64),
+        ]),
+            "Memory that is kept for exporters, as the daemon estimates it";
         netflow_exporters_evicted_total: Series::Counters(&[(&[], translated!(exporters_evicted))]),
             "Exporters forgotten to make room for others";
     }

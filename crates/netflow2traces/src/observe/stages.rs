@@ -14,7 +14,7 @@ use crate::deliver;
 use crate::health::Health;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
 use crate::template_store;
-use crate::translate::{Protocol, ProtocolCounters, TranslateCounters};
+use crate::translate::{Protocol, ProtocolCounters, StateBudget, TranslateCounters};
 
 /// The stages as they can be read from any thread.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Stages {
     pub received: Arc<[WorkerCounters]>,
     /// One for each worker.
     pub translated: Vec<Arc<TranslateCounters>>,
+    /// What all workers keep for exporters.
+    pub state_budget: Arc<StateBudget>,
     pub delivered: Arc<deliver::Counters>,
     /// All zero without a store.
     pub template_store: Arc<template_store::Counters>,
@@ -52,6 +54,7 @@ pub struct Facts {
     pub exporter: &'static str,
     pub endpoint: Option<String>,
     pub protocol: Option<&'static str>,
+    pub memory: config::Memory,
     /// Octets that may wait.
     pub queue_size: usize,
     /// Requests that may be under way.
@@ -97,7 +100,12 @@ impl Phase {
 impl Facts {
     /// What holds from here on.
     #[must_use]
-    pub fn new(receivers: &Receivers, admin: Option<SocketAddr>, config: &config::Deliver) -> Self {
+    pub fn new(
+        receivers: &Receivers,
+        admin: Option<SocketAddr>,
+        config: &config::Deliver,
+        memory: config::Memory,
+    ) -> Self {
         let (exporter, otlp) = match &config.exporter {
             Exporter::Otlp(otlp) => ("otlp", Some(otlp)),
             Exporter::Console => ("console", None),
@@ -117,6 +125,7 @@ impl Facts {
             exporter,
             endpoint: otlp.map(print::endpoint),
             protocol: otlp.map(|otlp| otlp.protocol.as_str()),
+            memory,
             queue_size: config.queue_size,
             concurrency: config.concurrency,
             spool: config.spool.clone(),
@@ -133,10 +142,12 @@ impl Stages {
         delivery: &deliver::Delivery,
         facts: Facts,
     ) -> Self {
+        let received_by = translated.len();
         Self {
             received,
             translated,
             delivered: delivery.counters(),
+            state_budget: StateBudget::new(facts.memory.state, received_by),
             template_store: Arc::default(),
             request_limit: delivery.request_limit(),
             health: delivery.health(),

@@ -17,7 +17,7 @@ use crate::deliver::Delivery;
 use crate::observe::live::Tap;
 use crate::receive::Handler;
 use crate::translate::metrics::Places;
-use crate::translate::{Datagram, Ids, Translator};
+use crate::translate::{Datagram, Ids, StateBudget, Translator};
 
 pub use mailbox::{Machine, Mailbox, Mailboxes, Unanswered};
 
@@ -38,6 +38,7 @@ impl Worker {
     pub(crate) fn new(
         config: &config::Translate,
         places: &Places,
+        budget: &Arc<StateBudget>,
         delivery: &Delivery,
         tap: Arc<Tap>,
     ) -> anyhow::Result<Self> {
@@ -48,7 +49,8 @@ impl Worker {
         let request_limit = delivery.request_limit();
         let mut translator =
             Translator::new(config, wall_time as fn() -> UnixNanos, Ids::new(seed))
-                .with_flow_metrics(places);
+                .with_flow_metrics(places)
+                .with_budget(budget);
         let queue = delivery.queue();
         translator.hand_over_to(move |batch| {
             tap.offer(&batch);

@@ -6,6 +6,7 @@ mod backend;
 mod compose;
 #[path = "../support/left_out.rs"]
 mod left_out;
+mod memory;
 mod mistakes;
 mod own_metrics;
 mod table;
@@ -116,6 +117,7 @@ impl Surroundings {
 fn machine() -> Machine {
     Machine {
         cores: 8,
+        memory: netflow2traces::config::memory::Available::default(),
         host_name: Some("collector".to_owned()),
         instance_id: "11111111-2222-4333-8444-555555555555".to_owned(),
     }

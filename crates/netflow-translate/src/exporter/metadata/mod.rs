@@ -21,7 +21,7 @@ const MAX_NAME: usize = 256;
 /// Octets of all names of one exporter, with [`ENTRY`] for each: its domains share it.
 const MAX_OCTETS: usize = 16 << 20;
 /// What a table takes for an entry besides its name.
-const ENTRY: usize = 64;
+const ENTRY: usize = 88;
 /// Observation Domains of one exporter that are told apart.
 const MAX_DOMAINS: usize = 1024;
 
@@ -345,9 +345,11 @@ impl ExporterMetadata {
         }
     }
 
-    /// Octets of all entries, with what their tables take.
-    pub(crate) fn octets(&self) -> usize {
-        self.octets
+    /// Octets of everything in it but the element types.
+    pub(crate) fn weigh(&self) -> usize {
+        // A table has room for up to 16 entries for each 7 in it.
+        let domain = size_of::<(u32, Metadata)>() * 16 / 7;
+        self.octets + self.domains.len() * domain + self.agents.len() * ENTRY
     }
 
     /// Entries that found no room, since the start.

@@ -18,6 +18,8 @@ const MAX_LIST_OCTETS: usize = 64 * 1024;
 pub(super) const MAX_DEPTH: u8 = 4;
 /// `AnyValue.kvlist_value`, length-delimited.
 const ANY_LIST: u8 = 6 << 3 | 2;
+/// What the allocator adds to a piece of memory, on average.
+const ALLOCATION: usize = 16;
 /// `KeyValue.value`, length-delimited.
 const KEY_VALUE_VALUE: u8 = 2 << 3 | 2;
 
@@ -50,6 +52,8 @@ pub(crate) struct ListRoom {
     octets: Cell<usize>,
     /// Fields of Templates that may be compiled.
     fields: Cell<usize>,
+    /// Octets of the plans that were compiled.
+    compiled: Cell<usize>,
     is_cut: Cell<bool>,
     cut: Cell<u64>,
 }
@@ -60,6 +64,7 @@ impl ListRoom {
         Self {
             octets: Cell::new(octets),
             fields: Cell::new(fields),
+            compiled: Cell::new(0),
             is_cut: Cell::new(false),
             cut: Cell::new(0),
         }
@@ -68,6 +73,16 @@ impl ListRoom {
     /// Attributes whose lists lack elements.
     pub(crate) fn cut(&self) -> u64 {
         self.cut.get()
+    }
+
+    /// A plan of so many octets was compiled for this Template alone.
+    pub(crate) fn compiled(&self, octets: usize) {
+        self.compiled.set(self.compiled.get() + octets);
+    }
+
+    /// Octets of all such plans.
+    pub(crate) fn compiled_octets(&self) -> usize {
+        self.compiled.get()
     }
 
     /// Fields that may still be compiled.
@@ -167,6 +182,13 @@ struct ListStep {
 }
 
 impl ListPlan {
+    /// Octets that it takes.
+    pub(crate) fn octets(&self) -> usize {
+        let keys = self.steps.iter().filter_map(|step| step.key.as_ref());
+        let keys: usize = keys.map(|key| key.len() + ALLOCATION).sum();
+        self.steps.len() * size_of::<ListStep>() + keys
+    }
+
     /// Fields of no octets are left out. A key stands once in a list: of a repeated element the first counts.
     pub(crate) fn compile(template: &Template, types: &ElementTypes) -> Self {
         let (mut steps, mut keys) = (Vec::new(), HashSet::new());

@@ -106,6 +106,18 @@ pub(crate) fn compile(
     steps.into()
 }
 
+/// Octets that the steps take.
+pub(crate) fn octets(steps: &[ElementStep]) -> usize {
+    let step = |step: &ElementStep| {
+        let key = match &step.key {
+            ElementKey::Encoded(_) => 0,
+            ElementKey::Long(key) => key.len(),
+        };
+        size_of::<ElementStep>() + 32 + 2 * step.fields.capacity() + key
+    };
+    steps.iter().map(step).sum()
+}
+
 /// Writes the attributes of one record; `scratch` is used anew for each.
 pub(crate) fn write(
     steps: &[ElementStep],

@@ -62,11 +62,11 @@ settings! { DELIVERY:
         variables: ["NETFLOW_QUEUE_SIZE"],
         flag: "queue-size",
         placeholder: "SIZE",
-        preset: Preset::Text("64MiB"),
+        preset: Preset::Computed("64MiB, at most a quarter of NETFLOW_MEMORY_LIMIT"),
         accepted: "a size from 1MiB to 64GiB, and not less than NETFLOW_MAX_REQUEST_SIZE",
         summary: "Memory for spans that wait for the backend",
-        details: "Encoded bytes. When it is full, the exporters with the most in it lose their oldest spans, which is counted; with a \
-            spool, the oldest are written to disk from half of it on.",
+        details: "Encoded bytes; at most half of `NETFLOW_MEMORY_LIMIT`. When it is full, the \
+            exporters with the most in it lose their oldest spans, which is counted; with a spool, the oldest are written to disk from half of it on.",
         parse: |text| values::size(text, MIB..=64 * GIB),
     }
     SPOOL_DIR: PathBuf {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{GIB, KIB};
+use super::{GIB, KIB, MIB};
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values;
 
@@ -45,18 +45,36 @@ settings! { RECEIVING:
             send.",
         parse: |text| values::count(text, 1..=256),
     }
+    MEMORY_LIMIT: usize {
+        section: Receiving,
+        variables: ["NETFLOW_MEMORY_LIMIT"],
+        flag: "memory-limit",
+        placeholder: "SIZE",
+        preset: Preset::Computed("half of the cgroup's or the machine's memory, at most 320MiB"),
+        accepted: "a size from 32MiB to 1024GiB",
+        summary: "Memory for all that is received and waits",
+        details: "Covers what is kept for exporters (templates, options data, sets that wait for a \
+            template, the exporters themselves), batches that are being filled, the queue and \
+            requests under way; the process takes at most 64MiB more. Near the limit the heaviest \
+            and least proven exporters are forgotten first, counted and with a warning \
+            (`netflow_memory_evictions_total`). A container needs this limit, 64MiB and twice \
+            the receive buffers; where there is less than 192MiB, a warning at start names the \
+            figure. docs/bounds.md lists every bound.",
+        parse: |text| values::size(text, 32 * MIB..=1024 * GIB),
+    }
     RECEIVE_BUFFER: usize {
         section: Receiving,
         variables: ["NETFLOW_RECEIVE_BUFFER"],
         flag: "receive-buffer",
         placeholder: "SIZE",
-        preset: Preset::Text("64MiB"),
+        preset: Preset::Computed("64MiB; less where a cgroup limits the memory"),
         accepted: "a size from 64KiB (one datagram of the largest kind) to 1GiB (the kernel's \
             limit)",
         summary: "Kernel buffer of each socket",
         details: "Holds what arrives while a worker is busy; larger buffers survive longer \
             bursts. The kernel caps it at `net.core.rmem_max`: a warning at start says when it \
-            gave less.",
+            gave less. It counts twice what is asked for; where a cgroup limits the memory, the \
+            default is such that all sockets together take at most a quarter of the limit.",
         parse: |text| values::size(text, 64 * KIB..=GIB),
     }
 }
