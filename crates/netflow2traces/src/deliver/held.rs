@@ -10,6 +10,7 @@ use otlp_wire::EncodedBatch;
 use tracing::error;
 
 use super::counters::{Count, DropReason};
+use super::now;
 use super::queue::{Later, Postponed, Queue, Spooled};
 use super::sizes::History;
 use super::spool::format::Position;
@@ -38,13 +39,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// A piece was not settled when its sender ended: the entry is still needed. With `retry`, another sender is to take
-    /// it.
-    pub(super) fn give_back(&self, batch: EncodedBatch, retry: bool) {
+    /// A piece was not settled when its sender ended: the entry is still needed.
+    pub(super) fn give_back(&self, batch: EncodedBatch) {
         self.needed.store(true, Relaxed);
         let position = self.position;
-        self.queue
-            .return_spooled(Spooled { batch, position }, retry);
+        self.queue.return_spooled(Spooled { batch, position });
     }
 
     /// A piece was not settled, and the spool will be read again.
@@ -193,18 +192,18 @@ impl Drop for Held {
         if !self.settled {
             let batch = std::mem::take(&mut self.batch);
             let panicked = std::thread::panicking();
-            if panicked && self.queue.is_suspect(&batch) {
+            if panicked && self.history.panicked {
                 self.queue.counters().dropped.encoding.add(self.count);
                 error!(
                     spans = self.count.all(),
                     "a batch is dropped: sending it has panicked twice"
                 );
-            } else if let Some(entry) = &self.entry {
-                // Only as a whole: its pieces share the entry.
-                let retry = panicked && Arc::strong_count(entry) == 1;
-                entry.give_back(batch, retry);
             } else if panicked {
-                self.queue.return_panicked(batch);
+                let history = self.history.after_panic();
+                let postponed = Postponed::new(batch, self.entry.take(), history);
+                self.queue.postpone(postponed, Later::at(now(), history));
+            } else if let Some(entry) = &self.entry {
+                entry.give_back(batch);
             } else if self.queue.return_live(batch).is_some() {
                 self.queue.counters().dropped.shutdown.add(self.count);
             }

@@ -31,9 +31,19 @@ pub(super) struct History {
     passed: u64,
     /// It fails while others pass: only one such batch is tried at a time.
     pub(super) suspect: bool,
+    /// The task that sent it panicked.
+    pub(super) panicked: bool,
 }
 
 impl History {
+    /// Of a batch that goes back because its task panicked.
+    pub(super) const fn after_panic(self) -> Self {
+        Self {
+            panicked: true,
+            ..self
+        }
+    }
+
     /// Of the halves of a batch that was cut for its content: one of them is likely to fail again.
     pub(super) const fn of_halves(self) -> Self {
         Self {

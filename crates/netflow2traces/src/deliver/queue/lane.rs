@@ -270,18 +270,12 @@ impl Queue {
         None
     }
 
-    /// A batch of the spool that was in flight when its sender ended: it is still in the spool. With `retry`, another
-    /// sender is to take it.
-    pub(in crate::deliver) fn return_spooled(&self, spooled: Spooled, retry: bool) {
+    /// A batch of the spool that was in flight when its sender ended: it is still in the spool.
+    pub(in crate::deliver) fn return_spooled(&self, spooled: Spooled) {
         self.counters.spooled.add(Count::of(&spooled.batch));
         if let Some(lane) = &mut self.lock().lane {
-            if retry && !lane.finishing {
-                lane.replayed.push_front(spooled);
-            } else {
-                lane.returned.push(spooled);
-            }
+            lane.returned.push(spooled);
         }
-        self.arrived.notify_one();
     }
 
     /// The senders have ended: what is in memory is to be written.

@@ -24,9 +24,6 @@ use postponed::Waiting;
 pub(super) use postponed::{Later, Postponed};
 use shares::Queued;
 
-/// Batches that are remembered because their task panicked.
-const MAX_SUSPECTS: usize = 64;
-
 /// Batches that wait for a sender.
 #[derive(Debug)]
 pub struct Queue {
@@ -49,8 +46,6 @@ struct State {
     /// Of both, but for those that are in the spool too.
     octets: usize,
     closed: bool,
-    /// Batches that were being sent when their task panicked, by the address of their octets.
-    suspects: VecDeque<usize>,
     /// What it shares with the spool, if there is one.
     lane: Option<Lane>,
 }
@@ -172,28 +167,6 @@ impl Queue {
         while let Some(batch) = self.take_oldest(&mut state) {
             self.counters.dropped.by(reason).add(Count::of(&batch));
         }
-    }
-
-    /// Whether the task of this batch has panicked before; from here on it has.
-    pub(super) fn is_suspect(&self, batch: &EncodedBatch) -> bool {
-        let suspect = batch.octets.as_ptr().addr();
-        let suspects = &mut self.lock().suspects;
-        if suspects.contains(&suspect) {
-            return true;
-        }
-        suspects.truncate(MAX_SUSPECTS - 1);
-        suspects.push_front(suspect);
-        false
-    }
-
-    /// A batch that was being sent when its task panicked: it is the oldest again.
-    pub(super) fn return_panicked(&self, batch: EncodedBatch) {
-        let mut state = self.lock();
-        self.count_in(Count::of(&batch), batch.octets.len());
-        state.octets += batch.octets.len();
-        state.batches.push_front(batch.into());
-        drop(state);
-        self.arrived.notify_one();
     }
 
     pub(super) fn counters(&self) -> &Counters {

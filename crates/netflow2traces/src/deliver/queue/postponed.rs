@@ -314,7 +314,7 @@ impl Queue {
         for (entry, batch) in spooled {
             let batch = batch.batch;
             self.counters.spooled.subtract(Count::of(&batch));
-            entry.give_back(batch, false);
+            entry.give_back(batch);
         }
     }
 
