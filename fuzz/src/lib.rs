@@ -3,6 +3,7 @@
 //! The fuzz targets call them on nightly; `crates/netflow2traces/tests/fuzz_corpus.rs` calls the same ones
 //! with the corpus on stable.
 
+pub mod budgets;
 pub mod gzip;
 pub mod memory;
 pub mod message;

@@ -11,6 +11,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
+#[path = "../../../fuzz/src/budgets.rs"]
+mod budgets;
 #[path = "../../../fuzz/src/gzip.rs"]
 mod gzip;
 #[path = "../../../fuzz/src/memory.rs"]
@@ -59,6 +61,12 @@ fn sessions_keep_their_promises() {
 #[test]
 fn translations_keep_their_promises() {
     replay("translate", translate::run);
+}
+
+/// The inputs of `translate`, measured.
+#[test]
+fn budgets_are_kept() {
+    replay("translate", budgets::run);
 }
 
 #[test]
