@@ -53,7 +53,7 @@ impl Listeners {
             return End::Destination;
         }
         let is_known = [End::Source, End::Destination].map(|end| self.knows(ends, end));
-        let is_service = [source, destination].map(|port| services::name(port).is_some());
+        let is_service = [source, destination].map(services::is_known);
         let is_low = [source, destination].map(|port| port < FIRST_REGISTERED);
         for [is_source, is_destination] in [is_known, is_service, is_low] {
             match (is_source, is_destination) {
@@ -83,7 +83,10 @@ impl Listeners {
             End::Source => (ends.source?, ends.source_port),
             End::Destination => (ends.destination?, ends.destination_port),
         };
-        let hash = self.hasher.hash_one((bits(address), port, ends.protocol));
+        let bits = bits(address);
+        let service = u64::from(port) << 8 | u64::from(ends.protocol.unwrap_or(0));
+        let folded = (bits >> 64) as u64 ^ (bits as u64).rotate_left(24) ^ service;
+        let hash = self.hasher.hash_one(folded);
         Some((hash as usize & (PLACES - 1), (hash >> 32) as u32 | 1))
     }
 

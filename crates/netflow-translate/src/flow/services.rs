@@ -162,6 +162,25 @@ const SERVICES: &[(u16, &str)] = &[
     (51820, "wireguard"),
 ];
 
+/// A bit for each port that a service is known by.
+static KNOWN: [u64; 1024] = {
+    let mut bits = [0; 1024];
+    let mut n = 0;
+    while n < SERVICES.len() {
+        let port = SERVICES[n].0 as usize;
+        bits[port / 64] |= 1 << (port % 64);
+        n += 1;
+    }
+    bits
+};
+
+/// Whether a service is known by this port.
+#[inline]
+pub(crate) fn is_known(port: u16) -> bool {
+    let bits = KNOWN.get(usize::from(port / 64)).copied().unwrap_or(0);
+    bits & 1 << (port % 64) != 0
+}
+
 /// The service that is known by this port, such as `https` for 443.
 #[must_use]
 pub fn name(port: u16) -> Option<&'static str> {
@@ -196,5 +215,8 @@ mod tests {
         assert_eq!(name(53), Some("dns"));
         assert_eq!(name(5_432), Some("postgresql"));
         assert_eq!(name(50_000), None);
+        for port in 0..=u16::MAX {
+            assert_eq!(is_known(port), name(port).is_some(), "{port}");
+        }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) use self::facts::{Direction, Endpoints, FlowFacts, Wants};
 pub use self::graph::{GRAPH_BOUNDS, GraphTotals};
 pub use self::read::{ExporterInfo, FlowReading, InterfaceInfo};
 pub use self::series::{Addition, Exemplar, SeriesKey, SeriesReading, Tally, Totals, ViewReading};
-use self::series::{Room, SeriesTable, address_key};
+use self::series::{Room, SeriesTable, address_key, exporter_hash};
 pub use self::view::{View, Views};
 
 /// Seconds of a minute.
@@ -38,6 +38,8 @@ const MINUTE: u64 = 60;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counting {
     exporter: [u64; 2],
+    /// Of all tables.
+    exporter_hash: u64,
     received_at: UnixNanos,
     minute: u32,
 }
@@ -78,6 +80,8 @@ const UNKNOWN_PROTOCOL: u32 = 256;
 #[derive(Debug)]
 pub(crate) struct FlowMetrics {
     views: Views,
+    /// Of all tables.
+    hasher: RandomState,
     /// The first instant.
     began: Option<Instant>,
     /// When series were last looked through.
@@ -116,11 +120,12 @@ impl Applications {
 
 impl FlowMetrics {
     pub(crate) fn new(places: &Places) -> Self {
+        let hasher = RandomState::default();
         let tables = View::ALL.map(|view| {
             let room = places.rooms.get(view as usize)?;
             let is_chosen = places.views.contains(view);
             let is_counted = is_chosen && view != View::ServiceGraph;
-            is_counted.then(|| SeriesTable::new(Arc::clone(room)))
+            is_counted.then(|| SeriesTable::new(Arc::clone(room), hasher.clone()))
         });
         let graph = places.rooms.get(View::ServiceGraph as usize);
         let graph = graph.filter(|_| places.views.contains(View::ServiceGraph));
@@ -129,7 +134,8 @@ impl FlowMetrics {
             began: None,
             swept: 0,
             tables,
-            graph: graph.map(|room| SeriesTable::new(Arc::clone(room))),
+            graph: graph.map(|room| SeriesTable::new(Arc::clone(room), hasher.clone())),
+            hasher,
             listeners: Listeners::default(),
             applications: Applications::default(),
         }
@@ -165,8 +171,10 @@ impl FlowMetrics {
         now: Instant,
     ) -> Counting {
         self.began.get_or_insert(now);
+        let exporter = address_key(exporter);
         Counting {
-            exporter: address_key(exporter),
+            exporter,
+            exporter_hash: exporter_hash(&self.hasher, exporter),
             received_at,
             minute: self.minute(now),
         }
@@ -196,7 +204,7 @@ impl FlowMetrics {
             let mut side = |interface, side: Side| {
                 if interface != 0 {
                     let key = SeriesKey::new(counting.exporter, interface, side as u32);
-                    table.count(key, &addition, minute);
+                    table.count(counting.exporter_hash, key, &addition, minute);
                 }
             };
             let one_side = flow.direction.filter(|_| exporter.sends_both_directions());
@@ -224,7 +232,7 @@ impl FlowMetrics {
         let count = |tables: &mut Tables, view, first, second| {
             if let Some(table) = table(tables, view) {
                 let key = SeriesKey::new(counting.exporter, first, second);
-                table.count(key, addition, counting.minute);
+                table.count(counting.exporter_hash, key, addition, counting.minute);
             }
         };
         count(&mut self.tables, View::Exporter, 0, 0);
@@ -250,7 +258,7 @@ impl FlowMetrics {
                 failed,
                 ..*addition
             };
-            graph.count(edge, &addition, counting.minute);
+            graph.count(counting.exporter_hash, edge, &addition, counting.minute);
         }
         let (source, destination) = (flow.source_as, flow.destination_as);
         count(&mut self.tables, View::As, source, destination);

@@ -34,7 +34,7 @@ pub(crate) fn address_key(address: IpAddr) -> [u64; 2] {
 }
 
 /// What a series is of: its exporter, and two numbers whose meaning is the view's.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct SeriesKey {
     exporter: [u64; 2],
     /// An interface, a network, a protocol, ….
@@ -59,6 +59,21 @@ impl SeriesKey {
         let bits = u128::from(high) << 64 | u128::from(low);
         std::net::Ipv6Addr::from_bits(bits).to_canonical()
     }
+}
+
+/// The keyed hash of an exporter, made once for a datagram.
+pub(crate) fn exporter_hash(hasher: &RandomState, [high, low]: [u64; 2]) -> u64 {
+    hasher.hash_one((high, low))
+}
+
+/// The keyed hash of a series of that exporter.
+#[inline]
+fn hash(hasher: &RandomState, exporter: u64, key: &SeriesKey) -> u64 {
+    hasher.hash_one(exporter ^ (u64::from(key.first) << 32 | u64::from(key.second)))
+}
+
+fn whole_hash(hasher: &RandomState, key: &SeriesKey) -> u64 {
+    hash(hasher, exporter_hash(hasher, key.exporter), key)
 }
 
 /// A kept record that a series counted.
@@ -280,10 +295,10 @@ pub struct SeriesReading<T = Totals> {
 }
 
 impl<T: Tally> SeriesTable<T> {
-    pub(crate) fn new(room: Arc<Room>) -> Self {
+    pub(crate) fn new(room: Arc<Room>, hasher: RandomState) -> Self {
         Self {
             room,
-            hasher: RandomState::default(),
+            hasher,
             table: HashTable::new(),
             held: HashMap::default(),
             overflow: Series::new(SeriesKey::new([0, 0], 0, 0), 0),
@@ -294,10 +309,16 @@ impl<T: Tally> SeriesTable<T> {
         }
     }
 
-    /// Counts a record.
+    /// Counts a record; `exporter` is the hash of the key's exporter by the table's hasher.
     #[inline]
-    pub(crate) fn count(&mut self, key: SeriesKey, addition: &Addition, minute: u32) {
-        let hash = self.hasher.hash_one(key);
+    pub(crate) fn count(
+        &mut self,
+        exporter: u64,
+        key: SeriesKey,
+        addition: &Addition,
+        minute: u32,
+    ) {
+        let hash = hash(&self.hasher, exporter, &key);
         match self.table.find_mut(hash, |series| series.key == key) {
             Some(series) => series.add(addition, minute),
             None => self.count_new(key, hash, addition, minute),
@@ -310,7 +331,7 @@ impl<T: Tally> SeriesTable<T> {
             let mut series = Series::new(key, minute);
             series.add(addition, minute);
             let hasher = &self.hasher;
-            let rehash = |series: &Series<T>| hasher.hash_one(series.key);
+            let rehash = |series: &Series<T>| whole_hash(hasher, &series.key);
             self.table.insert_unique(hash, series, rehash);
             *self.held.entry(key.exporter).or_default() += 1;
         } else {
@@ -351,7 +372,7 @@ impl<T: Tally> SeriesTable<T> {
     fn evict(&mut self, minute: u32, only_idle: bool) -> bool {
         self.find_victims(minute);
         while let Some(key) = self.victims.pop() {
-            let hash = self.hasher.hash_one(key);
+            let hash = whole_hash(&self.hasher, &key);
             let found = self.table.find(hash, |series| series.key == key);
             let Some(series) = found else { continue };
             let is_idle = minute.saturating_sub(series.touched) >= IDLE;
@@ -394,12 +415,12 @@ impl<T: Tally> SeriesTable<T> {
 
     /// Takes a series out; its place stays taken.
     fn remove(&mut self, key: SeriesKey) {
-        let hash = self.hasher.hash_one(key);
+        let hash = whole_hash(&self.hasher, &key);
         let hasher = &self.hasher;
         let entry = self.table.entry(
             hash,
             |series| series.key == key,
-            |series| hasher.hash_one(series.key),
+            |series| whole_hash(hasher, &series.key),
         );
         if let Entry::Occupied(found) = entry {
             let (series, _) = found.remove();

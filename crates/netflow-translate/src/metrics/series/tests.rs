@@ -25,10 +25,15 @@ fn kept(bytes: u64, n: u8) -> Addition {
 }
 
 fn table(max: u32) -> SeriesTable {
-    SeriesTable::new(Arc::new(Room::new(max)))
+    SeriesTable::new(Arc::new(Room::new(max)), RandomState::default())
 }
 
 impl SeriesTable<Totals> {
+    fn put(&mut self, key: SeriesKey, addition: &Addition, minute: u32) {
+        let exporter = exporter_hash(&self.hasher, key.exporter);
+        self.count(exporter, key, addition, minute);
+    }
+
     fn has(&self, key: SeriesKey) -> bool {
         let mut series = self.table.iter();
         series.any(|series| series.key == key)
@@ -52,7 +57,7 @@ fn all(reading: &ViewReading) -> Totals {
 fn below_the_bound_a_series_exists_from_its_first_record() {
     let mut t = table(4);
     for n in 0..4 {
-        t.count(key(1, n), &record(10), 0);
+        t.put(key(1, n), &record(10), 0);
     }
     assert_eq!(t.len(), 4);
     assert_eq!(t.read(0).series.len(), 4);
@@ -62,7 +67,7 @@ fn below_the_bound_a_series_exists_from_its_first_record() {
 fn at_the_bound_a_new_series_counts_into_the_overflow_series() {
     let mut t = table(4);
     for n in 0..10 {
-        t.count(key(1, n), &record(10), 0);
+        t.put(key(1, n), &record(10), 0);
     }
     let reading = t.read(0);
     let overflow = reading.series.last().unwrap();
@@ -74,14 +79,14 @@ fn at_the_bound_a_new_series_counts_into_the_overflow_series() {
 fn series_seen_once_never_push_others_out() {
     let mut t = table(4);
     for n in 0..4 {
-        t.count(key(1, n), &record(10), 0);
+        t.put(key(1, n), &record(10), 0);
     }
     for minute in 0..40 {
         for n in 0..4 {
-            t.count(key(1, n), &record(10), minute);
+            t.put(key(1, n), &record(10), minute);
         }
         for n in 0..100 {
-            t.count(
+            t.put(
                 key(u64::from(n % 7) + 2, 1_000 * (minute + 1) + n),
                 &record(1),
                 minute,
@@ -96,16 +101,16 @@ fn series_seen_once_never_push_others_out() {
 fn a_series_seen_in_two_minutes_takes_the_place_of_an_idle_one() {
     let mut t = table(4);
     for n in 0..4 {
-        t.count(key(1, n), &record(10), 0);
+        t.put(key(1, n), &record(10), 0);
     }
     for minute in 1..=IDLE {
         for n in 1..4 {
-            t.count(key(1, n), &record(10), minute);
+            t.put(key(1, n), &record(10), minute);
         }
     }
-    t.count(key(2, 0), &record(10), IDLE);
+    t.put(key(2, 0), &record(10), IDLE);
     assert!(!t.has(key(2, 0)));
-    t.count(key(2, 0), &record(10), IDLE + 1);
+    t.put(key(2, 0), &record(10), IDLE + 1);
     assert!(t.has(key(2, 0)));
     assert!(!t.has(key(1, 0)) && t.has(key(1, 1)));
     assert_eq!(t.read(IDLE).expired.flows, 1);
@@ -116,11 +121,11 @@ fn an_exporter_holds_no_more_than_a_quarter_while_others_wait() {
     let mut t = table(40);
     let everything = |t: &mut SeriesTable, minute| {
         for n in 0..100 {
-            t.count(key(1, n), &record(10), minute);
+            t.put(key(1, n), &record(10), minute);
         }
         for exporter in 2..=4 {
             for n in 0..10 {
-                t.count(key(exporter, n), &record(10), minute);
+                t.put(key(exporter, n), &record(10), minute);
             }
         }
         t.sweep(minute);
@@ -136,7 +141,7 @@ fn one_exporter_alone_may_fill_the_view() {
     let mut t = table(40);
     for minute in 0..5 {
         for n in 0..100 {
-            t.count(key(1, n), &record(10), minute);
+            t.put(key(1, n), &record(10), minute);
         }
     }
     assert_eq!(t.holds([0, 1]), 40);
@@ -145,8 +150,8 @@ fn one_exporter_alone_may_fill_the_view() {
 #[test]
 fn a_series_that_nothing_touches_for_an_hour_goes() {
     let mut t = table(4);
-    t.count(key(1, 1), &record(10), 0);
-    t.count(key(1, 2), &record(10), 1);
+    t.put(key(1, 1), &record(10), 0);
+    t.put(key(1, 2), &record(10), 1);
     t.sweep(EXPIRY - 1);
     assert_eq!(t.len(), 2);
     t.sweep(EXPIRY);
@@ -158,13 +163,13 @@ fn a_series_that_nothing_touches_for_an_hour_goes() {
 #[test]
 fn a_worker_gives_up_places_that_another_waits_for() {
     let room = Arc::new(Room::new(8));
-    let mut one: SeriesTable = SeriesTable::new(Arc::clone(&room));
-    let mut other: SeriesTable = SeriesTable::new(Arc::clone(&room));
+    let mut one: SeriesTable = SeriesTable::new(Arc::clone(&room), RandomState::default());
+    let mut other: SeriesTable = SeriesTable::new(Arc::clone(&room), RandomState::default());
     for minute in 0..4 {
         for n in 0..8 {
-            one.count(key(1, n), &record(10), minute);
+            one.put(key(1, n), &record(10), minute);
         }
-        other.count(key(2, 0), &record(10), minute);
+        other.put(key(2, 0), &record(10), minute);
         other.sweep(minute);
         one.sweep(minute);
         assert!(one.len() + other.len() <= 8);
@@ -179,30 +184,30 @@ fn a_worker_gives_up_places_that_another_waits_for() {
 fn the_exemplar_is_the_largest_kept_record_of_two_minutes() {
     let mut t = table(4);
     let k = key(1, 1);
-    t.count(k, &record(1_000), 0);
+    t.put(k, &record(1_000), 0);
     assert_eq!(t.exemplar_of(k, 0), None);
-    t.count(k, &kept(0, 1), 0);
+    t.put(k, &kept(0, 1), 0);
     assert_eq!(t.exemplar_of(k, 0), Some(1));
-    t.count(k, &kept(50, 2), 0);
-    t.count(k, &kept(40, 3), 0);
+    t.put(k, &kept(50, 2), 0);
+    t.put(k, &kept(40, 3), 0);
     assert_eq!(t.exemplar_of(k, 0), Some(2));
-    t.count(k, &kept(10, 4), 1);
+    t.put(k, &kept(10, 4), 1);
     assert_eq!(t.exemplar_of(k, 1), Some(2));
     assert_eq!(t.exemplar_of(k, 2), Some(4));
     assert_eq!(t.exemplar_of(k, 3), None);
     // Reading has changed nothing.
     assert_eq!(t.exemplar_of(k, 1), Some(2));
-    t.count(k, &kept(1, 5), 9);
+    t.put(k, &kept(1, 5), 9);
     assert_eq!(t.exemplar_of(k, 9), Some(5));
 }
 
 #[test]
 fn workers_are_merged_with_each_series_once() {
     let (mut one, mut other) = (table(2), table(2));
-    one.count(key(1, 1), &kept(5, 1), 0);
-    other.count(key(1, 1), &kept(7, 2), 0);
-    other.count(key(1, 0), &record(1), 0);
-    other.count(key(1, 9), &record(3), 0);
+    one.put(key(1, 1), &kept(5, 1), 0);
+    other.put(key(1, 1), &kept(7, 2), 0);
+    other.put(key(1, 0), &record(1), 0);
+    other.put(key(1, 9), &record(3), 0);
     let merged = ViewReading::merge([one.read(0), other.read(0)]);
     let keys: Vec<_> = merged.series.iter().map(|series| series.key).collect();
     assert_eq!(keys, [Some(key(1, 0)), Some(key(1, 1)), None]);
@@ -223,12 +228,12 @@ proptest! {
         workers in 1_usize..4,
     ) {
         let room = Arc::new(Room::new(max));
-        let mut tables: Vec<SeriesTable> = (0..workers).map(|_| SeriesTable::new(Arc::clone(&room))).collect();
+        let mut tables: Vec<SeriesTable> = (0..workers).map(|_| SeriesTable::new(Arc::clone(&room), RandomState::default())).collect();
         let (mut minute, mut expected) = (0, Totals::default());
         for (exporter, first, bytes, wait) in steps {
             let worker = exporter as usize % workers;
             let addition = kept(bytes, 1);
-            tables[worker].count(key(exporter, first), &addition, minute);
+            tables[worker].put(key(exporter, first), &addition, minute);
             expected.add(&addition);
             if wait > 16 {
                 minute += wait - 16;

@@ -1,0 +1,153 @@
+//! What flow metrics cost a flow: NetFlow v9 whose addresses, interfaces and AS numbers follow Zipf's law, by view.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use netflow_wire::write::{Field, MessageWriter, V9Header};
+use netflow2traces::config::{self, Machine, Purpose, Sources};
+use netflow2traces::translate::enrich::networks::Networks;
+use netflow2traces::translate::metrics::{Places, View};
+use netflow2traces::translate::{Datagram, Ids, Translator};
+use otlp_wire::UnixNanos;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+const SECONDS: u32 = 1_700_000_000;
+const NOW: UnixNanos = UnixNanos(SECONDS as u64 * 1_000_000_000);
+const DATAGRAMS: usize = 200;
+const FLOWS: usize = 24;
+
+fn main() {
+    divan::main();
+}
+
+/// A number below `n`, small ones more often.
+fn zipf(rng: &mut SmallRng, n: u32) -> u32 {
+    let exponent: f64 = rng.random();
+    (f64::from(n).powf(exponent) - 1.0) as u32
+}
+
+fn datagrams() -> Vec<Vec<u8>> {
+    let fields: Vec<Field> = [
+        (8, 4),
+        (12, 4),
+        (7, 2),
+        (11, 2),
+        (4, 1),
+        (6, 1),
+        (1, 4),
+        (2, 4),
+        (10, 4),
+        (14, 4),
+        (22, 4),
+        (21, 4),
+        (16, 4),
+        (17, 4),
+    ]
+    .into_iter()
+    .map(|(element, length)| Field::new(element, length))
+    .collect();
+    let mut rng = SmallRng::seed_from_u64(7);
+    let header = V9Header {
+        sys_uptime_ms: 3_600_000,
+        unix_secs: SECONDS,
+        source_id: 1,
+        ..V9Header::default()
+    };
+    let datagrams = (0..DATAGRAMS).map(|_| {
+        let mut message = MessageWriter::v9(header);
+        message.template(256, &fields).data_set(256, |set| {
+            for _ in 0..FLOWS {
+                set.record(|record| {
+                    record
+                        .u32(0x0a00_0000 | zipf(&mut rng, 60_000))
+                        .u32(0xc633_6400 | zipf(&mut rng, 200))
+                        .u16(rng.random_range(40_000..60_000))
+                        .u16([443, 80, 53, 22, 5432][zipf(&mut rng, 6) as usize])
+                        .u8(6)
+                        .u8(0x1b)
+                        .u32(rng.random_range(1_000..100_000))
+                        .u32(10)
+                        .u32(1 + zipf(&mut rng, 40))
+                        .u32(1 + zipf(&mut rng, 40))
+                        .u32(3_590_000)
+                        .u32(3_599_000)
+                        .u32(64_512 + zipf(&mut rng, 30))
+                        .u32(64_512 + zipf(&mut rng, 30));
+                });
+            }
+        });
+        message.finish().expect("fits")
+    });
+    datagrams.collect()
+}
+
+/// A thousand networks with twenty names.
+fn networks() -> Networks {
+    let mut text = "198.51.100.0/24,web\n".to_owned();
+    for n in 0..1_000 {
+        let _ = writeln!(text, "10.{}.{}.0/24,office {}", n / 256, n % 256, n % 20);
+    }
+    Networks::parse(&text, None).expect("valid")
+}
+
+fn run(bencher: Bencher<'_, '_>, views: &[View], named: bool) {
+    let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
+    let loaded =
+        config::load(Purpose::Run, &sources, &Machine::read()).expect("defaults are valid");
+    let clock: fn() -> UnixNanos = || NOW;
+    let places = Places::new(views.iter().copied().collect(), 2_000);
+    let mut translator = Translator::new(&loaded.config.translate, clock, Ids::new([7; 32]))
+        .with_flow_metrics(&places);
+    translator.name_networks(named.then(|| Arc::new(networks())));
+    let (datagrams, now) = (datagrams(), Instant::now());
+    let source = "192.0.2.1:2055".parse().expect("an address");
+    bencher
+        .counter(ItemsCount::new(DATAGRAMS * FLOWS))
+        .bench_local(|| {
+            for octets in &datagrams {
+                let datagram = Datagram {
+                    octets,
+                    source,
+                    received_at: NOW,
+                };
+                translator.on_datagram(&datagram, now);
+                while let Some(batch) = translator.poll_batch(now) {
+                    divan::black_box(batch);
+                }
+            }
+        });
+}
+
+#[divan::bench]
+fn none(bencher: Bencher<'_, '_>) {
+    run(bencher, &[], false);
+}
+
+#[divan::bench]
+fn none_with_networks(bencher: Bencher<'_, '_>) {
+    run(bencher, &[], true);
+}
+
+#[divan::bench]
+fn interface(bencher: Bencher<'_, '_>) {
+    run(bencher, &[View::Interface], false);
+}
+
+#[divan::bench(args = [View::Exporter, View::Application, View::As])]
+fn interface_and(bencher: Bencher<'_, '_>, view: View) {
+    run(bencher, &[View::Interface, view], false);
+}
+
+#[divan::bench(args = [View::Network, View::ServiceGraph])]
+fn interface_with_networks_and(bencher: Bencher<'_, '_>, view: View) {
+    run(bencher, &[View::Interface, view], true);
+}
+
+#[divan::bench]
+fn all_with_networks(bencher: Bencher<'_, '_>) {
+    run(bencher, &View::ALL, true);
+}
