@@ -18,14 +18,35 @@ def read(datagrams):
     template."""
     datagrams = [datagram for datagram in datagrams if datagram.version != "sflow"]
     with tempfile.TemporaryDirectory() as folder:
-        with socket.socket(type=socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        log = open(os.path.join(folder, "log"), "wb")
-        os.mkdir(os.path.join(folder, "flows"))
+        collect(datagrams, folder, os.path.join(folder, "flows"))
+        made = subprocess.run(
+            ["nfdump", "-R", os.path.join(folder, "flows"), "-q", "-o", "json"], env={**os.environ, "TZ": "UTC"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if made.returncode != 0:
+        sys.exit("nfdump: " + made.stderr.decode(errors="replace"))
+    exporters = collections.defaultdict(list)
+    for record in listed(made.stdout.decode(errors="replace")):
+        exporters[record["ip4_router"]].append(record)
+    return exporters
+
+
+def listed(text):
+    """The records that nfdump prints: with -q it leaves the brackets of its list out. Without any it says so in words."""
+    if "{" not in text:
+        return []
+    return json.loads("[%s]" % text.strip().strip("[],"))
+
+
+def collect(datagrams, folder, flows):
+    """Lets nfcapd keep what the datagrams hold in a new folder `flows`; its log goes to `folder`."""
+    with socket.socket(type=socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.mkdir(flows)
+    with open(os.path.join(folder, "log"), "wb") as log:
         collector = subprocess.Popen(
-            ["nfcapd", "-b", "127.0.0.1", "-p", str(port), "-w", os.path.join(folder, "flows"), "-t", "3600",
-             "-B", "1000000"], stdout=log, stderr=log)
+            ["nfcapd", "-b", "127.0.0.1", "-p", str(port), "-w", flows, "-t", "3600", "-B", "1000000"], stdout=log,
+            stderr=log)
         try:
             wait(lambda: queued(port) is not None, "nfcapd listens")
             send(datagrams, port)
@@ -34,17 +55,6 @@ def read(datagrams):
         finally:
             if collector.poll() is None:
                 collector.kill()
-        made = subprocess.run(
-            ["nfdump", "-R", os.path.join(folder, "flows"), "-q", "-o", "json"], env={**os.environ, "TZ": "UTC"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    if made.returncode != 0:
-        sys.exit("nfdump: " + made.stderr.decode(errors="replace"))
-    exporters = collections.defaultdict(list)
-    # With -q nfdump leaves the brackets of its list out.
-    listed = made.stdout.decode(errors="replace").strip().strip("[],")
-    for record in json.loads("[%s]" % listed):
-        exporters[record["ip4_router"]].append(record)
-    return exporters
 
 
 def send(datagrams, port):
