@@ -112,6 +112,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
                 .metadata
                 .agent(self.arrival.port, header.observation_domain)
                 .filter(|agent| self.context.standard && *agent != self.source),
+            icmp_swapped: &self.metadata.icmp_swapped,
             sampling: Sampling::new(self.sampling, header, metadata),
             lists: Lists::new(resolve, &self.metadata.types, &self.lists),
         };

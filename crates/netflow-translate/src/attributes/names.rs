@@ -73,8 +73,11 @@ names! {
     Direction: Standard, Text, "network.io.direction";
     TcpFlags: Standard, Int, "netflow.tcp_flags" | "flow.tcp.flags.bits";
     Tos: Standard, Int, "netflow.tos";
+    Dscp: Standard, Int, "netflow.dscp";
     SourceMask: Standard, Int, "netflow.src_mask";
     DestinationMask: Standard, Int, "netflow.dst_mask";
+    SourcePrefix: Standard, Text, "netflow.src_prefix";
+    DestinationPrefix: Standard, Text, "netflow.dst_prefix";
     IcmpType: Standard, Int, "netflow.icmp.type" | "flow.icmp.type.id";
     IcmpCode: Standard, Int, "netflow.icmp.code" | "flow.icmp.code.id";
     VlanInput: Standard, Int, "netflow.vlan.input";
@@ -90,6 +93,11 @@ names! {
     NatSourcePort: Standard, Int, "netflow.nat.source.port";
     NatDestinationAddress: Standard, Text, "netflow.nat.destination.address";
     NatDestinationPort: Standard, Int, "netflow.nat.destination.port";
+    NatPortBlockStart: Standard, Int, "netflow.nat.port_block.start";
+    NatPortBlockEnd: Standard, Int, "netflow.nat.port_block.end";
+    NatPortBlockStep: Standard, Int, "netflow.nat.port_block.step";
+    NatPortBlockSize: Standard, Int, "netflow.nat.port_block.size";
+    Cumulative: Standard, Bool, "netflow.flow.cumulative";
     ReverseBytes: Standard, Int, "netflow.flow.reverse.bytes" | "flow.reverse.bytes.delta";
     ReversePackets: Standard, Int, "netflow.flow.reverse.packets" | "flow.reverse.packets.delta";
     MplsLabel1: Standard, Int, "netflow.mpls.label.1";
@@ -111,6 +119,8 @@ names! {
     ApplicationId: Standard, Text, "netflow.application.id";
     ApplicationName: Standard, Text, "netflow.application.name";
     User: Standard, Text, "netflow.user";
+    SecurityGroupSource: Standard, Int, "netflow.security_group.source";
+    SecurityGroupDestination: Standard, Int, "netflow.security_group.destination";
     ExporterAgent: Standard, Text, "netflow.exporter.agent";
     TunnelType: Standard, Text, "netflow.tunnel.type";
     TunnelVni: Standard, Int, "netflow.tunnel.vni";
@@ -125,6 +135,8 @@ names! {
     TunnelDestinationAddress: Standard, Text, "netflow.tunnel.destination.address";
     TunnelDestinationPort: Standard, Int, "netflow.tunnel.destination.port";
     TunnelProtocol: Standard, Int, "netflow.tunnel.protocol";
+    EstimatedBytes: Standard, Int, "netflow.flow.estimated.bytes";
+    EstimatedPackets: Standard, Int, "netflow.flow.estimated.packets";
     SamplingInterval: Standard, Int, "netflow.sampling.interval";
     SamplingOrigin: Standard, Text, "netflow.sampling.origin";
     SamplingScaled: Minimal, Bool, "netflow.sampling.scaled";
@@ -193,6 +205,12 @@ impl Name {
             NAMES.iter().flat_map(keys).flatten().collect()
         });
         BY_KEY.get(key).copied()
+    }
+
+    /// Of the packet in a tunnel.
+    pub(crate) fn is_tunnel_inner(self) -> bool {
+        let inner = Self::TunnelInnerSourceAddress as usize..=Self::TunnelInnerProtocol as usize;
+        inner.contains(&(self as usize))
     }
 
     pub(crate) fn is_mpls_label(self) -> bool {

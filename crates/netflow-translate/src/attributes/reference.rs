@@ -33,15 +33,26 @@ fields of v1, v5 and v7 are read as the same elements. *Reverse* elements are th
 direction; *v9 only* marks numbers that vendors took in NetFlow v9 above IANA's range. The elements of an
 attribute stand in order of preference.
 
-- An element that a record has **more than once** counts with its first value: in a tunnel that is the outermost
-  header (RFC 7011 section 8).
+- An element that a record has **more than once** counts with its first value that isn't zero: in a tunnel that is the
+  outermost header (RFC 7011 section 8).
 - **first**: the first element of the list that the template has.
-- **first not zero**: the first element of the list whose value isn't zero; if all are, the first that the template
+- **first not zero**: the first element of the list whose value isn't zero, of text isn't blank; if all are, the first that the template
   has. An element marked † holds whenever the template has it, zero or not: a port that is there is the port, and
   a delta counter that is there is what the flow adds to a sum. A total or post counter in its place would count
   twice.
 - **by family**: IPv4 and IPv6 forms of one thing. The record's family is what element 60 says, else that of the
   first address that isn't zero. Should the form of that family be zero and another not, the other holds.
+
+Some values are put together:
+
+- **ICMP in the destination port** (11), where many exporters put it: type in the high octet and code in the low one if
+  IANA has assigned that pair, else the other way round if that is assigned; where both are, in the order that the
+  exporter has used before. Nothing is said if the port is 0 or the source port isn't, or if ICMP's own elements say
+  something. Only ICMP's elements in a record without protocol and ports make `network.transport` `icmp` or `ipv6-icmp`.
+- **MPLS labels** end at the bottom of the stack; sections of zeros with nothing behind them are no labels.
+- **A prefix** is written without the bits behind its length, and not without a length.
+- **Cisco's client and server** (AVC) are source and destination, and the server's counters those of the reverse
+  direction. NetFlow v9 numbers elements of Cisco from 32768 on, and those of ntop from 57472 on.
 ";
 
 const LEVELS: &[(AttributeLevel, &str)] = &[
@@ -84,13 +95,15 @@ measure something else; of addresses of two families the other one, when it isn'
 const SAMPLING: &str = "\
 ### Sampling
 
-With `standard` and `all`, when the interval is known:
+With `standard` and `all`, the first two on every span that has bytes or packets, the others when the interval is known:
 
 | attribute | type | value |
 |---|---|---|
+| `netflow.flow.estimated.bytes` | int | `netflow.flow.bytes` times the sampling interval, which is 1 where nothing says otherwise: a sum over sampled and unsampled exporters is right. Absent with `NETFLOW_SCALE_SAMPLED=true` |
+| `netflow.flow.estimated.packets` | int | likewise, of `netflow.flow.packets` |
 | `netflow.sampling.interval` | int | one packet in so many was looked at |
 | `netflow.sampling.origin` | string | where that was learnt: `config`, `record`, `header` or `options` |
-| `netflow.sampling.scaled` | bool | `true` where `NETFLOW_SCALE_SAMPLED` has multiplied `netflow.flow.bytes` and `netflow.flow.packets` (with every level) |
+| `netflow.sampling.scaled` | bool | `true` where `NETFLOW_SCALE_SAMPLED` has multiplied `netflow.flow.bytes`, `netflow.flow.packets` and those of the reverse direction (with every level) |
 | `netflow.sample.adjusted_bytes` | int | with `NETFLOW_SAMPLE_BYTES`: the record's bytes (times the sampling interval) divided by the probability that it becomes a span, so that sums are unbiased (with every level) |
 
 The first of these that says something holds: `NETFLOW_SAMPLING_OVERRIDE` (`config`); the record's own elements
@@ -385,15 +398,23 @@ fn form(form: Form) -> &'static str {
             "string: the registry's name of the value in snake case (`idle_timeout`), else the number"
         }
         Form::IcmpType | Form::IcmpCode => {
-            "int; 32, 139 and 11 hold type and code in one, and 11 only in ICMP records"
+            "int, of records whose protocol is ICMP or isn't exported; 32, 139 and 11 hold type and code in one"
         }
         Form::MplsLabel => "int: the 20-bit label",
-        Form::ApplicationId => "string: `engine:selector`",
-        Form::InterfaceName => "string: the options data's name of the interface (82, else 83)",
+        Form::ApplicationId => {
+            "string: `engine:selector`, of engine 20 `20:PEN:selector`, without leading zeros"
+        }
+        Form::InterfaceName => {
+            "string: the record's own name (82, 83; of the output where 61 is egress), else the options data's (82, else 83)"
+        }
         Form::VrfName => "string: the options data's name of the VRF (236)",
         Form::ApplicationName => {
             "string: the record's own, else the options data's name of 95 (96)"
         }
+        Form::Prefix => {
+            "string: `192.0.2.0/24`, with the length of 9, 13, 29 or 30; of an address only if it is zero"
+        }
+        Form::Cumulative => "bool: `true` where bytes or packets are those of 85 or 86",
     }
 }
 

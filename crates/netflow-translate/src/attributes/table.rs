@@ -51,10 +51,14 @@ pub(crate) enum Form {
     MplsLabel,
     /// `engine:selector` (RFC 6759).
     ApplicationId,
-    /// What the exporter's options data say of the value.
+    /// The record's own name of the interface it was metered at, else what the exporter's options data say.
     InterfaceName,
     VrfName,
     ApplicationName,
+    /// `address/length`, of a prefix or of an address that is zero, and its mask.
+    Prefix,
+    /// `true` where bytes or packets come from a running total.
+    Cumulative,
 }
 
 /// A row.
@@ -69,8 +73,29 @@ pub(crate) struct Attribute {
 impl Attribute {
     /// A count of sampled packets or octets, which `NETFLOW_SCALE_SAMPLED` multiplies.
     pub(crate) fn is_count(&self) -> bool {
-        matches!(self.name, Name::Bytes | Name::Packets)
+        matches!(
+            self.name,
+            Name::Bytes | Name::Packets | Name::ReverseBytes | Name::ReversePackets
+        )
     }
+}
+
+const fn cisco(id: u16) -> Source {
+    (ie::CISCO, id)
+}
+
+const fn ntop(id: u16) -> Source {
+    (ie::NTOP, id)
+}
+
+/// Enterprise number of VMware.
+const fn vmware(id: u16) -> Source {
+    (6876, id)
+}
+
+/// Enterprise number of Ixia.
+const fn ixia(id: u16) -> Source {
+    (3054, id)
 }
 
 const fn row(name: Name, form: Form, pick: Pick, sources: &'static [Source]) -> Attribute {
@@ -89,32 +114,39 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
         Name::SourceAddress,
         Form::Address,
         Pick::Family,
-        &[iana(8), iana(27)],
+        &[iana(8), iana(27), cisco(12236), cisco(12238)],
     ),
     row(
         Name::SourcePort,
         Form::Unsigned,
         Pick::FirstNonZero,
-        &[iana(7), iana(180), iana(182)],
+        &[iana(7), iana(180), iana(182), cisco(12240)],
     ),
     row(
         Name::DestinationAddress,
         Form::Address,
         Pick::Family,
-        &[iana(12), iana(28)],
+        &[iana(12), iana(28), cisco(12237), cisco(12239)],
     ),
     row(
         Name::DestinationPort,
         Form::Unsigned,
         Pick::FirstNonZero,
-        &[iana(11), iana(181), iana(183)],
+        &[iana(11), iana(181), iana(183), cisco(12241)],
     ),
     row(Name::Transport, Form::Protocol, Pick::First, &[iana(4)]),
     row(
         Name::Bytes,
         Form::Unsigned,
         Pick::FirstNonZero,
-        &[iana(1), iana(85), iana(23), iana(231), iana(352)],
+        &[
+            iana(1),
+            iana(85),
+            iana(23),
+            iana(231),
+            cisco(8338),
+            iana(352),
+        ],
     ),
     row(
         Name::Packets,
@@ -131,13 +163,13 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row(
         Name::InterfaceInput,
         Form::Unsigned,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(10), iana(252)],
     ),
     row(
         Name::InterfaceOutput,
         Form::Unsigned,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(14), iana(253)],
     ),
     row(Name::SourceAs, Form::Unsigned, Pick::First, &[iana(16)]),
@@ -151,11 +183,22 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
         Name::NetworkType,
         Form::NetworkType,
         Pick::First,
-        &[iana(60), iana(8), iana(27), iana(12), iana(28)],
+        &[
+            iana(60),
+            iana(8),
+            iana(27),
+            iana(12),
+            iana(28),
+            cisco(12236),
+            cisco(12238),
+            cisco(12237),
+            cisco(12239),
+        ],
     ),
     row(Name::Direction, Form::Direction, Pick::First, &[iana(61)]),
     row(Name::TcpFlags, Form::Unsigned, Pick::First, &[iana(6)]),
     row(Name::Tos, Form::Unsigned, Pick::First, &[iana(5)]),
+    row(Name::Dscp, Form::Unsigned, Pick::First, &[iana(195)]),
     row(
         Name::SourceMask,
         Form::Unsigned,
@@ -167,6 +210,18 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
         Form::Unsigned,
         Pick::Family,
         &[iana(13), iana(30)],
+    ),
+    row(
+        Name::SourcePrefix,
+        Form::Prefix,
+        Pick::Family,
+        &[iana(44), iana(170), iana(8), iana(27)],
+    ),
+    row(
+        Name::DestinationPrefix,
+        Form::Prefix,
+        Pick::Family,
+        &[iana(45), iana(169), iana(12), iana(28)],
     ),
     row(
         Name::IcmpType,
@@ -183,25 +238,25 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row(
         Name::VlanInput,
         Form::Unsigned,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(58), iana(243)],
     ),
     row(
         Name::VlanOutput,
         Form::Unsigned,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(59), iana(254)],
     ),
     row(
         Name::SourceMac,
         Form::Mac,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(56), iana(81)],
     ),
     row(
         Name::DestinationMac,
         Form::Mac,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(80), iana(57)],
     ),
     row(
@@ -220,7 +275,7 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row(
         Name::FirewallEvent,
         Form::ValueName,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(233), iana(40005)],
     ),
     row(Name::NatEvent, Form::ValueName, Pick::First, &[iana(230)]),
@@ -233,7 +288,7 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row(
         Name::NatSourcePort,
         Form::Unsigned,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(227), iana(40003)],
     ),
     row(
@@ -245,14 +300,44 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row(
         Name::NatDestinationPort,
         Form::Unsigned,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(228), iana(40004)],
+    ),
+    row(
+        Name::NatPortBlockStart,
+        Form::Unsigned,
+        Pick::First,
+        &[iana(361)],
+    ),
+    row(
+        Name::NatPortBlockEnd,
+        Form::Unsigned,
+        Pick::First,
+        &[iana(362)],
+    ),
+    row(
+        Name::NatPortBlockStep,
+        Form::Unsigned,
+        Pick::First,
+        &[iana(363)],
+    ),
+    row(
+        Name::NatPortBlockSize,
+        Form::Unsigned,
+        Pick::First,
+        &[iana(364)],
+    ),
+    row(
+        Name::Cumulative,
+        Form::Cumulative,
+        Pick::First,
+        &[iana(85), iana(86)],
     ),
     row(
         Name::ReverseBytes,
         Form::Unsigned,
         Pick::FirstNonZero,
-        &[reverse(1), reverse(85), iana(232)],
+        &[reverse(1), reverse(85), iana(232), cisco(8337)],
     ),
     row(
         Name::ReversePackets,
@@ -282,14 +367,14 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row(
         Name::InterfaceInputName,
         Form::InterfaceName,
-        Pick::First,
-        &[iana(10), iana(252)],
+        Pick::FirstNonZero,
+        &[iana(82), iana(83), iana(10), iana(252)],
     ),
     row(
         Name::InterfaceOutputName,
         Form::InterfaceName,
-        Pick::First,
-        &[iana(14), iana(253)],
+        Pick::FirstNonZero,
+        &[iana(82), iana(83), iana(14), iana(253)],
     ),
     row(
         Name::ApplicationId,
@@ -300,14 +385,63 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     row(
         Name::ApplicationName,
         Form::ApplicationName,
-        Pick::First,
-        &[iana(96), iana(56701), iana(95)],
+        Pick::FirstNonZero,
+        &[
+            iana(96),
+            iana(56701),
+            iana(57591),
+            ntop(119),
+            ixia(111),
+            iana(95),
+        ],
     ),
     row(
         Name::User,
         Form::Text,
-        Pick::First,
+        Pick::FirstNonZero,
         &[iana(371), iana(40000), iana(56702)],
+    ),
+    row(
+        Name::SecurityGroupSource,
+        Form::Unsigned,
+        Pick::FirstNonZero,
+        &[iana(34000), cisco(1232)],
+    ),
+    row(
+        Name::SecurityGroupDestination,
+        Form::Unsigned,
+        Pick::FirstNonZero,
+        &[iana(34001), cisco(1233)],
+    ),
+    row(
+        Name::TunnelInnerSourceAddress,
+        Form::Address,
+        Pick::Family,
+        &[vmware(881), vmware(883)],
+    ),
+    row(
+        Name::TunnelInnerSourcePort,
+        Form::Unsigned,
+        Pick::First,
+        &[vmware(886)],
+    ),
+    row(
+        Name::TunnelInnerDestinationAddress,
+        Form::Address,
+        Pick::Family,
+        &[vmware(882), vmware(884)],
+    ),
+    row(
+        Name::TunnelInnerDestinationPort,
+        Form::Unsigned,
+        Pick::First,
+        &[vmware(887)],
+    ),
+    row(
+        Name::TunnelInnerProtocol,
+        Form::Unsigned,
+        Pick::First,
+        &[vmware(880)],
     ),
     // Not of the flow's family: the first that isn't zero.
     row(

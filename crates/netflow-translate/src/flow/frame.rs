@@ -290,6 +290,8 @@ impl FramePlan {
             // A stack of labels is one thing: the record's aren't mixed with the section's.
             match name {
                 Name::MplsLabel1 => names.any(Name::is_mpls_label),
+                // Nor are a record's tunnel and the section's.
+                Name::TunnelType => names.any(Name::is_tunnel_inner),
                 _ => names.any(|told| told == name),
             }
         };

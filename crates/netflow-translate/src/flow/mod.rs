@@ -55,6 +55,8 @@ pub(crate) trait Flow {
     fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_>;
     /// Fills in what a filter may ask of it; counts as they were exported.
     fn fill(&self, view: &mut FlowView<'_>);
+    /// Its template has bytes, and packets: at zero they are counts too.
+    fn has_counts(&self) -> (bool, bool);
     /// Writes its own attributes. `factor` multiplies its counts; `scratch` is room for an encoded value.
     fn write(&self, factor: Option<u64>, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>);
 }
@@ -179,6 +181,12 @@ impl FlowContext {
         }
     }
 
+    /// Counts times the sampling interval are attributes.
+    #[inline]
+    fn estimates(&self) -> bool {
+        self.standard && !self.scale
+    }
+
     /// Something asks for the sampling interval.
     #[inline]
     pub(crate) fn wants_interval(&self) -> bool {
@@ -228,11 +236,13 @@ impl FlowContext {
 /// What is asked of every flow; `None`: nothing.
 fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
     let by_metrics = writing.metrics.as_ref().map(|metrics| metrics.wants());
+    let config = &writing.config;
+    let estimates = config.attributes >= AttributeLevel::Standard && !config.scale_sampled;
     let endpoints = writing.networks.is_some()
         || writing.fronts.wants_endpoints()
         || writing.shape.wants_endpoints();
     match by_metrics {
-        None if !endpoints => None,
+        None if !endpoints && !estimates => None,
         wants => {
             let wants = wants.unwrap_or_default();
             Some(Wants {
@@ -364,6 +374,7 @@ pub(crate) fn write_flows<C, S: Flows>(
                     known: &known,
                     kept,
                     name,
+                    facts: facts.as_ref(),
                 };
                 let ids = (trace_id, span_id);
                 write_span(&flow, context, ids, &about, scratch, writer)
@@ -455,6 +466,7 @@ struct About<'a> {
     kept: Kept,
     /// Which of the names of spans is its.
     name: usize,
+    facts: Option<&'a FlowFacts<'a>>,
 }
 
 /// Writes the span of one flow. What isn't inlined here is given a writer `apart`, for speed.
@@ -473,6 +485,7 @@ fn write_span<F: Flow>(
         known,
         kept,
         name,
+        facts,
     } = *about;
     let (start, end) = span_times(times, context);
     let head = SpanHead {
@@ -493,6 +506,9 @@ fn write_span<F: Flow>(
         _ => None,
     };
     flow.write(factor, scratch, writer);
+    if let (true, Some(facts)) = (context.estimates(), facts) {
+        write_estimates(flow, facts, context, writer);
+    }
     if let (Some((interval, origin)), true) = (interval, context.standard) {
         for key in context.words.keys.of(Name::SamplingInterval) {
             writer.unsigned(key, interval);
@@ -531,6 +547,27 @@ fn write_span<F: Flow>(
         false => Written::No,
         true if times.suspect => Written::Suspect,
         true => Written::Plain,
+    }
+}
+
+/// Bytes and packets times the sampling interval, of flows of sampled and unsampled exporters alike.
+#[inline(always)]
+fn write_estimates<F: Flow>(
+    flow: &F,
+    facts: &FlowFacts<'_>,
+    context: &FlowContext,
+    writer: &mut SpanWriter<'_>,
+) {
+    let (has_bytes, has_packets) = flow.has_counts();
+    if has_bytes || facts.bytes > 0 {
+        for key in context.words.keys.of(Name::EstimatedBytes) {
+            writer.unsigned(key, facts.bytes);
+        }
+    }
+    if has_packets || facts.packets > 0 {
+        for key in context.words.keys.of(Name::EstimatedPackets) {
+            writer.unsigned(key, facts.packets);
+        }
     }
 }
 

@@ -91,6 +91,14 @@ impl FactsPlan {
     }
 }
 
+impl FactsPlan {
+    /// The template has bytes, and packets.
+    #[inline]
+    pub(crate) fn has_counts(&self) -> (bool, bool) {
+        (self.bytes.is_some(), self.packets.is_some())
+    }
+}
+
 impl<'a, L: Layout> Record<'a, L> {
     /// What is counted of the record.
     #[inline(always)]
@@ -166,6 +174,7 @@ impl<'a, L: Layout> Record<'a, L> {
                 let id = self.field(field);
                 self.context.metadata.find(|known| known.application(id))
             }
+            Step::FirstApplicationName(choices) => self.first_application(choices),
             Step::Text(field) => {
                 let octets = self.field(field);
                 let end = octets.iter().position(|octet| *octet == 0);

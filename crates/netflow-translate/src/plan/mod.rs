@@ -11,6 +11,7 @@ pub(crate) mod record;
 pub(crate) mod sampling;
 pub(crate) mod shared;
 pub(crate) mod times;
+mod together;
 pub(crate) mod view;
 
 use std::collections::{HashMap, HashSet};
@@ -31,6 +32,7 @@ use crate::plan::facts::FactsPlan;
 use crate::plan::options::OptionsPlan;
 use crate::plan::sampling::RecordSampling;
 use crate::plan::times::TimePlan;
+use crate::plan::together::Together;
 use crate::plan::view::ViewPlan;
 
 /// What to do for one attribute. Numbers are indices into the record's fields.
@@ -60,15 +62,35 @@ pub(crate) enum Step {
     NetworkType,
     Direction(u16),
     ValueName(u16, u16),
-    Icmp(IcmpPart, Choices),
-    /// Of a template that has none of ICMP's elements, only a destination port.
-    IcmpInPort(IcmpPart, Choices),
+    /// Of elements of its own, or of the destination port.
+    Icmp(IcmpPart),
+    /// Of a record whose protocol only ICMP's elements tell.
+    ProtocolOfIcmp,
     MplsLabel(u16),
     ApplicationId(u16),
-    InterfaceName(u16),
+    /// The record's own name, or that of an index.
+    InterfaceName(Side, Choices),
     VrfName(u16),
     /// By application id.
     ApplicationName(u16),
+    /// The first that isn't blank, else by application id.
+    FirstApplicationName(Choices),
+    /// The first that isn't zero or blank, else the first.
+    FirstMac(Choices),
+    FirstText(Choices),
+    /// A prefix and its length.
+    Prefix(Choices, Choices),
+    /// An address and its mask, if the address is zero.
+    ZeroPrefix(Choices, Choices),
+    /// Bytes or packets come from a running total.
+    Cumulative,
+}
+
+/// Of two interfaces, or of source and destination.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Side {
+    Input,
+    Output,
 }
 
 impl Step {
@@ -78,6 +100,7 @@ impl Step {
             self,
             Self::Protocol(_)
                 | Self::WideProtocol(_)
+                | Self::ProtocolOfIcmp
                 | Self::NetworkType
                 | Self::Direction(_)
                 | Self::ValueName(..)
@@ -168,6 +191,7 @@ pub(crate) struct SpanPlan {
     pub(crate) choices: Box<[Choice]>,
     pub(crate) times: TimePlan,
     pub(crate) family: FamilyPlan,
+    together: Together,
     pub(crate) sampling: RecordSampling,
     /// What flow metrics count.
     pub(crate) facts: FactsPlan,
@@ -184,15 +208,16 @@ pub(crate) struct SpanPlan {
 }
 
 /// Elements that belong to an address family.
-const IPV4_ELEMENTS: &[u16] = &[8, 12, 15, 18, 9, 13, 176, 177, 32, 225, 226, 40001, 40002];
-const IPV6_ELEMENTS: &[u16] = &[27, 28, 62, 63, 29, 30, 178, 179, 139, 281, 282];
+const IPV4_ELEMENTS: &[u16] = &[
+    8, 12, 15, 18, 9, 13, 44, 45, 176, 177, 32, 225, 226, 881, 882, 12236, 12237, 40001, 40002,
+];
+const IPV6_ELEMENTS: &[u16] = &[
+    27, 28, 62, 63, 29, 30, 169, 170, 178, 179, 139, 281, 282, 883, 884, 12238, 12239,
+];
 
 /// A port that is there is the port, and a delta counter that is there is what the flow adds to a sum, zero or
 /// not: the others only stand in for them.
 pub(crate) const HOLDS_AT_ZERO: &[u16] = &[1, 2, 7, 11];
-
-/// Where many exporters put ICMP's type and code.
-pub(crate) const DESTINATION_PORT: u16 = 11;
 
 /// Of a repeated element so many fields may be chosen from: each record compares them, and templates of a thousand
 /// addresses can be forged.
@@ -230,7 +255,9 @@ impl SpanPlan {
             choices: Vec::new(),
             shown: HashSet::new(),
             rivals: HashMap::new(),
+            together: Together::default(),
         };
+        compiler.join();
         let locations = locations(template);
         let mut ops = Vec::new();
         let mut family = FamilyPlan::default();
@@ -243,7 +270,13 @@ impl SpanPlan {
             };
             family.asked |= matches!(
                 step,
-                Step::Address(_) | Step::ByFamily(_) | Step::NetworkType | Step::Icmp(..)
+                Step::Address(_)
+                    | Step::ByFamily(_)
+                    | Step::NetworkType
+                    | Step::Icmp(_)
+                    | Step::ProtocolOfIcmp
+                    | Step::Prefix(..)
+                    | Step::ZeroPrefix(..)
             );
             compiler.note_shown(step);
             let at = step.field().zip(locations.as_ref());
@@ -260,9 +293,14 @@ impl SpanPlan {
             }));
         }
         family.ip_version = compiler.field((0, 60));
-        let mut addresses: Vec<_> = [8, 27, 12, 28]
-            .iter()
-            .flat_map(|id| compiler.every((0, *id)))
+        let addresses = ATTRIBUTES.iter().filter(|attribute| {
+            matches!(
+                attribute.name,
+                Name::SourceAddress | Name::DestinationAddress
+            )
+        });
+        let mut addresses: Vec<_> = addresses
+            .flat_map(|attribute| compiler.candidates(attribute))
             .collect();
         addresses.sort_by_key(|choice| choice.field);
         let first = addresses.first().and_then(|choice| choice.family);
@@ -289,6 +327,7 @@ impl SpanPlan {
             elements,
             times,
             family,
+            together: compiler.together,
             sampling: RecordSampling::new(template),
             facts,
             view,
@@ -344,6 +383,7 @@ struct Compiler<'a> {
     shown: HashSet<u16>,
     /// Fields that they choose from by the record's family.
     rivals: HashMap<u16, Choices>,
+    together: Together,
 }
 
 impl Compiler<'_> {
@@ -370,10 +410,6 @@ impl Compiler<'_> {
             .map_or(0, |field| field.length)
     }
 
-    fn choice(&self, source: Source) -> Option<Choice> {
-        Some(choice_of(self.field(source)?, source.1))
-    }
-
     /// The fields of an element, in the record's order, but no more than [`MAX_REPEATED`].
     fn every(&self, source: Source) -> impl Iterator<Item = Choice> {
         let fields = self.template.fields.iter().zip(0..);
@@ -395,15 +431,6 @@ impl Compiler<'_> {
         })
     }
 
-    fn icmp(&mut self, part: IcmpPart, present: Vec<Choice>) -> Option<Step> {
-        let in_port = present.iter().all(|choice| choice.element == 11);
-        let choices = self.stretch(present)?;
-        Some(match in_port {
-            true => Step::IcmpInPort(part, choices),
-            false => Step::Icmp(part, choices),
-        })
-    }
-
     /// Of several fields all of one family or meaning count as shown; of counters only the first, since the
     /// others measure something else.
     fn note_shown(&mut self, step: Step) {
@@ -414,9 +441,25 @@ impl Compiler<'_> {
         };
         match step {
             Step::NetworkType => self.shown.extend(self.field((0, 60))),
-            Step::FirstNonZero(choices) => {
-                self.shown
-                    .extend(stretch(choices).first().map(|choice| choice.field));
+            Step::FirstNonZero(choices)
+            | Step::FirstMac(choices)
+            | Step::FirstText(choices)
+            | Step::FirstApplicationName(choices) => {
+                let first = stretch(choices).first().map(|choice| choice.field);
+                self.shown.extend(first);
+            }
+            // An index is shown by an attribute of its own.
+            Step::InterfaceName(_, choices) => {
+                let mut names = stretch(choices).iter();
+                let name = names.find(|choice| choice.element == 82);
+                self.shown.extend(name.map(|choice| choice.field));
+            }
+            Step::Prefix(prefixes, _) => {
+                let prefixes: Vec<_> = stretch(prefixes)
+                    .iter()
+                    .map(|choice| choice.field)
+                    .collect();
+                self.shown.extend(prefixes);
             }
             Step::Address(choices) | Step::ByFamily(choices) => {
                 let rivals = stretch(choices)
@@ -425,16 +468,21 @@ impl Compiler<'_> {
                 let rivals: Vec<_> = rivals.collect();
                 self.rivals.extend(rivals);
             }
-            Step::Icmp(_, choices) => {
-                let own = stretch(choices)
-                    .iter()
-                    .filter(|choice| choice.element != DESTINATION_PORT);
-                let own: Vec<_> = own.map(|choice| choice.field).collect();
+            Step::Icmp(_) => {
+                let own = self
+                    .together
+                    .icmp_elements()
+                    .map(stretch)
+                    .unwrap_or_default();
+                let own: Vec<_> = own.iter().map(|choice| choice.field).collect();
                 self.shown.extend(own);
             }
-            // They show what options data say of the number, not the number.
-            Step::InterfaceName(_) | Step::VrfName(_) | Step::ApplicationName(_) => {}
-            Step::IcmpInPort(..) => {}
+            // They show what options data say of the number, not the number; or no field of their own.
+            Step::VrfName(_)
+            | Step::ApplicationName(_)
+            | Step::ProtocolOfIcmp
+            | Step::ZeroPrefix(..)
+            | Step::Cumulative => {}
             Step::U8(field)
             | Step::U16(field)
             | Step::U32(field)
@@ -464,40 +512,42 @@ impl Compiler<'_> {
                 .any(|source| self.field(*source).is_some());
             return told.then_some(Step::NetworkType);
         }
-        let sources = attribute.sources.iter();
-        // Where the outermost header's address is zero, there was no such header, and the next one counts.
-        let present: Vec<_> = match attribute.form {
-            Form::Address => sources.flat_map(|source| self.every(*source)).collect(),
-            _ => sources.filter_map(|source| self.choice(*source)).collect(),
-        };
+        match attribute.form {
+            Form::IcmpType => return self.icmp(IcmpPart::Type),
+            Form::IcmpCode => return self.icmp(IcmpPart::Code),
+            Form::Prefix if attribute.name == Name::SourcePrefix => {
+                return self.prefix(Side::Input);
+            }
+            Form::Prefix => return self.prefix(Side::Output),
+            Form::Cumulative => return self.is_cumulative(),
+            _ => {}
+        }
+        // Of a repeated element, and of several, the first that says something.
+        let mut present = self.candidates(attribute);
+        if present.is_empty() && attribute.form == Form::Protocol {
+            return self.protocol_of_icmp();
+        }
         let first = present.first()?.field;
         let element = present.first()?.element;
-        let is_icmp = matches!(attribute.form, Form::IcmpType | Form::IcmpCode);
-        if is_icmp && element == DESTINATION_PORT && self.field((0, 4)).is_none() {
-            // Nothing says that the port is type and code.
-            return None;
+        if attribute.form == Form::Unsigned
+            && attribute.pick != Pick::Family
+            && HOLDS_AT_ZERO.contains(&element)
+        {
+            present.retain(|choice| choice.element == element);
         }
         Some(match attribute.form {
             Form::Unsigned if attribute.pick == Pick::Family && present.len() > 1 => {
                 Step::ByFamily(self.stretch(present)?)
             }
-            // A port that is there is the port, and a delta counter that is there is what the flow adds to a
-            // sum, zero or not: the others only stand in for them.
-            Form::Unsigned
-                if present.len() == 1
-                    || attribute.pick == Pick::First
-                    || HOLDS_AT_ZERO.contains(&element) =>
-            {
-                match self.length(first) {
-                    1 if !attribute.is_count() => Step::U8(first),
-                    2 if !attribute.is_count() => Step::U16(first),
-                    4 if !attribute.is_count() => Step::U32(first),
-                    4 => Step::Count32(first),
-                    8 => Step::U64(first),
-                    1..=MAX_PLAIN_FIELD | VARIABLE_LENGTH => Step::Unsigned(first),
-                    _ => return None,
-                }
-            }
+            Form::Unsigned if present.len() == 1 => match self.length(first) {
+                1 if !attribute.is_count() => Step::U8(first),
+                2 if !attribute.is_count() => Step::U16(first),
+                4 if !attribute.is_count() => Step::U32(first),
+                4 => Step::Count32(first),
+                8 => Step::U64(first),
+                1..=MAX_PLAIN_FIELD | VARIABLE_LENGTH => Step::Unsigned(first),
+                _ => return None,
+            },
             Form::Unsigned => Step::FirstNonZero(self.stretch(present)?),
             Form::Address if present.len() == 1 => match self.length(first) {
                 4 => Step::Ipv4(first),
@@ -506,21 +556,32 @@ impl Compiler<'_> {
                 _ => return None,
             },
             Form::Address => Step::Address(self.stretch(present)?),
-            Form::Mac => (self.length(first) == 6).then_some(Step::Mac(first))?,
-            Form::Text => Step::Text(first),
+            Form::Mac => {
+                present.retain(|choice| self.length(choice.field) == 6);
+                match *present.as_slice() {
+                    [Choice { field, .. }] => Step::Mac(field),
+                    _ => Step::FirstMac(self.stretch(present)?),
+                }
+            }
+            Form::Text if present.len() == 1 => Step::Text(first),
+            Form::Text => Step::FirstText(self.stretch(present)?),
             Form::Protocol if self.length(first) == 1 => Step::Protocol(first),
             Form::Protocol => Step::WideProtocol(first),
             Form::NetworkType => Step::NetworkType,
             Form::Direction => Step::Direction(first),
             Form::ValueName => Step::ValueName(first, named_like(element)),
-            Form::IcmpType => self.icmp(IcmpPart::Type, present)?,
-            Form::IcmpCode => self.icmp(IcmpPart::Code, present)?,
             Form::MplsLabel => Step::MplsLabel(first),
             Form::ApplicationId => Step::ApplicationId(first),
-            Form::InterfaceName => Step::InterfaceName(first),
+            Form::InterfaceName => {
+                let side = match attribute.name {
+                    Name::InterfaceInputName => Side::Input,
+                    _ => Side::Output,
+                };
+                Step::InterfaceName(side, self.stretch(present)?)
+            }
             Form::VrfName => Step::VrfName(first),
-            Form::ApplicationName if element == 95 => Step::ApplicationName(first),
-            Form::ApplicationName => Step::Text(first),
+            Form::ApplicationName => self.application_name(present)?,
+            Form::IcmpType | Form::IcmpCode | Form::Prefix | Form::Cumulative => return None,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! One Data Record to one Span, by its plan: from octets to octets in one pass.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 
@@ -19,9 +20,7 @@ use crate::metrics::{FlowFacts, Wants};
 use crate::plan::elements::{self, Lists};
 use crate::plan::sampling::{Origin, Sampling, scaled};
 use crate::plan::times::{Clocks, FlowTimes};
-use crate::plan::{
-    Choice, Choices, DESTINATION_PORT, Family, FamilyPlan, IcmpPart, Op, SpanPlan, Step,
-};
+use crate::plan::{Choice, Choices, Family, FamilyPlan, Op, SpanPlan, Step};
 
 /// What every record of a Set shares.
 pub(crate) struct SetContext<'a> {
@@ -35,6 +34,8 @@ pub(crate) struct SetContext<'a> {
     /// The device that metered, by the options data, where it isn't the sender.
     pub(crate) agent: Option<IpAddr>,
     pub(crate) sampling: Sampling<'a>,
+    /// The exporter has the code before the type where both are in the destination port.
+    pub(crate) icmp_swapped: &'a Cell<bool>,
     /// Templates and types for the lists within records.
     pub(crate) lists: Lists<'a>,
 }
@@ -112,6 +113,11 @@ impl<L: Layout> Flow for Record<'_, L> {
     #[inline(always)]
     fn agent(&self) -> Option<IpAddr> {
         self.context.agent.filter(|_| !self.plan.names_agent)
+    }
+
+    #[inline(always)]
+    fn has_counts(&self) -> (bool, bool) {
+        self.plan.facts.has_counts()
     }
 
     #[inline(always)]
@@ -197,7 +203,7 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     #[inline]
-    fn choices(&self, choices: Choices) -> &'a [Choice] {
+    pub(super) fn choices(&self, choices: Choices) -> &'a [Choice] {
         self.plan
             .choices
             .get(usize::from(choices.from)..usize::from(choices.to))
@@ -211,7 +217,7 @@ impl<'a, L: Layout> Record<'a, L> {
         }
     }
 
-    fn is_zero(&self, field: u16) -> bool {
+    pub(super) fn is_zero(&self, field: u16) -> bool {
         self.field(field).iter().all(|octet| *octet == 0)
     }
 
@@ -320,7 +326,7 @@ impl<'a, L: Layout> Record<'a, L> {
                 }
                 return;
             }
-            Step::IcmpInPort(..) if !self.is_icmp() => return,
+            Step::Icmp(_) if !self.may_be_icmp() => return,
             Step::Count32(field) => match self.operand::<4>(op.at, field) {
                 Some(octets) => u64::from(u32::from_be_bytes(octets)),
                 None => return,
@@ -405,18 +411,6 @@ impl<'a, L: Layout> Record<'a, L> {
                 }
             }
             Step::Text(field) => write_text(key, self.field(field), writer),
-            Step::Icmp(part, choices) | Step::IcmpInPort(part, choices) => {
-                if let Some(value) = self.icmp(part, choices, family) {
-                    writer.unsigned(key, value);
-                }
-            }
-            Step::MplsLabel(field) => {
-                // Label (20 bits), traffic class (3), bottom of stack (1); then TTL where 4 octets are sent.
-                let octets = self.field(field);
-                if let Some([a, b, c]) = octets.first_chunk::<3>() {
-                    writer.unsigned(key, u64::from(u32::from_be_bytes([0, *a, *b, *c]) >> 4));
-                }
-            }
             Step::ApplicationId(field) => {
                 if let Some(id) = ApplicationId::read(self.field(field)) {
                     let mut text = ShortText::default();
@@ -439,63 +433,36 @@ impl<'a, L: Layout> Record<'a, L> {
                     writer.text(key, name);
                 }
             }
-            Step::InterfaceName(field) => {
-                let index = self.unsigned(field);
-                if let Some(name) = self.context.metadata.find(|known| known.interface(index)) {
-                    writer.text(key, name);
-                }
-            }
             Step::VrfName(field) => {
                 let id = self.unsigned(field);
                 if let Some(name) = self.context.metadata.find(|known| known.vrf(id)) {
                     writer.text(key, name);
                 }
             }
-            _ => {}
+            _ => self.write_together(op, family, writer),
         }
     }
 
-    pub(super) fn icmp(
-        &self,
-        part: IcmpPart,
-        choices: Choices,
-        family: Option<Family>,
-    ) -> Option<u64> {
-        let choices = self.choices(choices);
-        let own = || {
-            choices
-                .iter()
-                .filter(|choice| choice.element != DESTINATION_PORT)
-        };
-        let named = own()
-            .find(|choice| choice.family == family && !self.is_zero(choice.field))
-            .or_else(|| own().find(|choice| !self.is_zero(choice.field)))
-            .or_else(|| own().find(|choice| choice.family == family))
-            .or_else(|| own().next());
-        if let Some(choice) = named {
-            let value = self.unsigned(choice.field);
-            return Some(match (choice.element, part) {
-                (32 | 139, IcmpPart::Type) => value >> 8 & 0xff,
-                (32 | 139, IcmpPart::Code) => value & 0xff,
-                _ => value,
-            });
-        }
-        // v5 and many others put both into the destination port.
-        let port = self.unsigned(choices.first()?.field);
-        self.is_icmp().then_some(match part {
-            IcmpPart::Type => port >> 8 & 0xff,
-            IcmpPart::Code => port & 0xff,
-        })
-    }
-
-    /// ICMP, or ICMP for IPv6.
+    /// The protocol is ICMP or ICMP for IPv6, or isn't told.
     #[inline]
-    pub(super) fn is_icmp(&self) -> bool {
+    pub(super) fn may_be_icmp(&self) -> bool {
         let protocol = self.plan.protocol.map(|field| match *self.field(field) {
             [octet] => u64::from(octet),
             ref octets => unsigned(octets),
         });
-        matches!(protocol, Some(1 | 58))
+        matches!(protocol, None | Some(1 | 58))
+    }
+
+    pub(super) fn words(&self) -> &'static Vocabulary {
+        self.context.words
+    }
+
+    pub(super) fn metadata(&self) -> DomainMetadata<'a> {
+        self.context.metadata
+    }
+
+    pub(super) fn icmp_swapped(&self) -> &'a Cell<bool> {
+        self.context.icmp_swapped
     }
 }
 

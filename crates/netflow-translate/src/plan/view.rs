@@ -72,7 +72,12 @@ impl ViewPlan {
         let steps = numbers.iter().map(|(_, step)| step);
         let asks_family = steps
             .chain(addresses.iter().map(|(_, step)| step))
-            .any(|step| matches!(step, Step::Address(_) | Step::ByFamily(_) | Step::Icmp(..)));
+            .any(|step| {
+                matches!(
+                    step,
+                    Step::Address(_) | Step::ByFamily(_) | Step::Icmp(_) | Step::ProtocolOfIcmp
+                )
+            });
         let version = u64::from(compiler.template.version.number());
         Self {
             numbers,
@@ -121,15 +126,16 @@ impl<L: Layout> Record<'_, L> {
             | Step::Protocol(field)
             | Step::WideProtocol(field)
             | Step::Mac(field) => self.unsigned(field),
-            Step::FirstNonZero(choices) => self.first_non_zero(choices),
+            Step::FirstNonZero(choices) | Step::FirstMac(choices) => self.first_non_zero(choices),
+            Step::ProtocolOfIcmp => return self.protocol_of_icmp(family).map(u64::from),
             Step::ByFamily(choices) => self.unsigned(self.by_family(choices, family)?.field),
             Step::Direction(field) => match self.unsigned(field) {
                 direction @ (0 | 1) => direction,
                 _ => return None,
             },
-            Step::IcmpInPort(..) if !self.is_icmp() => return None,
-            Step::Icmp(part, choices) | Step::IcmpInPort(part, choices) => {
-                return self.icmp(part, choices, family);
+            Step::Icmp(_) if !self.may_be_icmp() => return None,
+            Step::Icmp(part) => {
+                return self.icmp(part, family);
             }
             _ => return None,
         })

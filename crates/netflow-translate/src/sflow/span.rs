@@ -105,6 +105,10 @@ impl Flow for SampledFlow<'_> {
         None
     }
 
+    fn has_counts(&self) -> (bool, bool) {
+        (false, false)
+    }
+
     fn facts(&self, interval: u64, _: Wants) -> FlowFacts<'_> {
         let index = |interface| match interface {
             Interface::Index(index) => index,

@@ -172,6 +172,9 @@ pub(crate) fn acceptance(record: &Record) -> Acceptance {
                 .or_insert_with(|| Accepted::these(vec![canonical(field, value)]));
         }
     }
+    if let Some(labels) = accepted.get_mut("mpls_labels") {
+        labels.values = labels.values.iter().map(without_zeros_behind).collect();
+    }
     if record
         .get("version")
         .is_some_and(|version| version == "sflow5")
@@ -289,4 +292,14 @@ pub(crate) fn canonical(field: &str, value: &Value) -> Value {
         Some(address) => Value::from(address.to_string()),
         None => value.clone(),
     }
+}
+
+/// Sections of zeros behind the bottom of a stack are no labels.
+fn without_zeros_behind(labels: &Value) -> Value {
+    let labels = labels.as_array().map(Vec::as_slice).unwrap_or_default();
+    let last = labels.iter().rposition(|label| *label != 0);
+    labels
+        .get(..last.map_or(0, |last| last + 1))
+        .unwrap_or_default()
+        .into()
 }

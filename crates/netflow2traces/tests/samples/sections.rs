@@ -48,6 +48,8 @@ fn a_frame_gives_what_the_record_lacks() {
             ("network.type", "ipv4"),
             ("netflow.flow.bytes", "1518"),
             ("netflow.flow.packets", "1"),
+            ("netflow.flow.estimated.bytes", "1518"),
+            ("netflow.flow.estimated.packets", "1"),
             ("netflow.tcp_flags", "18"),
             ("netflow.tos", "40"),
             ("netflow.vlan.input", "30"),

@@ -83,6 +83,8 @@ fn the_headers_of_a_sampled_packet() {
         ("netflow.vlan.input", "30"),
         ("netflow.src_mac", "02:00:00:00:00:01"),
         ("netflow.dst_mac", "02:00:00:00:00:02"),
+        ("netflow.flow.estimated.bytes", "1518000"),
+        ("netflow.flow.estimated.packets", "1000"),
         ("netflow.sampling.interval", "1000"),
         ("netflow.sampling.origin", "record"),
     ];
@@ -192,6 +194,8 @@ fn what_the_agent_knows_of_the_packet() {
             ("network.io.direction", "receive"),
             ("netflow.flow.bytes", "84"),
             ("netflow.flow.packets", "1"),
+            ("netflow.flow.estimated.bytes", "84000"),
+            ("netflow.flow.estimated.packets", "1000"),
             ("netflow.nexthop", "10.0.0.3"),
             ("netflow.bgp_nexthop", "10.0.0.4"),
             ("netflow.interface.input", "1"),

@@ -5,6 +5,7 @@ mod batches;
 mod bounds;
 mod choices;
 mod flow_metrics;
+mod habits;
 mod identity;
 #[expect(
     dead_code,

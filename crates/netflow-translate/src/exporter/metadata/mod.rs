@@ -3,6 +3,7 @@
 //! Held by exporter and Observation Domain, bounded in entries and octets; when full, what is new is not
 //! taken, and counted.
 
+use std::cell::Cell;
 use std::hash::Hash;
 use std::net::IpAddr;
 
@@ -315,6 +316,8 @@ pub(crate) struct ExporterMetadata {
     octets: usize,
     /// Likewise.
     changes: u64,
+    /// ICMP's code stands before its type in destination ports, by what the exporter sent last.
+    pub(crate) icmp_swapped: Cell<bool>,
     /// RFC 5610.
     pub(crate) types: ElementTypes,
     /// Types were learnt since the templates were compiled.

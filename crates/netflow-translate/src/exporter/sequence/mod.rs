@@ -147,6 +147,15 @@ impl Unit {
         }
     }
 
+    /// Exporters of a version are found that count so: templates are counted beside records only where records are
+    /// the version's unit.
+    fn is_of(self, version: Version) -> bool {
+        match self {
+            Self::WithTemplates | Self::WithTemplatesIncluded => version == Version::Ipfix,
+            _ => true,
+        }
+    }
+
     /// For people.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -174,9 +183,10 @@ impl Default for Candidates {
 
 impl Candidates {
     /// Strikes out those that would have grown by something else. Where it can't be said, they stay.
-    fn explain(&mut self, grown: u32, from: Carried, to: Carried) {
+    fn explain(&mut self, version: Version, grown: u32, from: Carried, to: Carried) {
         for (bit, unit) in Unit::ALL.iter().enumerate() {
-            if unit.step(from, to).is_some_and(|step| step != grown) {
+            let is_other = unit.step(from, to).is_some_and(|step| step != grown);
+            if is_other || !unit.is_of(version) {
                 self.0 &= !(1 << bit);
             }
         }
@@ -201,6 +211,8 @@ pub(crate) struct Sequence {
     candidates: Candidates,
     /// What is missing if the unit is the version's own, until that is known.
     pending: Option<u64>,
+    /// The message just judged was the one that was missing.
+    has_come_late: bool,
     pub(crate) boot: Boot,
 }
 
@@ -214,9 +226,10 @@ impl Sequence {
             _ if self.boot.is_shared() => Verdict::Fine,
             (true, _) => self.restart(),
             (false, Some(_)) => Verdict::Fine,
-            (false, None) => self.judge_unit(sequence, carried),
+            (false, None) => self.judge_unit(header.version, sequence, carried),
         };
-        if verdict != Verdict::Late {
+        let has_come_late = std::mem::take(&mut self.has_come_late);
+        if verdict != Verdict::Late && !has_come_late {
             self.last = Some((sequence, carried));
             self.expected = carried.own.map(|units| sequence.wrapping_add(units));
         }
@@ -231,17 +244,22 @@ impl Sequence {
     }
 
     /// What is missing in the version's own unit, unless another unit explains all steps so far.
-    fn judge_unit(&mut self, sequence: u32, carried: Carried) -> Verdict {
+    fn judge_unit(&mut self, version: Version, sequence: u32, carried: Carried) -> Verdict {
         let Some((last, before)) = self.last else {
             return Verdict::Fine;
         };
         self.candidates
-            .explain(sequence.wrapping_sub(last), before, carried);
+            .explain(version, sequence.wrapping_sub(last), before, carried);
         let own = self.compare(sequence);
         let Some(unit) = self.candidates.first() else {
             return match (own, self.pending.take()) {
                 (Verdict::Fine, Some(missing)) if missing > 0 => Verdict::Lost(missing),
                 (Verdict::Lost(units), missing) => Verdict::Lost(units + missing.unwrap_or(0)),
+                (Verdict::Late, Some(missing)) if missing > 0 => {
+                    // It was missing, and not yet reported.
+                    self.has_come_late = true;
+                    Verdict::Fine
+                }
                 (own, _) => own,
             };
         };
