@@ -346,7 +346,7 @@ fn probe(directory: &Path) -> io::Result<()> {
 /// Whether the segments in this directory, if there is one, can be read by this version. Changes nothing.
 ///
 /// # Errors
-/// What [`Directory::open`] would refuse, in a sentence.
+/// What the start of a spool would refuse, in a sentence.
 pub fn check_segments(directory: &Path) -> Result<(), String> {
     let unreadable = |error: io::Error| format!("it can't be read: {error}");
     let entries = match fs::read_dir(directory) {
