@@ -9,9 +9,7 @@ use crate::batch::EncodedBatch;
 use crate::fields;
 use crate::proto::push_delimited;
 use crate::read::{Field, Reader, WireError};
-
-/// Name of the spans that stand for flow records.
-const FLOW_SPAN_NAME: &[u8] = b"netflow.flow";
+use crate::view::is_flow_name;
 
 /// Cuts a batch into two requests of about half the octets each.
 ///
@@ -199,7 +197,7 @@ impl<'a> SpanFacts<'a> {
             let field = field?;
             match field.number {
                 fields::span::TRACE_ID => facts.trace_id = field.octets()?,
-                fields::span::NAME => facts.is_flow = field.octets()? == FLOW_SPAN_NAME,
+                fields::span::NAME => facts.is_flow = is_flow_name(field.octets()?),
                 _ => {}
             }
         }

@@ -84,6 +84,13 @@ impl<'a> SpanView<'a> {
     }
 }
 
+/// Whether spans of this name stand for flow records. Their name can be configured; the spans of the work around them have
+/// names of their own, which begin with `netflow.`.
+#[must_use]
+pub fn is_flow_name(name: &[u8]) -> bool {
+    name == b"netflow.flow" || !name.starts_with(b"netflow.")
+}
+
 /// The spans of a request in their order; malformed ones are left out.
 pub fn spans(request: &[u8]) -> impl Iterator<Item = SpanView<'_>> {
     messages(request, fields::export_request::RESOURCE_SPANS).flat_map(|resource_spans| {
@@ -238,6 +245,20 @@ mod tests {
             out.extend(spans);
         }
         out
+    }
+
+    #[test]
+    fn flow_spans_are_known_by_what_they_are_not_called() {
+        for name in ["netflow.flow", "flow_ipv4_tcp", "https", "tcp"] {
+            assert!(is_flow_name(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "netflow.export",
+            "netflow.parse_packet",
+            "netflow.process_flows",
+        ] {
+            assert!(!is_flow_name(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

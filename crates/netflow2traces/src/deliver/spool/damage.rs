@@ -66,11 +66,10 @@ pub(super) fn lost_in(octets: &[u8]) -> Lost {
 fn spans_of(request: &[u8]) -> Count {
     let mut spans = Count::default();
     for span in view::spans(request) {
-        // The spans around flows have names of their own; those of flows can be configured.
-        if span.name.starts_with(b"netflow.") && span.name != b"netflow.flow" {
-            spans.work += 1;
-        } else {
+        if view::is_flow_name(span.name) {
             spans.flow += 1;
+        } else {
+            spans.work += 1;
         }
     }
     spans

@@ -10,11 +10,6 @@ use serde_json::{Value, json};
 
 use crate::translate::{Name, transport};
 
-/// Flow spans may have other names; those of the work on a datagram have not.
-fn is_flow(name: &[u8]) -> bool {
-    name == b"netflow.flow" || !name.starts_with(b"netflow.")
-}
-
 /// A flow record, once a span.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
@@ -49,7 +44,7 @@ impl Record {
     pub(crate) fn of_batch(octets: &[u8]) -> impl Iterator<Item = Self> {
         let mut exporter: (usize, Arc<str>) = (0, Arc::from(""));
         view::spans(octets)
-            .filter(|span| is_flow(span.name))
+            .filter(|span| view::is_flow_name(span.name))
             .filter_map(move |span| {
                 let key = span.resource_key();
                 if key != exporter.0 {
