@@ -5,6 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use netflow_wire::sflow::{FlowRecord, RawHeader};
@@ -12,7 +13,9 @@ use netflow_wire::write::{
     Field, IpfixHeader, MessageWriter, Record, SflowHeader, SflowSample, SflowWriter, V5Header,
     V5Record, V9Header, v5,
 };
-use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources, Translate};
+use netflow2traces::config::{
+    self, AttributeLevel, Machine, Purpose, Selection, Sources, Translate,
+};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
 
@@ -89,7 +92,11 @@ fn allocations(work: impl FnOnce()) -> usize {
 
 /// Sends the datagrams until all is warm, then the last of them again and again.
 fn warm_allocations(level: AttributeLevel, datagrams: &[Vec<u8>]) -> usize {
-    let mut translator = translator(&configuration(level));
+    warm_allocations_of(&configuration(level), datagrams)
+}
+
+fn warm_allocations_of(config: &Translate, datagrams: &[Vec<u8>]) -> usize {
+    let mut translator = translator(config);
     let now = Instant::now();
     for octets in datagrams {
         for _ in 0..3 {
@@ -199,6 +206,23 @@ fn a_v5_flow_allocates_nothing() {
     for level in LEVELS {
         assert_eq!(warm_allocations(level, &[v5_datagram()]), 0, "{level:?}");
     }
+}
+
+#[test]
+fn deciding_which_flows_become_spans_allocates_nothing() {
+    let config = Translate {
+        selection: Selection {
+            filter: Some(
+                "net 0.0.0.0/0 and not port in [1, 3-5] and bytes < 1g"
+                    .parse()
+                    .unwrap(),
+            ),
+            keep: Some("flags S or duration >= 0 or packets > 0".parse().unwrap()),
+            sample_bytes: NonZeroU64::new(1 << 40),
+        },
+        ..configuration(AttributeLevel::Standard)
+    };
+    assert_eq!(warm_allocations_of(&config, &[v5_datagram()]), 0);
 }
 
 #[test]

@@ -459,3 +459,58 @@ proptest! {
         prop_assert_eq!(given.value, value);
     }
 }
+
+#[test]
+fn filters_that_can_not_work_say_why() {
+    for (variable, value, reason) in [
+        (
+            "NETFLOW_FILTER",
+            "port 80 and byts > 1m",
+            "column 13: \"byts\" is not a word of the filter language; did you mean \"bytes\"?; accepted: ",
+        ),
+        (
+            "NETFLOW_KEEP",
+            "flags",
+            "column 6: expected the letters of flags that are all set",
+        ),
+        (
+            "NETFLOW_FILTER",
+            "src network office",
+            "it names a network, and NETFLOW_NETWORKS, which names networks, is not set",
+        ),
+        (
+            "NETFLOW_SAMPLE_BYTES",
+            "0",
+            "accepted: a size from 1 to 1TiB",
+        ),
+    ] {
+        let mistakes = Surroundings::sound().env(variable, value).mistakes();
+        let [line] = &mistakes[..] else {
+            panic!("{mistakes:?}");
+        };
+        assert!(
+            line.starts_with(variable) && line.contains(reason),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_from_no_sampler_gives_a_warning() {
+    let keep = || Surroundings::sound().env("NETFLOW_KEEP", "port 53");
+    let warnings = keep().warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("nothing is sampled"), "{warnings:?}");
+    assert!(
+        keep()
+            .env("NETFLOW_SAMPLE_BYTES", "1MiB")
+            .warnings()
+            .is_empty()
+    );
+    assert!(
+        keep()
+            .env("OTEL_TRACES_SAMPLER", "always_off")
+            .warnings()
+            .is_empty()
+    );
+}
