@@ -191,7 +191,7 @@ impl<'a> SpanFacts<'a> {
     pub(crate) fn of(span: &'a [u8]) -> Result<Self, WireError> {
         let mut facts = Self {
             trace_id: &[],
-            is_flow: false,
+            is_flow: is_flow_name(b""),
         };
         for field in Reader::new(span) {
             let field = field?;

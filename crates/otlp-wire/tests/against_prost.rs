@@ -45,7 +45,7 @@ fn batch_of(request: &ExportTraceServiceRequest) -> EncodedBatch {
         .iter()
         .flat_map(|resource| &resource.scope_spans)
         .flat_map(|scope| &scope.spans)
-        .map(|span| span.name == "netflow.flow");
+        .map(|span| otlp_wire::view::is_flow_name(span.name.as_bytes()));
     let (flow, work): (Vec<bool>, Vec<bool>) = names.partition(|is_flow| *is_flow);
     EncodedBatch {
         octets: Bytes::from(request.encode_to_vec()),
