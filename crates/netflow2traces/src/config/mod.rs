@@ -3,6 +3,8 @@
 //! In two stages: [`Sources`] is what flags, environment and `.env` say; [`load()`] makes a
 //! [`Config`] of it, or a list of all [`Mistakes`]. After that no code can meet an invalid value.
 
+mod backend;
+mod headers;
 mod later;
 mod load;
 pub mod memory;
@@ -30,7 +32,7 @@ pub use netflow_translate::config::{
     TraceSampler, TraceShape, Translate,
 };
 
-pub(crate) use otlp::header_file;
+pub(crate) use headers::header_file;
 
 pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin};
 pub use memory::Memory;

@@ -7,7 +7,7 @@ use super::{DAY, SECOND, later};
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values;
 use crate::config::{Compression, ExporterKind, Headers, Protocol, RetryableStatus};
-use crate::config::{otlp, proxy};
+use crate::config::{headers, otlp, proxy};
 
 settings! { BACKEND:
     OTLP_ENDPOINT: String {
@@ -64,7 +64,7 @@ settings! { BACKEND:
             Values are never printed or logged. A flag can be seen by other users of the machine \
             (`ps`); keep secrets in the environment or in `.env`.",
         secrecy: Secret,
-        parse: otlp::headers,
+        parse: headers::headers,
     }
     OTLP_HEADERS_FILE: PathBuf {
         section: Backend,
@@ -80,7 +80,7 @@ settings! { BACKEND:
             `OTEL_EXPORTER_OTLP_HEADERS`; empty lines and lines that begin with `#` are skipped. A header of the file \
             wins over one of the same name there. While the file can't be used, the headers that were read before \
             stay in use.",
-        parse: otlp::headers_file,
+        parse: headers::headers_file,
     }
     OTLP_COMPRESSION: Compression {
         section: Backend,

@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::otlp;
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values::{self, Rejection, choice};
 use crate::config::{Compression, Headers, Protocol};
+use crate::config::{headers, otlp};
 
 settings! { OWN_METRICS:
     METRICS_EXPORTER: bool {
@@ -63,7 +63,7 @@ settings! { OWN_METRICS:
         details: "Sent instead of `OTEL_EXPORTER_OTLP_HEADERS`. Values are never \
             printed or logged.",
         secrecy: Secret,
-        parse: otlp::headers,
+        parse: headers::headers,
     }
     METRICS_COMPRESSION: Compression {
         section: OwnMetrics,
