@@ -99,6 +99,8 @@ const UNDERSTOOD: &[&str] = &[
     "datagrams_not_allowed",
     "datagrams_rate_limited",
     "records_rate_limited",
+    // Exporters that gave way to the budget of memory: their templates come again.
+    "evicted_for_memory",
     "flow_samples",
     "counter_samples",
     "flow_spans",

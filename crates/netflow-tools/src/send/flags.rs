@@ -57,9 +57,7 @@ is damaged: stderr has the details; 2 the arguments can't be used.";
 /// The subcommand.
 pub fn command() -> Command {
     Command::new("send")
-        .about(
-            "Sends simulated flow records, or those of a capture, to a UDP port: to try out, test and load",
-        )
+        .about("Sends simulated flow records, or those of a capture, to a UDP port")
         .long_about(LONG)
         .after_long_help(EXAMPLES)
         .after_help("--help has examples.")

@@ -14,6 +14,7 @@ pub(crate) mod roles;
 mod select;
 pub(crate) mod services;
 pub(crate) mod shape;
+mod span;
 pub(crate) mod trace;
 pub(crate) mod work;
 
@@ -21,10 +22,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use otlp_wire::{ResourceFront, SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos};
+use otlp_wire::{ResourceFront, SpanId, SpanWriter, TraceId, UnixNanos};
 
 use crate::allowance;
-use crate::attributes::names::Name;
 use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::batch::Membership;
 use crate::config::{self, AttributeLevel, SpanTime};
@@ -34,12 +34,13 @@ use crate::exporter::Arrival;
 use crate::filter::{Address, Asked, FlowView};
 use crate::flow::fronts::{Format, Fronts};
 use crate::flow::select::{LeftOut, Selecting};
+use crate::flow::span::{About, Written, write_span};
 use crate::flow::trace::Trace;
 use crate::flow::work::Outcome;
 use crate::metrics::{Counting, ExporterFlows, FlowFacts, FlowMetrics, Wants};
 use crate::plan::sampling::Origin;
 use crate::plan::times::FlowTimes;
-use crate::selection::{Decision, Kept, TraceOdds, TraceState};
+use crate::selection::{Decision, TraceOdds};
 use crate::writing::Writing;
 
 /// One flow record, or one sampled packet.
@@ -111,17 +112,6 @@ pub(crate) struct Place<'a> {
     pub(crate) front: &'a Arc<ResourceFront>,
     /// What flow metrics know of the exporter.
     pub(crate) counted: &'a mut ExporterFlows,
-}
-
-/// The outcome of writing a flow.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Written {
-    /// Nothing: the writer's room is too small.
-    No,
-    /// Its span.
-    Plain,
-    /// Its span, but its times are not believed.
-    Suspect,
 }
 
 /// Why no more flows are written into a batch.
@@ -456,170 +446,4 @@ fn count_only<C, S: Flows>(
     writing.counters.records_filtered.add(u64::from(filtered));
     outcome.flows += counted + filtered;
     u64::from(counted)
-}
-
-/// What is found out of a flow before its span is written.
-struct About<'a> {
-    interval: Option<(u64, Origin)>,
-    times: &'a FlowTimes,
-    known: &'a Enriched<'a>,
-    kept: Kept,
-    /// Which of the names of spans is its.
-    name: usize,
-    facts: Option<&'a FlowFacts<'a>>,
-}
-
-/// Writes the span of one flow. What isn't inlined here is given a writer `apart`, for speed.
-#[inline(always)]
-fn write_span<F: Flow>(
-    flow: &F,
-    context: &FlowContext,
-    (trace_id, span_id): (TraceId, SpanId),
-    about: &About<'_>,
-    scratch: &mut Vec<u8>,
-    writer: &mut SpanWriter<'_>,
-) -> Written {
-    let About {
-        interval,
-        times,
-        known,
-        kept,
-        name,
-        facts,
-    } = *about;
-    let (start, end) = span_times(times, context);
-    let head = SpanHead {
-        trace_id,
-        span_id,
-        parent: context.parent,
-        start,
-        end,
-    };
-    let state = match context.odds.state {
-        Some(_) if kept.always => Some(TraceState::ALWAYS),
-        state => state,
-    };
-    let front = context.fronts.front(flow.format(), name);
-    trace::begin(front, &head, state, writer);
-    let factor = match interval {
-        Some((interval, _)) if context.scale && interval > 1 => Some(interval),
-        _ => None,
-    };
-    flow.write(factor, scratch, writer);
-    if let (true, Some(facts)) = (context.estimates(), facts) {
-        write_estimates(flow, facts, context, writer);
-    }
-    if let (Some((interval, origin)), true) = (interval, context.standard) {
-        for key in context.words.keys.of(Name::SamplingInterval) {
-            writer.unsigned(key, interval);
-        }
-        writer.encoded(context.words.values.origin(origin));
-    }
-    if factor.is_some() {
-        for key in context.words.keys.of(Name::SamplingScaled) {
-            writer.boolean(key, true);
-        }
-    }
-    if let Some(source) = known.source {
-        writer.apart(|writer| writer.encoded_octets(source.source));
-    }
-    if let Some(destination) = known.destination {
-        writer.apart(|writer| writer.encoded_octets(destination.destination));
-    }
-    if let Some(bytes) = kept.adjusted_bytes {
-        for key in context.words.keys.of(Name::AdjustedBytes) {
-            writer.unsigned(key, bytes);
-        }
-    }
-    if let Some(agent) = flow.agent() {
-        writer.apart(|writer| {
-            context
-                .attributes(writer)
-                .address(Name::ExporterAgent, agent);
-        });
-    }
-    if context.shows_times {
-        writer.apart(|writer| write_only_exported_times(times, &mut context.attributes(writer)));
-    } else if times.suspect || start != times.start || end != times.end {
-        writer.apart(|writer| write_exported_times(times, &mut context.attributes(writer)));
-    }
-    match trace::end(Status::Ok, state, writer) {
-        false => Written::No,
-        true if times.suspect => Written::Suspect,
-        true => Written::Plain,
-    }
-}
-
-/// Bytes and packets times the sampling interval, of flows of sampled and unsampled exporters alike.
-#[inline(always)]
-fn write_estimates<F: Flow>(
-    flow: &F,
-    facts: &FlowFacts<'_>,
-    context: &FlowContext,
-    writer: &mut SpanWriter<'_>,
-) {
-    let (has_bytes, has_packets) = flow.has_counts();
-    if has_bytes || facts.bytes > 0 {
-        for key in context.words.keys.of(Name::EstimatedBytes) {
-            writer.unsigned(key, facts.bytes);
-        }
-    }
-    if has_packets || facts.packets > 0 {
-        for key in context.words.keys.of(Name::EstimatedPackets) {
-            writer.unsigned(key, facts.packets);
-        }
-    }
-}
-
-#[inline]
-fn span_times(times: &FlowTimes, context: &FlowContext) -> (UnixNanos, UnixNanos) {
-    match context.span_time {
-        SpanTime::Flow => (times.start, times.end),
-        SpanTime::Received => (context.received_at, context.received_at),
-        SpanTime::Clamped => {
-            let received = context.received_at.0;
-            let age = received.checked_sub(times.end.0);
-            if age.is_some_and(|age| age <= context.span_max_age) {
-                return (times.start, times.end);
-            }
-            let duration = times.end.0.saturating_sub(times.start.0);
-            (
-                UnixNanos(received.saturating_sub(duration)),
-                context.received_at,
-            )
-        }
-    }
-}
-
-/// The span's times aren't the flow's own: these are.
-#[cold]
-fn write_exported_times(times: &FlowTimes, out: &mut Attributes<'_, '_>) {
-    let own = |told: Option<UnixNanos>, usable: UnixNanos| match told {
-        Some(told) => Some(told),
-        None if times.suspect => None,
-        None => Some(usable),
-    };
-    if let Some(start) = own(times.told_start, times.start) {
-        out.unsigned(Name::FlowStart, start.0);
-    }
-    if let Some(end) = own(times.told_end, times.end) {
-        out.unsigned(Name::FlowEnd, end.0);
-    }
-    if times.suspect {
-        out.boolean(Name::TimeSuspect, true);
-    }
-}
-
-/// For readers that must not take a usable time for an exported one.
-#[cold]
-fn write_only_exported_times(times: &FlowTimes, out: &mut Attributes<'_, '_>) {
-    if let Some(start) = times.told_start {
-        out.unsigned(Name::FlowStart, start.0);
-    }
-    if let Some(end) = times.told_end {
-        out.unsigned(Name::FlowEnd, end.0);
-    }
-    if times.suspect {
-        out.boolean(Name::TimeSuspect, true);
-    }
 }

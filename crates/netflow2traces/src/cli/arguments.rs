@@ -27,7 +27,7 @@ const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow over UDP a
 const START: &str = "\
 How to start:
   netflow2traces demo
-      Runs a self-contained demo: simulates traffic, keeps the traces in memory, prints where to look.
+      Runs a demo in one process: simulated traffic, traces in memory, where to look.
 
   netflow2traces --otlp-endpoint http://localhost:4317
       Runs the daemon. Then let your routers send NetFlow, IPFIX or sFlow to UDP port 2055 of this

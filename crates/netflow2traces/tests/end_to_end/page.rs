@@ -206,7 +206,7 @@ async fn only_so_many_pages_may_be_open() {
     let one_more = admin.get("/api/live").await;
     assert_eq!(one_more.status, 503);
     assert!(
-        one_more.body.contains("8 pages are open"),
+        one_more.body.contains("too many pages are open (limit: 8)"),
         "{}",
         one_more.body
     );

@@ -147,6 +147,8 @@ fn flow_attributes(exporter: &str, source_port: usize) -> Attributes {
             "network.type": "ipv4",
             "netflow.flow.bytes": 3456,
             "netflow.flow.packets": 12,
+            "netflow.flow.estimated.bytes": 3456,
+            "netflow.flow.estimated.packets": 12,
             "netflow.nexthop": "10.0.0.1",
             "netflow.interface.input": 3,
             "netflow.interface.output": 4,
@@ -168,6 +170,8 @@ fn flow_attributes(exporter: &str, source_port: usize) -> Attributes {
             "network.type": "ipv4",
             "netflow.flow.bytes": if exporter == "127.0.0.9" { 120_u64 } else { 5_000_000_000 },
             "netflow.flow.packets": if exporter == "127.0.0.9" { 2 } else { 4_000_000 },
+            "netflow.flow.estimated.bytes": if exporter == "127.0.0.9" { 120_u64 } else { 5_000_000_000 },
+            "netflow.flow.estimated.packets": if exporter == "127.0.0.9" { 2 } else { 4_000_000 },
         }),
     })
 }
