@@ -6,10 +6,10 @@
 #   scripts/bench.sh SECTION…        these to stdout: own, latency, most, peers, load, growth
 #
 #   RATES="100k 300k"   flow records a second, one run each     SECONDS_EACH=6    length of a run
-#   ROUNDS=2            rounds, of which medians are told       WORKERS=1         receive threads
+#   ROUNDS=2            rounds; the medians are reported         WORKERS=1         receive threads
 #   EXPORTERS=16        routers that send                       MOST_SECONDS=10   length of a run of `most`
 #   MOST_GRPC=1.2M MOST_HTTP=1.5M   rates of `most`: is nothing lost?
-#   LOAD_RATE=600k LOAD_SECONDS=60  `load`: 1,000 exporters, templates sent again each second
+#   LOAD_RATE=600k LOAD_SECONDS=60  `load`: 1,000 exporters, templates re-sent each second
 #   PROGRAMS=DIR         has netflow2traces and counting_sink, which are then not built
 #   NETFLOW_PEERS_CACHE  where scripts/peers.sh keeps the programs that are compared with
 #
@@ -247,7 +247,7 @@ filters='
         | if $at then .[$at] += [$row] else . + [[$row]] end);'
 
 own_table() {
-    echo "| flows by | spans by | rate asked | flows/s sent | lost, worst | kernel drops, worst | CPU-s/Mflow | octets/flow | RSS, MB |"
+    echo "| input | export | target rate | flows/s sent | worst loss | worst kernel drops | CPU-s/Mflow | bytes/flow | RSS, MB |"
     echo "|---|---|---|---|---|---|---|---|---|"
     jq -rs "$filters"'
         in_order([.protocol, .transport, .rate])[]
@@ -287,8 +287,8 @@ latency() {
     pause 1.2
     end_subject
     tail -n 1 "$work/sink" | jq -r '.latency_ms
-        | "Latency at 100 datagrams a second, from the receipt of a datagram to the arrival of its span at the "
-        + "backend, with batches of a second: \(.median | round) ms in the median, \(.max | round) ms at most, "
+        | "Latency at 100 datagrams per second, from the receipt of a datagram to the arrival of its span at the "
+        + "backend, with batches of a second: median \(.median | round) ms, maximum \(.max | round) ms, "
         + "of \(.count) datagrams."'
 }
 
@@ -301,7 +301,7 @@ most() {
         run v5 HTTP "$flags" http/protobuf none "$MOST_HTTP" "$MOST_SECONDS" >>"$work/most"
     done
     run v5 HTTP "$flags" http/protobuf none 1M "$MOST_SECONDS" >>"$work/most"
-    echo "At the rates that nothing should be lost at, $MOST_SECONDS s each, three times, and at 1M once for its memory:"
+    echo "Rates at which nothing should be lost, $MOST_SECONDS s each, three times; and 1M once, for memory:"
     echo
     own_table "$work/most"
 }
@@ -336,7 +336,7 @@ peers() {
     done
     echo "The same v5 datagrams to each, $ROUNDS interleaved rounds of $SECONDS_EACH s:"
     echo
-    echo "| program | rate asked | flows done, worst | CPU-s/Mflow done | times ours at that rate | RSS, MB |"
+    echo "| program | target rate | worst share handled | CPU-s/Mflow handled | relative to netflow2traces at that rate | RSS, MB |"
     echo "|---|---|---|---|---|---|"
     jq -rs "$filters"'
         {netflow2traces: "netflow2traces, gRPC", baseline: "netflow_parser and OpenTelemetry'"'"'s SDK, gRPC",
@@ -350,7 +350,7 @@ peers() {
            $cpu / $ours[.[0].rate] | digits(1)) | \(map(.rss_mb) | median | digits(1)) |"' "$work/peers"
 }
 
-# A thousand exporters for a minute, with templates sent again each second: nothing lost, and every sum holds.
+# A thousand exporters for a minute, with templates re-sent each second: nothing is lost, and all accounts balance.
 load() {
     echo "load: $LOAD_SECONDS s at $LOAD_RATE/s" >&2
     start_sink
@@ -371,10 +371,10 @@ load() {
     if grep -q "the accounts don't balance" "$work/log"; then verdict="$verdict; the accounts don't balance"; fi
     jq -nr --argjson sent "$sent" --argjson ticks "$ticks" --argjson hz "$(getconf CLK_TCK)" --argjson rss "$rss" \
         --arg verdict "$verdict" '
-        "1,000 exporters of v9, templates sent again each second: \($sent.flow_records) flow records in \(
+        "1,000 exporters of v9, templates re-sent each second: \($sent.flow_records) flow records in \(
         $sent.datagrams) datagrams at \($sent.flow_records / $sent.seconds | round)/s for \($sent.seconds | round) s, "
         + "\($ticks / $hz / $sent.flow_records * 1e8 | round / 100) CPU-s/Mflow, \($rss / 1024 | round) MB: "
-        + if $verdict == "" then "each arrived as one span, and every sum holds."
+        + if $verdict == "" then "each arrived as one span, and all accounts balance."
           else "NOT all is well: \($verdict)." end'
     [[ -z $verdict ]] || failed=1
 }

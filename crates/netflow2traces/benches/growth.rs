@@ -41,7 +41,7 @@ fn main() {
         }
     }
     println!(
-        "| what grows | how many | ns a flow | octets a flow | ns an octet | against the first |"
+        "| what grows | how many | ns per flow | bytes per flow | ns per byte | relative to the first row |"
     );
     println!("|---|---|---|---|---|---|");
     for cases in [exporters, templates] {
