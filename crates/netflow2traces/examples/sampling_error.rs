@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
     let all = run(&traffic, None, 0)?;
     let octets_a_record = all.octets as f64 / records() as f64;
     println!(
-        "| `NETFLOW_SAMPLE_BYTES` | spans kept | error of the top {TOP} talkers | the same share of all records alike | GB a day at 10,000 records/s |"
+        "| `NETFLOW_SAMPLE_BYTES` | spans kept | error of the top {TOP} talkers | error with equal probability | GB a day at 10,000 records/s |"
     );
     println!("|---|---|---|---|---|");
     println!(
