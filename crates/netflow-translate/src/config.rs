@@ -1,10 +1,12 @@
 //! What the stage is told: every value checked, every size in octets.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::enrich::fields::Fields;
 pub use crate::selection::Selection;
 
 /// Stage 2: decoding and spans.
@@ -23,6 +25,8 @@ pub struct Translate {
     pub max_templates_per_exporter: usize,
     /// The most specific network first, in it interfaces first, so that the first that matches holds.
     pub sampling_override: Vec<SamplingOverride>,
+    /// The operator's definitions of elements.
+    pub fields: Option<Arc<Fields>>,
     /// Multiply bytes and packets by the sampling interval.
     pub scale_sampled: bool,
     pub span_time: SpanTime,

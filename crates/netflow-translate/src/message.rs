@@ -70,7 +70,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
                     octets: plan.record_octets,
                     locations,
                 };
-                self.write(header, plan, resolve, records);
+                self.write(header, template.id, plan, resolve, records);
             }
             None => {
                 let mut locations = std::mem::take(&mut self.writing.locations);
@@ -80,7 +80,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
                     locations: &mut locations,
                     length: None,
                 };
-                self.write(header, plan, resolve, &mut records);
+                self.write(header, template.id, plan, resolve, &mut records);
                 if records.length == Some(0) {
                     self.bad(SetError::TruncatedRecord {
                         offset,
@@ -95,6 +95,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
     fn write<R: Records>(
         &mut self,
         header: &Header,
+        template: u16,
         plan: &SpanPlan,
         resolve: &dyn Resolve,
         records: R,
@@ -113,7 +114,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
                 .agent(self.arrival.port, header.observation_domain)
                 .filter(|agent| self.context.standard && *agent != self.source),
             icmp_swapped: &self.metadata.icmp_swapped,
-            sampling: Sampling::new(self.sampling, header, metadata),
+            sampling: Sampling::new(self.sampling, header, template, metadata),
             lists: Lists::new(resolve, &self.metadata.types, &self.lists),
         };
         let mut flows = RecordFlows {

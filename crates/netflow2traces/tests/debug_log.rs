@@ -42,6 +42,7 @@ fn translator(batch_max_spans: usize) -> Translator<fn() -> UnixNanos> {
         batch_max_spans,
         batch_max_octets: 2 << 20,
         sampling_override: Vec::new(),
+        fields: None,
         scale_sampled: false,
     };
     Translator::new(&config, received_at, Ids::new([7; 32]))

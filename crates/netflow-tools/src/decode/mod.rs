@@ -30,6 +30,7 @@ use otlp_wire::controls::Escaped;
 use crate::capture::{Capture, CaptureError, UdpPayload};
 use csv::Csv;
 use netflow_translate::config::{self, AttributeLevel, Selection, SpanTime, TraceSampler};
+use netflow_translate::enrich::fields::Fields;
 use netflow_translate::filter::Filter;
 use netflow_translate::{Datagram, Ids, TranslateCounters, Translator};
 use progress::Watched;
@@ -64,6 +65,8 @@ pub struct Options {
     pub attributes: AttributeLevel,
     /// UDP destination ports whose payloads are looked at; none: all.
     pub ports: Vec<u16>,
+    /// Definitions of elements besides those of the registries.
+    pub fields: Option<Arc<Fields>>,
     /// Which records are shown.
     pub filter: Option<Filter>,
     /// Instead of records the largest of so many totals, by these fields.
@@ -367,6 +370,7 @@ fn configuration(options: &Options) -> config::Translate {
         max_exporters: 65_536,
         max_templates_per_exporter: 65_536,
         sampling_override: Vec::new(),
+        fields: options.fields.clone(),
         scale_sampled: false,
         span_time: SpanTime::Flow,
         span_max_age: Duration::MAX,

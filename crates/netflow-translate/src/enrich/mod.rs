@@ -2,6 +2,7 @@
 //! and swapped whole; a look-up allocates nothing.
 
 mod csv;
+pub mod fields;
 pub mod interfaces;
 pub mod networks;
 pub mod prefixes;

@@ -200,6 +200,10 @@ pub(crate) trait NewExporter {
     /// `agent` is the device that sampled, where its exporter is another.
     fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront;
     fn sampling(&self, address: IpAddr) -> ConfiguredSampling;
+    /// What is known before the exporter has said anything.
+    fn metadata(&self) -> ExporterMetadata {
+        ExporterMetadata::default()
+    }
 }
 
 #[derive(Debug)]
@@ -262,7 +266,7 @@ impl ExporterTable {
             let text: Box<str> = address.to_string().into();
             Box::new(Exporter {
                 decoder: Decoder::default(),
-                metadata: ExporterMetadata::default(),
+                metadata: new.metadata(),
                 sequences: Sequences::default(),
                 front: Arc::new(new.front(&text, None)),
                 address: text,

@@ -6,6 +6,7 @@ use otlp_wire::{ResourceFront, Value};
 
 use crate::config::{self, SamplingOverride, ServiceName};
 use crate::exporter::NewExporter;
+use crate::exporter::metadata::ExporterMetadata;
 use crate::plan::sampling::ConfiguredSampling;
 
 /// The resource attribute that tells exporters apart.
@@ -34,6 +35,10 @@ impl NewExporter for config::Translate {
 
     fn sampling(&self, address: IpAddr) -> ConfiguredSampling {
         configured_sampling(&self.sampling_override, address)
+    }
+
+    fn metadata(&self) -> ExporterMetadata {
+        ExporterMetadata::new(self.fields.clone())
     }
 }
 

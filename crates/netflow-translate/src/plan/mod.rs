@@ -182,7 +182,7 @@ pub(crate) struct FamilyPlan {
 pub(crate) struct SpanPlan {
     pub(crate) format: Format,
     pub(crate) ops: Box<[Op]>,
-    /// Level `all`: what no op shows.
+    /// What no op shows: at level `all` everything, at `standard` what the operator has given an attribute.
     pub(crate) elements: Box<[ElementStep]>,
     /// The record itself names the exporter behind the one that sends it.
     pub(crate) names_agent: bool,
@@ -314,8 +314,13 @@ impl SpanPlan {
         });
         let times = TimePlan::new(template);
         compiler.shown.extend(times.first_fields());
-        let elements = if level >= AttributeLevel::All {
-            elements::compile(template, &compiler.shown, &compiler.rivals, types)
+        let asks_elements = match level {
+            AttributeLevel::Minimal => false,
+            AttributeLevel::Standard => types.has_attributes(),
+            AttributeLevel::All => true,
+        };
+        let elements = if asks_elements {
+            elements::compile(template, level, &compiler.shown, &compiler.rivals, types)
         } else {
             Box::default()
         };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netflow_wire::ie::AbstractDataType;
 use netflow_wire::{FieldSpecifier, Location, Template, V9_SCOPE, unsigned};
 
-use crate::exporter::metadata::{Metadata, Sampler};
+use crate::exporter::metadata::{Metadata, Sampler, Scope};
 use crate::plan::elements::ElementTypes;
 use crate::plan::sampling::RecordSampling;
 
@@ -13,6 +13,8 @@ use crate::plan::sampling::RecordSampling;
 const V9_SCOPE_SYSTEM: u16 = 1;
 /// v9's scope type "Interface" (RFC 3954, section 6.1).
 const V9_SCOPE_INTERFACE: u16 = 2;
+/// v9's scope type "Template" (RFC 3954, section 6.1).
+const V9_SCOPE_TEMPLATE: u16 = 5;
 
 /// Fields that could tell one thing; more of the same element than this are not looked at.
 const MAX_CANDIDATES: usize = 4;
@@ -29,6 +31,9 @@ pub(crate) struct OptionsPlan {
     application_name: Candidates,
     init_time: Candidates,
     sampling: RecordSampling,
+    /// Of the scope: the template, and parts of the device that no record names.
+    template: Candidates,
+    parts: Candidates,
     /// RFC 5610: privateEnterpriseNumber, informationElementId, informationElementDataType,
     /// informationElementName.
     /// Addresses of the exporter whose data these are; none where the scope is a part of its data.
@@ -89,6 +94,11 @@ impl OptionsPlan {
             V9_SCOPE => field.element == V9_SCOPE_INTERFACE,
             _ => false,
         };
+        let is_template = |field: &FieldSpecifier| match field.enterprise {
+            0 => field.element == 145,
+            V9_SCOPE => field.element == V9_SCOPE_TEMPLATE,
+            _ => false,
+        };
         Self {
             interface: candidates(template, is_interface).into(),
             interface_name: elements(&[82, 83]),
@@ -98,6 +108,11 @@ impl OptionsPlan {
             application_name: elements(&[96, 94]),
             init_time: elements(&[160]),
             sampling: RecordSampling::new(template),
+            template: in_scope(template, is_template).into(),
+            parts: in_scope(template, |field| {
+                !is_interface(field) && !is_template(field) && is_part(field)
+            })
+            .into(),
             agent: if is_of_exporter(template) {
                 elements(&[403, 404, 130, 131])
             } else {
@@ -137,9 +152,25 @@ impl OptionsPlan {
         let number = |field| unsigned(record.field(field));
         let octets = |field| record.field(field);
         if let Some(interval) = self.sampling.interval(number, octets) {
-            let id = self.sampling.sampler.map(number);
-            metadata.sample(id, interface, Sampler { interval });
+            let numbers = self.interface.iter().map(|field| number(*field));
+            let scope = Scope {
+                id: self.sampling.sampler.map(number),
+                interface: { numbers }.find(|index| *index != 0),
+                egress: self.sampling.egress(number),
+                template: record.number(&self.template),
+                part: self.part(record),
+            };
+            metadata.sample(scope, Sampler { interval });
         }
+    }
+
+    /// What stands in the scope for a part of the device, as one number.
+    fn part(&self, record: OptionsRecord<'_>) -> Option<u64> {
+        let parts = self
+            .parts
+            .iter()
+            .map(|field| unsigned(record.field(*field)));
+        parts.reduce(|all, part| all.rotate_left(16) ^ part)
     }
 
     /// Who metered what is sent in a domain, and which domain if the record says it: the original exporter of a
@@ -192,6 +223,28 @@ fn scope(template: &Template) -> impl Iterator<Item = &FieldSpecifier> {
         .fields
         .iter()
         .take(template.scope_fields.unwrap_or(0))
+}
+
+/// Fields of the scope, the first of them.
+fn in_scope(template: &Template, is: impl Fn(&FieldSpecifier) -> bool) -> Vec<u16> {
+    let fields = scope(template).zip(0..);
+    fields
+        .filter(|(field, _)| field.length > 0 && is(field))
+        .map(|(_, index)| index)
+        .take(MAX_CANDIDATES)
+        .collect()
+}
+
+/// Neither the exporter and what else holds for a whole domain, nor a sampler (48, 302) or a direction (61).
+fn is_part(field: &FieldSpecifier) -> bool {
+    match field.enterprise {
+        0 => !matches!(
+            field.element,
+            48 | 61 | 130 | 131 | 143 | 144 | 149 | 267 | 302 | 403 | 404
+        ),
+        V9_SCOPE => field.element != V9_SCOPE_SYSTEM,
+        _ => true,
+    }
 }
 
 /// The scope is the exporter, or what of it a whole Observation Domain is: v9's "System"; meteringProcessId,

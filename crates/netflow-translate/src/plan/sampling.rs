@@ -5,7 +5,7 @@
 
 use netflow_wire::{Header, Template, unsigned};
 
-use crate::exporter::metadata::{DomainMetadata, Sampler};
+use crate::exporter::metadata::{DomainMetadata, Metered, Sampler};
 
 /// Where an interval was learnt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,7 +69,8 @@ pub(crate) struct RecordSampling {
     direction: Option<u16>,
 }
 
-/// flowDirection (61): egress.
+/// flowDirection (61).
+const INGRESS: u64 = 0;
 const EGRESS: u64 = 1;
 
 impl RecordSampling {
@@ -172,9 +173,19 @@ impl RecordSampling {
             indexes.find(|index| *index != 0)
         };
         let (input, output) = (index(&self.input), index(&self.output));
-        match self.direction.map(&number) {
-            Some(EGRESS) => [output, input],
+        match self.egress(number) {
+            Some(true) => [output, input],
             _ => [input, output],
+        }
+    }
+
+    /// Whether the direction is egress, where it is either.
+    #[inline]
+    pub(crate) fn egress(&self, number: impl Fn(u16) -> u64) -> Option<bool> {
+        match self.direction.map(number)? {
+            INGRESS => Some(false),
+            EGRESS => Some(true),
+            _ => None,
         }
     }
 }
@@ -238,6 +249,8 @@ impl ConfiguredSampling {
 #[derive(Clone, Copy)]
 pub(crate) struct Sampling<'a> {
     configured: &'a ConfiguredSampling,
+    /// Of the Set's records.
+    template: u16,
     /// v5.
     header: Option<u64>,
     options: DomainMetadata<'a>,
@@ -249,6 +262,7 @@ impl<'a> Sampling<'a> {
     pub(crate) fn new(
         configured: &'a ConfiguredSampling,
         header: &Header,
+        template: u16,
         options: DomainMetadata<'a>,
     ) -> Self {
         let header = header
@@ -257,6 +271,7 @@ impl<'a> Sampling<'a> {
             .filter(|interval| *interval > 0);
         Self {
             configured,
+            template,
             header,
             is_announced: options.knows_sampling(),
             options,
@@ -283,9 +298,13 @@ impl<'a> Sampling<'a> {
         if !self.is_announced {
             return None;
         }
-        let id = plan.sampler.map(&number);
-        let interfaces = plan.interfaces(&number);
-        let Sampler { interval } = self.options.sampler(id, interfaces)?;
+        let record = Metered {
+            id: plan.sampler.map(&number),
+            interfaces: plan.interfaces(&number),
+            egress: plan.egress(&number),
+            template: self.template,
+        };
+        let Sampler { interval } = self.options.sampler(&record)?;
         Some((interval, Origin::Options))
     }
 }
@@ -295,7 +314,7 @@ mod tests {
     use netflow_wire::{FieldSpecifier, Location, Version};
 
     use super::*;
-    use crate::exporter::metadata::ExporterMetadata;
+    use crate::exporter::metadata::{ExporterMetadata, Scope};
 
     /// Calls `with` with the plan of a record of (element, octets, value), and what reads its fields.
     fn record<T>(
@@ -419,7 +438,7 @@ mod tests {
     fn a_zero_interval_of_the_record_leaves_what_options_said() {
         let mut metadata = ExporterMetadata::default();
         let sampler = Sampler { interval: 1000 };
-        metadata.learn(0, |known| known.sample(None, None, sampler));
+        metadata.learn(0, |known| known.sample(Scope::default(), sampler));
         let header = Header {
             version: Version::Ipfix,
             count: 0,
@@ -434,7 +453,7 @@ mod tests {
                 all,
                 interfaces: [(5, 70)].into(),
             };
-            let sampling = Sampling::new(&configured, &header, metadata.of(0));
+            let sampling = Sampling::new(&configured, &header, 256, metadata.of(0));
             record(fields, |plan, number, octets| {
                 sampling.of_record(plan, number, octets)
             })

@@ -262,6 +262,19 @@ pub fn of_v9(field_type: u16) -> (u32, u16) {
     }
 }
 
+/// The NetFlow v9 field type that stands for an element of IPFIX: the opposite of [`of_v9`].
+///
+/// `None` for the elements of other vendors, which v9 has no numbers for.
+#[must_use]
+pub fn to_v9(enterprise: u32, id: u16) -> Option<u16> {
+    match enterprise {
+        IANA => Some(id),
+        CISCO => id.checked_add(0x8000),
+        NTOP => id.checked_add(NTOP_BASE),
+        _ => None,
+    }
+}
+
 /// An element of NetFlow v9 by field type: IANA's range first, vendors' numbers above it.
 ///
 /// All sixteen bits are the number: the top bit marks no enterprise number in v9.
@@ -368,6 +381,11 @@ mod tests {
         assert_eq!(of_v9(57552), (NTOP, 80));
         assert_eq!(lookup(NTOP, 80).unwrap().name, "srcFragments");
         assert_eq!(of_v9(u16::MAX), (CISCO, 0x7fff));
+        for field_type in 1..=u16::MAX {
+            let (enterprise, id) = of_v9(field_type);
+            assert_eq!(to_v9(enterprise, id), Some(field_type));
+        }
+        assert_eq!(to_v9(6871, 21), None);
         // What v9 and IPFIX call alike has one name.
         assert_eq!(
             lookup(NTOP, 119).unwrap().name,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
@@ -10,9 +11,10 @@ use clap::{Arg, ArgAction, ArgMatches};
 use clap_complete::Shell;
 
 use crate::config::setting::{About, Preset, Section};
-use crate::config::{AttributeLevel, Flags, settings};
+use crate::config::{AttributeLevel, Environment, Flags, fields, settings};
 use crate::decode;
 use crate::send;
+use crate::translate::enrich::fields::Fields;
 use crate::translate::filter::{Filter, FilterError};
 
 pub(super) const DEMO_HTTP_PORT: u16 = 3200;
@@ -312,7 +314,7 @@ fn demo_flags() -> [Arg; 3] {
     [no_traffic, http_host, http_port]
 }
 
-fn decode_flags() -> [Arg; 7] {
+fn decode_flags() -> [Arg; 8] {
     let files = Arg::new("FILE")
         .required(true)
         .num_args(1..)
@@ -336,6 +338,11 @@ fn decode_flags() -> [Arg; 7] {
         .value_delimiter(',')
         .action(ArgAction::Append)
         .help("Look only at UDP datagrams to these ports [default: at all]");
+    let fields = Arg::new("fields")
+        .long("fields")
+        .value_name("FILE")
+        .value_parser(parse_fields)
+        .help("CSV file that defines Information Elements [env: NETFLOW_FIELDS] (docs/fields.md)");
     let filter = Arg::new("filter")
         .long("filter")
         .value_name("EXPRESSION")
@@ -354,7 +361,7 @@ fn decode_flags() -> [Arg; 7] {
         .action(ArgAction::Append)
         .requires("top")
         .help("Fields whose values --top adds up by, such as src,dst,dstport [default: src,dst]");
-    [files, format, attributes, port, filter, top, by]
+    [files, format, attributes, port, fields, filter, top, by]
 }
 
 /// The error shows the place.
@@ -368,7 +375,41 @@ fn parse_filter(text: &str) -> Result<Filter, String> {
     Ok(filter)
 }
 
-pub(super) fn decode_options(matches: &ArgMatches) -> Result<decode::Options, clap::Error> {
+fn parse_fields(path: &str) -> Result<Arc<Fields>, String> {
+    fields::read(path).map_err(|rejection| rejection.0)
+}
+
+/// The flag's definitions, else those of the daemon's variable.
+fn fields_of(
+    matches: &ArgMatches,
+    environment: &dyn Environment,
+) -> Result<Option<Arc<Fields>>, clap::Error> {
+    if let Some(fields) = matches.get_one::<Arc<Fields>>("fields") {
+        return Ok(Some(Arc::clone(fields)));
+    }
+    let variable = settings::FIELDS.about.variable();
+    let Some(path) = environment.variable(variable) else {
+        return Ok(None);
+    };
+    match path.to_str() {
+        Some("") => Ok(None),
+        Some(path) => parse_fields(path).map(Some).map_err(|problem| {
+            clap::Error::raw(
+                ErrorKind::ValueValidation,
+                format!("{variable}={path}: {problem}\n"),
+            )
+        }),
+        None => Err(clap::Error::raw(
+            ErrorKind::ValueValidation,
+            format!("{variable} is not UTF-8 text\n"),
+        )),
+    }
+}
+
+pub(super) fn decode_options(
+    matches: &ArgMatches,
+    environment: &dyn Environment,
+) -> Result<decode::Options, clap::Error> {
     let level = matches.get_one::<String>("attributes").map(String::as_str);
     let level = [AttributeLevel::Minimal, AttributeLevel::Standard]
         .into_iter()
@@ -410,6 +451,7 @@ pub(super) fn decode_options(matches: &ArgMatches) -> Result<decode::Options, cl
             .flatten()
             .copied()
             .collect(),
+        fields: fields_of(matches, environment)?,
         filter: matches.get_one("filter").cloned(),
         top,
     })

@@ -100,7 +100,7 @@ pub fn parse(
             };
             Ok(Command::Demo(options, loaded))
         }
-        Some(("decode", matches)) => decode_options(matches)
+        Some(("decode", matches)) => decode_options(matches, environment)
             .map(Command::Decode)
             .map_err(Failure::CommandLine),
         Some(("send", matches)) => send::options(matches)

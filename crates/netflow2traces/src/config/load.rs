@@ -275,6 +275,7 @@ impl Loader<'_> {
             template_lifetime: self.value(&settings::TEMPLATE_LIFETIME),
             max_exporters: self.value(&settings::MAX_EXPORTERS),
             max_templates_per_exporter: self.value(&settings::MAX_TEMPLATES_PER_EXPORTER),
+            fields: self.optional(&settings::FIELDS),
             sampling_override: self
                 .optional(&settings::SAMPLING_OVERRIDE)
                 .unwrap_or_default(),

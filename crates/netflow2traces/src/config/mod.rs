@@ -4,6 +4,7 @@
 //! [`Config`] of it, or a list of all [`Mistakes`]. After that no code can meet an invalid value.
 
 mod backend;
+pub mod fields;
 mod headers;
 mod later;
 mod load;

@@ -514,3 +514,45 @@ fn what_is_kept_from_no_sampler_gives_a_warning() {
             .is_empty()
     );
 }
+
+#[test]
+fn a_file_of_definitions_that_can_not_be_used_names_line_column_and_remedy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("fields.csv");
+    let path = file.to_str().expect("UTF-8");
+    let mistakes = |path: &str| Surroundings::sound().env("NETFLOW_FIELDS", path).mistakes();
+    std::fs::write(
+        &file,
+        "enterprise,element,name,type\n32473,7,acmeTenant,text\n",
+    )
+    .expect("written");
+    let [line] = &mistakes(path)[..] else {
+        panic!("one mistake");
+    };
+    for part in [
+        &format!(
+            "NETFLOW_FIELDS={path} (environment): line 2: type \"text\" is not known; write one of octetArray"
+        ),
+        "accepted: a readable CSV file with lines such as 32473,7,acmeTenant,string,acme.tenant",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
+    for path in ["/nowhere/fields.csv", "/"] {
+        assert!(mistakes(path)[0].contains("it can't be read"), "{path}");
+    }
+}
+
+#[test]
+fn the_files_of_definitions_in_deploy_are_valid() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/fields");
+    let mut files = 0;
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let path = path.to_str().expect("UTF-8");
+        let loaded = Surroundings::sound().env("NETFLOW_FIELDS", path).config();
+        let fields = loaded.translate.fields.expect("definitions");
+        assert!(fields.len() > 8, "{path}: {}", fields.len());
+        files += 1;
+    }
+    assert_eq!(files, 2);
+}

@@ -54,10 +54,19 @@ fn decode<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Ended {
 }
 
 fn decode_stdin<'a>(arguments: impl IntoIterator<Item = &'a str>, input: &[u8]) -> Ended {
+    decode_with(arguments, &[], input)
+}
+
+fn decode_with<'a>(
+    arguments: impl IntoIterator<Item = &'a str>,
+    environment: &[(&str, &str)],
+    input: &[u8],
+) -> Ended {
     let mut child = Command::new(env!("CARGO_BIN_EXE_netflow2traces"))
         .arg("decode")
         .args(arguments)
         .env_clear()
+        .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

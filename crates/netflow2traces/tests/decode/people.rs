@@ -1,11 +1,13 @@
 //! Tables, comma-separated values, totals.
 
 use std::collections::HashMap;
+use std::fs;
 
 use otlp_wire::controls::is_steering;
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::{NAMES, capture, decode, decode_stdin};
+use super::{Ended, NAMES, capture, decode, decode_stdin, decode_with};
 
 #[test]
 fn a_table_has_columns() {
@@ -229,4 +231,30 @@ fn wrong_arguments_say_what_is_accepted() {
         2,
         "--top has no form of OTLP: use --format table, csv or json",
     );
+}
+
+#[test]
+fn definitions_of_elements_come_from_a_flag_or_from_the_daemons_variable() {
+    // IPFIX: element 7 of enterprise 32473 in four octets, with the value 5.
+    let message =
+        b"000a002865530000000000000000000100020010010000018007000400007ed90100000800000005\n";
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("fields.csv");
+    fs::write(&file, "32473,7,acmeDelay,unsigned32,acme.delay\n").unwrap();
+    let path = file.to_str().unwrap();
+    let delay = |ended: &Ended, key: &str| ended.records()[0]["attributes"][key].clone();
+
+    let plain = decode_stdin(["--format", "json", "-"], message);
+    assert_eq!(delay(&plain, "ipfix.enterprise_32473.7"), "00000005");
+    let named = decode_stdin(["--format", "json", "--fields", path, "-"], message);
+    assert_eq!(delay(&named, "acme.delay"), 5);
+    let arguments = ["--format", "json", "-"];
+    let named = decode_with(arguments, &[("NETFLOW_FIELDS", path)], message);
+    assert_eq!(delay(&named, "acme.delay"), 5);
+
+    fs::write(&file, "32473,7,acmeDelay,number\n").unwrap();
+    let reason = "line 1: type \"number\" is not known";
+    decode(["--fields", path, "-"]).tells(2, reason);
+    let refused = decode_with(["-"], &[("NETFLOW_FIELDS", path)], b"");
+    refused.tells(2, &format!("NETFLOW_FIELDS={path}: {reason}"));
 }

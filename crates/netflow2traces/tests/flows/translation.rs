@@ -65,6 +65,7 @@ fn configuration() -> Translate {
         batch_max_spans: 8_192,
         batch_max_octets: 2 << 20,
         sampling_override: Vec::new(),
+        fields: None,
         scale_sampled: false,
     }
 }

@@ -63,6 +63,7 @@ fn configuration(attributes: AttributeLevel) -> Translate {
         batch_max_spans: 8_192,
         batch_max_octets: 2 << 20,
         sampling_override: Vec::new(),
+        fields: None,
         scale_sampled: false,
     }
 }

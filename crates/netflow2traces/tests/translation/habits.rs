@@ -1,7 +1,10 @@
 //! Habits of real devices: placeholders beside values, ICMP in ports, vendors' elements, stacks of zeros.
 
+use std::sync::Arc;
+
 use netflow_wire::write::{Field, Record};
 use netflow2traces::config::AttributeLevel;
+use netflow2traces::translate::enrich::fields::Fields;
 use serde_json::{Value, json};
 
 use super::rig::{Rig, Span, f, ipfix, options, record, rig, rig_with, v9};
@@ -323,4 +326,112 @@ fn names_of_options_data_stand_in_for_blank_ones_of_the_record() {
     ] {
         assert_eq!(span.get(key), value, "{key}");
     }
+}
+
+/// A rig with an operator's definitions.
+fn rig_of(definitions: &str, level: AttributeLevel) -> Rig {
+    rig_with(|config| {
+        config.attributes = level;
+        config.fields = Some(Arc::new(Fields::parse(definitions).expect("valid")));
+    })
+}
+
+#[test]
+fn an_operators_definitions_give_elements_names_types_and_attributes() {
+    let text = "2,7733,sourcePodNamespace,string,source.k8s.namespace.name\n\
+                2,7740,timeFlowRttNs,unsigned64\n2,7,queueDelay,unsigned32,acme.delay\n\
+                0,64,ipv6ExtensionHeaders,octetArray,acme.headers\n";
+    let fields = [
+        Field::enterprise(2, 7733, 8),
+        Field::enterprise(2, 7740, 8),
+        Field::enterprise(2, 7, 4),
+        f(64, 4),
+        Field::enterprise(2, 8, 2),
+    ];
+    let keys = [
+        "source.k8s.namespace.name",
+        "ipfix.time_flow_rtt_ns",
+        "acme.delay",
+        "acme.headers",
+        "ipfix.enterprise_2.8",
+    ];
+    let at = |level, namespace: &str| {
+        let span = rig_of(text, level).flow(&record(ipfix(1), &fields, |r| {
+            r.text(namespace, 8).u64(1500).u32(0).u32(0xff).u16(7);
+        }));
+        values(&span, keys)
+    };
+    let null = Value::Null;
+    assert_eq!(
+        at(AttributeLevel::Minimal, "shop"),
+        [
+            null.clone(),
+            null.clone(),
+            null.clone(),
+            null.clone(),
+            null.clone()
+        ]
+    );
+    assert_eq!(
+        at(AttributeLevel::Standard, "shop"),
+        [
+            json!("shop"),
+            null.clone(),
+            json!(0),
+            json!("000000ff"),
+            null.clone()
+        ]
+    );
+    assert_eq!(
+        at(AttributeLevel::All, "shop"),
+        [
+            json!("shop"),
+            json!(1500),
+            json!(0),
+            json!("000000ff"),
+            json!("0007")
+        ]
+    );
+    // A blank name says nothing.
+    assert_eq!(at(AttributeLevel::Standard, "  ")[0], null);
+}
+
+#[test]
+fn an_attribute_of_several_elements_is_of_the_first_in_the_template() {
+    let text = "2,7,one,unsigned32,acme.delay\n3,7,other,unsigned32,acme.delay\n\
+                0,45100,type,unsigned16,acme.kind\n";
+    let (one, other) = (Field::enterprise(2, 7, 4), Field::enterprise(3, 7, 4));
+    let keys = ["acme.delay", "ipfix.other"];
+    let mut rig = rig_of(text, AttributeLevel::All);
+    let span = rig.flow(&record(ipfix(1), &[one, other], |r| {
+        r.u32(1).u32(2);
+    }));
+    assert_eq!(values(&span, keys), [json!(1), json!(2)]);
+    let span = rig_of(text, AttributeLevel::All).flow(&record(ipfix(1), &[other], |r| {
+        r.u32(2);
+    }));
+    assert_eq!(values(&span, keys), [json!(2), Value::Null]);
+    let span = rig.flow(&record(v9(1), &[f(45100, 2)], |r| {
+        r.u16(9);
+    }));
+    assert_eq!(span.get("acme.kind"), 9);
+}
+
+#[test]
+fn what_an_attribute_shows_keeps_its_key() {
+    let text = "0,1,mine,unsigned64,acme.bytes\n0,8,address,ipv4Address,acme.address\n";
+    let span =
+        rig_of(text, AttributeLevel::All).flow(&record(ipfix(1), &[f(1, 4), f(8, 4)], |r| {
+            r.u32(1500).u32(0xc000_0201);
+        }));
+    let keys = [
+        "netflow.flow.bytes",
+        "acme.bytes",
+        "source.address",
+        "acme.address",
+    ];
+    assert_eq!(
+        values(&span, keys),
+        [json!(1500), Value::Null, json!("192.0.2.1"), Value::Null]
+    );
 }

@@ -3,14 +3,19 @@
 //! Held by exporter and Observation Domain, bounded in entries and octets; when full, what is new is not
 //! taken, and counted.
 
+mod samplers;
+
 use std::cell::Cell;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+pub(crate) use self::samplers::{Metered, Sampler, Samplers, Scope};
 use crate::attributes::application_id::ApplicationId;
+use crate::enrich::fields::Fields;
 use crate::exporter::saved::{SavedAgent, SavedDomain};
 use crate::plan::elements::ElementTypes;
 
@@ -26,27 +31,13 @@ const ENTRY: usize = 88;
 /// Observation Domains of one exporter that are told apart.
 const MAX_DOMAINS: usize = 1024;
 
-/// Sampling as an options record tells it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Sampler {
-    /// One packet in so many.
-    pub(crate) interval: u64,
-}
-
 /// What is known of one Observation Domain.
 #[derive(Debug, Default)]
 pub(crate) struct Metadata {
     interfaces: HashMap<u64, Box<str>, RandomState>,
     vrfs: HashMap<u64, Box<str>, RandomState>,
     applications: HashMap<u128, Box<str>, RandomState>,
-    samplers: HashMap<u64, Sampler, RandomState>,
-    interface_samplers: HashMap<u64, Sampler, RandomState>,
-    /// By sampler and interface, where a record names both. Not saved: the two tables above are, and nearly always
-    /// agree with it.
-    paired_samplers: HashMap<(u64, u64), Sampler, RandomState>,
-    /// How many of `samplers` have each interval.
-    intervals: HashMap<u64, u32, RandomState>,
-    sampler: Option<Sampler>,
+    samplers: Samplers,
     /// Milliseconds since 1970 (element 160).
     init_time: Option<u64>,
     room: Room,
@@ -139,49 +130,6 @@ impl Metadata {
         self.init_time
     }
 
-    /// Sampling of a sampler, of an interface, of all. `interfaces` are those that a record may have been metered
-    /// at, the likelier one first.
-    pub(crate) fn sampler(&self, id: Option<u64>, interfaces: [Option<u64>; 2]) -> Option<Sampler> {
-        let interfaces = interfaces.iter().flatten();
-        if let Some(id) = id {
-            let mut pairs = interfaces.clone().map(|interface| (id, *interface));
-            if !self.paired_samplers.is_empty()
-                && let Some(sampler) = pairs.find_map(|pair| self.paired_samplers.get(&pair))
-            {
-                return Some(*sampler);
-            }
-            if let Some(sampler) = self.samplers.get(&id) {
-                return Some(*sampler);
-            }
-        }
-        let mut interfaces = interfaces.clone();
-        if !self.interface_samplers.is_empty()
-            && let Some(sampler) = interfaces.find_map(|index| self.interface_samplers.get(index))
-        {
-            return Some(*sampler);
-        }
-        match id {
-            None => self.sampler.or_else(|| self.shared_sampler()),
-            Some(_) => self.sampler,
-        }
-    }
-
-    /// What all samplers known by id have in common.
-    fn shared_sampler(&self) -> Option<Sampler> {
-        let mut intervals = self.intervals.keys();
-        match (intervals.next(), intervals.next()) {
-            (Some(interval), None) => Some(Sampler {
-                interval: *interval,
-            }),
-            _ => None,
-        }
-    }
-
-    /// Something was said of sampling.
-    fn knows_sampling(&self) -> bool {
-        self.sampler.is_some() || !self.samplers.is_empty() || !self.interface_samplers.is_empty()
-    }
-
     pub(crate) fn name_interface(&mut self, index: u64, name: &[u8]) {
         if let Some(name) = text(name) {
             put(&mut self.interfaces, index, name, &mut self.room);
@@ -200,44 +148,9 @@ impl Metadata {
         }
     }
 
-    /// Takes in how a sampler, an interface or the whole domain samples.
-    pub(crate) fn sample(&mut self, id: Option<u64>, interface: Option<u64>, sampler: Sampler) {
-        if let Some(id) = id {
-            self.put_sampler(id, sampler);
-        }
-        if let Some(index) = interface {
-            put(&mut self.interface_samplers, index, sampler, &mut self.room);
-        }
-        match (id, interface) {
-            (Some(id), Some(index)) => {
-                put(
-                    &mut self.paired_samplers,
-                    (id, index),
-                    sampler,
-                    &mut self.room,
-                );
-            }
-            (None, None) => {
-                let before = self.sampler.replace(sampler);
-                self.room.changes += u64::from(before != self.sampler);
-            }
-            _ => {}
-        }
-    }
-
-    fn put_sampler(&mut self, id: u64, sampler: Sampler) {
-        let Some(Put { before }) = put(&mut self.samplers, id, sampler, &mut self.room) else {
-            return;
-        };
-        *self.intervals.entry(sampler.interval).or_default() += 1;
-        if let Some(before) = before
-            && let Some(count) = self.intervals.get_mut(&before.interval)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.intervals.remove(&before.interval);
-            }
-        }
+    /// Takes in how what `scope` names samples.
+    pub(crate) fn sample(&mut self, scope: Scope, sampler: Sampler) {
+        self.samplers.learn(scope, sampler, &mut self.room);
     }
 
     /// The exporter started at `init_time`; 0 says nothing.
@@ -261,12 +174,12 @@ impl Metadata {
         SavedDomain {
             domain,
             init_time: self.init_time,
-            interval: self.sampler.map(|sampler| sampler.interval),
+            interval: self.samplers.all.map(|sampler| sampler.interval),
             interfaces: names(&self.interfaces),
             vrfs: names(&self.vrfs),
             applications: names(&self.applications),
-            samplers: intervals(&self.samplers),
-            interface_samplers: intervals(&self.interface_samplers),
+            samplers: intervals(&self.samplers.by_id),
+            interface_samplers: intervals(&self.samplers.by_interface),
         }
     }
 
@@ -286,19 +199,15 @@ impl Metadata {
         put_names(&mut self.applications, &saved.applications, room);
         for (index, interval) in &saved.interface_samplers {
             let interval = (*interval).max(1);
-            put(
-                &mut self.interface_samplers,
-                *index,
-                Sampler { interval },
-                room,
-            );
+            self.samplers
+                .put_interface(*index, Sampler { interval }, room);
         }
         for (id, interval) in &saved.samplers {
             let interval = (*interval).max(1);
-            self.put_sampler(*id, Sampler { interval });
+            self.samplers.put_id(*id, Sampler { interval }, room);
         }
         self.init_time = saved.init_time.filter(|init_time| *init_time > 0);
-        self.sampler = saved.interval.map(|interval| Sampler {
+        self.samplers.all = saved.interval.map(|interval| Sampler {
             interval: interval.max(1),
         });
     }
@@ -332,12 +241,17 @@ pub(crate) struct DomainMetadata<'a> {
 }
 
 impl ExporterMetadata {
+    /// Nothing is known but what the operator has defined.
+    pub(crate) fn new(fields: Option<Arc<Fields>>) -> Self {
+        Self {
+            types: ElementTypes::new(fields),
+            ..Self::default()
+        }
+    }
+
     /// The interval of all samplers, or of any of them: for people, not for records.
     pub(crate) fn some_sampler(&self) -> Option<u64> {
-        let samplers = self.any.samplers.values();
-        let any = samplers.chain(self.any.interface_samplers.values()).next();
-        let sampler = self.any.sampler.as_ref().or(any)?;
-        Some(sampler.interval)
+        Some(self.any.samplers.any()?.interval)
     }
 
     /// What holds in `domain`.
@@ -451,15 +365,15 @@ impl ExporterMetadata {
 impl<'a> DomainMetadata<'a> {
     /// Something was said of sampling, in this domain or in another one.
     pub(crate) fn knows_sampling(&self) -> bool {
-        self.any.knows_sampling()
+        self.any.samplers.is_known()
     }
 
-    /// The sampler that holds for a record; see [`Metadata::sampler`]. Ids are scoped by domain: another domain's
+    /// The sampler that holds for a record; see [`Samplers::find`]. Ids are scoped by domain: another domain's
     /// table counts only where the own one has none, as with line cards for which the chassis reports options.
     #[inline]
-    pub(crate) fn sampler(&self, id: Option<u64>, interfaces: [Option<u64>; 2]) -> Option<Sampler> {
-        let own = self.domain.filter(|domain| domain.knows_sampling());
-        own.unwrap_or(self.any).sampler(id, interfaces)
+    pub(crate) fn sampler(&self, record: &Metered) -> Option<Sampler> {
+        let own = self.domain.filter(|domain| domain.samplers.is_known());
+        own.unwrap_or(self.any).samplers.find(record)
     }
 
     /// What the domain was told, else what any domain was.

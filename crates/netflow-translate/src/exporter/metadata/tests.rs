@@ -71,13 +71,34 @@ fn applications_are_found_by_engine_and_number_whatever_the_length_of_their_id()
     assert_eq!(name(&[]), None);
 }
 
+fn of_id(id: u64) -> Scope {
+    Scope {
+        id: Some(id),
+        ..Scope::default()
+    }
+}
+
+fn at(interface: u64) -> Scope {
+    Scope {
+        interface: Some(interface),
+        ..Scope::default()
+    }
+}
+
+fn of_both(id: u64, interface: u64) -> Scope {
+    Scope {
+        id: Some(id),
+        ..at(interface)
+    }
+}
+
 #[test]
 fn a_sampler_is_found_by_id_then_by_interface_then_for_all() {
     let sampler = |interval| Sampler { interval };
     let metadata = told(|known| {
-        known.sample(None, None, sampler(10));
-        known.sample(Some(1), None, sampler(20));
-        known.sample(None, Some(1), sampler(30));
+        known.sample(Scope::default(), sampler(10));
+        known.sample(of_id(1), sampler(20));
+        known.sample(at(1), sampler(30));
     });
     let find = |id, interface| interval(&metadata, 1, id, interface);
     assert_eq!(find(Some(1), Some(1)), Some(20));
@@ -92,7 +113,12 @@ fn interval(
     id: Option<u64>,
     interface: Option<u64>,
 ) -> Option<u64> {
-    let sampler = metadata.of(domain).sampler(id, [interface, None]);
+    let record = Metered {
+        id,
+        interfaces: [interface, None],
+        ..Metered::default()
+    };
+    let sampler = metadata.of(domain).sampler(&record);
     sampler.map(|sampler| sampler.interval)
 }
 
@@ -100,18 +126,24 @@ fn interval(
 fn a_sampler_of_id_and_interface_is_found_by_either_and_best_by_both() {
     let sampler = |interval| Sampler { interval };
     let metadata = told(|known| {
-        known.sample(Some(1), Some(5), sampler(100));
-        known.sample(Some(2), Some(5), sampler(200));
-        known.sample(Some(1), Some(6), sampler(300));
+        known.sample(of_both(1, 5), sampler(100));
+        known.sample(of_both(2, 5), sampler(200));
+        known.sample(of_both(1, 6), sampler(300));
     });
     let find = |id, interface| interval(&metadata, 1, id, interface);
     assert_eq!(find(Some(1), Some(5)), Some(100));
     assert_eq!(find(Some(2), Some(5)), Some(200));
     assert_eq!(find(Some(1), Some(6)), Some(300));
     assert_eq!(find(Some(2), Some(9)), Some(200));
+    // At one interface it takes one in 100, at another one in 300: nothing can be said without the interface.
+    assert_eq!(find(Some(1), None), None);
     assert_eq!(find(None, Some(6)), Some(300));
     // The second interface counts where the first one says nothing.
-    let second = metadata.of(1).sampler(None, [Some(7), Some(6)]);
+    let record = Metered {
+        interfaces: [Some(7), Some(6)],
+        ..Metered::default()
+    };
+    let second = metadata.of(1).sampler(&record);
     assert_eq!(second, Some(sampler(300)));
 }
 
@@ -119,14 +151,14 @@ fn a_sampler_of_id_and_interface_is_found_by_either_and_best_by_both() {
 fn without_an_id_the_interval_that_all_samplers_share_holds() {
     let sampler = |interval| Sampler { interval };
     let mut metadata = told(|known| {
-        known.sample(Some(1), None, sampler(100));
-        known.sample(Some(2), None, sampler(100));
+        known.sample(of_id(1), sampler(100));
+        known.sample(of_id(2), sampler(100));
     });
     assert_eq!(interval(&metadata, 1, None, None), Some(100));
     assert_eq!(interval(&metadata, 1, Some(3), None), None);
-    metadata.learn(1, |known| known.sample(Some(2), None, sampler(200)));
+    metadata.learn(1, |known| known.sample(of_id(2), sampler(200)));
     assert_eq!(interval(&metadata, 1, None, None), None);
-    metadata.learn(1, |known| known.sample(Some(1), None, sampler(200)));
+    metadata.learn(1, |known| known.sample(of_id(1), sampler(200)));
     assert_eq!(interval(&metadata, 1, None, None), Some(200));
     // A restored table counts likewise.
     let mut restored = ExporterMetadata::default();
@@ -137,8 +169,8 @@ fn without_an_id_the_interval_that_all_samplers_share_holds() {
 #[test]
 fn another_domains_samplers_hold_only_where_the_own_domain_has_none() {
     let sampler = |interval| Sampler { interval };
-    let mut metadata = told(|known| known.sample(Some(1), None, sampler(100)));
-    metadata.learn(2, |known| known.sample(Some(7), None, sampler(1000)));
+    let mut metadata = told(|known| known.sample(of_id(1), sampler(100)));
+    metadata.learn(2, |known| known.sample(of_id(7), sampler(1000)));
     assert_eq!(interval(&metadata, 1, Some(7), None), None);
     assert_eq!(interval(&metadata, 3, Some(7), None), Some(1000));
     assert_eq!(interval(&metadata, 3, Some(1), None), Some(100));
@@ -198,4 +230,78 @@ fn domains_are_bounded_and_the_others_know_what_any_was_told() {
     let last = MAX_DOMAINS as u32 + 4;
     let name = metadata.of(last).find(|known| known.vrf(u64::from(last)));
     assert_eq!(name, Some("red"));
+}
+
+#[test]
+fn a_samplers_interval_is_known_again_when_its_interfaces_agree() {
+    let sampler = |interval| Sampler { interval };
+    let mut metadata = told(|known| {
+        known.sample(of_both(1, 5), sampler(100));
+        known.sample(of_both(1, 6), sampler(300));
+    });
+    assert_eq!(interval(&metadata, 1, Some(1), None), None);
+    metadata.learn(1, |known| known.sample(of_both(1, 5), sampler(300)));
+    assert_eq!(interval(&metadata, 1, Some(1), None), Some(300));
+}
+
+#[test]
+fn samplers_are_told_apart_by_direction_template_and_part() {
+    let sampler = |interval| Sampler { interval };
+    let egress = |egress| Scope {
+        egress: Some(egress),
+        ..Scope::default()
+    };
+    let find = |metadata: &ExporterMetadata, egress, interfaces, template| {
+        let record = Metered {
+            id: None,
+            interfaces,
+            egress,
+            template,
+        };
+        let found = metadata.of(1).sampler(&record);
+        found.map(|sampler| sampler.interval)
+    };
+    let of = |metadata: &ExporterMetadata, egress| find(metadata, egress, [None, None], 256);
+    let mut metadata = told(|known| known.sample(egress(false), sampler(100)));
+    assert_eq!(of(&metadata, None), Some(100));
+    assert_eq!(of(&metadata, Some(true)), None);
+    metadata.learn(1, |known| known.sample(egress(true), sampler(200)));
+    assert_eq!(of(&metadata, Some(false)), Some(100));
+    assert_eq!(of(&metadata, Some(true)), Some(200));
+    assert_eq!(of(&metadata, None), None);
+
+    let metadata = told(|known| {
+        let both = |egress| Scope {
+            egress: Some(egress),
+            ..at(5)
+        };
+        known.sample(both(false), sampler(100));
+        known.sample(both(true), sampler(200));
+    });
+    let [five, nine] = [Some(5), Some(9)];
+    assert_eq!(find(&metadata, Some(false), [five, nine], 256), Some(100));
+    assert_eq!(find(&metadata, Some(true), [five, nine], 256), Some(200));
+    // It came in at 9, where nothing is known; at 5 it only left.
+    assert_eq!(find(&metadata, Some(false), [nine, five], 256), None);
+    assert_eq!(find(&metadata, None, [nine, five], 256), Some(200));
+
+    let template = |id| Scope {
+        template: Some(id),
+        ..Scope::default()
+    };
+    let metadata = told(|known| {
+        known.sample(template(256), sampler(100));
+        known.sample(template(257), sampler(200));
+    });
+    assert_eq!(find(&metadata, None, [None, None], 257), Some(200));
+    assert_eq!(find(&metadata, None, [None, None], 258), None);
+
+    let part = |part| Scope {
+        part: Some(part),
+        ..Scope::default()
+    };
+    let mut metadata = told(|known| known.sample(part(1), sampler(100)));
+    assert_eq!(interval(&metadata, 1, Some(7), None), Some(100));
+    metadata.learn(1, |known| known.sample(part(2), sampler(200)));
+    assert_eq!(interval(&metadata, 1, None, None), None);
 }

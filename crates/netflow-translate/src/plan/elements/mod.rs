@@ -1,9 +1,11 @@
-//! Level `all`: every element that no named attribute shows, as `ipfix.<name>`, typed by its abstract data
-//! type; lists (RFC 6313) as arrays and key-value lists.
+//! Every element that no named attribute shows, typed by its abstract data type; lists (RFC 6313) as arrays and
+//! key-value lists. An element to which the operator has given an attribute has that key, at level `standard` too; all
+//! others are `ipfix.<name>` at level `all`.
 
 mod lists;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use netflow_wire::ie::{self, AbstractDataType, snake_case};
 use netflow_wire::{FieldSpecifier, Location, Template, Version, signed, unsigned};
@@ -13,6 +15,8 @@ use otlp_wire::text::{put_ipv4, put_ipv6, put_mac};
 use otlp_wire::{Key, SpanWriter, Value};
 
 pub(crate) use self::lists::{ListPlan, ListRoom, Lists, NoTemplates, Resolve};
+use crate::config::AttributeLevel;
+use crate::enrich::fields::{Definition, Fields};
 use crate::plan::Choices;
 use crate::plan::times::ntp_to_unix_nanos;
 
@@ -51,10 +55,12 @@ impl ElementKey {
     }
 }
 
-/// An attribute of this level.
+/// An attribute.
 #[derive(Clone, Debug)]
 pub(crate) struct ElementStep {
     key: ElementKey,
+    /// The key is the operator's: a text that says nothing is left out.
+    is_own: bool,
     data_type: Option<AbstractDataType>,
     /// More than one where the template repeats the element: then the value is an array.
     fields: Vec<u16>,
@@ -62,9 +68,11 @@ pub(crate) struct ElementStep {
     rival: Option<Choices>,
 }
 
-/// The steps for all elements that `shown` doesn't hold; `rivals` are those that a named attribute may choose.
+/// The steps for all elements that `shown` doesn't hold and the level has; `rivals` are those that a named attribute
+/// may choose.
 pub(crate) fn compile(
     template: &Template,
+    level: AttributeLevel,
     shown: &HashSet<u16>,
     rivals: &HashMap<u16, Choices>,
     types: &ElementTypes,
@@ -72,7 +80,7 @@ pub(crate) fn compile(
     let mut steps: Vec<ElementStep> = Vec::new();
     // Templates of a thousand fields come too: nothing is searched for by going through all.
     let mut repeated: HashMap<(u32, u16), usize> = HashMap::new();
-    let mut keys = HashSet::new();
+    let (mut keys, mut own_keys) = (HashSet::new(), HashSet::new());
     for (index, field) in (0_u16..).zip(&*template.fields) {
         if shown.contains(&index)
             || field.length == 0
@@ -85,6 +93,12 @@ pub(crate) fn compile(
             step.fields.push(index);
             continue;
         }
+        // The same attribute may be of several elements: in one template it is of the first.
+        let own = types.attribute(template.version, field);
+        let own = own.filter(|key| own_keys.insert(*key));
+        if level < AttributeLevel::All && own.is_none() {
+            continue;
+        }
         let (name, data_type) = types.describe(template.version, field);
         // Two vendors may call different things the same.
         let name = if keys.contains(&name) {
@@ -93,9 +107,10 @@ pub(crate) fn compile(
             name
         };
         keys.insert(name.clone());
-        let key = ElementKey::new(format!("ipfix.{name}"));
+        let key = own.map_or_else(|| format!("ipfix.{name}"), str::to_owned);
         let step = ElementStep {
-            key,
+            key: ElementKey::new(key),
+            is_own: own.is_some(),
             data_type,
             fields: vec![index],
             rival: rivals.get(&index).copied(),
@@ -147,6 +162,12 @@ pub(crate) fn write(
                 if octets.is_empty() && step.data_type != Some(AbstractDataType::String) {
                     continue;
                 }
+                if step.is_own
+                    && step.data_type == Some(AbstractDataType::String)
+                    && is_blank(octets)
+                {
+                    continue;
+                }
                 if let ElementKey::Encoded(key) = &step.key
                     && write_plain(key, step.data_type, octets, writer)
                 {
@@ -183,6 +204,13 @@ pub(crate) fn write(
     }
 }
 
+/// Nothing but zeros and blanks.
+fn is_blank(octets: &[u8]) -> bool {
+    octets
+        .iter()
+        .all(|octet| *octet == 0 || octet.is_ascii_whitespace())
+}
+
 /// Writes what is most common without a detour, in the form that [`push_value`] gives it; `false` if it is something
 /// else.
 fn write_plain(
@@ -214,14 +242,40 @@ fn write_plain(
     true
 }
 
-/// Elements that an exporter has described itself (RFC 5610), beside those of the tables.
+/// Elements that the operator has defined, and those that an exporter has described itself (RFC 5610), beside those of
+/// the tables.
 #[derive(Debug, Default)]
 pub(crate) struct ElementTypes {
+    /// The same for all exporters, for as long as the program runs.
+    defined: Option<Arc<Fields>>,
     told: HashMap<(u32, u16), (Box<str>, Option<AbstractDataType>)>,
 }
 
 impl ElementTypes {
-    /// None was described.
+    pub(crate) fn new(defined: Option<Arc<Fields>>) -> Self {
+        Self {
+            defined,
+            ..Self::default()
+        }
+    }
+
+    /// The operator's definition.
+    fn defined(&self, version: Version, field: &FieldSpecifier) -> Option<&Definition> {
+        self.defined.as_ref()?.find(version, field)
+    }
+
+    /// The key that the operator has given to an element.
+    fn attribute(&self, version: Version, field: &FieldSpecifier) -> Option<&str> {
+        self.defined(version, field)?.attribute.as_deref()
+    }
+
+    /// The operator has given a key to some element.
+    pub(crate) fn has_attributes(&self) -> bool {
+        let defined = self.defined.as_ref();
+        defined.is_some_and(|fields| fields.has_attributes())
+    }
+
+    /// No exporter has described any.
     pub(crate) fn is_empty(&self) -> bool {
         self.told.is_empty()
     }
@@ -264,6 +318,9 @@ impl ElementTypes {
 
     /// An element's type, as [`describe`](Self::describe) gives it.
     fn data_type(&self, version: Version, field: &FieldSpecifier) -> Option<AbstractDataType> {
+        if let Some(definition) = self.defined(version, field) {
+            return Some(definition.data_type);
+        }
         match element(version, field) {
             Some(element) => Some(element.data_type),
             None => self.told.get(&(field.enterprise, field.element))?.1,
@@ -276,6 +333,9 @@ impl ElementTypes {
         version: Version,
         field: &FieldSpecifier,
     ) -> (String, Option<AbstractDataType>) {
+        if let Some(definition) = self.defined(version, field) {
+            return (definition.name.clone(), Some(definition.data_type));
+        }
         match (
             element(version, field),
             self.told.get(&(field.enterprise, field.element)),

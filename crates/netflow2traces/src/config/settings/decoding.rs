@@ -1,15 +1,18 @@
 //! Settings: templates, exporters, sampling.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::{DAY, SECOND};
 use crate::config::SamplingOverride;
+use crate::config::fields;
 use crate::config::sampling_overrides::sampling_overrides;
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values;
+use crate::translate::enrich::fields::Fields;
 
 settings! { DECODING:
     ALLOWED_EXPORTERS: Vec<IpNet> {
@@ -111,6 +114,22 @@ settings! { DECODING:
         summary: "Templates to remember for each exporter",
         details: "Bounds memory against an exporter that invents templates without end.",
         parse: |text| values::count(text, 1..=1 << 20),
+    }
+    FIELDS: Arc<Fields> {
+        section: Decoding,
+        variables: ["NETFLOW_FIELDS"],
+        flag: "fields",
+        placeholder: "FILE",
+        preset: Preset::Nothing("none"),
+        accepted: "a readable CSV file with lines such as \
+            32473,7,acmeTenant,string,acme.tenant",
+        summary: "CSV file that defines Information Elements",
+        details: "Each line is `enterprise,element,name,type[,attribute]` and gives an element that no registry \
+            here knows a name and a type, without a new version of the daemon. Its value is shown as `attribute` \
+            with `NETFLOW_ATTRIBUTES=standard` and `all`; without an attribute as `ipfix.<name>` with `all`. A \
+            mistake in the file stops the start and names the line. The file is read once, at the start. \
+            [fields.md](fields.md) describes it, and has files for NetObserv and Antrea.",
+        parse: fields::read,
     }
     SAMPLING_OVERRIDE: Vec<SamplingOverride> {
         section: Decoding,
