@@ -35,8 +35,10 @@ fn datagram(input: &[u8]) {
     let (mut samples, mut records, mut octets) = (0, 0, 0);
     for sample in whole.samples() {
         samples += 1;
-        if let Ok(Sample::Flow(flow)) = sample {
-            records += flow_sample(input, &flow, &mut octets);
+        match sample {
+            Ok(Sample::Flow(flow)) => records += flow_sample(input, &flow, &mut octets),
+            Ok(Sample::Counters(counters)) => records += counters.records().count(),
+            _ => {}
         }
     }
     assert!(samples <= whole.header.samples as usize);
@@ -76,7 +78,10 @@ fn is_same(left: &Sample<'_>, right: &Sample<'_>) -> bool {
                 && (left.input, left.output) == (right.input, right.output)
                 && left.records().count() == right.records().count()
         }
-        (Sample::Counters(left), Sample::Counters(right)) => left == right,
+        (Sample::Counters(left), Sample::Counters(right)) => {
+            (left.sequence, left.source) == (right.sequence, right.source)
+                && left.records().eq(right.records())
+        }
         (
             Sample::Other { enterprise, format },
             Sample::Other {

@@ -137,7 +137,7 @@ fn interface(bencher: Bencher<'_, '_>) {
     run(bencher, &[View::Interface], false);
 }
 
-#[divan::bench(args = [View::Exporter, View::Application, View::As])]
+#[divan::bench(args = [View::Exporter, View::Application, View::As, View::Top])]
 fn interface_and(bencher: Bencher<'_, '_>, view: View) {
     run(bencher, &[View::Interface, view], false);
 }

@@ -239,8 +239,12 @@ impl Daemon {
         let tap = Arc::new(Tap::default());
         let networks = open_table::<Networks>(config.networks.as_ref())?;
         let interfaces = open_table::<Interfaces>(config.interfaces.as_ref())?;
-        let FlowMetrics { views, max_series } = config.flow_metrics;
-        let places = Places::new(views, max_series);
+        let FlowMetrics {
+            views,
+            max_series,
+            top,
+        } = config.flow_metrics;
+        let places = Places::new(views, max_series).with_top(top);
         let translate = with_conversation_key(&config.translate)?;
         for _ in 0..receivers.workers() {
             let tap = Arc::clone(&tap);

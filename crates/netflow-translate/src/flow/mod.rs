@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use netflow_wire::sflow::InterfaceCounters;
 use otlp_wire::{ResourceFront, SpanId, SpanWriter, TraceId, UnixNanos};
 
 use crate::allowance;
@@ -205,6 +206,17 @@ impl FlowContext {
             facts.duration = times.end.0.saturating_sub(times.start.0);
         }
         Some(facts)
+    }
+
+    /// Takes in what a device counted of an interface, if that view is counted.
+    pub(crate) fn report(
+        &self,
+        counters: &InterfaceCounters,
+        metrics: &mut Option<Box<FlowMetrics>>,
+    ) {
+        if let (Some(counting), Some(metrics)) = (&self.counting, metrics) {
+            metrics.report(counters, counting);
+        }
     }
 
     /// Counts a flow for the flow metrics, if any view is counted.

@@ -5,11 +5,13 @@
 //! minutes come from the instants that the worker passes on.
 
 mod candidates;
+mod devices;
 mod exporter;
 mod facts;
 mod graph;
 mod read;
 mod series;
+mod top;
 mod view;
 
 use std::net::IpAddr;
@@ -23,12 +25,15 @@ use otlp_wire::{SpanId, TraceId, UnixNanos};
 use crate::enrich::networks::{Enriched, Known};
 use crate::flow::roles::{End, Listeners};
 
+pub use self::devices::DeviceCounters;
 pub(crate) use self::exporter::ExporterFlows;
 pub(crate) use self::facts::{Direction, Endpoints, FlowFacts, Wants};
 pub use self::graph::{GRAPH_BOUNDS, GraphTotals};
 pub use self::read::{ExporterInfo, FlowReading, InterfaceInfo};
 pub use self::series::{Addition, Exemplar, SeriesKey, SeriesReading, Tally, Totals, ViewReading};
 use self::series::{Room, SeriesTable, address_key, exporter_hash};
+use self::top::Top;
+pub use self::top::{TopKind, TopReading, TopRow};
 pub use self::view::{View, Views};
 
 /// Seconds of a minute.
@@ -42,6 +47,8 @@ pub(crate) struct Counting {
     exporter_hash: u64,
     received_at: UnixNanos,
     minute: u32,
+    /// Of the view `top`.
+    pane: u32,
 }
 
 /// Direction label of a series of the view `interface`.
@@ -56,7 +63,11 @@ enum Side {
 pub struct Places {
     views: Views,
     rooms: [Arc<Room>; View::ALL.len()],
+    top: usize,
 }
+
+/// Rows of each kind of the view `top`, where nothing else was chosen.
+const DEFAULT_TOP: usize = 50;
 
 impl Places {
     /// For these views, each of at most `max_series` series.
@@ -65,7 +76,20 @@ impl Places {
         Self {
             views,
             rooms: View::ALL.map(|_| Arc::new(Room::new(max_series))),
+            top: DEFAULT_TOP,
         }
+    }
+
+    /// With so many rows of each kind of the view `top`.
+    #[must_use]
+    pub const fn with_top(mut self, rows: usize) -> Self {
+        self.top = rows;
+        self
+    }
+
+    fn room(&self, view: View) -> Option<&Arc<Room>> {
+        let room = self.rooms.get(view as usize);
+        room.filter(|_| self.views.contains(view))
     }
 }
 
@@ -90,6 +114,11 @@ pub(crate) struct FlowMetrics {
     tables: Tables,
     /// The view `service_graph`.
     graph: Option<SeriesTable<GraphTotals>>,
+    /// The view `top`.
+    top: Option<Top>,
+    top_rows: usize,
+    /// The view `sflow_counters`.
+    devices: Option<SeriesTable<DeviceCounters>>,
     listeners: Listeners,
     applications: Applications,
 }
@@ -122,31 +151,41 @@ impl FlowMetrics {
     pub(crate) fn new(places: &Places) -> Self {
         let hasher = RandomState::default();
         let tables = View::ALL.map(|view| {
-            let room = places.rooms.get(view as usize)?;
-            let is_chosen = places.views.contains(view);
-            let is_counted = is_chosen && view != View::ServiceGraph;
-            is_counted.then(|| SeriesTable::new(Arc::clone(room), hasher.clone()))
+            let room = places.room(view).filter(|_| view.counts_records())?;
+            Some(SeriesTable::new(Arc::clone(room), hasher.clone()))
         });
-        let graph = places.rooms.get(View::ServiceGraph as usize);
-        let graph = graph.filter(|_| places.views.contains(View::ServiceGraph));
+        let graph = places.room(View::ServiceGraph);
+        let devices = places.room(View::SflowCounters);
+        let has_top = places.views.contains(View::Top);
         Self {
             views: places.views,
             began: None,
             swept: 0,
             tables,
             graph: graph.map(|room| SeriesTable::new(Arc::clone(room), hasher.clone())),
+            top: has_top.then(|| Top::new(hasher.clone())),
+            top_rows: places.top,
+            devices: devices.map(|room| SeriesTable::new(Arc::clone(room), hasher.clone())),
             hasher,
             listeners: Listeners::default(),
             applications: Applications::default(),
         }
     }
 
+    /// Seconds since the first instant.
+    fn seconds(&self, now: Instant) -> u64 {
+        self.began
+            .map_or(0, |began| now.saturating_duration_since(began).as_secs())
+    }
+
     /// Minutes since the first instant.
     fn minute(&self, now: Instant) -> u32 {
-        let passed = self
-            .began
-            .map_or(0, |began| now.saturating_duration_since(began).as_secs());
-        u32::try_from(passed / MINUTE).unwrap_or(u32::MAX)
+        number(self.seconds(now) / MINUTE)
+    }
+
+    /// Panes of the view `top` since the first instant.
+    fn pane(&self, now: Instant) -> u32 {
+        number(self.seconds(now) / top::PANE)
     }
 
     /// What the views that are counted ask of every flow.
@@ -156,6 +195,7 @@ impl FlowMetrics {
             View::Network,
             View::As,
             View::ServiceGraph,
+            View::Top,
         ];
         Wants {
             endpoints: beyond.into_iter().any(|view| self.views.contains(view)),
@@ -177,6 +217,7 @@ impl FlowMetrics {
             exporter_hash: exporter_hash(&self.hasher, exporter),
             received_at,
             minute: self.minute(now),
+            pane: self.pane(now),
         }
     }
 
@@ -236,7 +277,8 @@ impl FlowMetrics {
             }
         };
         count(&mut self.tables, View::Exporter, 0, 0);
-        let asks_for_server = self.graph.is_some() || self.views.contains(View::Application);
+        let asks_for_server =
+            self.graph.is_some() || self.top.is_some() || self.views.contains(View::Application);
         let server = match asks_for_server {
             true => self.listeners.server(flow),
             false => End::Destination,
@@ -245,6 +287,9 @@ impl FlowMetrics {
             let service = self.service(flow, server);
             let protocol = flow.ends.protocol.map_or(UNKNOWN_PROTOCOL, u32::from);
             count(&mut self.tables, View::Application, protocol, service);
+        }
+        if let Some(top) = &mut self.top {
+            top.count(flow, server, counting.exporter_hash, counting.pane);
         }
         // 0 is every other network.
         let network = |known: Option<Known<'_>>| known.map_or(0, |known| known.name + 1);
@@ -291,7 +336,14 @@ impl FlowMetrics {
         if let Some(graph) = &mut self.graph {
             graph.sweep(minute);
         }
+        if let Some(devices) = &mut self.devices {
+            devices.sweep(minute);
+        }
     }
+}
+
+fn number(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 type Tables = [Option<SeriesTable>; View::ALL.len()];

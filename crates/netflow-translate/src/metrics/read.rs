@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{FlowMetrics, GraphTotals, NAMED, Places, SeriesKey, View, ViewReading};
+use super::{
+    DeviceCounters, FlowMetrics, GraphTotals, NAMED, Places, SeriesKey, TopReading, TopRow, View,
+    ViewReading,
+};
 use crate::enrich::interfaces::Interfaces;
 use crate::enrich::networks::Networks;
 use crate::exporter::Exporter;
@@ -14,10 +17,14 @@ use crate::translator::Translator;
 /// The flow metrics of one worker, or of all.
 #[derive(Clone, Debug, Default)]
 pub struct FlowReading {
-    /// Each view that is counted, but the service graph.
+    /// Each view that counts bytes, packets and flows of records.
     pub views: Vec<(View, ViewReading)>,
     /// The view `service_graph`.
     pub graph: Option<ViewReading<GraphTotals>>,
+    /// The view `sflow_counters`.
+    pub devices: Option<ViewReading<DeviceCounters>>,
+    /// The view `top`, and how many rows of each kind it has.
+    pub(super) top: Option<(TopReading, usize)>,
     /// The exporters of any series that are known still.
     pub exporters: Vec<ExporterInfo>,
     /// The interfaces of any series whose name is known.
@@ -133,6 +140,11 @@ impl FlowMetrics {
             interfaces: interfaces.collect(),
             networks: None,
             graph: self.graph.as_ref().map(|graph| graph.read(minute)),
+            devices: self.devices.as_ref().map(|devices| devices.read(minute)),
+            top: self
+                .top
+                .as_ref()
+                .map(|top| (top.read(self.pane(now)), self.top_rows)),
             views,
         }
     }
@@ -146,6 +158,13 @@ impl FlowMetrics {
 }
 
 impl FlowReading {
+    /// The rows of the view `top`, by kind, the heaviest first.
+    #[must_use]
+    pub fn top(&self) -> Vec<TopRow> {
+        let top = self.top.as_ref();
+        top.map_or_else(Vec::new, |(sums, rows)| sums.heaviest(*rows))
+    }
+
     /// Adds what a file says of the interfaces in any series; it wins over what exporters say.
     #[must_use]
     pub fn described(mut self, file: &Interfaces) -> Self {
@@ -180,9 +199,15 @@ impl FlowReading {
     pub fn merge(workers: Vec<Self>) -> Self {
         let mut all = Self::default();
         let mut views: Vec<(View, Vec<ViewReading>)> = Vec::new();
-        let mut graphs = Vec::new();
+        let (mut graphs, mut devices) = (Vec::new(), Vec::new());
         for worker in workers {
             graphs.extend(worker.graph);
+            devices.extend(worker.devices);
+            match (&mut all.top, worker.top) {
+                (Some((all, _)), Some((sums, _))) => all.append(sums),
+                (all, Some(top)) => *all = Some(top),
+                (_, None) => {}
+            }
             for (view, reading) in worker.views {
                 match views.iter_mut().find(|(other, _)| *other == view) {
                     Some((_, readings)) => readings.push(reading),
@@ -200,6 +225,7 @@ impl FlowReading {
             .map(|(view, readings)| (view, ViewReading::merge(readings)))
             .collect();
         all.graph = (!graphs.is_empty()).then(|| ViewReading::merge(graphs));
+        all.devices = (!devices.is_empty()).then(|| ViewReading::merge(devices));
         all.exporters.sort_by_key(|info| info.exporter);
         all.exporters.dedup_by_key(|info| info.exporter);
         all.interfaces.sort_unstable();

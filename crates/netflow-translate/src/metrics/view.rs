@@ -15,17 +15,23 @@ pub enum View {
     As,
     /// Requests between networks.
     ServiceGraph,
+    /// The heaviest conversations, sources and destinations of the last minute.
+    Top,
+    /// What sFlow agents count of their interfaces.
+    SflowCounters,
 }
 
 impl View {
     /// Every view.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Interface,
         Self::Exporter,
         Self::Application,
         Self::Network,
         Self::As,
         Self::ServiceGraph,
+        Self::Top,
+        Self::SflowCounters,
     ];
 
     /// The word of `NETFLOW_METRICS`.
@@ -38,7 +44,14 @@ impl View {
             Self::Network => "network",
             Self::As => "as",
             Self::ServiceGraph => "service_graph",
+            Self::Top => "top",
+            Self::SflowCounters => "sflow_counters",
         }
+    }
+
+    /// Its series are counters of bytes, packets and flows of records.
+    pub(crate) const fn counts_records(self) -> bool {
+        !matches!(self, Self::ServiceGraph | Self::Top | Self::SflowCounters)
     }
 }
 
@@ -53,10 +66,10 @@ impl Views {
         self.0 == 0
     }
 
-    /// Only the view `interface` is chosen.
+    /// No record counts into a view but `interface`.
     #[inline]
     pub(crate) const fn is_only_interface(self) -> bool {
-        self.0 == 1 << View::Interface as u16
+        self.0 & !(1 << View::Interface as u16 | 1 << View::SflowCounters as u16) == 0
     }
 
     /// Whether a view is chosen.

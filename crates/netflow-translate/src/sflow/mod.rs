@@ -7,7 +7,7 @@ mod span;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use netflow_wire::sflow::{Datagram, Sample, SampleError};
+use netflow_wire::sflow::{CounterRecord, Datagram, Sample, SampleError};
 use otlp_wire::UnixNanos;
 
 use self::agents::{Agent, Agents, Resource};
@@ -131,9 +131,18 @@ impl Sflow {
                         received.now,
                     );
                 }
-                Ok(Sample::Counters(_)) => {
+                Ok(Sample::Counters(sample)) => {
                     outcome.counters += 1;
                     writing.counters.counter_samples.add(1);
+                    for record in sample.records() {
+                        match record {
+                            Ok(CounterRecord::Interface(counters)) => {
+                                context.report(&counters, &mut writing.metrics);
+                            }
+                            Ok(_) => {}
+                            Err(error) => bad(error, &mut outcome, &writing.counters),
+                        }
+                    }
                 }
                 Ok(Sample::Other { .. }) => {
                     outcome.others += 1;

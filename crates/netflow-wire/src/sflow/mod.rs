@@ -27,6 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod counters;
 mod error;
 mod reason;
 mod record;
@@ -36,6 +37,7 @@ mod xdr;
 
 use std::net::IpAddr;
 
+pub use counters::{CounterRecord, CounterRecords, DirectionCounters, InterfaceCounters};
 pub use error::{DatagramError, SampleError};
 pub use reason::discard_reason;
 pub use record::{
@@ -123,7 +125,7 @@ pub enum Sample<'a> {
     /// A packet.
     Flow(FlowSample<'a>),
     /// Counters of an interface or of something else.
-    Counters(CounterSample),
+    Counters(CounterSample<'a>),
     /// What nobody or only a vendor knows.
     Other {
         /// The vendor's enterprise number, 0 for sFlow's own.
@@ -177,13 +179,23 @@ impl<'a> FlowSample<'a> {
     }
 }
 
-/// Counters; their values aren't read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct CounterSample {
+/// Counters of an interface or of something else.
+#[derive(Clone, Copy, Debug)]
+pub struct CounterSample<'a> {
     /// Samples of the source before this one.
     pub sequence: u32,
     /// What counts.
     pub source: DataSource,
+    body: Xdr<'a>,
+}
+
+impl<'a> CounterSample<'a> {
+    /// What was counted. A sample that ends behind its source has no records.
+    #[must_use]
+    pub fn records(&self) -> CounterRecords<'a> {
+        let mut rest = self.body;
+        CounterRecords::new(rest.u32().unwrap_or(0), rest)
+    }
 }
 
 /// What samples or counts.
@@ -324,10 +336,12 @@ fn sample(enterprise: u32, format: u32, mut body: Xdr<'_>) -> Option<Sample<'_>>
         (0, 2) => Sample::Counters(CounterSample {
             sequence: xdr.u32()?,
             source: packed_source(xdr.u32()?),
+            body,
         }),
         (0, 4) => Sample::Counters(CounterSample {
             sequence: xdr.u32()?,
             source: source(xdr)?,
+            body,
         }),
         _ => Sample::Other { enterprise, format },
     })

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::WriteError;
 use crate::frame::{MAX_LABELS, Stack};
 use crate::sflow::{
-    DataSource, FlowKind, FlowRecord, Gateway, Interface, SampledIp, TunnelHeader, VERSION,
+    DataSource, DirectionCounters, FlowKind, FlowRecord, Gateway, Interface, InterfaceCounters,
+    SampledIp, TunnelHeader, VERSION,
 };
 
 /// The header of a datagram. The number of samples is counted.
@@ -156,6 +157,32 @@ impl SflowWriter {
         for value in [sequence, source.kind, source.index, 0] {
             word(&mut body, value);
         }
+        self.sample(0, 4, &body)
+    }
+
+    /// A counter sample of one interface. Counters that are `None` have all bits set.
+    pub fn interface_counters(&mut self, sequence: u32, counters: &InterfaceCounters) -> &mut Self {
+        const ETHERNET: u32 = 6;
+        const FULL_DUPLEX: u32 = 1;
+        const UP: u32 = 3;
+        let mut record = Vec::new();
+        let out = &mut record;
+        word(out, counters.index);
+        word(out, ETHERNET);
+        long(out, counters.speed);
+        word(out, FULL_DUPLEX);
+        word(out, UP);
+        direction(out, &counters.received);
+        // Packets of unknown protocols.
+        word(out, 0);
+        direction(out, &counters.transmitted);
+        // Promiscuous mode.
+        word(out, 2);
+        let mut body = Vec::new();
+        for value in [sequence, 0, counters.index, 1] {
+            word(&mut body, value);
+        }
+        tagged(&mut body, 0, 1, &record);
         self.sample(0, 4, &body)
     }
 
@@ -389,5 +416,22 @@ fn length(octets: usize) -> u32 {
 fn patch(octets: &mut [u8], at: usize, value: u32) {
     if let Some(to) = octets.get_mut(at..at.saturating_add(4)) {
         to.copy_from_slice(&value.to_be_bytes());
+    }
+}
+
+fn long(out: &mut Vec<u8>, value: u64) {
+    out.extend(value.to_be_bytes());
+}
+
+fn direction(out: &mut Vec<u8>, counters: &DirectionCounters) {
+    long(out, counters.octets.unwrap_or(u64::MAX));
+    for count in [
+        counters.unicast,
+        counters.multicast,
+        counters.broadcast,
+        counters.discards,
+        counters.errors,
+    ] {
+        word(out, count.unwrap_or(u32::MAX));
     }
 }

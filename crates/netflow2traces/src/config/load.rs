@@ -330,9 +330,14 @@ impl Loader<'_> {
                 ));
             }
         }
+        if !views.contains(View::Top) {
+            let because = "NETFLOW_METRICS doesn't have the view top";
+            self.warn_without_effect(&settings::TOP, because);
+        }
         FlowMetrics {
             views,
             max_series: self.value(&settings::METRICS_MAX_SERIES),
+            top: self.value(&settings::TOP),
         }
     }
 

@@ -327,6 +327,8 @@ pub struct FlowMetrics {
     pub views: Views,
     /// Of each view.
     pub max_series: u32,
+    /// Rows of each kind in the view `top`.
+    pub top: usize,
 }
 
 /// Logging.

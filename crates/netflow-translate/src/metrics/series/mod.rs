@@ -456,6 +456,13 @@ impl<T: Tally> SeriesTable<T> {
         }
     }
 
+    /// What a series adds up, if it has a place.
+    pub(crate) fn totals_mut(&mut self, exporter: u64, key: &SeriesKey) -> Option<&mut T> {
+        let hash = hash(&self.hasher, exporter, key);
+        let series = self.table.find_mut(hash, |series| series.key == *key)?;
+        Some(&mut series.totals)
+    }
+
     /// Series that exist.
     pub(crate) fn len(&self) -> usize {
         self.table.len()

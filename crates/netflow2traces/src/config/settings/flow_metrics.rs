@@ -45,7 +45,7 @@ settings! { FLOW_METRICS:
         placeholder: "VIEW,…",
         preset: Preset::Text("interface"),
         accepted: "none, or views separated by commas: interface, exporter, application, \
-            network, as, service_graph",
+            network, as, service_graph, top, sflow_counters",
         summary: "Which flow metrics are counted",
         details: "Every flow record is counted, before any sampling of spans. `interface`: by \
             exporter, interface and direction. `exporter`: by exporter, with what was lost on the \
@@ -53,7 +53,9 @@ settings! { FLOW_METRICS:
             server's port. `network`: by exporter and the names that `NETFLOW_NETWORKS` gives to \
             source and destination. `as`: by exporter and the AS numbers of both. \
             `service_graph`: requests between networks, as Grafana's Service Graph tab asks for \
-            them. `none`: nothing is counted, and nothing is paid for it.",
+            them. `top`: the heaviest conversations, sources and destinations of the last minute. \
+            `sflow_counters`: what sFlow agents count of their interfaces themselves. `none`: \
+            nothing is counted, and nothing is paid for it.",
         parse: views,
     }
     METRICS_MAX_SERIES: u32 {
@@ -71,6 +73,21 @@ settings! { FLOW_METRICS:
             for an hour goes. A series takes about 200 bytes of memory and 600 bytes of a scrape.",
         parse: |text| values::whole_number(text, 1..=1_000_000)
             .map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
+    }
+    TOP: usize {
+        section: FlowMetrics,
+        variables: ["NETFLOW_TOP"],
+        flag: "top",
+        placeholder: "N",
+        preset: Preset::Text("50"),
+        accepted: "a whole number from 1 to 1000",
+        summary: "Rows of each kind in the view top",
+        details: "How many of the heaviest conversations, sources and destinations of the last minute \
+            the view `top` of `NETFLOW_METRICS` shows. Each is a series with addresses as labels, \
+            and they change all the time: with 50 rows, a Prometheus may meet thousands of new \
+            series an hour.",
+        parse: |text| values::whole_number(text, 1..=1000)
+            .map(|number| usize::try_from(number).unwrap_or(usize::MAX)),
     }
 }
 

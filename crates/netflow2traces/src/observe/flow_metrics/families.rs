@@ -7,6 +7,7 @@ use crate::translate::metrics::{
     Exemplar, FlowReading, GraphTotals, SeriesKey, SeriesReading, Totals, View, ViewReading,
 };
 
+use super::{devices, top};
 use crate::translate::{service, transport};
 
 /// Marks the series that counts what found no place of its own.
@@ -177,7 +178,7 @@ macro_rules! counters {
     };
 }
 
-const VIEWS: [Counters; View::ALL.len() - 1] = [
+const VIEWS: &[Counters] = &[
     Counters {
         view: View::Interface,
         names: counters!(
@@ -341,7 +342,7 @@ pub fn names() -> impl Iterator<Item = (View, Name)> {
     let counters = VIEWS
         .iter()
         .flat_map(|of| of.names.into_iter().map(|name| (of.view, name)));
-    counters.chain([
+    let counters = counters.chain([
         (View::Interface, INTERFACE_INFO),
         (View::Interface, INTERFACE_SPEED),
         (View::Exporter, EXPORTER_INFO),
@@ -351,7 +352,9 @@ pub fn names() -> impl Iterator<Item = (View, Name)> {
         (View::ServiceGraph, FAILED),
         (View::ServiceGraph, SERVER_SECONDS),
         (View::ServiceGraph, CLIENT_SECONDS),
-    ])
+        (View::Top, top::TOP),
+    ]);
+    counters.chain(devices::names().map(|name| (View::SflowCounters, name)))
 }
 
 /// The metrics of a reading; those without a point are left out.
@@ -366,10 +369,12 @@ pub fn families(reading: &FlowReading) -> Vec<Family> {
         match view {
             View::Interface => families.extend(of_interfaces(reading)),
             View::Exporter => families.extend(of_exporters(reading)),
-            View::Application | View::Network | View::As | View::ServiceGraph => {}
+            _ => {}
         }
     }
     families.extend(service_graph(reading));
+    families.push(top::family(reading));
+    families.extend(devices::families(reading));
     families.push(exporter_info(reading));
     families.retain(|family| !family.points.is_empty());
     families
@@ -406,7 +411,7 @@ fn counted(of: &Counters, view: &ViewReading, reading: &FlowReading, families: &
     }
 }
 
-fn point(labels: Labels, number: Number) -> Point {
+pub(super) fn point(labels: Labels, number: Number) -> Point {
     Point {
         labels: Arc::new(labels),
         number,

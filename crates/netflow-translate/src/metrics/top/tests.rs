@@ -1,0 +1,160 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::metrics::Endpoints;
+
+const HONEST: u64 = 1;
+const OTHER: u64 = 2;
+
+fn flow(source: u32, destination: u32, bytes: u64) -> FlowFacts<'static> {
+    FlowFacts {
+        ends: Endpoints {
+            source: Some(std::net::Ipv4Addr::from_bits(source).into()),
+            destination: Some(std::net::Ipv4Addr::from_bits(destination).into()),
+            source_port: 50_000,
+            destination_port: 443,
+            protocol: Some(6),
+        },
+        bytes,
+        ..FlowFacts::default()
+    }
+}
+
+fn top() -> Top {
+    Top::new(RandomState::default())
+}
+
+fn of_kind(rows: &[TopRow], kind: TopKind) -> Vec<TopRow> {
+    let rows = rows.iter().copied();
+    rows.filter(|row| row.kind == kind).collect()
+}
+
+#[test]
+fn conversations_sources_and_destinations_have_sums_of_their_own() {
+    let mut top = top();
+    top.count(&flow(1, 9, 100), End::Destination, HONEST, 0);
+    top.count(&flow(1, 8, 50), End::Destination, HONEST, 0);
+    top.count(&flow(2, 9, 10), End::Destination, OTHER, 0);
+    top.count(&flow(1, 9, 100), End::Destination, OTHER, 0);
+    let rows = top.read(0).heaviest(1);
+    let address = |bits| Some(IpAddr::from(std::net::Ipv4Addr::from_bits(bits)));
+    let conversation = TopRow {
+        kind: TopKind::Conversation,
+        source: address(1),
+        destination: address(9),
+        transport: Some(6),
+        port: Some(443),
+        bytes: 200,
+    };
+    let source = TopRow {
+        kind: TopKind::Source,
+        destination: None,
+        transport: None,
+        port: None,
+        bytes: 250,
+        ..conversation
+    };
+    let destination = TopRow {
+        kind: TopKind::Destination,
+        source: None,
+        destination: address(9),
+        bytes: 210,
+        ..source
+    };
+    assert_eq!(rows, [conversation, source, destination]);
+}
+
+#[test]
+fn what_is_older_than_a_minute_is_forgotten() {
+    let mut top = top();
+    for pane in 0..20 {
+        top.count(&flow(1, 9, 1), End::Destination, HONEST, pane);
+    }
+    let bytes = |pane| top.read(pane).heaviest(1).first().map(|row| row.bytes);
+    assert_eq!(bytes(19), Some(6));
+    assert_eq!(bytes(21), Some(4));
+    assert_eq!(bytes(25), None);
+}
+
+#[test]
+fn an_exporter_with_invented_bytes_leaves_a_quarter_of_the_rows() {
+    let mut top = top();
+    top.count(&flow(200, 9, 1), End::Destination, OTHER, 0);
+    for pane in 0..2 {
+        for n in 0..100 {
+            top.count(&flow(n, 9, 10), End::Destination, HONEST, pane);
+        }
+    }
+    for n in 0..20_000 {
+        let invented = flow(1_000_000 + n, 1_000_000 + n, u64::MAX / 4);
+        top.count(&invented, End::Destination, OTHER, 1);
+    }
+    let rows = top.read(1).heaviest(40);
+    for kind in TopKind::ALL {
+        let rows = of_kind(&rows, kind);
+        let honest = rows.iter().filter(|row| row.bytes < u64::MAX / 8);
+        let expected = if kind == TopKind::Destination { 1 } else { 10 };
+        assert_eq!(honest.count(), expected, "{kind:?}");
+    }
+    let sources = of_kind(&rows, TopKind::Source);
+    let honest = sources.iter().filter(|row| row.bytes < u64::MAX / 8);
+    assert!(honest.clone().all(|row| row.bytes == 20), "{sources:?}");
+}
+
+#[test]
+fn invented_exporters_take_no_more_than_their_share_together() {
+    let mut top = top();
+    for n in 0..100 {
+        top.count(&flow(n, 9, 10), End::Destination, HONEST, 0);
+    }
+    for n in 0..100 {
+        top.count(&flow(n, 9, 10), End::Destination, HONEST, 1);
+    }
+    for n in 0..20_000 {
+        let invented = flow(1_000_000 + n, 1_000_000 + n, u64::MAX / 4);
+        top.count(&invented, End::Destination, 100 + u64::from(n), 1);
+    }
+    let rows = of_kind(&top.read(1).heaviest(40), TopKind::Source);
+    let honest = rows.iter().filter(|row| row.bytes == 20);
+    assert_eq!((rows.len(), honest.count()), (40, 10));
+}
+
+#[test]
+fn sums_are_bounded() {
+    let mut top = top();
+    for n in 0..50_000 {
+        top.count(&flow(n, n, u64::from(n % 7)), End::Destination, HONEST, 0);
+    }
+    let tables = top.panes.iter().flat_map(|pane| &pane.tables);
+    assert!(tables.into_iter().all(|table| table.0.len() <= MAX_SUMS));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// No sum is too large, and none is too small by more than its bound.
+    #[test]
+    fn a_sum_is_right_within_its_bound(
+        flows in prop::collection::vec((0_u32..20_000, 1_u64..1_000), 10_000..20_000),
+        heavy in 1_u64..100,
+    ) {
+        let mut top = top();
+        let mut truth: HashMap<u32, u64> = HashMap::new();
+        let mut whole = 0;
+        for (n, (source, bytes)) in flows.into_iter().enumerate() {
+            let (source, bytes) = if n % 4 == 0 { (source % 20, bytes * heavy) } else { (source, bytes) };
+            top.count(&flow(source, 1, bytes), End::Destination, HONEST, 0);
+            *truth.entry(source).or_default() += bytes;
+            whole += bytes;
+        }
+        let rows = of_kind(&top.read(0).heaviest(MAX_SUMS), TopKind::Source);
+        let found: HashMap<_, _> = rows.iter().map(|row| (row.source, row.bytes)).collect();
+        let bound = 2 * whole / MAX_SUMS as u64;
+        for (source, bytes) in truth {
+            let address = IpAddr::from(std::net::Ipv4Addr::from_bits(source));
+            let shown = found.get(&Some(address)).copied().unwrap_or(0);
+            prop_assert!(shown <= bytes, "{source}: {shown} for {bytes}");
+            prop_assert!(bytes - shown <= bound, "{source}: {shown} for {bytes}, bound {bound}");
+        }
+    }
+}
