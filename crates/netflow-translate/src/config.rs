@@ -37,6 +37,7 @@ pub struct Translate {
     pub shape: TraceShape,
     pub span_name: SpanName,
     pub service_name: ServiceName,
+    pub service_graph: ServiceGraph,
     pub sampler: TraceSampler,
     /// Which flow records become spans.
     pub selection: Selection,
@@ -109,6 +110,15 @@ pub enum ServiceName {
     Fixed,
     /// The exporter's name, else its address.
     Exporter,
+}
+
+/// `NETFLOW_SERVICE_GRAPH`: which spans show who asked whom.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ServiceGraph {
+    /// None does.
+    None,
+    /// Requests are spans of kind CLIENT, of the client's network as a service. Of [`TraceShape::Flow`] alone.
+    Spans,
 }
 
 /// `NETFLOW_SEMCONV`: the spelling of attributes.

@@ -22,8 +22,9 @@ use crate::exporter::alerts::Lines;
 use crate::exporter::saved::Changes;
 use crate::exporter::sequence::{Carried, Reboot, SequenceKey};
 use crate::exporter::strangers::Strangers;
-use crate::exporter::{Arrival, Exporter, ExporterTable, NewExporter};
+use crate::exporter::{Arrival, Exporter, ExporterTable};
 use crate::flow::fronts::Fronts;
+use crate::flow::graph::Graph;
 use crate::flow::ids::Ids;
 use crate::flow::roles::Listeners;
 use crate::flow::shape::Shape;
@@ -50,8 +51,6 @@ const MAX_HELD_OCTETS: usize = 64 << 20;
 const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
 /// Their octets.
 const MAX_HELD_OCTETS_OF_CAPTURE: usize = 4 * 1024 * 1024;
-/// The longest text of an address.
-const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 
 /// Turns datagrams into batches of spans. `C` tells the wall time, for the spans of the work itself.
 #[derive(Debug)]
@@ -115,7 +114,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             config.batch_max_octets,
             config.batch_max_spans,
             config.batch_delay,
-            config.front(MAX_ADDRESS, Some(MAX_ADDRESS)).octets().len(),
+            config.longest_front(),
             Arc::clone(&counters),
         );
         let limits = Limits {
@@ -149,6 +148,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 words,
                 fronts: Fronts::of(config),
                 shape: Shape::new(config, &mut ids),
+                graph: Graph::new(config),
                 listeners: Listeners::default(),
                 clock,
                 counters,

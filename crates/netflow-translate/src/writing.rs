@@ -13,6 +13,7 @@ use crate::enrich::networks::Networks;
 use crate::exporter::admission::Rate;
 use crate::filter::Asked;
 use crate::flow::fronts::Fronts;
+use crate::flow::graph::Graph;
 use crate::flow::ids::Ids;
 use crate::flow::roles::Listeners;
 use crate::flow::shape::Shape;
@@ -51,7 +52,9 @@ pub(crate) struct Writing<C> {
     pub(crate) odds: TraceOdds,
     /// What the selection asks of a flow; `None`: there is no selection.
     pub(crate) asked: Option<Asked>,
-    /// Which ends of flows are servers, for names of spans.
+    /// `NETFLOW_SERVICE_GRAPH`; `None`: no span is a request.
+    pub(crate) graph: Option<Box<Graph>>,
+    /// Which ends of flows are servers, for names of spans and the service graph.
     pub(crate) listeners: Listeners,
     /// `None`: no view is counted.
     pub(crate) metrics: Option<Box<FlowMetrics>>,

@@ -35,6 +35,7 @@ fn translator(batch_max_spans: usize) -> Translator<fn() -> UnixNanos> {
         shape: netflow2traces::config::TraceShape::Packet,
         span_name: netflow2traces::config::SpanName::Schema,
         service_name: netflow2traces::config::ServiceName::Fixed,
+        service_graph: netflow2traces::config::ServiceGraph::None,
         sampler: TraceSampler::AlwaysOn,
         selection: Selection::default(),
         resource: vec![("service.name".to_owned(), "flows".to_owned())],

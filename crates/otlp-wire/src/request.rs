@@ -7,6 +7,7 @@ use crate::attributes::{Value, push_key_value};
 use crate::proto::{
     PATCHED_LENGTH, padded_length, push_delimited, push_varint, tag_of, varint_len,
 };
+use crate::read::Reader;
 
 const RESOURCE_SPANS: u8 = tag_of(1);
 const SCOPE_SPANS: u8 = tag_of(2);
@@ -32,20 +33,58 @@ impl ResourceFront {
         for (key, value) in attributes {
             push_key_value(&mut message, 1, key, value);
         }
+        let mut scope = Vec::new();
+        push_delimited(&mut scope, 1, scope_name.as_bytes());
+        push_delimited(&mut scope, 2, scope_version.as_bytes());
+        let mut tagged = Vec::new();
+        push_delimited(&mut tagged, 1, &scope);
+        Self::of(&message, &tagged)
+    }
+
+    /// Of the content of a `Resource`, and a scope with tag and length.
+    fn of(resource: &[u8], scope: &[u8]) -> Self {
         let mut octets = vec![RESOURCE_SPANS];
         octets.extend_from_slice(&padded_length(0));
-        push_delimited(&mut octets, 1, &message);
+        push_delimited(&mut octets, 1, resource);
         let scope_spans_at = octets.len();
-        message.clear();
-        push_delimited(&mut message, 1, scope_name.as_bytes());
-        push_delimited(&mut message, 2, scope_version.as_bytes());
         octets.push(SCOPE_SPANS);
         octets.extend_from_slice(&padded_length(0));
-        push_delimited(&mut octets, 1, &message);
+        octets.extend_from_slice(scope);
         Self {
             octets: octets.into(),
             scope_spans_at,
         }
+    }
+
+    /// The same with another text for the attribute `key`; an attribute that it lacks is put at its end.
+    #[must_use]
+    pub fn with_text(&self, key: &str, text: &str) -> Self {
+        let mut replacement = Vec::new();
+        push_key_value(&mut replacement, 1, key, Value::Text(text));
+        let mut message = Vec::new();
+        let mut is_replaced = false;
+        let resources = Reader::new(self.resource()).flatten();
+        for resource in resources.filter_map(|field| field.octets().ok()) {
+            for field in Reader::new(resource).flatten() {
+                let Ok(attribute) = field.octets() else {
+                    continue;
+                };
+                let own_key = Reader::new(attribute)
+                    .flatten()
+                    .find(|part| part.number == 1);
+                let own_key = own_key.and_then(|part| part.octets().ok());
+                if field.number == 1 && own_key == Some(key.as_bytes()) {
+                    message.extend_from_slice(&replacement);
+                    is_replaced = true;
+                } else {
+                    push_delimited(&mut message, field.number, attribute);
+                }
+            }
+        }
+        if !is_replaced {
+            message.extend_from_slice(&replacement);
+        }
+        Self::of(&message, self.scope())
     }
 
     /// What stands before Spans that are still to be written; [`patch`](Self::patch) puts their lengths in. As long for
@@ -93,5 +132,34 @@ impl ResourceFront {
     fn scope(&self) -> &[u8] {
         let scope = self.scope_spans_at + 1 + PATCHED_LENGTH..;
         self.octets.get(scope).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_gets_another_text_where_it_stands() {
+        let front = |attributes: &[(&'static str, &'static str)]| {
+            let attributes = attributes
+                .iter()
+                .map(|(key, text)| (*key, Value::Text(text)));
+            ResourceFront::new(attributes, "scope", "1")
+        };
+        let before = front(&[("a", "1"), ("service.name", "x"), ("b", "2")]);
+        let long = "n".repeat(300);
+        let long: &'static str = long.leak();
+        for name in ["", "office", long] {
+            let after = front(&[("a", "1"), ("service.name", name), ("b", "2")]);
+            let changed = before.with_text("service.name", name);
+            assert_eq!(changed.octets(), after.octets());
+            assert_eq!(changed.scope_spans_at, after.scope_spans_at);
+        }
+        let added = front(&[("a", "1")]).with_text("service.name", "x");
+        assert_eq!(
+            added.octets(),
+            front(&[("a", "1"), ("service.name", "x")]).octets()
+        );
     }
 }

@@ -378,6 +378,7 @@ fn configuration(options: &Options) -> config::Translate {
         shape: config::TraceShape::Packet,
         span_name: config::SpanName::Schema,
         service_name: config::ServiceName::Fixed,
+        service_graph: config::ServiceGraph::None,
         // Totals may be of any attribute.
         attributes: match options.top {
             Some(_) => AttributeLevel::All,

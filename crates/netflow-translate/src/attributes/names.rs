@@ -141,6 +141,8 @@ names! {
     SamplingOrigin: Standard, Text, "netflow.sampling.origin";
     SamplingScaled: Minimal, Bool, "netflow.sampling.scaled";
     AdjustedBytes: Minimal, Int, "netflow.sample.adjusted_bytes";
+    PeerService: Minimal, Text, "peer.service";
+    PeerName: Minimal, Text, "service.peer.name";
     FlowStart: Minimal, Int, "netflow.flow.start_unix_nano";
     FlowEnd: Minimal, Int, "netflow.flow.end_unix_nano";
     TimeSuspect: Minimal, Bool, "netflow.time.suspect";

@@ -121,6 +121,19 @@ that all samplers of its domain share, if they share one. What was reported in a
 if nothing was reported in the record's own.
 ";
 
+const GRAPH: &str = "\
+### Service graph
+
+With `NETFLOW_SERVICE_GRAPH=spans`, at every level, on the spans of requests alone:
+
+| attribute | type | value |
+|---|---|---|
+| `peer.service`, `service.peer.name` | string | the network of the server by its name in `NETFLOW_NETWORKS`, or `other` |
+
+The span of a request has the kind CLIENT (others INTERNAL), and the status ERROR if the request failed. The `service.name` of
+its resource is the network of the client. [traces.md](traces.md#a-service-graph-of-spans) describes the graph.
+";
+
 const TIMES: &str = "\
 ## Times
 
@@ -248,11 +261,11 @@ const WORK_SPANS: &[WorkSpan] = &[
 const RESOURCE: &str = "\
 ## Resource
 
-One for each exporter in a request:
+One for each exporter in a request, and with `NETFLOW_SERVICE_GRAPH=spans` for each exporter and client:
 
 | attribute | value |
 |---|---|
-| `service.name` | `OTEL_SERVICE_NAME`, by default `netflow-to-traces` |
+| `service.name` | `OTEL_SERVICE_NAME`, by default `netflow-to-traces`; of a request of the service graph the network of its client |
 | `service.version` | `OTEL_SERVICE_VERSION`, by default the version of netflow2traces |
 | `service.instance.id` | a random UUID for each start |
 | `telemetry.sdk.name`, `telemetry.sdk.language`, `telemetry.sdk.version` | `netflow2traces`, `rust`, its version |
@@ -317,7 +330,7 @@ pub fn attributes_reference() -> String {
             row(&mut text, attribute);
         }
     }
-    let _ = write!(text, "\n{EVERYTHING}\n{SAMPLING}\n{TIMES}");
+    let _ = write!(text, "\n{EVERYTHING}\n{SAMPLING}\n{GRAPH}\n{TIMES}");
     text.push_str("| | elements |\n|---|---|\n");
     for (what, elements) in [
         ("start", STARTS),

@@ -13,7 +13,7 @@ use super::prefixes::PrefixTable;
 /// Networks of one file.
 const MAX_NETWORKS: usize = 1 << 20;
 /// Octets of a name or of another value.
-const MAX_TEXT: usize = 256;
+pub(crate) const MAX_TEXT: usize = 256;
 /// Keys of one network.
 const MAX_KEYS: usize = 16;
 /// Octets of a key.

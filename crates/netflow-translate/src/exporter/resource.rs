@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use otlp_wire::{ResourceFront, Value};
 
-use crate::config::{self, SamplingOverride, ServiceName};
+use crate::config::{self, SamplingOverride, ServiceGraph, ServiceName};
+use crate::enrich::networks::MAX_TEXT;
 use crate::exporter::NewExporter;
 use crate::exporter::metadata::ExporterMetadata;
 use crate::plan::sampling::ConfiguredSampling;
@@ -13,6 +14,8 @@ use crate::plan::sampling::ConfiguredSampling;
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
 /// And the one that tells the sFlow agents behind one address apart.
 const EXPORTER_AGENT: &str = "netflow.exporter.agent";
+/// The longest text of an address.
+const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 
 impl NewExporter for config::Translate {
     fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront {
@@ -39,6 +42,18 @@ impl NewExporter for config::Translate {
 
     fn metadata(&self) -> ExporterMetadata {
         ExporterMetadata::new(self.fields.clone())
+    }
+}
+
+impl config::Translate {
+    /// The most octets that a resource takes, whatever the exporter is and whoever its clients are.
+    pub(crate) fn longest_front(&self) -> usize {
+        let front = self.front(MAX_ADDRESS, Some(MAX_ADDRESS));
+        let front = match self.service_graph {
+            ServiceGraph::None => front,
+            ServiceGraph::Spans => front.with_text("service.name", &"x".repeat(MAX_TEXT)),
+        };
+        front.octets().len()
     }
 }
 

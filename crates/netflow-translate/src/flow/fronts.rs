@@ -7,7 +7,7 @@ use netflow_wire::{Version, sflow};
 use otlp_wire::{SpanFront, SpanKind};
 
 use crate::attributes::protocols::transport;
-use crate::config::{self, Semconv, SpanName, TraceShape};
+use crate::config::{self, Semconv, ServiceGraph, SpanName, TraceShape};
 use crate::flow::services;
 use crate::metrics::Endpoints;
 
@@ -72,6 +72,22 @@ enum Naming {
 pub(crate) struct Fronts {
     naming: Naming,
     formats: [Vec<SpanFront>; Format::ALL.len()],
+    /// How many names there are; the fronts of requests follow, in the same order.
+    names: usize,
+}
+
+/// What a span can be besides the flow that it is of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Role {
+    /// A span among others of its trace.
+    Child,
+    Root,
+    /// A root, or a request of the service graph.
+    RootOrRequest,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::Child, Self::Root, Self::RootOrRequest];
 }
 
 /// Protocols of [`Naming::Transport`], for each of no family, IPv4 and IPv6.
@@ -80,18 +96,21 @@ const PROTOCOLS: usize = 256;
 impl Fronts {
     /// Those of a configuration, made at their first use.
     pub(crate) fn of(config: &config::Translate) -> &'static Self {
-        static FRONTS: [[LazyLock<Fronts>; 2]; 3] = [
+        static FRONTS: [[LazyLock<Fronts>; Role::ALL.len()]; 3] = [
             [
-                LazyLock::new(|| Fronts::new(Naming::Flow, false)),
-                LazyLock::new(|| Fronts::new(Naming::Flow, true)),
+                LazyLock::new(|| Fronts::new(Naming::Flow, Role::Child)),
+                LazyLock::new(|| Fronts::new(Naming::Flow, Role::Root)),
+                LazyLock::new(|| Fronts::new(Naming::Flow, Role::RootOrRequest)),
             ],
             [
-                LazyLock::new(|| Fronts::new(Naming::Transport, false)),
-                LazyLock::new(|| Fronts::new(Naming::Transport, true)),
+                LazyLock::new(|| Fronts::new(Naming::Transport, Role::Child)),
+                LazyLock::new(|| Fronts::new(Naming::Transport, Role::Root)),
+                LazyLock::new(|| Fronts::new(Naming::Transport, Role::RootOrRequest)),
             ],
             [
-                LazyLock::new(|| Fronts::new(Naming::Service, false)),
-                LazyLock::new(|| Fronts::new(Naming::Service, true)),
+                LazyLock::new(|| Fronts::new(Naming::Service, Role::Child)),
+                LazyLock::new(|| Fronts::new(Naming::Service, Role::Root)),
+                LazyLock::new(|| Fronts::new(Naming::Service, Role::RootOrRequest)),
             ],
         ];
         let naming = match (config.span_name, config.semconv) {
@@ -99,11 +118,15 @@ impl Fronts {
             (SpanName::Schema, Semconv::Flow) => Naming::Transport,
             (SpanName::Schema, Semconv::Netflow | Semconv::Both) => Naming::Flow,
         };
-        let has_parent = config.shape == TraceShape::Packet;
-        &FRONTS[naming as usize][usize::from(has_parent)]
+        let role = match (config.shape, config.service_graph) {
+            (TraceShape::Packet, _) => Role::Child,
+            (TraceShape::Flow, ServiceGraph::Spans) => Role::RootOrRequest,
+            _ => Role::Root,
+        };
+        &FRONTS[naming as usize][role as usize]
     }
 
-    fn new(naming: Naming, has_parent: bool) -> Self {
+    fn new(naming: Naming, role: Role) -> Self {
         let names: Vec<String> = match naming {
             Naming::Flow => vec!["netflow.flow".to_owned()],
             Naming::Transport => ["", "_ipv4", "_ipv6"]
@@ -117,14 +140,27 @@ impl Fronts {
         };
         let formats = Format::ALL.map(|format| {
             let (key, version) = format.version();
-            let front = |name: &String| {
-                SpanFront::new(name, SpanKind::Internal, has_parent)
+            let front = |kind, name: &String| {
+                SpanFront::new(name, kind, role == Role::Child)
                     .and_then(|front| front.with_attribute(key, version))
                     .expect("names are short, and a test makes them all")
             };
-            names.iter().map(front).collect()
+            let requests = names.iter().filter(|_| role == Role::RootOrRequest);
+            let requests = requests.map(|name| front(SpanKind::Client, name));
+            let all = names.iter().map(|name| front(SpanKind::Internal, name));
+            all.chain(requests).collect()
         });
-        Self { naming, formats }
+        Self {
+            naming,
+            formats,
+            names: names.len(),
+        }
+    }
+
+    /// The same name, of a request.
+    #[inline(always)]
+    pub(crate) fn of_request(&self, name: usize) -> usize {
+        name + self.names
     }
 
     /// The name depends on the flow's endpoints.
@@ -190,8 +226,8 @@ mod tests {
     #[test]
     fn every_name_can_be_encoded() {
         for naming in [Naming::Flow, Naming::Transport, Naming::Service] {
-            for has_parent in [false, true] {
-                let fronts = Fronts::new(naming, has_parent);
+            for role in Role::ALL {
+                let fronts = Fronts::new(naming, role);
                 assert!(
                     fronts
                         .formats
@@ -205,11 +241,11 @@ mod tests {
     #[test]
     fn names_are_of_the_transport_or_of_the_service() {
         let tcp = ends([10, 0, 0, 1], Some(6));
-        let transport = Fronts::new(Naming::Transport, false);
+        let transport = Fronts::new(Naming::Transport, Role::Root);
         assert_eq!(transport.name(&tcp, || 443), PROTOCOLS + 6);
         assert_eq!(flow_name("_ipv4", 6), "flow_ipv4_tcp");
         assert_eq!(flow_name("_ipv6", 58), "flow_ipv6_icmpv6");
-        let service = Fronts::new(Naming::Service, false);
+        let service = Fronts::new(Naming::Service, Role::RootOrRequest);
         let https = services::index(443).unwrap();
         assert_eq!(service.name(&tcp, || 443), PROTOCOLS + https);
         assert_eq!(service.name(&tcp, || 50_000), 6);

@@ -9,6 +9,7 @@
 mod conversation;
 pub(crate) mod frame;
 pub(crate) mod fronts;
+pub(crate) mod graph;
 pub(crate) mod ids;
 pub(crate) mod roles;
 mod select;
@@ -34,6 +35,7 @@ use crate::enrich::networks::{Enriched, Networks};
 use crate::exporter::Arrival;
 use crate::filter::{Address, Asked, FlowView};
 use crate::flow::fronts::{Format, Fronts};
+use crate::flow::graph::{Graph, note_server, request};
 use crate::flow::select::{LeftOut, Selecting};
 use crate::flow::span::{About, Written, write_span};
 use crate::flow::trace::Trace;
@@ -120,6 +122,8 @@ enum Ended {
     NoMore,
     /// The batch takes no more.
     Full,
+    /// The next span stands under another resource.
+    Elsewhere,
     /// The exporter has sent as many as it may.
     Limited,
     /// The datagram has caused as many octets as it may.
@@ -242,6 +246,7 @@ fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
     let estimates = config.attributes >= AttributeLevel::Standard && !config.scale_sampled;
     let endpoints = writing.networks.is_some()
         || writing.fronts.wants_endpoints()
+        || writing.graph.is_some()
         || writing.shape.wants_endpoints();
     match by_metrics {
         None if !endpoints && !estimates => None,
@@ -276,7 +281,10 @@ fn count_unwritten<C, S: Flows>(
     }
     if let Some(flow) = flows.current() {
         let (interval, times) = (context.interval(&flow), flow.times());
-        let facts = context.facts(&flow, interval, &times);
+        let mut facts = context.facts(&flow, interval, &times);
+        if let (true, Some(facts)) = (writing.graph.is_some(), &mut facts) {
+            note_server(facts, &mut writing.listeners);
+        }
         let known = known(writing.networks.as_deref(), facts.as_ref());
         let metrics = &mut writing.metrics;
         context.count(facts.as_ref(), &known, None, place.counted, metrics);
@@ -301,6 +309,8 @@ pub(crate) fn write_flows<C, S: Flows>(
     let mut left_out = LeftOut::default();
     // Decided once, also where the batch was too full for the span.
     let mut decided = None;
+    // Of the service graph: whose requests follow.
+    let mut client = None;
     loop {
         let Writing {
             batches,
@@ -312,13 +322,23 @@ pub(crate) fn write_flows<C, S: Flows>(
             config,
             shape,
             listeners,
+            graph,
+            words,
             ..
         } = &mut *writing;
         let by = Selecting {
             selection: &config.selection,
             networks: networks.as_deref(),
         };
-        batches.enter(place.member, place.front, now, context.received_at);
+        let (mut clients, mut servers) = match graph.as_deref_mut() {
+            Some(Graph { clients, servers }) => (Some(clients), Some(servers)),
+            None => (None, None),
+        };
+        let (member, front) = match (client, &mut clients) {
+            (Some(client), Some(clients)) => clients.place(place.front, client, by.networks),
+            _ => (&mut *place.member, place.front),
+        };
+        batches.enter(member, front, now, context.received_at);
         let allowed = context.max_records.saturating_sub(outcome.kept) as usize;
         let left = batches.spans_left().min(allowed);
         let mut written = 0_usize;
@@ -330,7 +350,7 @@ pub(crate) fn write_flows<C, S: Flows>(
                 break Ended::NoMore;
             };
             let (interval, times) = (context.interval(&flow), flow.times());
-            let facts = context.facts(&flow, interval, &times);
+            let mut facts = context.facts(&flow, interval, &times);
             let (trace_id, decision) = match decided.take() {
                 Some(decided) => decided,
                 None => {
@@ -343,6 +363,9 @@ pub(crate) fn write_flows<C, S: Flows>(
             };
             let Decision::Kept(kept) = decision else {
                 if left_out.add(decision) {
+                    if let (true, Some(facts)) = (servers.is_some(), &mut facts) {
+                        note_server(facts, listeners);
+                    }
                     let known = known(by.networks, facts.as_ref());
                     context.count(facts.as_ref(), &known, None, place.counted, metrics);
                 }
@@ -360,14 +383,31 @@ pub(crate) fn write_flows<C, S: Flows>(
             if writer.position() >= end {
                 break Ended::Enough;
             }
-            let span_id = ids.span_id();
             let known = known(by.networks, facts.as_ref());
-            let name = match &facts {
+            let request = match (&servers, &mut facts) {
+                (Some(_), Some(facts)) => request(facts, &known, listeners),
+                _ => None,
+            };
+            if request.map(|request| request.client) != client {
+                client = request.map(|request| request.client);
+                decided = Some((trace_id, decision));
+                break Ended::Elsewhere;
+            }
+            let span_id = ids.span_id();
+            let mut name = match &facts {
                 Some(facts) if context.fronts.wants_endpoints() => {
                     let server_port = || listeners.server_port(facts);
                     context.fronts.name(&facts.ends, server_port)
                 }
                 _ => 0,
+            };
+            let asked = match (&mut servers, request) {
+                (Some(servers), Some(request)) => {
+                    name = context.fronts.of_request(name);
+                    let peer = servers.peer(request.server, by.networks, &words.keys);
+                    Some((peer, request.failed))
+                }
+                _ => None,
             };
             let write = |writer: &mut SpanWriter<'_>| {
                 let about = About {
@@ -377,6 +417,7 @@ pub(crate) fn write_flows<C, S: Flows>(
                     kept,
                     name,
                     facts: facts.as_ref(),
+                    asked,
                 };
                 let ids = (trace_id, span_id);
                 write_span(&flow, context, ids, &about, scratch, writer)
@@ -399,12 +440,13 @@ pub(crate) fn write_flows<C, S: Flows>(
         outcome.flows += spans;
         outcome.kept += spans;
         outcome.octets += to - from;
-        let octets = batches.commit(*place.member, to, spans, 0);
+        let octets = batches.commit(*member, to, spans, 0);
         if debug_log::is_on() {
-            debug_log.flows(place.front, octets, written, now);
+            debug_log.flows(front, octets, written, now);
         }
         match ended {
             Ended::NoMore => break,
+            Ended::Elsewhere => continue,
             Ended::Limited => {
                 let limited = count_only(flows, context, place, writing, outcome);
                 writing.counters.records_rate_limited.add(limited);

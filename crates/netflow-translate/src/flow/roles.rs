@@ -71,7 +71,7 @@ impl Listeners {
 
     /// The port of the end that is the server; 0: none.
     pub(crate) fn server_port(&mut self, flow: &FlowFacts<'_>) -> u16 {
-        match self.server(flow) {
+        match flow.server.unwrap_or_else(|| self.server(flow)) {
             End::Source => flow.ends.source_port,
             End::Destination => flow.ends.destination_port,
         }

@@ -12,6 +12,9 @@ use crate::plan::sampling::Origin;
 use crate::plan::times::FlowTimes;
 use crate::selection::{Kept, TraceState};
 
+/// What the status of a failed request says.
+const UNANSWERED: &str = "TCP connection refused or not answered";
+
 /// The outcome of writing a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Written {
@@ -32,6 +35,8 @@ pub(super) struct About<'a> {
     /// Which of the names of spans is its.
     pub(super) name: usize,
     pub(super) facts: Option<&'a FlowFacts<'a>>,
+    /// Of a request of the service graph: attributes that name the server, and whether it failed.
+    pub(super) asked: Option<(&'a [u8], bool)>,
 }
 
 /// Writes the span of one flow. What isn't inlined here is given a writer `apart`, for speed.
@@ -51,6 +56,7 @@ pub(super) fn write_span<F: Flow>(
         kept,
         name,
         facts,
+        asked,
     } = *about;
     let (start, end) = span_times(times, context);
     let head = SpanHead {
@@ -108,7 +114,14 @@ pub(super) fn write_span<F: Flow>(
     } else if times.suspect || start != times.start || end != times.end {
         writer.apart(|writer| write_exported_times(times, &mut context.attributes(writer)));
     }
-    match trace::end(Status::Ok, state, writer) {
+    let mut status = Status::Ok;
+    if let Some((peer, failed)) = asked {
+        writer.apart(|writer| writer.encoded_octets(peer));
+        if failed {
+            status = Status::Error(UNANSWERED);
+        }
+    }
+    match trace::end(status, state, writer) {
         false => Written::No,
         true if times.suspect => Written::Suspect,
         true => Written::Plain,

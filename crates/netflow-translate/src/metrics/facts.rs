@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use netflow_wire::frame::Packet;
 
+use crate::flow::roles::End;
+
 /// The direction in which a flow was metered (element 61).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Direction {
@@ -51,6 +53,8 @@ pub(crate) struct FlowFacts<'a> {
     pub(crate) tcp_flags: Option<u8>,
     /// Of a biflow: its source began (element 239).
     pub(crate) initiator_is_source: Option<bool>,
+    /// Which end is the server, where that is found out already.
+    pub(crate) server: Option<End>,
     /// As the exporter names it.
     pub(crate) application: Option<&'a str>,
 }

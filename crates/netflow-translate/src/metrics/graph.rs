@@ -65,16 +65,20 @@ pub(super) fn edge(
     source: u32,
     destination: u32,
 ) -> Option<SeriesKey> {
-    match server {
+    match requested(flow, server)? {
         End::Destination => Some(SeriesKey::new(exporter, source, destination)),
-        // A biflow's record has both directions, whichever end its exporter put first.
-        End::Source if flow.is_biflow => Some(SeriesKey::new(exporter, destination, source)),
-        End::Source => None,
+        End::Source => Some(SeriesKey::new(exporter, destination, source)),
     }
 }
 
+/// The end of which a record is a request; `None`: it is an answer.
+pub(crate) fn requested(flow: &FlowFacts<'_>, server: End) -> Option<End> {
+    // A biflow's record has both directions, whichever end its exporter put first.
+    (server == End::Destination || flow.is_biflow).then_some(server)
+}
+
 /// A whole TCP connection that nobody answered, or that was refused.
-pub(super) fn has_failed(flow: &FlowFacts<'_>) -> bool {
+pub(crate) fn has_failed(flow: &FlowFacts<'_>) -> bool {
     let Some(flags) = flow.tcp_flags else {
         return false;
     };

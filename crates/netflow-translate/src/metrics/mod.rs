@@ -29,6 +29,7 @@ pub use self::devices::DeviceCounters;
 pub(crate) use self::exporter::ExporterFlows;
 pub(crate) use self::facts::{Direction, Endpoints, FlowFacts, Wants};
 pub use self::graph::{GRAPH_BOUNDS, GraphTotals};
+pub(crate) use self::graph::{has_failed, requested};
 pub use self::read::{ExporterInfo, FlowReading, InterfaceInfo};
 pub use self::series::{Addition, Exemplar, SeriesKey, SeriesReading, Tally, Totals, ViewReading};
 use self::series::{Room, SeriesTable, address_key, exporter_hash};
@@ -280,7 +281,7 @@ impl FlowMetrics {
         let asks_for_server =
             self.graph.is_some() || self.top.is_some() || self.views.contains(View::Application);
         let server = match asks_for_server {
-            true => self.listeners.server(flow),
+            true => flow.server.unwrap_or_else(|| self.listeners.server(flow)),
             false => End::Destination,
         };
         if self.views.contains(View::Application) {
@@ -298,7 +299,7 @@ impl FlowMetrics {
         if let Some(graph) = &mut self.graph
             && let Some(edge) = graph::edge(counting.exporter, flow, server, source, destination)
         {
-            let failed = graph::has_failed(flow);
+            let failed = has_failed(flow);
             let addition = Addition {
                 failed,
                 ..*addition

@@ -9,8 +9,8 @@ use super::setting::{Preset, Setting};
 use super::sources::{Given, Sources};
 use super::values::Rejection;
 use super::{
-    Config, Deliver, Exporter, FlowMetrics, Log, Receive, SamplerKind, Selection, ShapeKind,
-    SpanTime, Spool, TraceSampler, TraceShape, Translate, later, resource, settings,
+    Config, Deliver, Exporter, FlowMetrics, Log, Receive, SamplerKind, Selection, ServiceGraph,
+    ShapeKind, SpanTime, Spool, TraceSampler, TraceShape, Translate, later, resource, settings,
 };
 use crate::translate::filter::Filter;
 use crate::translate::metrics::{View, Views};
@@ -287,6 +287,7 @@ impl Loader<'_> {
             shape,
             span_name: self.value(&settings::SPAN_NAME),
             service_name: self.value(&settings::NAMED_SERVICE),
+            service_graph: self.service_graph(shape),
             sampler: self.sampler(),
             selection: self.selection(),
             resource: resource::build(default_name, name, version, attributes, machine),
@@ -314,6 +315,28 @@ impl Loader<'_> {
             ShapeKind::Flow => TraceShape::Flow,
             ShapeKind::Conversation => TraceShape::Conversation { window, key },
         }
+    }
+
+    fn service_graph(&mut self, shape: TraceShape) -> ServiceGraph {
+        let graph = self.value(&settings::SERVICE_GRAPH);
+        if graph == ServiceGraph::None {
+            return graph;
+        }
+        if shape != TraceShape::Flow
+            && let Some(given) = self.is_set(&settings::SERVICE_GRAPH)
+        {
+            self.mistakes.push(Mistake::new(
+                given.named(),
+                "it needs NETFLOW_TRACE_SHAPE=flow: backends miscount requests that share a trace",
+            ));
+        }
+        if self.is_set(&settings::NETWORKS).is_none() {
+            self.warnings.push(
+                "the service graph has one node, other: NETFLOW_NETWORKS, which names networks, is not set"
+                    .to_owned(),
+            );
+        }
+        graph
     }
 
     fn flow_metrics(&mut self, has_networks: bool) -> FlowMetrics {

@@ -29,8 +29,8 @@ use std::time::Duration;
 use netflow_translate::metrics::Views;
 
 pub use netflow_translate::config::{
-    AttributeLevel, SamplingOverride, Selection, Semconv, ServiceName, SpanName, SpanTime,
-    TraceSampler, TraceShape, Translate,
+    AttributeLevel, SamplingOverride, Selection, Semconv, ServiceGraph, ServiceName, SpanName,
+    SpanTime, TraceSampler, TraceShape, Translate,
 };
 
 pub(crate) use headers::header_file;

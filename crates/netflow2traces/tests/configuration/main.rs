@@ -262,6 +262,10 @@ fn levels_and_directives_make_the_filter() {
     assert!(filter("LOG_LEVEL", "debug").contains("netflow2traces=debug"));
     assert!(filter("LOG_LEVEL", "debug").starts_with("warn,"));
     assert_eq!(filter("RUST_LOG", "info,hyper=trace"), "info,hyper=trace");
+    let mistakes = Surroundings::sound()
+        .env("RUST_LOG", "\t\tOSß=7%@X@. {")
+        .mistakes();
+    assert!(mistakes[0].contains("not ASCII"), "{mistakes:?}");
     let mistakes = Surroundings::sound().env("RUST_LOG", "a=b=c").mistakes();
     assert!(
         mistakes[0].starts_with("RUST_LOG=a=b=c (environment): "),

@@ -461,6 +461,27 @@ proptest! {
 }
 
 #[test]
+fn a_service_graph_of_spans_needs_a_trace_for_each_flow_and_names_of_networks() {
+    let graph = || Surroundings::sound().env("NETFLOW_SERVICE_GRAPH", "spans");
+    for shape in ["packet", "conversation"] {
+        let mistakes = graph().env("NETFLOW_TRACE_SHAPE", shape).mistakes();
+        assert_eq!(
+            mistakes,
+            [
+                "NETFLOW_SERVICE_GRAPH=spans (environment): it needs NETFLOW_TRACE_SHAPE=flow: \
+                 backends miscount requests that share a trace"
+            ],
+            "{shape}"
+        );
+    }
+    let warnings = graph().env("NETFLOW_TRACE_SHAPE", "flow").warnings();
+    assert!(
+        warnings[0].contains("NETFLOW_NETWORKS, which names networks, is not set"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn filters_that_can_not_work_say_why() {
     for (variable, value, reason) in [
         (

@@ -58,6 +58,7 @@ fn configuration() -> Translate {
         shape: netflow2traces::config::TraceShape::Packet,
         span_name: netflow2traces::config::SpanName::Schema,
         service_name: netflow2traces::config::ServiceName::Fixed,
+        service_graph: netflow2traces::config::ServiceGraph::None,
         sampler: TraceSampler::AlwaysOn,
         selection: netflow2traces::config::Selection::default(),
         resource: vec![("service.name".to_owned(), "netflow-to-traces".to_owned())],

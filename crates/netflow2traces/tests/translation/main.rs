@@ -22,5 +22,6 @@ mod saved;
 mod schemas;
 mod selection;
 mod sequences;
+mod service_graph;
 mod shapes;
 mod told;

@@ -26,6 +26,10 @@ pub(crate) const UPTIME_MS: u32 = 1_000_000;
 pub(crate) struct Span {
     pub(crate) name: String,
     pub(crate) exporter: String,
+    /// `service.name` of the same resource.
+    pub(crate) service: String,
+    /// `Span.kind`.
+    pub(crate) kind: i32,
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) id: Vec<u8>,
@@ -152,6 +156,7 @@ pub(crate) fn spans(batch: &EncodedBatch) -> Vec<Span> {
         let exporter = attributes["netflow.exporter.address"]
             .as_str()
             .expect("text");
+        let service = attributes["service.name"].as_str().expect("text");
         let spans = resource
             .scope_spans
             .into_iter()
@@ -160,6 +165,8 @@ pub(crate) fn spans(batch: &EncodedBatch) -> Vec<Span> {
             Span {
                 name: span.name,
                 exporter: exporter.to_owned(),
+                service: service.to_owned(),
+                kind: span.kind,
                 start: span.start_time_unix_nano,
                 end: span.end_time_unix_nano,
                 id: span.span_id,

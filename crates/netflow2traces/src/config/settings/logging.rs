@@ -34,10 +34,7 @@ settings! { LOGGING:
         summary: "Log directives for experts; win over LOG_LEVEL",
         details: "Directives of `tracing_subscriber::EnvFilter`: a level for everything and \
             others for single modules, `info,netflow2traces::deliver=debug`.",
-        parse: |text| match tracing_subscriber::EnvFilter::builder().parse(text) {
-            Ok(_) => Ok(text.to_owned()),
-            Err(error) => Err(Rejection(error.to_string())),
-        },
+        parse: log_filter,
     }
     LOG_FORMAT: bool {
         section: Logging,
@@ -49,5 +46,16 @@ settings! { LOGGING:
         summary: "Format of the log lines",
         details: "`json` is one object a line, for log collectors.",
         parse: |text| choice(text, &[("text", false), ("json", true)]),
+    }
+}
+
+fn log_filter(text: &str) -> Result<String, Rejection> {
+    // Its parser takes a character for one octet, and panics at the longer ones.
+    if !text.is_ascii() {
+        return Err(Rejection("a character is not ASCII".to_owned()));
+    }
+    match tracing_subscriber::EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Rejection(error.to_string())),
     }
 }

@@ -6,7 +6,7 @@ use super::{HOUR, SECOND};
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values::{self, choice};
 use crate::config::{
-    AttributeLevel, SamplerKind, Semconv, ServiceName, ShapeKind, SpanName, SpanTime,
+    AttributeLevel, SamplerKind, Semconv, ServiceGraph, ServiceName, ShapeKind, SpanName, SpanTime,
 };
 
 settings! { SPANS:
@@ -85,6 +85,24 @@ settings! { SPANS:
         parse: |text| choice(text, &[
             ("fixed", ServiceName::Fixed),
             ("exporter", ServiceName::Exporter),
+        ]),
+    }
+    SERVICE_GRAPH: ServiceGraph {
+        section: Spans,
+        variables: ["NETFLOW_SERVICE_GRAPH"],
+        flag: "service-graph",
+        placeholder: "HOW",
+        preset: Preset::Text("none"),
+        accepted: "none, spans",
+        summary: "Whether backends can draw a service graph of flow spans",
+        details: "`spans`, with `NETFLOW_TRACE_SHAPE=flow` alone: the span of a request has the kind \
+            CLIENT, the network of its client as `service.name` and the network of its server as \
+            `peer.service`, both by their names in `NETFLOW_NETWORKS`, or `other`. Zipkin and the \
+            metrics generator of Tempo then draw the graph that the view `service_graph` of \
+            `NETFLOW_METRICS` counts; docs/traces.md says how.",
+        parse: |text| choice(text, &[
+            ("none", ServiceGraph::None),
+            ("spans", ServiceGraph::Spans),
         ]),
     }
     SPAN_TIME: SpanTime {
