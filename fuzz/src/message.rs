@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use netflow_wire::{
-    DataRecords, DataSet, Decoder, Event, Limits, Message, MessageError, SetKind, Template,
-    Visitor, sflow,
+    DataRecords, DataSet, Decoder, Event, Limits, Message, MessageError, Session, SetKind,
+    Template, Visitor, sflow,
 };
 
 /// Counts what a visitor is told.
@@ -90,7 +90,7 @@ pub fn run(input: &[u8]) {
     }
     let mut decoder = Decoder::<(), ()>::default();
     let (now, limits) = (Instant::now(), Limits::default());
-    decoder.read(2055, &message, &(), now, &limits, &mut counts);
+    decoder.read(Session::udp(2055), &message, &(), now, &limits, &mut counts);
     assert!(counts.calls <= most_calls(input.len()), "{counts:?}");
     assert!(counts.records <= input.len(), "{counts:?}");
     assert!(counts.octets <= input.len(), "{counts:?}");

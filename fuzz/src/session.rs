@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use netflow_wire::{Decoder, Limits, Message};
+use netflow_wire::{Decoder, Limits, Message, Session};
 
 use super::message::{Counts, most_calls};
 use super::sequence::steps;
@@ -33,7 +33,14 @@ pub fn run(input: &[u8]) {
         };
         let mut counts = Counts::default();
         let held = decoder.waiting().0;
-        decoder.read(step.port, &message, &(), now, &limits, &mut counts);
+        decoder.read(
+            Session::udp(step.port),
+            &message,
+            &(),
+            now,
+            &limits,
+            &mut counts,
+        );
         let most = most_calls(step.octets.len()) + held;
         assert!(counts.calls <= most, "{counts:?}, at most {most}");
         let mut late = 0;

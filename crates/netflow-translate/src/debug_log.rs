@@ -65,7 +65,8 @@ impl DebugLog {
         debug!(
             exporter,
             agent = agent.map(tracing::field::display),
-            port = arrival.port,
+            port = arrival.session.port,
+            transport = arrival.session.transport.as_str(),
             protocol = said.protocol.as_str(),
             octets = arrival.octets,
             domain = said.domain,
@@ -93,9 +94,12 @@ impl DebugLog {
         now: Instant,
     ) {
         if let Some(suppressed) = self.rejected.admit(now) {
-            let Arrival { port, octets, .. } = arrival;
+            let Arrival {
+                session, octets, ..
+            } = arrival;
+            let (port, transport) = (session.port, session.transport.as_str());
             let suppressed = if_any(suppressed);
-            debug!(%exporter, port, octets, %error, suppressed, "datagram rejected");
+            debug!(%exporter, port, transport, octets, %error, suppressed, "datagram rejected");
         }
     }
 

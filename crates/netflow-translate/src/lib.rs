@@ -16,6 +16,7 @@ mod allowance;
 mod attributes;
 mod batch;
 pub mod config;
+mod connections;
 pub mod counters;
 mod debug_log;
 pub mod enrich;

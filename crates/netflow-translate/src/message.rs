@@ -111,7 +111,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
                 .filter(|start| !self.has_waited || is_same_boot(*start, header.export_time)),
             agent: self
                 .metadata
-                .agent(self.arrival.port, header.observation_domain)
+                .agent(self.arrival.session, header.observation_domain)
                 .filter(|agent| self.context.standard && *agent != self.source),
             icmp_swapped: &self.metadata.icmp_swapped,
             sampling: Sampling::new(self.sampling, header, template, metadata),
@@ -149,7 +149,8 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
                         });
                     if let Some((domain, agent)) = plan.agent(record) {
                         let domain = domain.unwrap_or(set.header.observation_domain);
-                        self.metadata.name_agent(self.arrival.port, domain, agent);
+                        self.metadata
+                            .name_agent(self.arrival.session, domain, agent);
                     }
                     if plan.describe(record, &mut self.metadata.types) {
                         self.metadata.types_changed = true;
@@ -224,6 +225,9 @@ impl<C: Fn() -> UnixNanos> Visitor<Compiled> for MessageReader<'_, C> {
                 .add(1);
             }
             Event::WithdrawalIgnored { .. } => counters.withdrawals_ignored.add(1),
+            Event::Withdrawn { templates, .. } => {
+                counters.templates_withdrawn.add(templates as u64);
+            }
             Event::Waiting { .. } => {
                 self.outcome.waiting += 1;
                 self.outcome.uncounted = true;

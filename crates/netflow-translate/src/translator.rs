@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::sflow;
-use netflow_wire::{Decoder, Event, Limits, Message, MessageError, Template, Version};
+use netflow_wire::{
+    Decoder, Event, Limits, Message, MessageError, Session, Template, Transport, Version,
+};
 use otlp_wire::UnixNanos;
 use tracing::info;
 
@@ -196,11 +198,20 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
 
     /// Takes a datagram. It never fails: what is wrong is counted.
     pub fn on_datagram(&mut self, datagram: &Datagram<'_>, now: Instant) {
+        self.on_message(datagram, Transport::Udp, now);
+    }
+
+    /// Takes what came over `transport`: a datagram, or a message of a connection. No rate is kept to over a connection:
+    /// what is dropped there is not sent again, so that whoever reads the connection has to read less.
+    pub fn on_message(&mut self, datagram: &Datagram<'_>, transport: Transport, now: Instant) {
         let began = (self.writing.clock)();
         self.next_sweep.get_or_insert(now + SWEEP);
         let received = Received {
             arrival: Arrival {
-                port: datagram.source.port(),
+                session: Session {
+                    transport,
+                    port: datagram.source.port(),
+                },
                 received_at: datagram.received_at,
                 octets: datagram.octets.len(),
             },
@@ -218,7 +229,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         };
         let most = MAX_HELD_OCTETS.min(self.exporters.most() / 4);
         let exporter = self.exporters.entry(address, now, &self.writing.config);
-        if !exporter.keeps_to(self.rate, now) {
+        let rate = self.rate.filter(|_| !transport.has_connections());
+        if !exporter.keeps_to(rate, now) {
             self.writing.counters.datagrams_rate_limited.add(1);
             return;
         }
@@ -484,12 +496,7 @@ fn read_message<C: Fn() -> UnixNanos>(
     writing: &mut Writing<C>,
 ) -> Read {
     let (header, arrival) = (&message.header, received.arrival);
-    let key = SequenceKey {
-        port: arrival.port,
-        version: header.version,
-        domain: header.observation_domain,
-    };
-    let reboot = exporter.judge_boot(key, header, received.now);
+    let reboot = exporter.judge_boot(arrival.session, header, received.now);
     let trace = Trace::new(&mut writing.ids, &writing.odds);
     let (decoder, mut reader) = open(writing, exporter, address, &trace, arrival, received.now);
     match fixed.iter().find(|fixed| fixed.version == header.version) {
@@ -499,7 +506,7 @@ fn read_message<C: Fn() -> UnixNanos>(
             reader.flows(header, template, plan, offset, body, &NoTemplates);
         }
         None => decoder.read(
-            arrival.port,
+            arrival.session,
             message,
             &arrival,
             received.now,
@@ -511,6 +518,7 @@ fn read_message<C: Fn() -> UnixNanos>(
     exporter.compiled += lists.compiled_octets();
     writing.counters.lists_cut.add(lists.cut());
     let carried = Carried::new(header, outcome.records(), outcome.templates);
+    let key = SequenceKey::of(arrival.session, header);
     let sequence = exporter.sequences.of(key);
     let verdict = sequence.judge(header, carried, reboot == Reboot::Restarted);
     if outcome.templates > 0 {

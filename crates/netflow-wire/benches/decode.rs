@@ -9,7 +9,8 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use netflow_wire::write::{Field, IpfixHeader, MessageWriter, V5Header, V5Record, V9Header, v5};
 use netflow_wire::{
-    DataRecords, DataSet, Decoder, Event, Limits, Message, Template, Version, Visitor, unsigned,
+    DataRecords, DataSet, Decoder, Event, Limits, Message, Session, Template, Version, Visitor,
+    unsigned,
 };
 
 fn main() {
@@ -61,7 +62,7 @@ fn run(bencher: Bencher<'_, '_>, datagrams: &[Vec<u8>], items: usize) {
             let body = message.fixed_records(&built_in);
             sum.records(&built_in, body, message.body_offset());
         } else {
-            decoder.read(2055, &message, &(), now, &limits, sum);
+            decoder.read(Session::udp(2055), &message, &(), now, &limits, sum);
         }
     };
     let (last, before) = datagrams.split_last().expect("some");

@@ -9,6 +9,7 @@ use crate::error::SetError;
 use crate::held::{HeldSet, HeldSets};
 use crate::limits::Limits;
 use crate::message::{Header, Message, Version};
+use crate::session::Session;
 use crate::set::{Set, SetKind};
 use crate::template::{Template, TemplateRecord, TemplateRecords};
 use crate::template_cache::{Learning, Learnt, TemplateCache, TemplateKey};
@@ -59,10 +60,17 @@ pub enum Event {
         /// What it did.
         learning: Learning,
     },
-    /// A withdrawal came by UDP and was ignored: one forged datagram must not blind us (RFC 7011, section 8.4).
+    /// A withdrawal came over UDP and was ignored: one forged datagram must not blind us (RFC 7011, section 8.4).
     WithdrawalIgnored {
         /// The Template ID, or 2 or 3 for all.
         id: u16,
+    },
+    /// A withdrawal came over a connection, and its Templates are forgotten.
+    Withdrawn {
+        /// The Template ID, or 2 or 3 for all.
+        id: u16,
+        /// Templates that were known.
+        templates: usize,
     },
     /// A Set waits for its Template.
     Waiting {
@@ -71,7 +79,7 @@ pub enum Event {
         /// Octets of its records.
         octets: usize,
     },
-    /// A Set that waited was dropped to make room, or for its age.
+    /// A Set that waited was dropped to make room, for its age, or because its session ended.
     Expired {
         /// The Template ID.
         id: u16,
@@ -117,10 +125,10 @@ impl<P, C> Default for Decoder<P, C> {
 }
 
 impl<P, C: Clone> Decoder<P, C> {
-    /// Reads the Sets of a v9 or IPFIX message that came from `port` of the exporter.
+    /// Reads the Sets of a v9 or IPFIX message that came in `session`.
     pub fn read(
         &mut self,
-        port: u16,
+        session: Session,
         message: &Message<'_>,
         context: &C,
         now: Instant,
@@ -129,7 +137,7 @@ impl<P, C: Clone> Decoder<P, C> {
     ) {
         let header = &message.header;
         let key = |id| TemplateKey {
-            port,
+            session,
             version: header.version,
             domain: header.observation_domain,
             id,
@@ -178,7 +186,12 @@ impl<P, C: Clone> Decoder<P, C> {
                         match record {
                             Err(error) => visitor.event(Event::BadSet(error)),
                             Ok(TemplateRecord::Withdrawal(id)) => {
-                                visitor.event(Event::WithdrawalIgnored { id });
+                                visitor.event(if session.transport.has_connections() {
+                                    let templates = self.templates.withdraw(key(id));
+                                    Event::Withdrawn { id, templates }
+                                } else {
+                                    Event::WithdrawalIgnored { id }
+                                });
                             }
                             Ok(TemplateRecord::Definition(template)) => {
                                 let id = template.id;
@@ -242,13 +255,13 @@ impl<P, C: Clone> Decoder<P, C> {
 
     /// The exporter has restarted: Templates of a session that were learnt before are not used until they are sent
     /// again (RFC 3954, section 7), and data waits for them.
-    pub fn distrust(&mut self, port: u16, version: Version, domain: u32) {
-        self.templates.set_trusted(port, version, domain, false);
+    pub fn distrust(&mut self, session: Session, version: Version, domain: u32) {
+        self.templates.set_trusted(session, version, domain, false);
     }
 
     /// It has not: they are used again, also for data that waits.
-    pub fn trust(&mut self, port: u16, version: Version, domain: u32) {
-        self.templates.set_trusted(port, version, domain, true);
+    pub fn trust(&mut self, session: Session, version: Version, domain: u32) {
+        self.templates.set_trusted(session, version, domain, true);
         self.learnt = true;
     }
 
@@ -274,6 +287,12 @@ impl<P, C: Clone> Decoder<P, C> {
     pub fn expire(&mut self, now: Instant, limits: &Limits, mut event: impl FnMut(Event)) -> usize {
         self.held.expire(now, limits, |set| event(expired(&set)));
         self.templates.expire(now, limits)
+    }
+
+    /// A session has ended: forgets its Templates and the Sets that wait in it; returns how many Templates.
+    pub fn end_session(&mut self, session: Session, mut event: impl FnMut(Event)) -> usize {
+        self.held.end_session(session, |set| event(expired(&set)));
+        self.templates.end_session(session)
     }
 
     /// The Templates known.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::limits::Limits;
 use crate::message::Header;
+use crate::session::Session;
 use crate::template_cache::TemplateKey;
 
 /// A Set of Data Records without its Template, with what its message and its datagram said.
@@ -82,6 +83,13 @@ impl<C> HeldSets<C> {
         }
     }
 
+    /// Gives those of a session that has ended to `dropped`.
+    pub(crate) fn end_session(&mut self, session: Session, mut dropped: impl FnMut(HeldSet<C>)) {
+        while let Some(set) = self.take(|key| key.session == session) {
+            dropped(set);
+        }
+    }
+
     /// Takes the first Set out for which `ready` holds.
     pub(crate) fn take(
         &mut self,
@@ -146,7 +154,7 @@ mod tests {
 
     fn set(id: u16, octets: usize, since: Instant) -> HeldSet<()> {
         let key = TemplateKey {
-            port: 1,
+            session: Session::udp(1),
             version: Version::V9,
             domain: 0,
             id,

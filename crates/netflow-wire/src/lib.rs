@@ -18,6 +18,7 @@ mod limits;
 mod message;
 mod octets;
 mod record;
+mod session;
 mod set;
 pub mod sflow;
 mod template;
@@ -30,6 +31,7 @@ pub use limits::Limits;
 pub use message::{Header, HeaderSampling, Message, Version};
 pub use octets::{signed, unsigned};
 pub use record::{DataRecords, Located, Location};
+pub use session::{Session, Transport};
 pub use set::{Set, SetKind, Sets};
 pub use template::{
     FieldSpecifier, Template, TemplateRecord, TemplateRecords, V9_SCOPE, VARIABLE_LENGTH,

@@ -237,7 +237,7 @@ proptest! {
         prop_assert!(seen.bad.is_empty(), "{:?}", seen.bad);
         for spec in &script.templates {
             let key = TemplateKey {
-                port: 2055,
+                session: netflow_wire::Session::udp(2055),
                 version: script.version,
                 domain: script.domain,
                 id: spec.id,

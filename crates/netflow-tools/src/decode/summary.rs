@@ -122,6 +122,8 @@ const UNDERSTOOD: &[&str] = &[
     "templates_refreshed",
     "templates_replaced",
     "templates_expired",
+    "templates_withdrawn",
+    "templates_ended",
     "withdrawals_ignored",
     "lost_flows",
     "lost_messages",
@@ -521,7 +523,7 @@ impl Summary {
             (
                 "withdrawals_ignored",
                 "template withdrawal",
-                "ignored, as the daemon does on UDP",
+                "ignored, as the daemon does over UDP",
             ),
             ("lost_flows", "flow", "missing by the sequence numbers"),
             (

@@ -114,8 +114,12 @@ counters! {
         templates_evicted,
         /// Names, samplers and domains of options data that were not taken in because there is no room.
         options_refused,
-        /// Withdrawals, which are ignored on UDP.
+        /// Withdrawals, which are ignored over UDP.
         withdrawals_ignored,
+        /// Templates withdrawn by exporters over a connection.
+        templates_withdrawn,
+        /// Templates that were forgotten because their connection ended.
+        templates_ended,
         /// Flows missing by the sequence numbers of v5 and v7.
         lost_flows,
         /// Messages missing by the sequence numbers of v9.

@@ -1,5 +1,6 @@
 //! What an exporter has sent since it is known: plain numbers, written once for each datagram.
 
+use netflow_wire::Transport;
 use otlp_wire::UnixNanos;
 
 use crate::counters::traffic::Protocol;
@@ -19,6 +20,8 @@ pub(crate) struct Activity {
     pub(crate) lost: [u64; 4],
     /// A bit for each [`Protocol`].
     protocols: u8,
+    /// A bit for each [`Transport`].
+    transports: u8,
     pub(crate) first_at: UnixNanos,
     pub(crate) last_at: UnixNanos,
     /// The exporter's clock less ours, in nanoseconds, by its last message that tells a time.
@@ -52,6 +55,7 @@ impl Activity {
         self.octets += read.arrival.octets as u64;
         self.flows += u64::from(read.outcome.flows);
         self.protocols |= 1 << said.protocol as u8;
+        self.transports |= 1 << read.arrival.session.transport as u8;
         if let Some(units) = read.lost {
             self.lost[lost_unit(said.protocol)] += units;
         }
@@ -74,6 +78,21 @@ impl Activity {
         let lost = LOST_UNITS.into_iter().zip(self.lost).enumerate();
         lost.filter(move |(unit, _)| units & 1 << unit != 0)
             .map(|(_, lost)| lost)
+    }
+
+    /// Whether something came over a connection.
+    pub(crate) fn has_connected(&self) -> bool {
+        let seen = |transport: &Transport| self.transports & 1 << *transport as u8 != 0;
+        let mut connections = Transport::ALL.into_iter();
+        connections.any(|transport| transport.has_connections() && seen(&transport))
+    }
+
+    /// How what was read came.
+    pub(crate) fn transports(&self) -> Vec<&'static str> {
+        let seen = Transport::ALL.into_iter();
+        seen.filter(|transport| self.transports & 1 << *transport as u8 != 0)
+            .map(Transport::as_str)
+            .collect()
     }
 
     /// By what was read.

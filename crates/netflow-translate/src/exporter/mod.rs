@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use netflow_wire::{Decoder, Header};
+use netflow_wire::{Decoder, Event, Header, Session};
 use otlp_wire::{ResourceFront, UnixNanos};
 
 use crate::batch::Membership;
@@ -52,9 +52,9 @@ const RECOMPILE_INTERVAL: Duration = Duration::from_secs(1);
 /// What is kept with a Set that waits for its template.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
-    pub(crate) port: u16,
+    pub(crate) session: Session,
     pub(crate) received_at: UnixNanos,
-    /// Octets of the datagram.
+    /// Octets of the datagram or message.
     pub(crate) octets: usize,
 }
 
@@ -142,24 +142,23 @@ impl Exporter {
     }
 
     /// Judges a message's uptime: templates from before a restart are not trusted.
-    pub(crate) fn judge_boot(
-        &mut self,
-        session: SequenceKey,
-        header: &Header,
-        now: Instant,
-    ) -> Reboot {
-        let reboot = self.sequences.of(session).boot.judge(header, now);
-        let SequenceKey {
-            port,
-            version,
-            domain,
-        } = session;
+    pub(crate) fn judge_boot(&mut self, session: Session, header: &Header, now: Instant) -> Reboot {
+        let key = SequenceKey::of(session, header);
+        let reboot = self.sequences.of(key).boot.judge(header, now);
+        let (version, domain) = (header.version, header.observation_domain);
         match reboot {
             Reboot::None => {}
-            Reboot::Restarted => self.decoder.distrust(port, version, domain),
-            Reboot::Engines => self.decoder.trust(port, version, domain),
+            Reboot::Restarted => self.decoder.distrust(session, version, domain),
+            Reboot::Engines => self.decoder.trust(session, version, domain),
         }
         reboot
+    }
+
+    /// A connection of it has ended: what holds for that session alone is forgotten. How many templates went.
+    pub(crate) fn end_session(&mut self, session: Session, event: impl FnMut(Event)) -> usize {
+        self.sequences.end_session(session);
+        self.metadata.end_session(session);
+        self.decoder.end_session(session, event)
     }
 
     /// Logs what began or ended since this was last called.
@@ -226,6 +225,8 @@ pub(crate) struct ExporterTable {
     evicted_for_memory: u64,
     /// Sets that waited at exporters that went, since they were last asked for.
     sets_gone: u64,
+    /// Exporters that went and have sent over connections, likewise.
+    disconnected: Vec<IpAddr>,
 }
 
 impl ExporterTable {
@@ -244,6 +245,7 @@ impl ExporterTable {
             evicted: 0,
             evicted_for_memory: 0,
             sets_gone: 0,
+            disconnected: Vec::new(),
         }
     }
 
@@ -368,6 +370,9 @@ impl ExporterTable {
         if let Some(gone) = self.by_address.remove(&address) {
             self.sets_gone += gone.decoder.waiting().0 as u64;
             self.weight -= gone.weight;
+            if gone.activity.has_connected() {
+                self.disconnected.push(address);
+            }
         }
         self.evicted += 1;
     }
@@ -375,11 +380,15 @@ impl ExporterTable {
     /// Forgets who was not seen for `idle`.
     pub(crate) fn expire(&mut self, now: Instant, idle: Duration) {
         let (sets_gone, weight) = (&mut self.sets_gone, &mut self.weight);
-        self.by_address.retain(|_, exporter| {
+        let disconnected = &mut self.disconnected;
+        self.by_address.retain(|address, exporter| {
             let keep = now.saturating_duration_since(exporter.last_seen) <= idle;
             if !keep {
                 *sets_gone += exporter.decoder.waiting().0 as u64;
                 *weight -= exporter.weight;
+                if exporter.activity.has_connected() {
+                    disconnected.push(*address);
+                }
             }
             keep
         });
@@ -403,6 +412,11 @@ impl ExporterTable {
 
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// Exporters that went since this was last called, and have sent over connections.
+    pub(crate) fn take_disconnected(&mut self) -> Vec<IpAddr> {
+        std::mem::take(&mut self.disconnected)
     }
 
     /// Sets that waited at exporters that went since this was last called.

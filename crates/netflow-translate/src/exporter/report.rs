@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use netflow_wire::foreign::Foreign;
-use netflow_wire::{FieldSpecifier, TemplateKey, V9_SCOPE, VARIABLE_LENGTH, Version, ie};
+use netflow_wire::{
+    FieldSpecifier, Session, TemplateKey, Transport, V9_SCOPE, VARIABLE_LENGTH, Version, ie,
+};
 use otlp_wire::UnixNanos;
 
 use crate::counters::rejected::RejectedDatagram;
@@ -46,6 +48,8 @@ pub struct ExporterReport {
     pub proven: bool,
     /// `v1`, `v5`, …, in this order.
     pub versions: Vec<&'static str>,
+    /// `udp`, `tcp`, `tls`, in this order: how its messages came.
+    pub transports: Vec<&'static str>,
     pub datagrams: u64,
     pub octets: u64,
     pub flows: u64,
@@ -77,7 +81,8 @@ pub struct ExporterReport {
 #[derive(Clone, Debug)]
 pub struct TemplateReport {
     pub exporter: Box<str>,
-    pub port: u16,
+    /// In which it was sent.
+    pub session: Session,
     pub version: &'static str,
     pub domain: u32,
     pub id: u16,
@@ -162,6 +167,7 @@ fn sender_of_something_else(stranger: &Stranger) -> ExporterReport {
         address: stranger.address.to_string().into(),
         proven: false,
         versions: Vec::new(),
+        transports: vec![Transport::Udp.as_str()],
         datagrams: 0,
         octets: 0,
         flows: 0,
@@ -230,6 +236,7 @@ fn exporter(exporter: &Exporter, looks_like: Option<Foreign>) -> ExporterReport 
         address: exporter.address.clone(),
         proven: exporter.is_proven(),
         versions: activity.protocols(),
+        transports: activity.transports(),
         datagrams: activity.datagrams,
         octets: activity.octets,
         flows: activity.flows,
@@ -286,14 +293,14 @@ fn templates(
                 break;
             }
             let TemplateKey {
-                port,
+                session,
                 version,
                 domain,
                 id,
             } = *key;
             answer.rows.push(TemplateReport {
                 exporter: exporter.address.clone(),
-                port,
+                session,
                 version: Protocol::from(version).as_str(),
                 domain,
                 id,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use netflow_wire::ie::AbstractDataType;
-use netflow_wire::{Limits, Template, TemplateKey, Version};
+use netflow_wire::{Limits, Session, Template, TemplateKey, Version};
 use otlp_wire::UnixNanos;
 
 use crate::exporter::Exporter;
@@ -35,7 +35,7 @@ pub struct SavedExporter {
 /// A template and where it holds good.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedTemplate {
-    pub port: u16,
+    pub session: Session,
     pub domain: u32,
     /// When it was last sent.
     pub refreshed: UnixNanos,
@@ -61,10 +61,10 @@ pub struct SavedDomain {
     pub interface_samplers: Vec<(u64, u64)>,
 }
 
-/// Who metered what comes from a port in an Observation Domain.
+/// Who metered what comes in a session and Observation Domain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SavedAgent {
-    pub port: u16,
+    pub session: Session,
     pub domain: u32,
     pub agent: IpAddr,
 }
@@ -196,12 +196,14 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         exporter.saved = Some(instant(saved.seen));
         exporter.metadata.restore(&saved.domains);
         for SavedAgent {
-            port,
+            session,
             domain,
             agent,
         } in saved.agents
         {
-            exporter.metadata.name_agent(port, domain, agent);
+            if outlives_a_restart(session) {
+                exporter.metadata.name_agent(session, domain, agent);
+            }
         }
         for told in &saved.types {
             let types = &mut exporter.metadata.types;
@@ -213,11 +215,14 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             );
         }
         for saved in saved.templates {
-            if age(saved.refreshed) > lifetime || !is_usable(&saved.template, &self.limits) {
+            if !outlives_a_restart(saved.session)
+                || age(saved.refreshed) > lifetime
+                || !is_usable(&saved.template, &self.limits)
+            {
                 continue;
             }
             let key = TemplateKey {
-                port: saved.port,
+                session: saved.session,
                 version: saved.template.version,
                 domain: saved.domain,
                 id: saved.template.id,
@@ -232,6 +237,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         self.settle(saved.address);
         templates
     }
+}
+
+/// A connection doesn't, and what was sent in it is sent anew in the next.
+fn outlives_a_restart(session: Session) -> bool {
+    !session.transport.has_connections()
 }
 
 /// What a message could have brought, too.
@@ -256,19 +266,22 @@ fn save(address: IpAddr, exporter: &Exporter, now: Instant, wall: UnixNanos) -> 
     };
     let templates = exporter.decoder.templates().iter();
     let types = exporter.metadata.types.iter();
+    let agents = exporter.metadata.agents();
+    let agents = agents.filter(|named| outlives_a_restart(named.session));
     SavedExporter {
         address,
         seen: at(exporter.last_seen()),
         templates: templates
+            .filter(|(key, _)| outlives_a_restart(key.session))
             .map(|(key, learnt)| SavedTemplate {
-                port: key.port,
+                session: key.session,
                 domain: key.domain,
                 refreshed: at(learnt.refreshed),
                 template: learnt.template.clone(),
             })
             .collect(),
         domains: exporter.metadata.save(),
-        agents: exporter.metadata.agents().collect(),
+        agents: agents.collect(),
         types: types
             .map(|(enterprise, element, name, data_type)| SavedType {
                 enterprise,

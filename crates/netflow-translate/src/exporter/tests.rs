@@ -192,11 +192,17 @@ impl Test {
     fn heavy(&mut self, n: u32, counts: u32) {
         let exporter = self.table.entry(address(n), self.now, &Plain);
         for domain in 0..counts {
-            exporter.sequences.of(SequenceKey {
-                port: 1,
+            let header = Header {
                 version: Version::V9,
-                domain,
-            });
+                count: 0,
+                sys_uptime_ms: None,
+                export_time: 0,
+                sequence: None,
+                observation_domain: domain,
+                sampling: None,
+            };
+            let key = SequenceKey::of(Session::udp(1), &header);
+            exporter.sequences.of(key);
         }
         self.table.settle(address(n));
     }

@@ -108,7 +108,7 @@ impl WorkSpans {
             writer,
         );
         writer.text(&ADDRESS, exporter);
-        writer.unsigned(&PORT, u64::from(arrival.port));
+        writer.unsigned(&PORT, u64::from(arrival.session.port));
         describe(read, writer);
         writer.unsigned(&FLOWS, u64::from(outcome.flows));
         if outcome.kept < outcome.flows {
@@ -173,7 +173,7 @@ impl WorkSpans {
         };
         writer.begin(&self.export, &head);
         writer.text(&ADDRESS, exporter);
-        writer.unsigned(&PORT, u64::from(arrival.port));
+        writer.unsigned(&PORT, u64::from(arrival.session.port));
         writer.unsigned(&SIZE, arrival.octets as u64);
         writer.unsigned(&FLOWS, 0);
         writer.end(Status::Error(problem))

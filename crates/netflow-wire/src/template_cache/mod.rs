@@ -1,11 +1,11 @@
 //! The Templates of one exporter: learnt, compiled at their first data, replaced, expired, bounded.
 //!
-//! A Template belongs to a Transport Session (the exporter's port stands for it) and an Observation Domain
-//! (RFC 7011, section 8). Routers change ports and spread line cards over several, so a look-up that misses
-//! asks the exporter's other ports, and believes them only if all that know the ID agree.
+//! A Template belongs to a Transport Session and an Observation Domain (RFC 7011, section 8). Over UDP routers change
+//! ports and spread line cards over several, so a look-up that misses asks the exporter's other ports, and believes
+//! them only if all that know the ID agree. Templates of a connection hold for it alone, until it ends.
 
 use std::cell::{Cell, OnceCell};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
@@ -13,13 +13,14 @@ use hashbrown::HashMap;
 
 use crate::limits::Limits;
 use crate::message::Version;
+use crate::session::Session;
 use crate::template::Template;
 
 /// Where a Template holds good.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TemplateKey {
-    /// The exporter's UDP port.
-    pub port: u16,
+    /// In which it was sent.
+    pub session: Session,
     /// v9 and IPFIX number their Templates apart.
     pub version: Version,
     /// Observation Domain ID, v9's Source ID.
@@ -28,16 +29,37 @@ pub struct TemplateKey {
     pub id: u16,
 }
 
+impl Hash for TemplateKey {
+    /// In two writes: every Set is looked up by it.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Session { transport, port } = self.session;
+        let place = u64::from(self.domain) << 32 | u64::from(port) << 16 | u64::from(self.id);
+        state.write_u64(place);
+        state.write_u16((self.version as u16) << 8 | transport as u16);
+    }
+}
+
+/// In a withdrawal they stand for all Templates, and for all Options Templates.
+const TEMPLATE_SET: u16 = 2;
+const OPTIONS_TEMPLATE_SET: u16 = 3;
+
 /// Ports of an ID that one look-up asks.
 const MAX_PORTS_ASKED: usize = 16;
 
-/// The same without the port.
+/// The same over UDP without the port.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct AnyPort(Version, u32, u16);
 
 impl TemplateKey {
     fn any_port(self) -> AnyPort {
         AnyPort(self.version, self.domain, self.id)
+    }
+
+    /// The same over UDP from `port`.
+    fn at(self, port: u16) -> Self {
+        let session = Session::udp(port);
+        Self { session, ..self }
     }
 }
 
@@ -83,7 +105,7 @@ pub enum Learning {
     Replaced,
 }
 
-/// The ports under which an ID is known, nearly always one.
+/// The UDP ports under which an ID is known, nearly always one.
 #[derive(Debug, Default)]
 struct Sessions {
     ports: Vec<u16>,
@@ -143,7 +165,7 @@ impl<P> TemplateCache<P> {
         limits: &Limits,
     ) -> Learning {
         if let Some(known) = self.learnt.get_mut(&key) {
-            let expired = is_expired(known, now, limits);
+            let expired = is_expired(key, known, now, limits);
             known.refreshed = now;
             known.trusted = true;
             if known.template == template {
@@ -173,17 +195,18 @@ impl<P> TemplateCache<P> {
         }
         let fingerprint = fingerprint(&self.fingerprints, &template);
         self.fields += template.fields.len();
-        let sessions = self.sessions.entry(key.any_port()).or_default();
-        if let [port] = *sessions.ports.as_slice() {
-            let only = TemplateKey { port, ..key };
-            if let Some(known) = self.learnt.get(&only) {
+        if !key.session.transport.has_connections() {
+            let sessions = self.sessions.entry(key.any_port()).or_default();
+            if let [port] = *sessions.ports.as_slice()
+                && let Some(known) = self.learnt.get(&key.at(port))
+            {
                 sessions.count(known.fingerprint);
             }
+            if !sessions.ports.is_empty() {
+                sessions.count(fingerprint);
+            }
+            sessions.ports.push(key.session.port);
         }
-        if !sessions.ports.is_empty() {
-            sessions.count(fingerprint);
-        }
-        sessions.ports.push(key.port);
         self.learnt.insert(
             key,
             Box::new(Learnt {
@@ -202,7 +225,7 @@ impl<P> TemplateCache<P> {
     /// The Template that data under `key` follows.
     pub fn find(&self, key: TemplateKey, now: Instant, limits: &Limits) -> Option<&Learnt<P>> {
         let found = match self.learnt.get(&key) {
-            Some(known) if !is_expired(known, now, limits) => {
+            Some(known) if !is_expired(key, known, now, limits) => {
                 if !known.trusted {
                     return None;
                 }
@@ -226,22 +249,27 @@ impl<P> TemplateCache<P> {
         limits: &Limits,
     ) -> Option<TemplateKey> {
         let sessions = self.sessions.get(&key.any_port())?;
-        if !sessions.agree() {
+        if key.session.transport.has_connections() || !sessions.agree() {
             return None;
         }
         // The newest: where all of these are too old, the others nearly always are.
         let keys = sessions.ports.iter().rev().take(MAX_PORTS_ASKED);
-        keys.map(|port| TemplateKey { port: *port, ..key })
-            .find(|key| {
-                let known = self.learnt.get(key);
-                known.is_some_and(|known| known.trusted && !is_expired(known, now, limits))
-            })
+        keys.map(|port| key.at(*port)).find(|key| {
+            let known = self.learnt.get(key);
+            known.is_some_and(|known| known.trusted && !is_expired(*key, known, now, limits))
+        })
     }
 
     /// Whether the Templates of a session are used: not those from before a restart. A Template that is sent again is.
-    pub(crate) fn set_trusted(&mut self, port: u16, version: Version, domain: u32, trusted: bool) {
+    pub(crate) fn set_trusted(
+        &mut self,
+        session: Session,
+        version: Version,
+        domain: u32,
+        trusted: bool,
+    ) {
         for (key, known) in &mut self.learnt {
-            if (key.port, key.version, key.domain) == (port, version, domain) {
+            if (key.session, key.version, key.domain) == (session, version, domain) {
                 known.trusted = trusted;
             }
         }
@@ -255,16 +283,41 @@ impl<P> TemplateCache<P> {
 
     /// Forgets what has not been re-sent in time; returns how many.
     pub fn expire(&mut self, now: Instant, limits: &Limits) -> usize {
-        let old: Vec<_> = self
-            .learnt
-            .iter()
-            .filter(|(_, known)| is_expired(known, now, limits))
+        self.forget_if(|key, known| is_expired(*key, known, now, limits))
+    }
+
+    /// Forgets the Templates of a session that has ended; returns how many.
+    pub(crate) fn end_session(&mut self, session: Session) -> usize {
+        self.forget_if(|key, _| key.session == session)
+    }
+
+    /// Forgets a Template that its exporter withdraws, or all that are Options Templates or all that are not (RFC 7011,
+    /// section 8.1); returns how many.
+    pub(crate) fn withdraw(&mut self, key: TemplateKey) -> usize {
+        let scoped = match key.id {
+            TEMPLATE_SET => false,
+            OPTIONS_TEMPLATE_SET => true,
+            _ => return usize::from(self.forget(key)),
+        };
+        self.forget_if(|known, learnt| {
+            let same_place = TemplateKey {
+                id: key.id,
+                ..*known
+            };
+            same_place == key && learnt.template.scope_fields.is_some() == scoped
+        })
+    }
+
+    fn forget_if(&mut self, mut gone: impl FnMut(&TemplateKey, &Learnt<P>) -> bool) -> usize {
+        let known = self.learnt.iter();
+        let gone: Vec<_> = known
+            .filter(|(key, known)| gone(key, known))
             .map(|(key, _)| *key)
             .collect();
-        for key in &old {
+        for key in &gone {
             self.forget(*key);
         }
-        old.len()
+        gone.len()
     }
 
     /// Templates held.
@@ -319,13 +372,16 @@ impl<P> TemplateCache<P> {
         }
     }
 
-    fn forget(&mut self, key: TemplateKey) {
+    /// Whether it was known.
+    fn forget(&mut self, key: TemplateKey) -> bool {
         let Some(known) = self.learnt.remove(&key) else {
-            return;
+            return false;
         };
         self.fields -= known.template.fields.len();
-        if let Some(sessions) = self.sessions.get_mut(&key.any_port()) {
-            sessions.ports.retain(|port| *port != key.port);
+        if !key.session.transport.has_connections()
+            && let Some(sessions) = self.sessions.get_mut(&key.any_port())
+        {
+            sessions.ports.retain(|port| *port != key.session.port);
             sessions.discount(known.fingerprint);
             match sessions.ports.len() {
                 0 => _ = self.sessions.remove(&key.any_port()),
@@ -333,6 +389,7 @@ impl<P> TemplateCache<P> {
                 _ => {}
             }
         }
+        true
     }
 }
 
@@ -340,8 +397,10 @@ fn fingerprint(keyed: &RandomState, template: &Template) -> u64 {
     keyed.hash_one((template.scope_fields, &template.fields))
 }
 
-fn is_expired<P>(known: &Learnt<P>, now: Instant, limits: &Limits) -> bool {
+/// Over a connection a Template is sent once, and holds for as long as the connection does.
+fn is_expired<P>(key: TemplateKey, known: &Learnt<P>, now: Instant, limits: &Limits) -> bool {
     now.saturating_duration_since(known.refreshed) > limits.template_lifetime
+        && !key.session.transport.has_connections()
 }
 
 #[cfg(test)]

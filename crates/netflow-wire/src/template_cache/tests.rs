@@ -7,7 +7,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn key(port: u16, id: u16) -> TemplateKey {
     TemplateKey {
-        port,
+        session: Session::udp(port),
         version: Version::Ipfix,
         domain: 1,
         id,
@@ -290,13 +290,15 @@ fn after_a_restart_a_template_is_not_used_until_it_is_sent_again() {
     c.learn(1, 256, 2);
     c.learn(1, 257, 3);
     c.learn(2, 256, 2);
-    c.cache.set_trusted(1, Version::Ipfix, 1, false);
+    c.cache
+        .set_trusted(Session::udp(1), Version::Ipfix, 1, false);
     // Not even that of another port.
     assert_eq!((c.find(1, 256), c.find(1, 257)), (None, None));
     assert_eq!(c.find(2, 256), Some(2));
     assert_eq!(c.find(3, 257), None);
     assert_eq!(c.learn(1, 257, 3), Learning::Refreshed);
     assert_eq!((c.find(1, 256), c.find(1, 257)), (None, Some(3)));
-    c.cache.set_trusted(1, Version::Ipfix, 1, true);
+    c.cache
+        .set_trusted(Session::udp(1), Version::Ipfix, 1, true);
     assert_eq!(c.find(1, 256), Some(2));
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use netflow_wire::{
     DataRecords, DataSet, Decoder, Event, Limits, Message, MessageError, SetError, Template,
-    Version, Visitor,
+    Transport, Version, Visitor,
 };
 
 /// A record as it was decoded: where it belongs, and the octets of each field.
@@ -115,6 +115,16 @@ impl Session {
 
     /// A datagram from one port of the exporter, and the Sets that it made ready.
     pub(crate) fn datagram_from(&mut self, port: u16, octets: &[u8]) -> Result<Seen, MessageError> {
+        self.message_in(Transport::Udp, port, octets)
+    }
+
+    /// A message of one session of the exporter, and the Sets that it made ready.
+    pub(crate) fn message_in(
+        &mut self,
+        transport: Transport,
+        port: u16,
+        octets: &[u8],
+    ) -> Result<Seen, MessageError> {
         let mut seen = Seen {
             counts_only: self.counts_only,
             ..Seen::default()
@@ -132,8 +142,9 @@ impl Session {
             }
             None => {
                 let (now, limits) = (self.now, &self.limits);
+                let session = netflow_wire::Session { transport, port };
                 self.decoder
-                    .read(port, &message, &(), now, limits, &mut seen);
+                    .read(session, &message, &(), now, limits, &mut seen);
                 while let Some(set) = self.decoder.next_ready(now, limits) {
                     self.decoder.read_held(&set, now, limits, &mut seen);
                 }

@@ -445,6 +445,7 @@ pub(super) fn exporter(row: &ExporterReport) -> Value {
         "address": row.address,
         "proven": row.proven,
         "versions": row.versions,
+        "transports": row.transports,
         "datagrams": row.datagrams,
         "octets": row.octets,
         "flows": row.flows,
@@ -477,7 +478,7 @@ async fn templates(
     let (mut rows, total) = together(answers);
     rows.sort_by_cached_key(|row: &TemplateReport| {
         let exporter = row.exporter.parse::<IpAddr>().ok();
-        (exporter, row.port, row.version, row.domain, row.id)
+        (exporter, row.session, row.version, row.domain, row.id)
     });
     rows.truncate(limit);
     Ok(Json(json!({
@@ -498,7 +499,8 @@ fn template(row: &TemplateReport) -> Value {
     });
     json!({
         "exporter": row.exporter,
-        "port": row.port,
+        "port": row.session.port,
+        "transport": row.session.transport.as_str(),
         "version": row.version,
         "domain": row.domain,
         "id": row.id,

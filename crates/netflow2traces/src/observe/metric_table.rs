@@ -255,6 +255,8 @@ pub static METRICS: &[Metric] = metrics! {
             "replaced" templates_replaced,
             "expired" templates_expired,
             "evicted" templates_evicted,
+            "withdrawn" templates_withdrawn,
+            "connection_ended" templates_ended,
             "withdrawal_ignored" withdrawals_ignored,
         )),
             "What happened to templates";

@@ -6,15 +6,17 @@
 use std::net::IpAddr;
 
 use netflow_wire::ie::AbstractDataType;
-use netflow_wire::{FieldSpecifier, Template, Version};
+use netflow_wire::{FieldSpecifier, Session, Template, Transport, Version};
 use otlp_wire::UnixNanos;
 
 use crate::translate::{SavedAgent, SavedDomain, SavedExporter, SavedTemplate, SavedType};
 
 /// A file begins with it.
 const MAGIC: [u8; 8] = *b"NF2TSTOR";
-/// Of the format that is written, and the only one that is read.
-const VERSION: u16 = 2;
+/// Of the format that is written.
+const VERSION: u16 = 3;
+/// The one before, which is read too: all its sessions are of UDP.
+const VERSION_OF_UDP: u16 = 2;
 /// Octets before the first exporter.
 const HEADER: usize = MAGIC.len() + 2;
 /// The checksum after the last one.
@@ -63,7 +65,7 @@ pub(super) fn exporter(saved: &SavedExporter) -> Vec<u8> {
     out.each(&saved.templates, |out, saved| {
         let template = &saved.template;
         out.u16(template.version.number());
-        out.u16(saved.port);
+        out.session(saved.session);
         out.u32(saved.domain);
         out.u64(saved.refreshed.0);
         out.u16(template.id);
@@ -97,7 +99,7 @@ pub(super) fn exporter(saved: &SavedExporter) -> Vec<u8> {
         }
     });
     out.each(&saved.agents, |out, named| {
-        out.u16(named.port);
+        out.session(named.session);
         out.u32(named.domain);
         out.address(named.agent);
     });
@@ -121,7 +123,7 @@ pub(super) fn read(octets: &[u8]) -> Result<Vec<SavedExporter>, Damage> {
         Some(header) if header.starts_with(&MAGIC) => u16::from_be_bytes([header[8], header[9]]),
         _ => return Err(Damage::NotAStore),
     };
-    if version != VERSION {
+    if !matches!(version, VERSION | VERSION_OF_UDP) {
         return Err(Damage::Version(version));
     }
     let Some(end) = octets
@@ -141,6 +143,7 @@ pub(super) fn read(octets: &[u8]) -> Result<Vec<SavedExporter>, Damage> {
         let mut reader = Reader {
             octets: content,
             at,
+            version,
         };
         let saved = reader.exporter().ok_or(Damage::Malformed(at))?;
         at = reader.at;
@@ -186,6 +189,11 @@ impl Writer {
         }
     }
 
+    fn session(&mut self, session: Session) {
+        self.u8(session.transport as u8);
+        self.u16(session.port);
+    }
+
     fn option(&mut self, value: Option<u64>) {
         self.u8(u8::from(value.is_some()));
         if let Some(value) = value {
@@ -212,6 +220,8 @@ impl Writer {
 struct Reader<'a> {
     octets: &'a [u8],
     at: usize,
+    /// Of the format.
+    version: u16,
 }
 
 impl<'a> Reader<'a> {
@@ -254,6 +264,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn session(&mut self) -> Option<Session> {
+        let transport = match self.version {
+            VERSION_OF_UDP => Transport::Udp,
+            _ => Transport::from_number(self.u8()?)?,
+        };
+        Some(Session {
+            transport,
+            port: self.u16()?,
+        })
+    }
+
     fn option(&mut self) -> Option<Option<u64>> {
         match self.u8()? {
             0 => Some(None),
@@ -283,6 +304,7 @@ impl<'a> Reader<'a> {
         let mut body = Reader {
             octets: self.take(length)?,
             at: 0,
+            version: self.version,
         };
         let saved = body.exporter_body()?;
         (body.at == length).then_some(saved)
@@ -296,7 +318,7 @@ impl<'a> Reader<'a> {
             domains: self.each(Self::domain)?,
             agents: self.each(|reader| {
                 Some(SavedAgent {
-                    port: reader.u16()?,
+                    session: reader.session()?,
                     domain: reader.u32()?,
                     agent: reader.address()?,
                 })
@@ -311,7 +333,7 @@ impl<'a> Reader<'a> {
             10 => Version::Ipfix,
             _ => return None,
         };
-        let port = self.u16()?;
+        let session = self.session()?;
         let domain = self.u32()?;
         let refreshed = UnixNanos(self.u64()?);
         let id = self.u16()?;
@@ -324,7 +346,7 @@ impl<'a> Reader<'a> {
             })
         })?;
         Some(SavedTemplate {
-            port,
+            session,
             domain,
             refreshed,
             template: Template::new(version, id, scope.map(usize::from), fields),
@@ -381,14 +403,20 @@ mod tests {
         let version = prop_oneof![Just(Version::V9), Just(Version::Ipfix)];
         let fields = prop::collection::vec(field(), 0..6);
         let scope = prop::option::of(0_usize..6);
-        (version, any::<(u16, u32, u64, u16)>(), scope, fields).prop_map(
-            |(version, (port, domain, refreshed, id), scope, fields)| SavedTemplate {
-                port,
+        let place = (session(), any::<(u32, u64, u16)>());
+        (version, place, scope, fields).prop_map(
+            |(version, (session, (domain, refreshed, id)), scope, fields)| SavedTemplate {
+                session,
                 domain,
                 refreshed: UnixNanos(refreshed),
                 template: Template::new(version, id, scope, fields),
             },
         )
+    }
+
+    fn session() -> impl Strategy<Value = Session> {
+        let transport = prop::sample::select(&Transport::ALL[..]);
+        (transport, any::<u16>()).prop_map(|(transport, port)| Session { transport, port })
     }
 
     fn names<K: Arbitrary>() -> impl Strategy<Value = Vec<(K, Box<str>)>> {
@@ -435,8 +463,8 @@ mod tests {
     }
 
     fn named() -> impl Strategy<Value = SavedAgent> {
-        any::<(u16, u32, IpAddr)>().prop_map(|(port, domain, agent)| SavedAgent {
-            port,
+        (session(), any::<(u32, IpAddr)>()).prop_map(|(session, (domain, agent))| SavedAgent {
+            session,
             domain,
             agent,
         })
@@ -533,7 +561,7 @@ mod tests {
             address: "192.0.2.1".parse().unwrap(),
             seen: UnixNanos(7),
             templates: vec![SavedTemplate {
-                port: 2055,
+                session: Session::udp(2055),
                 domain: 1,
                 refreshed: UnixNanos(6),
                 template: Template::new(Version::V9, 256, None, vec![FieldSpecifier::iana(8, 4)]),
@@ -553,12 +581,44 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_version_before_is_read_and_all_its_sessions_are_of_udp() {
+        let saved = SavedExporter {
+            address: "192.0.2.1".parse().unwrap(),
+            seen: UnixNanos(7),
+            templates: vec![SavedTemplate {
+                session: Session::udp(2055),
+                domain: 1,
+                refreshed: UnixNanos(6),
+                template: Template::new(Version::V9, 256, None, vec![FieldSpecifier::iana(8, 4)]),
+            }],
+            domains: Vec::new(),
+            agents: vec![SavedAgent {
+                session: Session::udp(2056),
+                domain: 1,
+                agent: "192.0.2.2".parse().unwrap(),
+            }],
+            types: Vec::new(),
+        };
+        let mut body = exporter(&saved);
+        // What this version has before each port.
+        let (template, agent) = (4 + 5 + 8 + 4 + 2, body.len() - 4 - 5 - 4 - 2 - 1);
+        assert_eq!([body[template], body[agent]], [0, 0]);
+        body.remove(agent);
+        body.remove(template);
+        let length = u32::try_from(body.len() - 4).unwrap();
+        body[..4].copy_from_slice(&length.to_be_bytes());
+        let mut before = [&header()[..], &body].concat();
+        before[9] = 2;
+        assert_eq!(read(&sealed(before)), Ok(vec![saved]));
+    }
+
+    #[test]
     fn each_damage_has_its_name() {
         assert_eq!(read(b""), Err(Damage::NotAStore));
         assert_eq!(read(b"something else altogether"), Err(Damage::NotAStore));
         let mut later = header().to_vec();
-        later[9] = 3;
-        assert_eq!(read(&sealed(later)), Err(Damage::Version(3)));
+        later[9] = 4;
+        assert_eq!(read(&sealed(later)), Err(Damage::Version(4)));
         assert_eq!(read(&header()), Err(Damage::Checksum));
         let mut numbers = header().to_vec();
         numbers.extend(u32::MAX.to_be_bytes());

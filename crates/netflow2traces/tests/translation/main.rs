@@ -4,6 +4,7 @@ mod admission;
 mod batches;
 mod bounds;
 mod choices;
+mod connections;
 mod flow_metrics;
 mod habits;
 mod identity;

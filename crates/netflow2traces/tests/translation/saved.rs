@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netflow_wire::{FieldSpecifier, Template, Version};
+use netflow_wire::{FieldSpecifier, Session, Template, Version};
 use netflow2traces::translate::{SavedExporter, SavedTemplate};
 use otlp_wire::UnixNanos;
 
@@ -193,7 +193,7 @@ fn what_a_file_says_is_bounded_as_what_a_message_says() {
     let template = |version, id, fields: usize, length| {
         let fields = vec![FieldSpecifier::iana(8, length); fields];
         SavedTemplate {
-            port: 2055,
+            session: Session::udp(2055),
             domain: 1,
             refreshed: UnixNanos(NANOS),
             template: Template::new(version, id, None, fields),

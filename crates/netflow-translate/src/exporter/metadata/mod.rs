@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use netflow_wire::Session;
 
 pub(crate) use self::samplers::{Metered, Sampler, Samplers, Scope};
 use crate::attributes::application_id::ApplicationId;
@@ -218,8 +219,8 @@ impl Metadata {
 pub(crate) struct ExporterMetadata {
     domains: HashMap<u32, Metadata, RandomState>,
     any: Metadata,
-    /// Who metered, by port and domain: several exporters may share an address and number their domains alike.
-    agents: HashMap<(u16, u32), IpAddr, RandomState>,
+    /// Who metered, by session and domain: several exporters may share an address and number their domains alike.
+    agents: HashMap<(Session, u32), IpAddr, RandomState>,
     agents_refused: u64,
     /// Of all of them.
     octets: usize,
@@ -274,17 +275,17 @@ impl ExporterMetadata {
         self.any.room.refused + self.agents_refused
     }
 
-    /// Who metered what comes from a port in a domain, if it was told.
+    /// Who metered what comes in a session and domain, if it was reported.
     #[inline]
-    pub(crate) fn agent(&self, port: u16, domain: u32) -> Option<IpAddr> {
+    pub(crate) fn agent(&self, session: Session, domain: u32) -> Option<IpAddr> {
         if self.agents.is_empty() {
             return None;
         }
-        self.agents.get(&(port, domain)).copied()
+        self.agents.get(&(session, domain)).copied()
     }
 
-    pub(crate) fn name_agent(&mut self, port: u16, domain: u32, agent: IpAddr) {
-        let key = (port, domain);
+    pub(crate) fn name_agent(&mut self, session: Session, domain: u32, agent: IpAddr) {
+        let key = (session, domain);
         if self.agents.len() >= MAX_DOMAINS && !self.agents.contains_key(&key) {
             self.agents_refused += 1;
             return;
@@ -294,12 +295,17 @@ impl ExporterMetadata {
         }
     }
 
+    /// Forgets those of a session that has ended.
+    pub(crate) fn end_session(&mut self, session: Session) {
+        self.agents.retain(|(of, _), _| *of != session);
+    }
+
     /// All that were named.
     pub(crate) fn agents(&self) -> impl Iterator<Item = SavedAgent> {
         self.agents
             .iter()
-            .map(|(&(port, domain), &agent)| SavedAgent {
-                port,
+            .map(|(&(session, domain), &agent)| SavedAgent {
+                session,
                 domain,
                 agent,
             })

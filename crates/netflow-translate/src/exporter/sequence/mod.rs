@@ -5,11 +5,12 @@
 //! (softflowd, go-ipfix), templates too (nProbe), messages, flows, or nothing. A unit that explains every step of a
 //! session, where the version's own fails twice, is adopted.
 
+use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use netflow_wire::{Header, Version};
+use netflow_wire::{Header, Session, Transport, Version};
 
 use crate::counters::traffic::Protocol;
 use crate::counters::translate::TranslateCounters;
@@ -400,11 +401,33 @@ impl Boot {
 }
 
 /// A Transport Session's Observation Domain.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct SequenceKey {
-    pub(crate) port: u16,
-    pub(crate) version: Version,
-    pub(crate) domain: u32,
+    port: u16,
+    transport: Transport,
+    version: Version,
+    domain: u32,
+}
+
+impl SequenceKey {
+    pub(crate) fn of(session: Session, header: &Header) -> Self {
+        Self {
+            port: session.port,
+            transport: session.transport,
+            version: header.version,
+            domain: header.observation_domain,
+        }
+    }
+}
+
+impl Hash for SequenceKey {
+    /// In one write: every message is looked up by it.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let kinds = u64::from(self.version as u8) << 8 | u64::from(self.transport as u8);
+        let place = u64::from(self.domain) << 16 | u64::from(self.port);
+        state.write_u64(place << 16 | kinds);
+    }
 }
 
 /// The counts of one exporter; the one unused longest makes room, and begins anew when it comes again.
@@ -429,6 +452,12 @@ impl Sequences {
         let (sequence, used) = self.counts.entry(key).or_default();
         *used = self.uses;
         sequence
+    }
+
+    /// Forgets the counts of a session that has ended.
+    pub(crate) fn end_session(&mut self, session: Session) {
+        self.counts
+            .retain(|key, _| (key.transport, key.port) != (session.transport, session.port));
     }
 
     #[cold]

@@ -233,6 +233,7 @@ fn counts_are_bounded_and_the_one_unused_longest_goes() {
     let mut sequences = Sequences::default();
     let key = |domain| SequenceKey {
         port: 1,
+        transport: Transport::Udp,
         version: Version::V9,
         domain,
     };
