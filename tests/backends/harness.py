@@ -121,10 +121,10 @@ def answers(url):
         return False
 
 
-def accepts(port):
+def accepts(port, host="127.0.0.1"):
     """Whether something listens on a TCP port."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
+        with socket.create_connection((host, port), timeout=1):
             return True
     except OSError:
         return False
@@ -190,9 +190,9 @@ class Folder:
 
 
 class Daemon:
-    """The real netflow2traces on free ports."""
+    """The real netflow2traces on free ports; `through` is a command that runs it."""
 
-    def __init__(self, folder, name="daemon", **settings):
+    def __init__(self, folder, name="daemon", through=(), **settings):
         self.admin = free_port()
         environment = {
             "PATH": os.environ["PATH"],
@@ -203,7 +203,7 @@ class Daemon:
             "LOG_FORMAT": "json",
             **settings,
         }
-        self.process = Process(name, [program(), "run"], folder, environment)
+        self.process = Process(name, [*through, program(), "run"], folder, environment)
         address = self.process.wait_until(
             "listens", lambda: re.search(r'listening for flow records","address":"([^"]+)"', self.process.text())
         )

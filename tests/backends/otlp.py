@@ -46,7 +46,7 @@ def spans(requests):
             resource = attributes(of_resource.get("resource", {}).get("attributes", []))
             for of_scope in of_resource.get("scopeSpans", []):
                 scope = of_scope.get("scope", {})
-                for span in of_scope["spans"]:
+                for span in of_scope.get("spans") or []:  # Jaeger leaves none of a scope that came twice
                     status = span.get("status", {})
                     kind = span.get("kind", 0)
                     code = status.get("code", 0)

@@ -34,12 +34,13 @@ CAPTURES = captures()
 class Collector:
     """A Collector on free ports whose file exporter writes to `folder`."""
 
-    def __init__(self, folder, grpc_more="", http_more="", grpc=None, http=None):
+    def __init__(self, folder, grpc_more="", http_more="", grpc=None, http=None, host="127.0.0.1"):
         self.folder = folder
         self.grpc = grpc or free_port()
         self.http = http or free_port()
         text = (HERE / "collector" / "config.yaml.in").read_text()
         for word, replacement in {
+            "@HOST@": host,
             "@GRPC@": str(self.grpc),
             "@HTTP@": str(self.http),
             "@FOLDER@": str(folder),
@@ -50,7 +51,7 @@ class Collector:
         config = folder / "collector.yaml"
         config.write_text(text)
         self.process = Process("collector", [COLLECTOR, "--config", config], folder)
-        self.process.wait_until("listens", lambda: accepts(self.grpc) and accepts(self.http))
+        self.process.wait_until("listens", lambda: accepts(self.grpc, host) and accepts(self.http, host))
 
     def endpoint(self, protocol):
         return f"http://127.0.0.1:{self.grpc if protocol == 'grpc' else self.http}"

@@ -21,6 +21,7 @@ mod metrics;
 mod otlp_grpc;
 mod otlp_http;
 mod outcome;
+mod phrases;
 mod queue;
 mod report;
 pub mod retry;

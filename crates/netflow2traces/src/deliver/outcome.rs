@@ -2,12 +2,16 @@
 //! clock.
 //!
 //! Retryable is what the OTLP specification (1.x, "Failures", "Throttling") lets be retried, and
-//! nothing else. The one deviation: a request refused as too large is split and sent again.
+//! nothing else. Two deviations: a request refused as too large is split and retried, and so is one that was cut on the
+//! way, which some backends answer as if it had been sent so.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use otlp_wire::response::PartialSuccess;
+
+use super::phrases::{OVER_BURST, says_compression, says_cut_short, says_too_large};
 
 /// What became of one request.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -60,6 +64,35 @@ impl Outcome {
             Self::Rejected { cause } if cause.remedy == Some(REMEDY_CREDENTIALS) && outdated() => {
                 Self::Retry { after: None, cause }
             }
+            other => other,
+        }
+    }
+
+    /// Whether the backend says that the request ended early. If it ends the connection, too, that is no verdict on the
+    /// request.
+    #[must_use]
+    pub(super) fn says_cut_short(&self, status: StatusCode) -> bool {
+        match self {
+            Self::Rejected { cause } => match status {
+                StatusCode::REQUEST_TIMEOUT => true,
+                StatusCode::BAD_REQUEST => says_cut_short(&cause.text),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// The request was cut on the way: worth another attempt, as any connection that broke.
+    #[must_use]
+    pub(super) fn of_a_request_cut_short(self) -> Self {
+        match self {
+            Self::Rejected { cause } => Self::Retry {
+                after: None,
+                cause: Cause {
+                    remedy: Some(REMEDY_CUT_SHORT),
+                    ..cause
+                },
+            },
             other => other,
         }
     }
@@ -126,6 +159,8 @@ const REMEDY_METRICS_SERVICE: &str = "the backend has no OTLP metrics service ov
      endpoint with OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, or check OTEL_EXPORTER_OTLP_PROTOCOL";
 const REMEDY_COMPRESSION: &str =
     "the backend doesn't read this compression; set OTEL_EXPORTER_OTLP_COMPRESSION to gzip or none";
+const REMEDY_CUT_SHORT: &str = "the backend did not get the whole request and closed the connection; something \
+     between here and the backend, such as a proxy or a load balancer, ends connections too early";
 const REMEDY_REDIRECT: &str = "redirects are not followed; set OTEL_EXPORTER_OTLP_ENDPOINT to the \
      address that the backend names";
 const REMEDY_PLAIN_TO_TLS: &str =
@@ -280,38 +315,6 @@ pub fn classify_http(status: u16, message: &str, retry_after: Option<Duration>) 
             cause: Cause::new(text),
         },
     }
-}
-
-/// Phrases, in lower case, by which servers say that a message exceeds their size limit. Mostly the
-/// transport's own words: limits on traces, tenants and rates use others. What exceeds the burst of
-/// a rate limit never passes, however often it is sent.
-const TOO_LARGE: [&str; 11] = [
-    "received message larger than max", // grpc-go, gRPC core, grpc-js
-    "received message after decompression larger than max", // grpc-go
-    "message length too large",         // tonic
-    "exceeded while decompressing message", // tonic
-    "grpc message exceeds maximum size", // grpc-java
-    "message exceeds the maximum configured message size", // grpc-dotnet
-    "payload too large",                // Envoy's local reply
-    "request_payload_too_large",        // Envoy's response code details
-    "payload size exceeds the limit",   // Google's front ends
-    "request body too large",           // Go's http.MaxBytesReader
-    OVER_BURST,
-];
-
-/// Tempo's words for a request larger than its rate limit's burst.
-const OVER_BURST: &str = "exceeds ingestion limit";
-
-fn says_too_large(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    TOO_LARGE.iter().any(|phrase| message.contains(phrase))
-}
-
-fn says_compression(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    ["compress", "grpc-encoding", "content is"]
-        .iter()
-        .any(|word| message.contains(word))
 }
 
 /// The limit that a too-large message names, for a request of `sent` octets: the largest number in

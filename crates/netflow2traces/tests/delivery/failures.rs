@@ -133,6 +133,24 @@ async fn other_http_statuses_are_not_retried() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_cut_on_the_way_is_retried_though_the_backend_refuses_it() {
+    let ends = vec![("connection", "close")];
+    let lives = vec![];
+    let cut = &b"unexpected EOF"[..];
+    all([
+        is_retried(false, Reply::Http(400, ends.clone(), cut)),
+        is_retried(false, Reply::Http(408, ends.clone(), b"")),
+    ])
+    .await;
+    all([
+        is_rejected(false, Reply::Http(400, lives, cut)),
+        is_rejected(false, Reply::Http(400, ends.clone(), b"no such span")),
+        is_rejected(false, Reply::Http(500, ends, cut)),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn http_statuses_of_proxies_before_grpc_are_understood() {
     all([429, 502, 503, 504].map(|status| is_retried(true, Reply::http(status)))).await;
     all([401, 403, 404, 500].map(|status| is_rejected(true, Reply::http(status)))).await;

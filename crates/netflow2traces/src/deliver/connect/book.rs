@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 /// Addresses of one name that are kept; a name rarely has more, and each costs an attempt when all are dead.
 const MAX_ADDRESSES: usize = 64;
-/// An address that failed is tried after all others for this long, doubling with each failure in a row …
+/// An address that failed is tried after all others for this long, doubling each time it fails again after that …
 const AVOID: Duration = Duration::from_secs(15);
-/// … up to this, so that a replica that comes back gets its share in time.
-const MAX_AVOID: Duration = Duration::from_secs(120);
+/// … up to this, so that a replica that comes back has its share within a minute.
+const MAX_AVOID: Duration = Duration::from_secs(45);
 
 /// The addresses of one name.
 #[derive(Debug)]
@@ -85,11 +85,15 @@ impl Book {
         order.into_iter().map(|entry| entry.address).collect()
     }
 
-    /// A connection to this address could not be made or used.
+    /// A connection to this address could not be made or used. What fails while it is avoided is part of the same
+    /// failure: when a replica stops, all connections to it end together.
     pub(super) fn failed(&mut self, address: SocketAddr, now: Instant) {
         if let Some(entry) = self.find(address) {
-            let time = AVOID.saturating_mul(1 << entry.failures.min(8));
-            entry.failures = entry.failures.saturating_add(1);
+            if !entry.is_avoided(now) {
+                entry.failures = entry.failures.saturating_add(1);
+            }
+            let doublings = entry.failures.saturating_sub(1).min(8);
+            let time = AVOID.saturating_mul(1 << doublings);
             entry.avoid_until = Some(now + time.min(MAX_AVOID));
         }
     }
@@ -199,15 +203,43 @@ mod tests {
     #[test]
     fn repeated_failures_are_avoided_longer_but_not_for_ever() {
         let (a, b) = (address(1), address(2));
-        let (mut book, now) = (book(&[a, b]), Instant::now());
+        let (mut book, mut now) = (book(&[a, b]), Instant::now());
         for _ in 0..20 {
             book.failed(a, now);
+            now += MAX_AVOID;
         }
+        book.failed(a, now);
         book.opened(b);
         assert_eq!(book.order(now + MAX_AVOID / 2)[0], b);
         assert_eq!(book.order(now + MAX_AVOID)[0], a);
         book.answered(a);
         assert_eq!(book.order(now)[0], a);
+    }
+
+    #[test]
+    fn connections_that_end_together_are_one_failure() {
+        let (a, b) = (address(1), address(2));
+        let (mut book, now) = (book(&[a, b]), Instant::now());
+        for _ in 0..16 {
+            book.failed(a, now);
+        }
+        book.opened(b);
+        assert_eq!(book.order(now + AVOID / 2)[0], b);
+        assert_eq!(book.order(now + AVOID)[0], a);
+    }
+
+    #[test]
+    fn of_two_that_fail_the_one_that_failed_earlier_is_tried_first() {
+        let (a, b) = (address(1), address(2));
+        let (mut book, mut now) = (book(&[a, b]), Instant::now());
+        let mut tried = Vec::new();
+        for _ in 0..4 {
+            let first = book.order(now)[0];
+            tried.push(first);
+            now += Duration::from_secs(1);
+            book.failed(first, now);
+        }
+        assert_eq!(tried, [a, b, a, b]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ const RESPITE: Duration = Duration::from_secs(30);
 
 /// No attempt spends longer on its connection, whatever the steps and however many addresses there are.
 pub(super) const CONNECTING: Duration = Duration::from_secs(20);
-/// How long to wait for the reason of a connection that ended: it is there, or on its way from another thread.
+/// How long to wait for the end of a connection, or its reason: it is there, or on its way from another thread.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Which HTTP versions may be spoken.
@@ -167,7 +167,10 @@ impl Transport {
                     return retry(diagnose::silent(spoken, configured, self.timeout));
                 }
             };
-            let outcome = judge(&answer);
+            let mut outcome = judge(&answer);
+            if outcome.says_cut_short(answer.status) && kept.has_ended_by_now().await {
+                outcome = outcome.of_a_request_cut_short();
+            }
             let address = kept.opened.lease.address;
             if matches!(outcome, Outcome::Retry { .. }) {
                 self.connector.failed(address);
@@ -325,6 +328,12 @@ impl Kept {
             Requests::Http2(requests) => requests.is_closed(),
         };
         !closed && now.saturating_duration_since(self.used) < IDLE
+    }
+
+    /// Whether the backend ends the connection together with its answer.
+    async fn has_ended_by_now(&mut self) -> bool {
+        let ended = tokio::time::timeout(LAST_WORDS, &mut self.opened.ended).await;
+        ended.is_ok()
     }
 }
 
