@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Builds real backends from their Go modules, for the tests beside this file.
+# Builds real backends from their Go modules, and fetches Zipkin from Maven Central, for the tests beside this file.
 #
-#   tests/backends/build.sh [--cached] [collector|jaeger]...     without a name: all
+#   tests/backends/build.sh [--cached] [collector|jaeger|zipkin|zipkin_collector]...     without a name: all
 #
 # Each is kept in a folder of ${NETFLOW_BACKENDS_CACHE:-~/.cache/netflow2traces/backends} whose name is a hash of what
 # it is built from (the files in its folder here, the version of Go): a second run builds nothing.
 # Writes NAME=PATH for each to stdout, the rest to stderr. --cached builds nothing and leaves out what isn't there.
 #
-# The modules' checksums stand in the go.sum files. GOFLAGS, GOPROXY and GOSUMDB hold as they are set.
+# The modules' checksums stand in the go.sum files, Zipkin's in zipkin/sha256. GOFLAGS, GOPROXY, GOSUMDB and Maven's settings
+# hold as they are set.
 set -euo pipefail
 shopt -s nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${NETFLOW_BACKENDS_CACHE:-$HOME/.cache/netflow2traces/backends}
-all=(collector jaeger)
+all=(collector jaeger zipkin zipkin_collector)
 
 cached_only=0
 if [ "${1-}" = --cached ]; then
@@ -22,23 +23,35 @@ fi
 names=("${@:-${all[@]}}")
 
 command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
-command -v go >/dev/null || { echo "Go isn't installed: no real backends" >&2; exit 3; }
 export CGO_ENABLED=0
 
 # What a backend is built from, as one number.
 key_of() {
-    { go env GOVERSION GOOS GOARCH; cat "$here/$1"/{go.mod,go.sum,manifest*}; } |
-        sha256sum | cut -c1-16
+    if [ "$1" = zipkin ]; then
+        cat "$here/zipkin"/{pom.xml,sha256}
+    else
+        go env GOVERSION GOOS GOARCH
+        cat "$here/$1"/{go.mod,go.sum,manifest*}
+    fi | sha256sum | cut -c1-16
+}
+
+# Whether the tool that a backend is made with is there.
+has_tool() {
+    local tool=go
+    [ "$1" != zipkin ] || tool=mvn
+    command -v "$tool" >/dev/null || { echo "$1: $tool isn't installed" >&2; return 1; }
 }
 
 # Each builds in the current folder, which is its own, and leaves the program as ./NAME.
-build_collector() {
+build_collector() { build_with_ocb collector; }
+build_zipkin_collector() { build_with_ocb zipkin_collector; }
+build_with_ocb() {
     local version
-    version=$(sed -n 's/^ *version: //p' "$here/collector/manifest.yaml")
-    go run "go.opentelemetry.io/collector/cmd/builder@v$version" --config "$here/collector/manifest.yaml" \
+    version=$(sed -n 's/^ *version: //p' "$here/$1/manifest.yaml")
+    go run "go.opentelemetry.io/collector/cmd/builder@v$version" --config "$here/$1/manifest.yaml" \
         --skip-get-modules --skip-compilation --output-path .
-    cp "$here/collector"/go.{mod,sum} .
-    go build -mod=readonly -trimpath -ldflags='-s -w' -o collector .
+    cp "$here/$1"/go.{mod,sum} .
+    go build -mod=readonly -trimpath -ldflags='-s -w' -o "$1" .
 }
 
 # Its page is a placeholder: the real one is no Go, and isn't in the module. The query API is there.
@@ -50,6 +63,13 @@ build_jaeger() {
     )" -o jaeger $module/cmd/jaeger
 }
 
+# A program for Java.
+build_zipkin() {
+    mvn -q -B -f "$here/zipkin/pom.xml" dependency:copy "-DoutputDirectory=$PWD"
+    sha256sum --check --quiet "$here/zipkin/sha256"
+    chmod +x zipkin
+}
+
 for name in "${names[@]}"; do
     case " ${all[*]} " in
     *" $name "*) ;;
@@ -58,6 +78,7 @@ for name in "${names[@]}"; do
         exit 2
         ;;
     esac
+    [ "$name" = zipkin ] || has_tool "$name" || exit 3
     program=$cache/$name-$(key_of "$name")/$name
     if [ -x "$program" ]; then
         echo "$name: built before" >&2
@@ -65,6 +86,7 @@ for name in "${names[@]}"; do
         echo "$name: not built" >&2
         continue
     else
+        has_tool "$name" || exit 3
         echo "$name: building; cold this takes some minutes of two processors" >&2
         mkdir -p "$cache"
         work=$(mktemp -d "$cache/building-$name.XXXXXX")

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The daemon before real backends. Builds the Collector and Jaeger (build.sh) where Go is installed, then runs the tests
-# beside this file with Python's unittest.
+# The daemon before real backends. Builds the Collector and Jaeger (build.sh) where Go is installed and fetches Zipkin where
+# Maven and Java are, then runs the tests beside this file with Python's unittest.
 #
 #   tests/backends/run.sh [UNITTEST-ARGUMENT]...       such as test_tempo, or -k softflowd
 #
-#   NETFLOW_BACKENDS       which backends may be built: "collector jaeger" (default), "collector", or "" for none. What
+#   NETFLOW_BACKENDS       which backends may be built: "collector jaeger zipkin" (default), "collector", or "" for none. What
 #                          was built before is run; what isn't there is left out, and said so
 #   NETFLOW_BACKENDS_REQUIRED=1  a backend that can't be built, or an absent Prometheus, is a failure
 #   TEMPO_URL              a Tempo that runs, for example http://localhost:3200 of the compose file (tempo.py has more);
@@ -28,10 +28,10 @@ missing() {
 }
 
 command -v python3 >/dev/null || { missing "real backends" "python3 is not installed"; exit 0; }
-buildable=${NETFLOW_BACKENDS-collector jaeger}
-for name in collector jaeger; do
+buildable=${NETFLOW_BACKENDS-collector jaeger zipkin}
+for name in collector jaeger zipkin zipkin_collector; do
     mode=--cached
-    [[ " $buildable " == *" $name "* ]] && mode=
+    [[ " $buildable " == *" ${name%_collector} "* ]] && mode=
     variable=BACKEND_${name^^}
     # shellcheck disable=SC2086 # no argument when empty
     if found=$(./build.sh $mode "$name") && [ -n "$found" ]; then
@@ -42,6 +42,7 @@ for name in collector jaeger; do
         left_out "a real $name: NETFLOW_BACKENDS doesn't name it"
     fi
 done
+command -v java >/dev/null || missing "a real zipkin" "Java is not installed"
 command -v prometheus >/dev/null || missing "the dashboards' queries" "prometheus is not installed"
 [ -n "${TEMPO_URL-}" ] || left_out "a real Tempo: TEMPO_URL is not set, the embedded backend stands in"
 left_out "Mimir and Grafana: they are not run (docs/backends.md)"
