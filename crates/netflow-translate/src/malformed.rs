@@ -82,7 +82,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             Some(exporter) => (&mut exporter.member, &exporter.front),
             None => {
                 passing = Membership::default();
-                strange = Arc::new(writing.config.front(&text, None));
+                strange = Arc::new(writing.front(address, None));
                 (&mut passing, &strange)
             }
         };

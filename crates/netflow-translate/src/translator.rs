@@ -21,6 +21,7 @@ use crate::counters::translate::TranslateCounters;
 use crate::debug_log::{self, DebugLog};
 use crate::exporter::admission::{AllowList, Rate};
 use crate::exporter::alerts::Lines;
+use crate::exporter::resource;
 use crate::exporter::saved::Changes;
 use crate::exporter::sequence::{Carried, Reboot, SequenceKey};
 use crate::exporter::strangers::Strangers;
@@ -116,7 +117,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             config.batch_max_octets,
             config.batch_max_spans,
             config.batch_delay,
-            config.longest_front(),
+            resource::most_octets(config),
             Arc::clone(&counters),
         );
         let limits = Limits {
@@ -163,6 +164,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 locations: Vec::new(),
                 scratch: Vec::new(),
                 networks: None,
+                names_version: 0,
                 odds: TraceOdds::new(config.sampler),
                 asked,
                 metrics: None,
@@ -228,7 +230,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             Err(problem) => return self.malformed(datagram, received.arrival, problem, now),
         };
         let most = MAX_HELD_OCTETS.min(self.exporters.most() / 4);
-        let exporter = self.exporters.entry(address, now, &self.writing.config);
+        let exporter = self.exporters.entry(address, now, &self.writing);
         let rate = self.rate.filter(|_| !transport.has_connections());
         if !exporter.keeps_to(rate, now) {
             self.writing.counters.datagrams_rate_limited.add(1);
@@ -262,7 +264,6 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             Parsed::Sflow(message) => {
                 let sender = Sender {
                     address,
-                    text: &exporter.address,
                     sampling: &exporter.sampling,
                     records: before.records,
                 };

@@ -48,6 +48,8 @@ pub(crate) struct Writing<C> {
     pub(crate) scratch: Vec<u8>,
     /// `NETFLOW_NETWORKS`.
     pub(crate) networks: Option<Arc<Networks>>,
+    /// Changes with the names, which resources have too.
+    pub(crate) names_version: u32,
     /// How likely the sampler keeps a trace.
     pub(crate) odds: TraceOdds,
     /// What the selection asks of a flow; `None`: there is no selection.

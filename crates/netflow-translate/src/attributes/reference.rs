@@ -265,16 +265,18 @@ One for each exporter in a request, and with `NETFLOW_SERVICE_GRAPH=spans` for e
 
 | attribute | value |
 |---|---|
-| `service.name` | `OTEL_SERVICE_NAME`, by default `netflow-to-traces`; of a request of the service graph the network of its client |
+| `service.name` | `OTEL_SERVICE_NAME`, by default `netflow-to-traces`; with `NETFLOW_SERVICE_NAME=exporter` the exporter's name, else its address (sFlow: the agent's); of a request of the service graph the network of its client |
 | `service.version` | `OTEL_SERVICE_VERSION`, by default the version of netflow2traces |
 | `service.instance.id` | a random UUID for each start |
 | `telemetry.sdk.name`, `telemetry.sdk.language`, `telemetry.sdk.version` | `netflow2traces`, `rust`, its version |
 | `host.name` | this machine's, where it is known |
 | `netflow.exporter.address` | the exporter's address |
-| `netflow.exporter.agent` | sFlow: the agent's address, as the datagram tells it |
+| `netflow.exporter.agent` | sFlow: the agent's address, as the datagram reports it |
+| `netflow.exporter.name` | the exporter's name, where a line of `NETFLOW_NETWORKS` names its address alone |
+| `netflow.exporter.network` | the name of the longest prefix in `NETFLOW_NETWORKS` that holds its address |
 
-`OTEL_RESOURCE_ATTRIBUTES` adds others and replaces these, but not the last two. The instrumentation
-scope is `netflow2traces` with its version.
+`OTEL_RESOURCE_ATTRIBUTES` adds others and replaces these, but not those that begin with `netflow.exporter.`. When names
+change, an exporter's next spans have the new ones. The instrumentation scope is `netflow2traces` with its version.
 ";
 
 const PACKETS: &str = "\

@@ -64,6 +64,8 @@ pub(crate) struct Exporter {
     pub(crate) metadata: ExporterMetadata,
     pub(crate) sequences: Sequences,
     pub(crate) front: Arc<ResourceFront>,
+    /// Of the names in it.
+    front_version: u32,
     pub(crate) address: Box<str>,
     pub(crate) member: Membership,
     /// `NETFLOW_SAMPLING_OVERRIDE`.
@@ -101,6 +103,14 @@ pub(crate) struct Exporter {
 impl Exporter {
     pub(crate) fn last_seen(&self) -> Instant {
         self.last_seen
+    }
+
+    /// Names have changed: its next spans stand under a new resource.
+    #[cold]
+    fn renew(&mut self, address: IpAddr, new: &impl NewExporter) {
+        self.front_version = new.version();
+        self.front = Arc::new(new.front(address, None));
+        self.member = Membership::default();
     }
 
     /// It was last seen at `then`; who is restored waits for being seen.
@@ -196,8 +206,10 @@ impl Exporter {
 
 /// What makes a new exporter's state.
 pub(crate) trait NewExporter {
-    /// `agent` is the device that sampled, where its exporter is another.
-    fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront;
+    /// Its resource. `agent` is the device that sampled, where its exporter is another.
+    fn front(&self, address: IpAddr, agent: Option<IpAddr>) -> ResourceFront;
+    /// Another number when [`front`](Self::front) may make something else of the same addresses.
+    fn version(&self) -> u32;
     fn sampling(&self, address: IpAddr) -> ConfiguredSampling;
     /// What is known before the exporter has said anything.
     fn metadata(&self) -> ExporterMetadata {
@@ -270,7 +282,8 @@ impl ExporterTable {
                 decoder: Decoder::default(),
                 metadata: new.metadata(),
                 sequences: Sequences::default(),
-                front: Arc::new(new.front(&text, None)),
+                front: Arc::new(new.front(address, None)),
+                front_version: new.version(),
                 address: text,
                 member: Membership::default(),
                 sampling: new.sampling(address),
@@ -295,6 +308,9 @@ impl ExporterTable {
             })
         });
         exporter.seen(now);
+        if exporter.front_version != new.version() {
+            exporter.renew(address, new);
+        }
         exporter
     }
 

@@ -1,60 +1,103 @@
-//! What a new exporter's spans have in common: its resource, encoded once, and its configured sampling.
+//! What a new exporter's spans have in common: its resource, encoded once and again when its names change, and its
+//! configured sampling.
 
 use std::net::IpAddr;
 
 use otlp_wire::{ResourceFront, Value};
 
-use crate::config::{self, SamplingOverride, ServiceGraph, ServiceName};
-use crate::enrich::networks::MAX_TEXT;
+use crate::config::{self, SamplingOverride, ServiceName};
+use crate::enrich::networks::{About, MAX_TEXT};
 use crate::exporter::NewExporter;
 use crate::exporter::metadata::ExporterMetadata;
 use crate::plan::sampling::ConfiguredSampling;
+use crate::writing::Writing;
 
 /// The resource attribute that tells exporters apart.
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
 /// And the one that tells the sFlow agents behind one address apart.
 const EXPORTER_AGENT: &str = "netflow.exporter.agent";
+/// What `NETFLOW_NETWORKS` calls the exporter's address, and the network that holds it.
+const EXPORTER_NAME: &str = "netflow.exporter.name";
+const EXPORTER_NETWORK: &str = "netflow.exporter.network";
 /// The longest text of an address.
 const MAX_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
 
-impl NewExporter for config::Translate {
-    fn front(&self, address: &str, agent: Option<&str>) -> ResourceFront {
-        let attributes = self
-            .resource
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()));
-        let service = agent.unwrap_or(address);
-        let attributes = attributes
-            .filter(|(key, _)| *key != EXPORTER_ADDRESS && *key != EXPORTER_AGENT)
-            .map(|(key, value)| match (key, self.service_name) {
-                ("service.name", ServiceName::Exporter) => (key, service),
-                _ => (key, value),
-            })
-            .chain([(EXPORTER_ADDRESS, address)])
-            .chain(agent.map(|agent| (EXPORTER_AGENT, agent)))
-            .map(|(key, value)| (key, Value::Text(value)));
-        ResourceFront::new(attributes, "netflow2traces", env!("CARGO_PKG_VERSION"))
+/// What is known of an exporter.
+#[derive(Clone, Copy, Debug)]
+struct Source<'a> {
+    address: &'a str,
+    agent: Option<&'a str>,
+    known: Option<About<'a>>,
+    /// The name of the device that metered, else its address.
+    service: &'a str,
+}
+
+impl<C> NewExporter for Writing<C> {
+    fn front(&self, address: IpAddr, agent: Option<IpAddr>) -> ResourceFront {
+        let about = |address| self.networks.as_ref()?.about(address);
+        let (text, agent_text) = (address.to_string(), agent.map(|agent| agent.to_string()));
+        let name = about(agent.unwrap_or(address)).and_then(|known| known.own_name);
+        let source = Source {
+            address: &text,
+            agent: agent_text.as_deref(),
+            known: about(address),
+            service: name.or(agent_text.as_deref()).unwrap_or(&text),
+        };
+        encode(&self.config, source)
+    }
+
+    fn version(&self) -> u32 {
+        self.names_version
     }
 
     fn sampling(&self, address: IpAddr) -> ConfiguredSampling {
-        configured_sampling(&self.sampling_override, address)
+        configured_sampling(&self.config.sampling_override, address)
     }
 
     fn metadata(&self) -> ExporterMetadata {
-        ExporterMetadata::new(self.fields.clone())
+        ExporterMetadata::new(self.config.fields.clone())
     }
 }
 
-impl config::Translate {
-    /// The most octets that a resource takes, whatever the exporter is and whoever its clients are.
-    pub(crate) fn longest_front(&self) -> usize {
-        let front = self.front(MAX_ADDRESS, Some(MAX_ADDRESS));
-        let front = match self.service_graph {
-            ServiceGraph::None => front,
-            ServiceGraph::Spans => front.with_text("service.name", &"x".repeat(MAX_TEXT)),
-        };
-        front.octets().len()
-    }
+/// The most octets that a resource takes, whatever the exporter is and whoever its clients in a service graph are.
+pub(crate) fn most_octets(config: &config::Translate) -> usize {
+    let name = "n".repeat(MAX_TEXT);
+    let source = Source {
+        address: MAX_ADDRESS,
+        agent: Some(MAX_ADDRESS),
+        known: Some(About {
+            network: &name,
+            own_name: Some(&name),
+        }),
+        service: &name,
+    };
+    let front = encode(config, source);
+    let of_client = front.with_text("service.name", &name);
+    front.octets().len().max(of_client.octets().len())
+}
+
+fn encode(config: &config::Translate, source: Source<'_>) -> ResourceFront {
+    let own = [
+        (EXPORTER_ADDRESS, Some(source.address)),
+        (EXPORTER_AGENT, source.agent),
+        (EXPORTER_NAME, source.known.and_then(|known| known.own_name)),
+        (EXPORTER_NETWORK, source.known.map(|known| known.network)),
+    ];
+    let attributes = config
+        .resource
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .filter(|(key, _)| own.iter().all(|(own, _)| own != key))
+        .map(|(key, value)| match (key, config.service_name) {
+            ("service.name", ServiceName::Exporter) => (key, source.service),
+            _ => (key, value),
+        })
+        .chain(
+            own.into_iter()
+                .filter_map(|(key, value)| Some((key, value?))),
+        )
+        .map(|(key, value)| (key, Value::Text(value)));
+    ResourceFront::new(attributes, "netflow2traces", env!("CARGO_PKG_VERSION"))
 }
 
 /// What a list with the most specific network first says of one exporter.

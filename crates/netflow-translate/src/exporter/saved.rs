@@ -190,8 +190,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         if !is_known || age(saved.seen) > lifetime || !self.allowed.allows(saved.address) {
             return 0;
         }
-        let config = &self.writing.config;
-        let exporter = self.exporters.entry(saved.address, now, config);
+        let exporter = self.exporters.entry(saved.address, now, &self.writing);
         exporter.restored(instant(saved.seen));
         exporter.saved = Some(instant(saved.seen));
         exporter.metadata.restore(&saved.domains);

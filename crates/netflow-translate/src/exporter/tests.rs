@@ -10,8 +10,12 @@ use crate::memory::StateBudget;
 struct Plain;
 
 impl NewExporter for Plain {
-    fn front(&self, _: &str, _: Option<&str>) -> ResourceFront {
+    fn front(&self, _: IpAddr, _: Option<IpAddr>) -> ResourceFront {
         ResourceFront::new([], "scope", "1")
+    }
+
+    fn version(&self) -> u32 {
+        0
     }
 
     fn sampling(&self, _: IpAddr) -> ConfiguredSampling {

@@ -68,9 +68,11 @@ impl<C> Translator<C> {
         self
     }
 
-    /// Names networks from here on; of a new version of the file too.
+    /// Names networks and exporters from here on; of a new version of the file too. An exporter's resource follows with
+    /// its next datagram.
     pub fn name_networks(&mut self, networks: Option<Arc<Networks>>) {
         self.writing.networks = networks;
+        self.writing.names_version = self.writing.names_version.wrapping_add(1);
     }
 
     /// The flow metrics of this worker; `None` if no view is counted. Reading changes nothing.

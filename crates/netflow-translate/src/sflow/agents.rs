@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use otlp_wire::ResourceFront;
 
 use crate::batch::Membership;
+use crate::exporter::NewExporter;
 use crate::exporter::sequence::Sequence;
 
 /// Agents of all exporters; who wasn't seen for longest makes room. What is lost with one is made anew from
@@ -31,13 +32,16 @@ pub(super) type AgentKey = (IpAddr, Option<IpAddr>);
 pub(super) struct Resource {
     pub(super) front: Arc<ResourceFront>,
     pub(super) member: Membership,
+    /// Of the names in it.
+    pub(super) version: u32,
 }
 
 impl Resource {
-    pub(super) fn new(front: ResourceFront) -> Self {
+    pub(super) fn new(front: ResourceFront, version: u32) -> Self {
         Self {
             front: Arc::new(front),
             member: Membership::default(),
+            version,
         }
     }
 }
@@ -81,13 +85,15 @@ pub(super) struct Agents {
 }
 
 impl Agents {
-    /// The state of an agent, made with a resource if there is none.
+    /// The state of an agent, with a resource if it has a name; made anew if names have changed since.
     pub(super) fn entry(
         &mut self,
-        key: AgentKey,
+        (exporter, agent): AgentKey,
         now: Instant,
-        resource: impl FnOnce() -> Option<Resource>,
+        new: &impl NewExporter,
     ) -> &mut Agent {
+        let key = (exporter, agent);
+        let resource = || agent.map(|_| Resource::new(new.front(exporter, agent), new.version()));
         if !self.by_key.contains_key(&key) {
             while self.clock.len() >= MAX_AGENTS {
                 self.evict();
@@ -103,6 +109,10 @@ impl Agents {
                 referenced: true,
             })
         });
+        let version = agent.resource.as_ref().map(|resource| resource.version);
+        if version.is_some_and(|version| version != new.version()) {
+            agent.resource = resource();
+        }
         agent.last_seen = now;
         agent.referenced = true;
         agent
@@ -169,9 +179,22 @@ impl Agents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::sampling::ConfiguredSampling;
 
-    fn front() -> Option<Resource> {
-        Some(Resource::new(ResourceFront::new([], "test", "1")))
+    struct Plain;
+
+    impl NewExporter for Plain {
+        fn front(&self, _: IpAddr, _: Option<IpAddr>) -> ResourceFront {
+            ResourceFront::new([], "test", "1")
+        }
+
+        fn version(&self) -> u32 {
+            0
+        }
+
+        fn sampling(&self, _: IpAddr) -> ConfiguredSampling {
+            ConfiguredSampling::default()
+        }
     }
 
     #[test]
@@ -180,12 +203,12 @@ mod tests {
         let exporter = IpAddr::from([192, 0, 2, 1]);
         for number in 0..MAX_AGENTS as u32 + 100 {
             let agent = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
-            agents.entry((exporter, Some(agent)), now, front);
+            agents.entry((exporter, Some(agent)), now, &Plain);
             agents.settle((exporter, Some(agent)), usize::MAX);
         }
         assert_eq!(agents.by_key.len(), MAX_AGENTS);
         assert_eq!(agents.clock.len(), MAX_AGENTS);
-        let agent = agents.entry((exporter, None), now, front);
+        let agent = agents.entry((exporter, None), now, &Plain);
         let followed = (0..1000).filter(|id| agent.sequence(*id).is_some());
         assert_eq!(followed.count(), MAX_SUB_AGENTS);
         assert!(agent.sequence(5).is_some());

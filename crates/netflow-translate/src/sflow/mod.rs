@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 use netflow_wire::sflow::{CounterRecord, Datagram, Sample, SampleError};
 use otlp_wire::UnixNanos;
 
-use self::agents::{Agent, Agents, Resource};
+use self::agents::{Agent, Agents};
 use self::seen::Seen;
 use self::span::{SampleContext, SampleWants, SampledFlow};
 use crate::counters::translate::TranslateCounters;
-use crate::exporter::NewExporter;
 use crate::exporter::sequence::{Reboot, Verdict};
 use crate::flow::trace::Trace;
 use crate::flow::work::{Outcome, Read, Said};
@@ -33,7 +32,6 @@ pub(crate) struct Sflow {
 /// The exporter of a datagram, as far as its samples need it.
 pub(crate) struct Sender<'a> {
     pub(crate) address: IpAddr,
-    pub(crate) text: &'a str,
     /// `NETFLOW_SAMPLING_OVERRIDE`.
     pub(crate) sampling: &'a ConfiguredSampling,
     /// Flow samples for which spans may be written.
@@ -80,12 +78,7 @@ impl Sflow {
         let header = &datagram.header;
         writing.counters.datagrams_sflow.add(1);
         let key = (sender.address, header.agent);
-        let agent = self.agents.entry(key, received.now, || {
-            header.agent.map(|agent| {
-                let agent = agent.to_string();
-                Resource::new(writing.config.front(sender.text, Some(&agent)))
-            })
-        });
+        let agent = self.agents.entry(key, received.now, writing);
         let verdict = judge(datagram, agent);
         let mut place = match &mut agent.resource {
             Some(resource) => Place {

@@ -1,10 +1,17 @@
 //! Whose records they are: one resource for each exporter, and the device behind a relay or NAT.
 
+use std::sync::Arc;
+
 use netflow_wire::sflow::{DataSource, FlowRecord, RawHeader};
 use netflow_wire::write::{Field, SflowHeader, SflowSample, SflowWriter};
-use serde_json::Value;
+use netflow2traces::config::ServiceName;
+use netflow2traces::translate::enrich::networks::Networks;
+use serde_json::{Value, json};
 
-use super::rig::{Rig, f, ipfix, options, record, resources, rig, spans, v5_flows, v5_header, v9};
+use super::rig::{
+    Rig, f, ipfix, options, record, resource_attributes, resources, rig, rig_with, spans, v5_flows,
+    v5_header, v9,
+};
 
 const AGENT: &str = "netflow.exporter.agent";
 const FLOW: [Field; 2] = [f(8, 4), f(12, 4)];
@@ -169,4 +176,112 @@ fn two_exporters_behind_one_address_are_told_apart_by_their_ports() {
     let flows = found.iter().filter(|span| span.name == "netflow.flow");
     let agents: Vec<_> = flows.map(|span| span.get(AGENT).clone()).collect();
     assert_eq!(agents, ["10.0.0.1", "10.0.0.2"]);
+}
+
+fn name_networks(rig: &mut Rig, file: &str) {
+    let networks = Networks::parse(file, None).expect("a file that can be used");
+    rig.translator().name_networks(Some(Arc::new(networks)));
+}
+
+/// The service, the name and the network of each resource that spans stand under.
+fn named(rig: &mut Rig) -> Vec<[Value; 3]> {
+    let batches = rig.flush();
+    let resources = batches.iter().flat_map(resource_attributes);
+    let keys = [
+        "service.name",
+        "netflow.exporter.name",
+        "netflow.exporter.network",
+    ];
+    resources
+        .map(|resource| keys.map(|key| resource[key].clone()))
+        .collect()
+}
+
+#[test]
+fn the_service_may_be_the_exporter_by_its_name_else_its_address() {
+    let mut rig = rig_with(|config| config.service_name = ServiceName::Exporter);
+    let datagram = v5_flows(&v5_header(), 1);
+    rig.take("192.0.2.1:2055", &datagram);
+    assert_eq!(
+        named(&mut rig),
+        [[json!("192.0.2.1"), Value::Null, Value::Null]]
+    );
+    name_networks(
+        &mut rig,
+        "192.0.2.0/24,office\n192.0.2.1,edge-1\n10.0.0.1,leaf-7\n",
+    );
+    rig.take("192.0.2.1:2055", &datagram);
+    rig.take("192.0.2.2:2055", &datagram);
+    rig.take("198.51.100.1:2055", &datagram);
+    // A name of the network isn't one of the exporter: others are in it too.
+    assert_eq!(
+        named(&mut rig),
+        [
+            [json!("edge-1"), json!("edge-1"), json!("edge-1")],
+            [json!("192.0.2.2"), Value::Null, json!("office")],
+            [json!("198.51.100.1"), Value::Null, Value::Null],
+        ]
+    );
+    // sFlow: the service is the agent; the other names are of the exporter that sent it.
+    rig.take("192.0.2.2:6343", &sflow(Some([10, 0, 0, 1])));
+    rig.take("192.0.2.1:6343", &sflow(Some([10, 0, 0, 2])));
+    assert_eq!(
+        named(&mut rig),
+        [
+            [json!("leaf-7"), Value::Null, json!("office")],
+            [json!("10.0.0.2"), json!("edge-1"), json!("edge-1")],
+        ]
+    );
+}
+
+#[test]
+fn a_resource_follows_the_names_even_in_the_middle_of_a_batch() {
+    let mut rig = rig();
+    let (datagram, sample) = (v5_flows(&v5_header(), 2), sflow(Some([10, 0, 0, 1])));
+    for file in [
+        "192.0.2.1,old\n",
+        "192.0.2.1,a-much-longer-name\n",
+        "192.0.2.1,a-much-longer-name\n",
+        "10.0.0.0/8,other\n",
+    ] {
+        name_networks(&mut rig, file);
+        rig.take("192.0.2.1:2055", &datagram);
+        rig.take("192.0.2.1:2055", &sample);
+    }
+    let batches = rig.flush();
+    assert_eq!(batches.len(), 1);
+    // Every span is there, under the name that held when it came.
+    assert_eq!(spans(&batches[0]).len(), 4 * (5 + 4));
+    let names: Vec<_> = resource_attributes(&batches[0])
+        .iter()
+        .filter(|resource| resource[AGENT].is_null())
+        .map(|resource| resource["netflow.exporter.name"].clone())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            json!("old"),
+            json!("a-much-longer-name"),
+            json!("a-much-longer-name"),
+            Value::Null
+        ]
+    );
+    // The service stays, unless it is to be the exporter.
+    let services: Vec<_> = resource_attributes(&batches[0])
+        .iter()
+        .map(|resource| resource["service.name"].clone())
+        .collect();
+    assert!(services.iter().all(|name| name == "netflow-to-traces"));
+}
+
+#[test]
+fn the_longest_names_leave_room_for_spans() {
+    let mut rig = rig_with(|config| config.service_name = ServiceName::Exporter);
+    let name = "n".repeat(256);
+    name_networks(&mut rig, &format!("2001:db8::1,{name}\n"));
+    rig.take("[2001:db8::1]:2055", &sflow(Some([10, 0, 0, 1])));
+    rig.take("[2001:db8::1]:2055", &v5_flows(&v5_header(), 1));
+    let named = named(&mut rig);
+    assert_eq!(named[0], [json!("10.0.0.1"), json!(name), json!(name)]);
+    assert_eq!(named[1], [json!(name), json!(name), json!(name)]);
 }

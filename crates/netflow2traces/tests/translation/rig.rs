@@ -186,27 +186,21 @@ pub(crate) fn spans(batch: &EncodedBatch) -> Vec<Span> {
     found
 }
 
-/// `service.name` of each `ResourceSpans`.
-pub(crate) fn services(batch: &EncodedBatch) -> Vec<String> {
+/// The attributes of each resource of a batch.
+pub(crate) fn resource_attributes(batch: &EncodedBatch) -> Vec<Value> {
     let request = ExportTraceServiceRequest::decode(&batch.octets[..]).expect("a request");
     let resources = request.resource_spans.into_iter();
-    let services = resources.map(|resource| {
-        let attributes = values(&resource.resource.expect("a resource").attributes);
-        attributes["service.name"]
-            .as_str()
-            .expect("text")
-            .to_owned()
-    });
-    services.collect()
+    let resources = resources.map(|resource| resource.resource.expect("a resource"));
+    resources
+        .map(|resource| values(&resource.attributes))
+        .collect()
 }
 
-/// The exporter of each `ResourceSpans`.
+/// The exporter of each resource of a batch.
 pub(crate) fn resources(batch: &EncodedBatch) -> Vec<String> {
-    let request = ExportTraceServiceRequest::decode(&batch.octets[..]).expect("a request");
-    let resources = request.resource_spans.into_iter();
+    let resources = resource_attributes(batch).into_iter();
     let exporters = resources.map(|resource| {
-        let attributes = values(&resource.resource.expect("a resource").attributes);
-        let address = attributes["netflow.exporter.address"].as_str();
+        let address = resource["netflow.exporter.address"].as_str();
         address.expect("text").to_owned()
     });
     exporters.collect()

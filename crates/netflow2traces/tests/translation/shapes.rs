@@ -1,10 +1,10 @@
-//! `NETFLOW_TRACE_SHAPE`, `NETFLOW_SPAN_NAME` and `NETFLOW_SERVICE_NAME`.
+//! `NETFLOW_TRACE_SHAPE` and `NETFLOW_SPAN_NAME`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use netflow_wire::write::{V5Record, v5};
-use netflow2traces::config::{Semconv, ServiceName, SpanName, TraceSampler, TraceShape, Translate};
+use netflow2traces::config::{Semconv, SpanName, TraceSampler, TraceShape, Translate};
 
 use super::rig::{Rig, Span, UPTIME_MS, f, ipfix, record, rig_with, spans, v5_header};
 
@@ -176,12 +176,4 @@ fn spans_are_named_as_the_schema_or_the_service_says() {
         ["https"; 2]
     );
     assert_eq!(names(Semconv::Flow, SpanName::Service, &unknown), ["tcp"]);
-}
-
-#[test]
-fn the_service_may_be_the_exporter() {
-    let mut rig = rig_with(|config| config.service_name = ServiceName::Exporter);
-    rig.take("192.0.2.1:2055", &datagram(&[(CLIENT, SERVER)]));
-    let batches = rig.flush();
-    assert_eq!(super::rig::services(&batches[0]), ["192.0.2.1"]);
 }

@@ -18,7 +18,8 @@ settings! { FLOW_METRICS:
         details: "Each line is `cidr,name[,key=value…]`; lines that begin with `#` are comments. Spans \
             get `netflow.source.network` and `netflow.destination.network`, and each further key \
             as `source.KEY` and `destination.KEY`; the longest prefix that holds the address \
-            counts. A mistake in the file stops the start and names the line. The file is read \
+            counts. It names exporters too: `netflow.exporter.network` in the resource, and \
+            `netflow.exporter.name` from a line for that address alone. A mistake in the file stops the start and names the line. The file is read \
             again within seconds of a change; while a new version can't be used, the one before \
             stays in use and the log says so.",
         parse: readable,

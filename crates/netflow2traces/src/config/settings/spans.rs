@@ -79,9 +79,9 @@ settings! { SPANS:
         preset: Preset::Text("fixed"),
         accepted: "fixed, exporter",
         summary: "Whose name the service of a span is",
-        details: "`fixed`: `OTEL_SERVICE_NAME` for all. `exporter`: the exporter's name from \
-            `NETFLOW_NETWORKS`, else its address, so that backends that list services list \
-            exporters.",
+        details: "`fixed`: `OTEL_SERVICE_NAME` for all. `exporter`: the exporter's name, if a line of \
+            `NETFLOW_NETWORKS` names its address alone (`192.0.2.1,edge-1`), else its address \
+            (sFlow: the agent's), so that backends that list services list exporters.",
         parse: |text| choice(text, &[
             ("fixed", ServiceName::Fixed),
             ("exporter", ServiceName::Exporter),
