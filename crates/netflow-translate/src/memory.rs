@@ -176,11 +176,11 @@ impl Kind {
         match self {
             Self::RecordsCut => warn!(
                 records = number,
-                "flow records got no span: their datagrams had already caused as much as one may (docs/bounds.md)"
+                "flow records got no span: their datagrams had reached the limit of what one may cause (docs/bounds.md)"
             ),
             Self::ListsCut => warn!(
                 attributes = number,
-                "lists lack their last elements: they or their datagrams are too large (docs/bounds.md)"
+                "list attributes were cut: the lists or their datagrams are too large (docs/bounds.md)"
             ),
             Self::RecordsRateLimited => warn!(
                 records = number,
@@ -189,8 +189,7 @@ impl Kind {
             Self::ExportersForMemory => warn!(
                 exporters = number,
                 limit_octets = limit,
-                "exporters were forgotten, the heaviest and least proven first: all that is kept for exporters \
-                 reached its share of NETFLOW_MEMORY_LIMIT"
+                "exporters were forgotten, the least proven and largest first: the state of exporters reached its share of NETFLOW_MEMORY_LIMIT"
             ),
         }
     }

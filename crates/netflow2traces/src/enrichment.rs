@@ -146,7 +146,7 @@ impl<T: Table> TableFile<T> {
                 true
             }
             Err(error) => {
-                warn!(variable, %file, %error, "a file has changed and can't be used; the version before stays in use");
+                warn!(variable, %file, %error, "a file has changed and can't be used; the previous version stays in use");
                 false
             }
         }

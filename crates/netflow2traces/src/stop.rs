@@ -140,7 +140,7 @@ fn end_at(instant: Instant) {
         }
     };
     if let Err(error) = thread::Builder::new().name("stop".into()).spawn(watch) {
-        warn!(%error, "the system gives no thread to watch the stop: it may take longer than it should");
+        warn!(%error, "no thread could be created to limit the time of the stop: it may take longer than it should");
     }
 }
 

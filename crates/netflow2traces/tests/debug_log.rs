@@ -212,7 +212,8 @@ fn many_exporters_at_once_are_a_bounded_number_of_lines() {
     }
     assert_eq!(log.saying("exporter appeared").len(), 100);
     translator.on_deadline(start + Duration::from_secs(20));
-    let more = log.saying("more happened to exporters than is logged; /api/exporters shows them");
+    let more =
+        log.saying("more events of exporters than are logged; /api/exporters shows the exporters");
     assert_eq!(more[0]["suppressed"], 151);
 }
 
@@ -230,7 +231,7 @@ fn a_restart_is_said_and_not_again_and_again() {
         };
         v5(&header, &[V5Record::default()]).unwrap()
     };
-    let message = "exporter restarted, or counts anew: nothing is taken for lost";
+    let message = "exporter restarted, or reset its sequence numbers: nothing counts as lost";
     // Far enough apart to be no engines of one device.
     for (minutes, expected) in [(0, 1), (11, 2)] {
         let now = start + Duration::from_secs(minutes * 60);

@@ -513,7 +513,7 @@ impl Summary {
             (
                 "times_suspect",
                 "record",
-                "with times that can't be true or can't be told: netflow.time.suspect",
+                "with impossible or unknown times: netflow.time.suspect",
             ),
             (
                 "sets_decoded_late",

@@ -21,7 +21,7 @@ const LONG: &str = "\
 Sends flow records to a UDP port, as routers do, to try out, test or load a collector.
 
 It simulates flows (web, DNS, SSH, mail and pings between documentation addresses) and exports them
-with the chosen protocol, at an even rate, until the count or the time is reached, or until
+with the chosen protocol, at an even rate, until it reaches the count or the time, or until
 Ctrl-C. Then it reports exactly what it sent. The same --seed makes the same flows in the same
 order; only times follow the clock.
 
@@ -46,13 +46,13 @@ Examples:
       As fast as possible; the totals are printed as a line of JSON.
 
   netflow2traces send flows.pcap --port 2055
-      A capture at its own pace, only what was sent to port 2055.
+      A capture at its own pace, only datagrams that were sent to port 2055.
 
   netflow2traces send flows.pcapng.gz --at-once
-      Another, as fast as possible.
+      A capture, as fast as possible.
 
-Exit codes: 0 all was sent; 1 it could not be sent, nothing listens at the target, or the capture
-is damaged: stderr has the details; 2 the arguments can't be used.";
+Exit codes: 0 everything was sent; 1 sending failed, nothing listens at the target, or the capture
+is damaged: stderr has the details; 2 the arguments are invalid.";
 
 /// The subcommand.
 pub fn command() -> Command {
@@ -66,12 +66,12 @@ pub fn command() -> Command {
             Arg::new("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .conflicts_with_all(INVENTED)
-                .help("A capture to send again (pcap, pcapng, gzip of them); - for stdin"),
+                .help("A capture to replay (pcap, pcapng, gzip of them); - for stdin"),
         )
         .arg(
             option("to", "HOST:PORT")
                 .default_value(DEFAULT_TARGET)
-                .help(format!("Where to; without a port {DEFAULT_PORT}")),
+                .help(format!("Target; the port defaults to {DEFAULT_PORT}")),
         )
         .args(what())
         .args(how_much())
@@ -79,14 +79,14 @@ pub fn command() -> Command {
         .args([
             switch(
                 "no-gso",
-                "Give datagrams to the kernel one by one, where several at once are possible",
+                "Pass datagrams to the kernel one at a time instead of several at once",
             ),
             switch("quiet", "Show no progress on stderr").short('q'),
             switch("json", "Print the totals as a line of JSON"),
         ])
 }
 
-/// What a capture has of its own.
+/// Options that conflict with a capture.
 const INVENTED: [&str; 8] = [
     "protocol",
     "pattern",
@@ -111,10 +111,10 @@ fn what() -> [Arg; 6] {
         option("ip", "FAMILY")
             .value_parser(value_parser!(Family))
             .default_value("4")
-            .help("Addresses of the flows; v1, v5 and v7 have IPv4 only"),
+            .help("IP version of the flows; v1, v5 and v7 support IPv4 only"),
         option("flows-per-packet", "N")
             .value_parser(value_parser!(u32).range(1..))
-            .help("Flow records in each datagram [default: as many as fit into 1,472 bytes, fewer at low rates]"),
+            .help("Flow records per datagram [default: as many as fit into 1,472 bytes, fewer at low rates]"),
         option("exporters", "N")
             .value_parser(value_parser!(u32).range(1..=i64::from(MAX_EXPORTERS)))
             .default_value("1")
@@ -130,23 +130,23 @@ fn how_much() -> [Arg; 4] {
     [
         option("rate", "RATE")
             .value_parser(rate)
-            .help("Flow records a second over all exporters, of a FILE datagrams: 500, 20k, 1.5M; max or 0 is as fast as it goes [default: 1000; of a FILE its own pace]"),
+            .help("Flow records per second, all exporters together (with FILE: datagrams), such as 500, 20k or 1.5M; max or 0 means as fast as possible [default: 1000; with FILE, the pace of the capture]"),
         option("count", "N")
             .value_parser(value_parser!(u64))
-            .help("End after so many flow records"),
+            .help("Stop after this many flow records"),
         option("duration", "DURATION")
             .value_parser(duration)
-            .help("End after so long: 10s, 5m"),
+            .help("Stop after this time: 10s, 5m"),
         option("seed", "N")
             .value_parser(value_parser!(u64))
             .default_value("1")
-            .help("What the flows follow from"),
+            .help("Seed of the simulation: the same seed gives the same flows"),
     ]
 }
 
 fn of_captures() -> [Arg; 2] {
     [
-        switch("at-once", "Send a FILE as fast as it goes")
+        switch("at-once", "Send FILE as fast as possible")
             .conflicts_with("rate")
             .requires("FILE"),
         option("port", "PORT")
@@ -154,7 +154,7 @@ fn of_captures() -> [Arg; 2] {
             .value_delimiter(',')
             .action(ArgAction::Append)
             .requires("FILE")
-            .help("Send of a FILE only what went to these UDP ports [default: all]"),
+            .help("Send only datagrams that went to these UDP ports in FILE [default: all]"),
     ]
 }
 

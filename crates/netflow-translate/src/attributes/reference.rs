@@ -16,77 +16,76 @@ const OPENING: &str = "\
 <!-- Made from the table in crates/netflow-translate/src/attributes/table.rs. To change it, change the
 table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test attributes_reference -->
 
-Every flow record is a span `netflow.flow`; so is every packet that sFlow samples. An
-attribute is there when the record has the field, whatever
-its value: 0 is a value. What the record lacks is not made up.
+Every flow record becomes a span `netflow.flow`; so does every packet that sFlow samples. An attribute is present if the
+record has the field, whatever its value: 0 is a value. Missing fields are not invented.
 
-`NETFLOW_ATTRIBUTES` says how much a span tells: `minimal`, `standard` (the default) or `all`; each level has
-the attributes of the one before. Numbers are OTLP integers (signed, of 64 bits), text is UTF-8.
+`NETFLOW_ATTRIBUTES` sets how many attributes a span has: `minimal`, `standard` (the default) or `all`; each level includes
+the attributes of the previous one. Numbers are OTLP integers (signed, 64 bits), text is UTF-8.
 
-`NETFLOW_SEMCONV` says how attributes are spelled: `netflow` (the default), `flow`, or `both`. An attribute whose second
-column below is empty has one name in both schemas; so have `netflow.version` and all names of level `all`.
+`NETFLOW_SEMCONV` sets the names of attributes: `netflow` (the default), `flow`, or `both`. If the second column below is
+empty, the attribute has the same name in both schemas; so have `netflow.version` and all names of level `all`.
 
-## Which element, of several
+## Attributes with several elements
 
-Elements are named as in IANA's registry of IPFIX Information Elements, whose numbers NetFlow v9 shares; the
-fields of v1, v5 and v7 are read as the same elements. *Reverse* elements are those of RFC 5103, of the other
-direction; *v9 only* marks numbers that vendors took in NetFlow v9 above IANA's range. The elements of an
-attribute stand in order of preference.
+Elements are named as in IANA's registry of IPFIX Information Elements, whose numbers NetFlow v9 shares; the fields of v1, v5
+and v7 are mapped to the same elements. *Reverse* elements are those of RFC 5103, for the other direction; *v9 only* marks
+numbers above IANA's range that vendors use in NetFlow v9. The elements of an attribute are listed in order of preference.
 
-- An element that a record has **more than once** counts with its first value that isn't zero: in a tunnel that is the
-  outermost header (RFC 7011 section 8).
+- If a record has an element **more than once**, its first value that isn't zero counts: in a tunnel that is the outermost
+  header (RFC 7011 section 8).
 - **first**: the first element of the list that the template has.
-- **first not zero**: the first element of the list whose value isn't zero, of text isn't blank; if all are, the first that the template
-  has. An element marked † holds whenever the template has it, zero or not: a port that is there is the port, and
-  a delta counter that is there is what the flow adds to a sum. A total or post counter in its place would count
-  twice.
-- **by family**: IPv4 and IPv6 forms of one thing. The record's family is what element 60 says, else that of the
-  first address that isn't zero. Should the form of that family be zero and another not, the other holds.
+- **first not zero**: the first element of the list whose value isn't zero (for text: isn't blank); if all are, the first
+  that the template has. An element marked † counts whenever the template has it, even if it is zero: a port of 0 is the
+  port, and a delta counter of 0 is what the flow adds to a sum. A total or post counter in its place would be counted twice.
+- **by family**: IPv4 and IPv6 forms of the same value. The record's family is the value of element 60, otherwise the family
+  of the first address that isn't zero. If the form of that family is zero and the other isn't, the other is used.
 
-Some values are put together:
+Some values need several rules:
 
-- **ICMP in the destination port** (11), where many exporters put it: type in the high octet and code in the low one if
-  IANA has assigned that pair, else the other way round if that is assigned; where both are, in the order that the
-  exporter has used before. Nothing is said if the port is 0 or the source port isn't, or if ICMP's own elements say
-  something. Only ICMP's elements in a record without protocol and ports make `network.transport` `icmp` or `ipv6-icmp`.
-- **MPLS labels** end at the bottom of the stack; sections of zeros with nothing behind them are no labels.
-- **A prefix** is written without the bits behind its length, and not without a length.
-- **Cisco's client and server** (AVC) are source and destination, and the server's counters those of the reverse
+- **ICMP in the destination port** (11), used by many exporters: type in the high octet and code in the low one, if IANA has
+  assigned that pair, otherwise the other way round if that pair is assigned. If both are assigned, the order that the
+  exporter has used before applies. The attributes are absent if the port is 0 or the source port isn't, or if the record has
+  ICMP's own elements. Only ICMP's elements in a record without protocol and ports make `network.transport` `icmp` or
+  `ipv6-icmp`.
+- **MPLS labels** end at the bottom of the stack; trailing sections of zeros are not labels.
+- **A prefix** is written without the bits beyond its length, and only if the length is known.
+- **Cisco's client and server** (AVC) become source and destination; the server's counters are those of the reverse
   direction. NetFlow v9 numbers elements of Cisco from 32768 on, and those of ntop from 57472 on.
 ";
 
 const LEVELS: &[(AttributeLevel, &str)] = &[
     (
         AttributeLevel::Minimal,
-        "Who talked to whom by what, how much, and through which door.",
+        "Which hosts communicated over which protocol, how much, and through which interfaces.",
     ),
     (
         AttributeLevel::Standard,
-        "What else exporters often tell, and what their options data add to it: names, and sampling.",
+        "Further fields that exporters often send, and what their options data adds: names, and sampling.",
     ),
     (
         AttributeLevel::All,
-        "Named attributes of this level, besides those of every other element.",
+        "Attributes with names of their own at this level; every other element has one too (see below).",
     ),
 ];
 
 const EVERYTHING: &str = "\
 ### `all`: every other element
 
-Every element that no attribute above shows is `ipfix.<name>`, the registry's name in snake case
-(`ipfix.minimum_ttl`). One that no registry here knows has the name and type that the exporter itself tells of it (RFC
-5610), else it is `ipfix.enterprise_<number>.<id>`; so is the second of two elements of one name. Reverse elements are
-`ipfix.reverse_<name>`. Of counters that one attribute chooses from, those not at the first place are shown too, for they
-measure something else; of addresses of two families the other one, when it isn't zero. Padding (210) is left out.
+Every element without an attribute above becomes `ipfix.<name>`, with the registry's name in snake case
+(`ipfix.minimum_ttl`). If no registry known to the daemon has the element, it gets the name and type that the exporter
+describes (RFC 5610), otherwise `ipfix.enterprise_<number>.<id>`; so does the second of two elements with the same name.
+Reverse elements are `ipfix.reverse_<name>`. If an attribute chooses one of several counters, those not in first place are
+included here too, because they measure something else; of addresses of two families, the other one is included if it isn't
+zero. Padding (210) is left out.
 
 | abstract data type | OTLP value |
 |---|---|
 | unsigned and signed integers | int |
 | float32, float64 | double |
-| boolean | bool; int where it is neither 1 nor 2 |
+| boolean | bool; int if it is neither 1 nor 2 |
 | macAddress, ipv4Address, ipv6Address | string, as above |
-| string | string, without the zeros that fill it up |
-| dateTimeSeconds, dateTimeMilliseconds, dateTimeMicroseconds, dateTimeNanoseconds | int since 1970, in the unit that the type says |
+| string | string, without padding zeros |
+| dateTimeSeconds, dateTimeMilliseconds, dateTimeMicroseconds, dateTimeNanoseconds | int since 1970, in the unit of the type |
 | octetArray, an unknown type, or a length that doesn't fit the type | string: hexadecimal, of the first 256 octets |
 | an element that the template repeats | array of its values |
 | basicList, subTemplateList, subTemplateMultiList (RFC 6313) | arrays and key-value lists, up to four deep and 64 KiB |
@@ -99,26 +98,26 @@ With `standard` and `all`, the first two on every span that has bytes or packets
 
 | attribute | type | value |
 |---|---|---|
-| `netflow.flow.estimated.bytes` | int | `netflow.flow.bytes` times the sampling interval, which is 1 where nothing says otherwise: a sum over sampled and unsampled exporters is right. Absent with `NETFLOW_SCALE_SAMPLED=true` |
-| `netflow.flow.estimated.packets` | int | likewise, of `netflow.flow.packets` |
-| `netflow.sampling.interval` | int | one packet in so many was looked at |
-| `netflow.sampling.origin` | string | where that was learnt: `config`, `record`, `header` or `options` |
-| `netflow.sampling.scaled` | bool | `true` where `NETFLOW_SCALE_SAMPLED` has multiplied `netflow.flow.bytes`, `netflow.flow.packets` and those of the reverse direction (with every level) |
+| `netflow.flow.estimated.bytes` | int | `netflow.flow.bytes` times the sampling interval (1 if unknown), so that sums over sampled and unsampled exporters are correct. Absent with `NETFLOW_SCALE_SAMPLED=true` |
+| `netflow.flow.estimated.packets` | int | `netflow.flow.packets` times the sampling interval |
+| `netflow.sampling.interval` | int | N, if the exporter samples one packet in N |
+| `netflow.sampling.origin` | string | where the interval was learned: `config`, `record`, `header` or `options` |
+| `netflow.sampling.scaled` | bool | `true` if `NETFLOW_SCALE_SAMPLED` has multiplied `netflow.flow.bytes`, `netflow.flow.packets` and those of the reverse direction (with every level) |
 | `netflow.sample.adjusted_bytes` | int | with `NETFLOW_SAMPLE_BYTES`: the record's bytes (times the sampling interval) divided by the probability that it becomes a span, so that sums are unbiased (with every level) |
 
-The first of these that says something holds: `NETFLOW_SAMPLING_OVERRIDE` (`config`); the record's own elements
-(`record`); the v5 header (`header`); the exporter's options data (`options`). An interval of zero yields to the next.
+The interval comes from the first of these that has one: `NETFLOW_SAMPLING_OVERRIDE` (`config`); the record's own elements
+(`record`); the v5 header (`header`); the exporter's options data (`options`). An interval of zero counts as none.
 
-Of several elements, selectorAlgorithm (304) chooses: 1 is (305 + 306) / 305, 3 is 310 / 309, 4 is 1 / 311. Without it,
-with another algorithm, or where the chosen ones are absent or zero: 305 with 306, else 310 / 309, else 1 / 311 (not with
-an algorithm that filters or hashes), else 50, else 34, else 305 alone if it is greater than 1. A fraction is rounded to
-the nearest whole number.
+If there are several elements, selectorAlgorithm (304) decides: 1 is (305 + 306) / 305, 3 is 310 / 309, 4 is 1 / 311. Without
+it, with another algorithm, or if the elements it needs are absent or zero: 305 with 306, otherwise 310 / 309, otherwise 1 /
+311 (not with an algorithm that filters or hashes), otherwise 50, otherwise 34, otherwise 305 alone if it is greater than 1.
+A fraction is rounded to the nearest whole number.
 
-Options data count for a record by its sampler (302, else 48) and interface, by its sampler, by its interface, or for
-the whole domain. The interface is the input (10, else 252), or the output (14, else 253) of a record whose direction
-(61) is egress; if nothing is known of it, the other one counts. A record without a sampler's number has the interval
-that all samplers of its domain share, if they share one. What was reported in another Observation Domain counts only
-if nothing was reported in the record's own.
+Options data applies to a record by its sampler (302, otherwise 48) and interface, by its sampler, by its interface, or to
+the whole domain, in this order. The interface is the input (10, otherwise 252), or the output (14, otherwise 253) if the
+record's direction (61) is egress; if nothing is known about that interface, the other one counts. A record without a
+sampler's number has the interval that all samplers of its domain share, if they share one. Options data of another
+Observation Domain counts only if there is none for the record's own.
 ";
 
 const GRAPH: &str = "\
@@ -137,38 +136,37 @@ its resource is the network of the client. [traces.md](traces.md#a-service-graph
 const TIMES: &str = "\
 ## Times
 
-A span starts and ends with its flow, unless `NETFLOW_SPAN_TIME` says otherwise. Elements, in order of preference (a
-time of zero counts as none while another is there):
+A span starts and ends with its flow, unless `NETFLOW_SPAN_TIME` says otherwise. These elements have the times, in order of
+preference (if there are several, a time of zero counts as none):
 
 ";
 
-const TOLD_TIMES: &str = "
-A time that is missing is made up from the other one and a duration (161, else 162). Without a duration, a missing
-end is the event's time or else the start, and a missing start is the end. A record with only an event's time has it as
-both, and one without any time the export time of its message.
+const TOLD_TIMES: &str = " If one time is missing, it is computed from the other one and a duration (161, otherwise 162).
+Without a duration, a missing end is the event's time or otherwise the start, and a missing start is the end. If a record has
+only an event's time, that is both start and end; if it has no time, the export time of its message is used.
 
-With every level, where the span's times aren't the flow's own:
+With every level, if the span's times aren't the flow's own:
 
 | attribute | type | value |
 |---|---|---|
-| `netflow.flow.start_unix_nano` | int | the flow's start in nanoseconds since 1970, as the exporter told it |
-| `netflow.flow.end_unix_nano` | int | its end |
-| `netflow.time.suspect` | bool | `true`: the exported times are implausible (an end before the start, over 24 hours before or over a minute after the export time), or can't be derived (uptimes without the exporter's start). The span ends at the export time then, with its duration kept where it makes sense |
+| `netflow.flow.start_unix_nano` | int | the flow's start in nanoseconds since 1970, as exported |
+| `netflow.flow.end_unix_nano` | int | the flow's end in nanoseconds since 1970, as exported |
+| `netflow.time.suspect` | bool | `true`: the exported times are implausible (an end before the start, over 24 hours before or over a minute after the export time), or can't be derived (uptimes without the exporter's start). The span then ends at the export time, and keeps its duration if that is plausible |
 
-Uptimes (21, 22) have 32 bits and wrap after 49.7 days. The end is the instant nearest to the export time, and the start
-lies (start - end) modulo 2^32 ms before it: flows of up to 49 days are right. A start that lies behind its end gives a
-span without length at the end, and is suspect; so is what would be a flow of more than 49 days. In IPFIX, uptimes count
-from the exporter's start (160), in the record or else in options data; a start of zero is none. Where start and end are
-told in different units, an end in the same second as the start isn't before it.
+Uptimes (21, 22) have 32 bits and wrap after 49.7 days. The end is the instant nearest to the export time, and the start is
+(end - start) modulo 2^32 ms before it: flows of up to 49 days are correct. If the start is after the end, the span has no
+length, lies at the end, and is suspect; so is a flow that would last more than 49 days. In IPFIX, uptimes count from the
+exporter's start (160), in the record or otherwise in options data; a start of zero counts as none. If start and end have
+different units, an end in the same second as the start isn't before it.
 
 If export time and receive time are more than 24 hours apart, the exporter's clock is wrong, and times that are plausible
-against the receive time are believed. A smaller difference is reported and not corrected.
+relative to the receive time are accepted. A smaller difference is reported and not corrected.
 ";
 
 const SPANS: &str = "\
-## Spans around the flows
+## Processing spans
 
-With every level. Their times are those of the work itself, on this machine's clock.
+With every level. Their times are those of the processing itself, on this machine's clock.
 
 ";
 
@@ -182,16 +180,16 @@ type WorkSpan = (
 const WORK_SPANS: &[WorkSpan] = &[
     (
         "netflow.export",
-        "The root: from the datagram's arrival to the end of the work. Its status is ERROR, with the reason, when \
+        "The root: from the datagram's arrival to the end of processing. Its status is ERROR, with the reason, if \
          the datagram could not be read (at most one such span a second and exporter, and one a second for all \
-         unknown sources), and also when one Set of an otherwise good datagram could not be used.",
+         unknown sources), and also if one Set of an otherwise valid datagram could not be used.",
         &[
             (
                 "netflow.exporter.address",
                 "string",
-                "who sent it; IPv4-mapped IPv6 as IPv4",
+                "the datagram's source address; IPv4-mapped IPv6 as IPv4",
             ),
-            ("netflow.exporter.port", "int", "from which UDP port"),
+            ("netflow.exporter.port", "int", "its UDP source port"),
             (
                 "netflow.version",
                 "int",
@@ -200,12 +198,12 @@ const WORK_SPANS: &[WorkSpan] = &[
             (
                 "netflow.packet.size_bytes",
                 "int",
-                "octets of the datagram's payload",
+                "bytes of the datagram's payload",
             ),
             (
                 "netflow.flow.count",
                 "int",
-                "flow records in it; those that wait for a template are in a trace of their own later",
+                "flow records in it; those that wait for a template appear later, in a trace of their own",
             ),
             (
                 "netflow.flow.kept",
@@ -226,7 +224,7 @@ const WORK_SPANS: &[WorkSpan] = &[
             (
                 "netflow.lost",
                 "int",
-                "when the sequence jumped: how much is missing before this datagram, in flows (v5, v7), \
+                "if there is a gap in the sequence: how much is missing before this datagram, in flows (v5, v7), \
                  datagrams (v9, sFlow) or Data Records (IPFIX)",
             ),
         ],
@@ -240,7 +238,7 @@ const WORK_SPANS: &[WorkSpan] = &[
             (
                 "netflow.templates",
                 "int",
-                "templates and options templates in it, when there are any",
+                "templates and options templates in it, if there are any",
             ),
         ],
     ),
@@ -252,7 +250,7 @@ const WORK_SPANS: &[WorkSpan] = &[
             (
                 "netflow.sets.waiting",
                 "int",
-                "Sets whose template hasn't come yet, when there are any",
+                "Sets whose template has not arrived yet, if there are any",
             ),
         ],
     ),
@@ -261,7 +259,7 @@ const WORK_SPANS: &[WorkSpan] = &[
 const RESOURCE: &str = "\
 ## Resource
 
-One for each exporter in a request, and with `NETFLOW_SERVICE_GRAPH=spans` for each exporter and client:
+A request has one resource for each exporter, and with `NETFLOW_SERVICE_GRAPH=spans` one for each exporter and client:
 
 | attribute | value |
 |---|---|
@@ -269,39 +267,40 @@ One for each exporter in a request, and with `NETFLOW_SERVICE_GRAPH=spans` for e
 | `service.version` | `OTEL_SERVICE_VERSION`, by default the version of netflow2traces |
 | `service.instance.id` | a random UUID for each start |
 | `telemetry.sdk.name`, `telemetry.sdk.language`, `telemetry.sdk.version` | `netflow2traces`, `rust`, its version |
-| `host.name` | this machine's, where it is known |
+| `host.name` | this machine's, if known |
 | `netflow.exporter.address` | the exporter's address |
-| `netflow.exporter.agent` | sFlow: the agent's address, as the datagram reports it |
-| `netflow.exporter.name` | the exporter's name, where a line of `NETFLOW_NETWORKS` names its address alone |
-| `netflow.exporter.network` | the name of the longest prefix in `NETFLOW_NETWORKS` that holds its address |
+| `netflow.exporter.agent` | sFlow: the agent's address in the datagram |
+| `netflow.exporter.name` | the exporter's name, if a line of `NETFLOW_NETWORKS` is for its address alone |
+| `netflow.exporter.network` | the name of the longest prefix in `NETFLOW_NETWORKS` that contains its address |
 
-`OTEL_RESOURCE_ATTRIBUTES` adds others and replaces these, but not those that begin with `netflow.exporter.`. When names
+`OTEL_RESOURCE_ATTRIBUTES` adds others and replaces these, except those that begin with `netflow.exporter.`. When names
 change, an exporter's next spans have the new ones. The instrumentation scope is `netflow2traces` with its version.
 ";
 
 const PACKETS: &str = "\
 ## Sampled packets
 
-What exporters send of a packet itself is read like a record: sFlow's raw headers, and in v9 and IPFIX the sections of
-packets in elements 315 dataLinkFrameSection, 104, 313 and 317 (the first of these). The outermost headers give
+If exporters send part of a packet, it is decoded like a record: sFlow's raw headers, and in v9 and IPFIX the sections of
+packets in elements 315 dataLinkFrameSection, 104, 313 and 317 (the first of these). The outermost headers provide
 `source.address`, ports, protocol, `network.type`, TCP flags, TOS, ICMP, VLAN, MAC addresses and MPLS labels as above. A
-section only fills what its record has no element for; without counters it is one packet, and its length the bytes.
+section only provides attributes for which its record has no element; without counters it counts as one packet with its own
+length.
 
-With `standard` and `all`, of a tunnel in the packet:
+With `standard` and `all`, for a tunnel in the packet:
 
 | attribute | type | value |
 |---|---|---|
-| `netflow.tunnel.type` | string | which kind, in lower case (`vxlan`, `gre`) |
-| `netflow.tunnel.vni`, `netflow.tunnel.key` | int | network identifier; of GRE its key |
+| `netflow.tunnel.type` | string | the kind of tunnel, in lower case (`vxlan`, `gre`) |
+| `netflow.tunnel.vni`, `netflow.tunnel.key` | int | the network identifier; GRE's key |
 | `netflow.tunnel.inner.source.address`, `netflow.tunnel.inner.source.port` | string, int | the packet inside |
 | `netflow.tunnel.inner.destination.address`, `netflow.tunnel.inner.destination.port` | string, int | the packet inside |
 | `netflow.tunnel.inner.protocol` | int | the packet inside |
 
 ## sFlow
 
-Each flow sample, expanded or not, and each discarded packet is a span `netflow.flow` of one packet. Counter samples are
-counted, not shown. [sflow.md](sflow.md) says where each attribute comes from, and which there are besides: those that
-begin with `sflow.`, and `netflow.tunnel.` for tunnels.
+Each flow sample, expanded or not, and each discarded packet becomes a span `netflow.flow` for one packet. Counter samples
+are counted, not shown. [sflow.md](sflow.md) says where each attribute comes from, and lists further ones: those that begin
+with `sflow.`, and `netflow.tunnel.` for tunnels.
 
 ";
 

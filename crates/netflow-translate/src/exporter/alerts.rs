@@ -53,7 +53,7 @@ impl Lines {
         if self.suppressed > 0 {
             info!(
                 suppressed = self.suppressed,
-                "more happened to exporters than is logged; /api/exporters shows them"
+                "more events of exporters than are logged; /api/exporters shows the exporters"
             );
         }
         *self = Self::default();
@@ -149,7 +149,7 @@ impl Alerts {
             self.restart_said = Some(now);
             info!(
                 exporter,
-                "exporter restarted, or counts anew: nothing is taken for lost"
+                "exporter restarted, or reset its sequence numbers: nothing counts as lost"
             );
         }
     }
@@ -252,7 +252,7 @@ impl Alerts {
                 exporter,
                 seconds = apart.as_secs(),
                 direction = if behind { "behind" } else { "ahead" },
-                "the exporter's clock differs from ours: its spans lie at its time; set its NTP right"
+                "the exporter's clock differs from ours: its spans have its times; configure NTP on it"
             );
         } else {
             info!(exporter, "the exporter's clock agrees with ours again");
@@ -292,7 +292,7 @@ impl Alerts {
                     messages,
                     records,
                     datagrams,
-                    "no more records of an exporter are missing; so many were"
+                    "no more records of an exporter are missing"
                 ),
             }
         }
@@ -303,12 +303,11 @@ impl Alerts {
                 Turn::Began([datagrams]) => warn!(
                     exporter,
                     datagrams,
-                    "an exporter sends more than NETFLOW_MAX_RATE_PER_EXPORTER: what is over it is dropped"
+                    "an exporter sends more than NETFLOW_MAX_RATE_PER_EXPORTER: datagrams over the limit are dropped"
                 ),
                 Turn::Ended([datagrams]) => info!(
                     exporter,
-                    datagrams,
-                    "an exporter keeps to NETFLOW_MAX_RATE_PER_EXPORTER again; so many were dropped"
+                    datagrams, "an exporter keeps to NETFLOW_MAX_RATE_PER_EXPORTER again"
                 ),
             }
         }

@@ -19,7 +19,7 @@ use crate::translate::filter::{Filter, FilterError};
 
 pub(super) const DEMO_HTTP_PORT: u16 = 3200;
 
-/// Names the file that stands in for `.env`.
+/// Names the file that replaces `.env`.
 const ENV_FILE: &str = "env-file";
 pub(super) const CONNECT: &str = "connect";
 
@@ -29,26 +29,26 @@ const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow over UDP a
 const START: &str = "\
 How to start:
   netflow2traces demo
-      Runs a demo in one process: simulated traffic, traces in memory, where to look.
+      Runs a demo in one process: simulated traffic, and traces in memory.
 
   netflow2traces --otlp-endpoint http://localhost:4317
       Runs the daemon. Then let your routers send NetFlow, IPFIX or sFlow to UDP port 2055 of this
       machine, and look in the backend for spans named netflow.flow.
 
   netflow2traces decode FILE.pcap
-      Shows the flow records of a capture, and what in it can't be understood.
+      Shows the flow records of a capture, and what in it can't be decoded.
 
   netflow2traces config print
-      Shows every setting, its value, and where the value came from.
+      Shows every setting, its value, and where the value comes from.
 
   netflow2traces run -h, netflow2traces --help
-      List all settings, in short and in full.
+      List all settings, briefly and in full.
 
-Every setting is a flag and an environment variable; variables may also stand in the file .env of
-the working directory, or in the file that --env-file names. A flag wins over the environment, the environment over .env.
+Every setting is a flag and an environment variable, which can also be in the file .env of this
+directory or in --env-file. Flags take precedence over the environment, and that over the file.
 
-Exit codes: 0 all went well; 1 it could not run, or data was lost at shutdown; 2 the arguments or
-the configuration can't be used.";
+Exit codes: 0 success; 1 the daemon could not run, or data was lost; 2 the arguments or the
+configuration are invalid.";
 
 const DEMO: &str = "\
 Everything in one process, with no other dependency: the daemon, an embedded backend that keeps the
@@ -58,11 +58,11 @@ loopback. It prints how to fetch the traces.
 The daemon's settings apply, except those of the backend: the demo has its own.";
 
 const HEALTHCHECK: &str =
-    "Says whether the daemon of this machine is ready (exit code 0 or 1), for containers";
+    "Reports whether the daemon on this machine is ready (exit code 0 or 1), for containers";
 
 const HEALTHCHECK_MORE: &str = "\
-Asks /readyz of the daemon on this machine: exit code 0 when its sockets are bound and all its
-workers run, else 1, with a line that says why not. The daemon is also ready while the backend is
+Requests /readyz from the daemon on this machine: exit code 0 if its sockets are bound and all its
+workers run, otherwise 1, with a line that says why not. The daemon is ready even if the backend is
 unreachable, because spans wait.
 
 In a container file: HEALTHCHECK CMD [\"netflow2traces\", \"healthcheck\"]";
@@ -82,7 +82,7 @@ Examples:
       Without a backend: flows as JSON lines.
 
   LOG_LEVEL=DEBUG netflow2traces run
-      Shows what is understood of datagrams and flows, a bounded number of lines a second.";
+      Logs single datagrams and flows as they are decoded, a bounded number of lines per second.";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -101,7 +101,7 @@ Examples:
       Checks the environment and the file .env of this directory.
 
   netflow2traces config check --connect
-      Also asks whether the backend accepts spans. If not, it names the setting that is likely wrong.";
+      Also checks that the backend accepts spans. If not, it names the setting that is probably wrong.";
 
 const PRINT_EXAMPLES: &str = "\
 Examples:
@@ -109,23 +109,23 @@ Examples:
       Only what was set, and where. Secrets are hidden.";
 
 const DECODE: &str = "\
-Shows the flow records of a capture, read by the same code as the daemon, and then says on stderr
-what was read and what could not be understood. Nothing is sent anywhere.
+Shows the flow records of a capture, decoded by the same code as in the daemon, then reports on
+stderr what was read and what could not be decoded. Nothing is sent anywhere.
 
-On a terminal the records are a table; elsewhere each is a line of JSON. --format chooses. --filter
-shows only some of them, and --top adds them up: the largest totals by any fields.
+On a terminal the records are a table; elsewhere each is a line of JSON. --format changes that.
+--filter shows only some of them, and --top adds them up: the largest totals by any fields.
 
 Reads classic pcap and pcapng (both also gzipped; VLAN tags, Linux cooked, raw IP and the other
 common link types; IP fragments are put together), IPFIX Files (RFC 5655), and text with the octets
-of a datagram in hexadecimal on each line. Every UDP datagram is looked at; --port narrows that. A
-capture without flow export is described: what else is in it?
+of a datagram in hexadecimal on each line. It decodes every UDP datagram, or only those to the
+ports of --port. If a capture has no flow export, it reports what else the capture contains.
 
-A record of JSON has the frame that it came in, its exporter, its protocol, its start and end as
-they were exported (left out where they were not), and the attributes of the span that the daemon
-would make of it. Octets without a known meaning are in hexadecimal.
+A JSON record has the number of its frame, its exporter, its protocol, its start and end as
+exported (omitted if they were not), and the attributes of the span that the daemon would create.
+Bytes without a known meaning are in hexadecimal.
 
-Files are read in the order given, and templates learnt in one hold in the next: rotated captures
-belong into one command.";
+Files are read in the given order, and templates learned in one apply to the next: give rotated
+captures in one command.";
 
 const DECODE_EXAMPLES: &str = "\
 Examples:
@@ -133,7 +133,7 @@ Examples:
       Everything in the file, as a table.
 
   netflow2traces decode --filter 'dst port 443 and bytes > 1m' flows.pcap
-      Some of it. The filters are those of nfdump; docs/filter.md has them all.
+      Only some records. The filters are those of nfdump; docs/filter.md lists them.
 
   netflow2traces decode --top 10 --by src,dst,dstport flows.pcap
       The ten largest conversations. Any attribute can be a field: --by netflow.src_as
@@ -142,21 +142,22 @@ Examples:
       For a spreadsheet.
 
   netflow2traces decode flows.pcap | jq -r '[.start, .attributes[\"source.address\"]] | @tsv'
-      Into a pipe the records are JSON.
+      In a pipe the records are JSON.
 
   netflow2traces decode flows.pcap 2>&1 >/dev/null
-      Only the summary: is anything not understood?
+      Only the summary: what can't be decoded?
 
   sudo tcpdump -i any -U -w - udp port 2055 | netflow2traces decode -
-      What a router sends, as it comes.
+      What a router sends, live.
 
   netflow2traces decode --format otlp flows.pcap | while read -r request; do
     curl -s -H 'Content-Type: application/json' -d \"$request\" http://localhost:4318/v1/traces
   done
       Sends a capture to a backend.
 
-Exit codes: 0 all was understood; 1 something was not: stderr says what and why; 2 there was nothing
-to decode (stderr says what the capture holds), a file can't be read, or the arguments can't be used.";
+Exit codes: 0 everything was decoded; 1 something was not: stderr says what and why; 2 there was
+nothing to decode (stderr says what the capture contains), a file can't be read, or the arguments
+are invalid.";
 
 const MAN: &str = "\
 Prints the manual page of the program, with every setting, in the format that man reads:
@@ -168,7 +169,7 @@ With --to, a page for the program and one for each of its commands are written i
   netflow2traces man --to /usr/local/share/man/man1";
 
 const COMPLETIONS: &str = "\
-Prints a script that makes a shell complete commands, flags and their values.
+Prints a script with which a shell completes commands, flags and their values.
 
   bash:  netflow2traces completions bash > ~/.local/share/bash-completion/completions/netflow2traces
   zsh:   netflow2traces completions zsh > \"${fpath[1]}/_netflow2traces\"
@@ -177,8 +178,8 @@ Prints a script that makes a shell complete commands, flags and their values.
 const MORE: &str = "--help explains every setting and its flag.";
 
 pub(super) fn command() -> clap::Command {
-    let print = "Shows each effective value and where it came from";
-    let check = "Says whether the configuration is valid (exit code 0 or 2)";
+    let print = "Shows each effective value and where it comes from";
+    let check = "Reports whether the configuration is valid (exit code 0 or 2)";
     clap::Command::new("netflow2traces")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
@@ -220,7 +221,7 @@ pub(super) fn command() -> clap::Command {
         .subcommand(
             subcommand(
                 "decode",
-                "Shows the flow records of a capture, and what can't be understood",
+                "Shows the flow records of a capture, and what can't be decoded",
             )
             .long_about(DECODE)
             .after_long_help(DECODE_EXAMPLES)
@@ -263,7 +264,7 @@ fn generating() -> [clap::Command; 2] {
     let shell = Arg::new("SHELL")
         .required(true)
         .value_parser(clap::value_parser!(Shell))
-        .help("For which shell");
+        .help("The shell");
     [
         subcommand(
             "man",
@@ -302,7 +303,7 @@ fn demo_flags() -> [Arg; 3] {
         .help("Address to serve traces on [default: 127.0.0.1]")
         .long_help(
             "Address to serve traces on [default: 127.0.0.1]. 0.0.0.0 lets a Grafana in a container, or on another \
-             machine, read them. There is no password: everyone who reaches it can see the traces.",
+             machine, read them. There is no password: everyone who can reach it sees the traces.",
         );
     let http_port = Arg::new("http-port")
         .long("http-port")
@@ -324,20 +325,20 @@ fn decode_flags() -> [Arg; 8] {
         .long("format")
         .value_name("FORMAT")
         .value_parser(clap::value_parser!(decode::Format))
-        .help("What a line is [default: table on a terminal, else json]");
+        .help("Output format [default: table on a terminal, otherwise json]");
     let attributes = Arg::new("attributes")
         .long("attributes")
         .value_name("LEVEL")
         .value_parser(["minimal", "standard", "all"])
         .default_value("all")
-        .help("How many attributes a record has, as NETFLOW_ATTRIBUTES of the daemon");
+        .help("How many attributes a record has, like NETFLOW_ATTRIBUTES");
     let port = Arg::new("port")
         .long("port")
         .value_name("PORT")
         .value_parser(clap::value_parser!(u16))
         .value_delimiter(',')
         .action(ArgAction::Append)
-        .help("Look only at UDP datagrams to these ports [default: at all]");
+        .help("Decode only UDP datagrams to these ports [default: all]");
     let fields = Arg::new("fields")
         .long("fields")
         .value_name("FILE")
@@ -360,7 +361,7 @@ fn decode_flags() -> [Arg; 8] {
         .value_delimiter(',')
         .action(ArgAction::Append)
         .requires("top")
-        .help("Fields whose values --top adds up by, such as src,dst,dstport [default: src,dst]");
+        .help("Fields by which --top groups, such as src,dst,dstport [default: src,dst]");
     [files, format, attributes, port, fields, filter, top, by]
 }
 
@@ -433,7 +434,7 @@ pub(super) fn decode_options(
     if top.is_some() && format == Some(decode::Format::Otlp) {
         return Err(clap::Error::raw(
             ErrorKind::ArgumentConflict,
-            "--top has no form of OTLP: use --format table, csv or json\n",
+            "--top has no OTLP form: use --format table, csv or json\n",
         ));
     }
     Ok(decode::Options {
@@ -480,7 +481,7 @@ fn setting_flag(about: &'static About) -> Arg {
         preset => format!("default: {}", preset.describe()),
     };
     let short = format!("{} [{}; {default}]", about.summary, about.variable());
-    let variables = about.variables.join(", or else ");
+    let variables = about.variables.join(", otherwise ");
     let long = format!(
         "{}. {}\n\n{variables}; {default}\nAccepted: {}",
         about.summary,
@@ -504,7 +505,7 @@ fn setting_flag(about: &'static About) -> Arg {
     }
 }
 
-/// The file that stands in for `.env`.
+/// The file that replaces `.env`.
 pub(super) fn env_file(matches: &ArgMatches) -> Option<&Path> {
     let file = matches.try_get_one::<PathBuf>(ENV_FILE).ok().flatten();
     file.map(PathBuf::as_path)

@@ -6,7 +6,7 @@ use super::settings;
 use super::sources::Sources;
 
 /// Settings of features that this version doesn't have; a name that ends in `_` is a prefix.
-const LATER: &[(&str, &str)] = &[("NETFLOW_INPUT", "this version receives by UDP only")];
+const LATER: &[(&str, &str)] = &[("NETFLOW_INPUT", "this version receives over UDP only")];
 
 /// Refuses what is set for features of later versions.
 pub(super) fn refuse_later(purpose: Purpose, sources: &Sources, mistakes: &mut Vec<Mistake>) {

@@ -517,5 +517,5 @@ pub(super) fn preset<T>(setting: &Setting<T>) -> T {
         unreachable!("{} has a default as text", setting.about.flag)
     };
     (setting.parse)(text)
-        .unwrap_or_else(|_| unreachable!("the default of {} is sound", setting.about.flag))
+        .unwrap_or_else(|_| unreachable!("the default of {} is valid", setting.about.flag))
 }

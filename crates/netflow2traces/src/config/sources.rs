@@ -358,7 +358,7 @@ fn read_dotenv(
                 mistakes.push(Mistake::new(
                     place,
                     "the line is not a setting; accepted: NAME=value, where a value with a space, \
-                     \"#\", \"$\" or a quote stands in 'single quotes'",
+                     \"#\", \"$\" or a quote must be in 'single quotes'",
                 ));
             }
             Err(error) => {

@@ -251,7 +251,7 @@ pub fn addresses(text: &str) -> Result<Vec<IpAddr>, Rejection> {
     let every = hosts.contains(&IpAddr::V6(Ipv6Addr::UNSPECIFIED));
     if every && hosts.iter().any(IpAddr::is_ipv4) {
         return Err(Rejection::new(
-            ":: serves IPv4 too, so no IPv4 address may stand beside it",
+            ":: includes IPv4, so it can't be combined with an IPv4 address",
         ));
     }
     Ok(hosts)

@@ -1,6 +1,6 @@
 //! What shows the backend who we are, and whom we trust: headers and TLS files. Files are looked at before requests, at
 //! most once a second, and read again when they changed. While what they hold can't be used (a certificate is renewed
-//! before its key, say), what was read before stays in use, and the files are tried again.
+//! before its key, say), the previous version stays in use, and the files are tried again.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -176,7 +176,7 @@ impl Credentials {
 impl State {
     fn say(&mut self, error: &DeliverError) {
         if self.unusable.pass(now()).is_some() {
-            warn!(%error, "a file that has changed can't be used; what was read before stays in use");
+            warn!(%error, "a file that has changed can't be used; the previous version stays in use");
         }
     }
 }

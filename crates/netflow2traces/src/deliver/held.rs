@@ -196,7 +196,7 @@ impl Drop for Held {
                 self.queue.counters().dropped.encoding.add(self.count);
                 error!(
                     spans = self.count.all(),
-                    "a batch is dropped: sending it has panicked twice"
+                    "a batch is dropped: sending it panicked twice"
                 );
             } else if panicked {
                 let history = self.history.after_panic();

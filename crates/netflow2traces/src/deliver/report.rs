@@ -135,7 +135,7 @@ impl Report {
         if let Some(suppressed) = self.remark.pass(now) {
             info!(
                 message,
-                suppressed, "backend accepted all spans, with a remark"
+                suppressed, "backend accepted all spans, with a message"
             );
         }
     }
@@ -155,7 +155,7 @@ impl Report {
         if let Some(spans) = self.encoding.pass(spans.all(), now) {
             warn!(
                 error,
-                spans, "spans dropped: they can't be written in the form to send"
+                spans, "spans dropped: they can't be converted to the protocol to send"
             );
         }
     }
@@ -180,7 +180,7 @@ impl Report {
                 spans = spans.all(),
                 attempts,
                 cause = %cause.text,
-                "some spans fail again and again while others pass: they are retried in smaller parts, and hold up no others"
+                "some spans fail repeatedly while others are accepted: they are retried in smaller parts, and delay no others"
             );
         }
     }

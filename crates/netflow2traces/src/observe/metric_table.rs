@@ -179,15 +179,15 @@ macro_rules! metrics {
 pub static METRICS: &[Metric] = metrics! {
     Receiving {
         netflow_packets_total: Series::ByProtocol(&Protocol::ALL, |all| all.datagrams.value()),
-            "Datagrams received, by what their header says; unknown: it could not be read";
+            "Datagrams received, by version; unknown: the header could not be read";
         netflow_packet_bytes_total: Series::ByProtocol(&Protocol::ALL, |all| all.octets.value()),
-            "Octets of their UDP payloads";
+            "Bytes of their UDP payloads";
         netflow_packet_size_bytes: Series::Histogram(|all| all.datagram_octets.distribution()),
-            "Octets of each datagram's UDP payload";
+            "Bytes of each datagram's UDP payload";
         netflow_worker_packets_total: Series::ByWorker(|all| all.datagrams.value()),
-            "Datagrams by the worker that received them: an exporter always has the same one";
+            "Datagrams by the worker that received them; each exporter always has the same worker";
         netflow_kernel_drops_total: Series::ByWorker(|all| all.kernel_drops.value()),
-            "Datagrams that the kernel dropped because a worker's receive buffer was full, or their checksum wrong";
+            "Datagrams that the kernel dropped because a worker's receive buffer was full or their checksum was wrong";
         netflow_receive_truncated_total: Series::Counters(&[(&[], |stages| {
             stages.receive(|all| all.truncated.value())
         })]),
@@ -195,7 +195,7 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_receive_errors_total: Series::Counters(&[(&[], |stages| {
             stages.receive(|all| all.receive_errors.value())
         })]),
-            "Reads from sockets that failed";
+            "Failed reads from sockets";
     }
     Decoding {
         netflow_packet_errors_total: Series::Counters(translated_by!("reason":
@@ -204,16 +204,16 @@ pub static METRICS: &[Metric] = metrics! {
             "bad_length" datagrams_bad_length,
             "bad_agent" datagrams_bad_agent,
         )),
-            "Datagrams refused whole, because their header could not be read";
+            "Datagrams rejected as a whole because their header could not be read";
         netflow_packets_dropped_total: Series::Counters(translated_by!("reason":
             "not_allowed" datagrams_not_allowed,
             "rate_limited" datagrams_rate_limited,
         )),
-            "Datagrams received and not decoded, nor counted above: not from NETFLOW_ALLOWED_EXPORTERS, or over NETFLOW_MAX_RATE_PER_EXPORTER";
+            "Datagrams received but not decoded, and not counted above: not from NETFLOW_ALLOWED_EXPORTERS, or over NETFLOW_MAX_RATE_PER_EXPORTER";
         netflow_flows_total: Series::ByProtocol(READ, |all| all.flows.value()),
-            "Flow records decoded, whatever became of them";
+            "Flow records decoded, whatever their outcome";
         netflow_flows_per_packet: Series::Histogram(|all| all.datagram_flows.distribution()),
-            "Flow records of each datagram, without those that waited for a template";
+            "Flow records in each datagram, without those that waited for a template";
         netflow_flows_skipped_total: Series::Counters(translated_by!("reason":
             "filtered" records_filtered,
             "sampled_out" records_sampled_out,
@@ -222,15 +222,15 @@ pub static METRICS: &[Metric] = metrics! {
             "cut" records_cut,
             "rate_limited" records_rate_limited,
         )),
-            "Flow records without a span: left out by NETFLOW_FILTER, OTEL_TRACES_SAMPLER or NETFLOW_SAMPLE_BYTES, larger than a request may be, past what one datagram may cause, or over NETFLOW_MAX_RECORD_RATE_PER_EXPORTER";
+            "Flow records without a span: left out by NETFLOW_FILTER, OTEL_TRACES_SAMPLER or NETFLOW_SAMPLE_BYTES, larger than a request may be, beyond what one datagram may cause, or over NETFLOW_MAX_RECORD_RATE_PER_EXPORTER";
         netflow_lists_cut_total: Series::Counters(&[(&[], translated!(lists_cut))]),
-            "Span attributes whose lists lack elements: the list was too long, or its datagram had caused as much as one may";
+            "Span attributes whose lists were cut because the list was too long, or because its datagram had reached the limit of what one may cause";
         netflow_flow_times_suspect_total: Series::Counters(&[(&[], translated!(times_suspect))]),
             "Flow spans whose time was implausible or could not be derived";
         netflow_options_records_total: Series::Counters(&[(&[], translated!(options_records))]),
-            "Records that tell of the exporter, not of a flow";
+            "Records that describe the exporter, not a flow (options data)";
         netflow_options_refused_total: Series::Counters(&[(&[], translated!(options_refused))]),
-            "Of what they tell, names and intervals that found no room";
+            "Names and intervals in options data for which there was no room";
         netflow_set_errors_total: Series::Counters(translated_by!("reason":
             "bad_set_length" sets_bad_length,
             "truncated_set" sets_truncated,
@@ -240,15 +240,15 @@ pub static METRICS: &[Metric] = metrics! {
             "empty_record" sets_empty_record,
             "truncated_record" sets_truncated_record,
         )),
-            "Sets, or rests of Sets, that could not be used; their neighbours were";
+            "Sets, or parts of Sets, that could not be used; the other Sets of the datagram were used";
         netflow_sets_waited_total: Series::Counters(&[(&[], translated!(sets_waited))]),
-            "Sets that came before their template";
+            "Sets that arrived before their template";
         netflow_sets_decoded_late_total: Series::Counters(&[(&[], translated!(sets_decoded_late))]),
-            "Of these, decoded when it came";
+            "Sets that were decoded when their template arrived";
         netflow_sets_expired_total: Series::Counters(&[(&[], translated!(sets_expired))]),
-            "Of these, dropped for their age or to make room";
+            "Sets dropped without a template, because of their age or to make room";
         netflow_sets_waiting: Series::Gauges(&[(&[], translated!(sets_waiting))]),
-            "Sets that wait for their template now";
+            "Sets that are waiting for their template now";
         netflow_templates_total: Series::Counters(translated_by!("event":
             "learnt" templates_learnt,
             "refreshed" templates_refreshed,
@@ -259,20 +259,20 @@ pub static METRICS: &[Metric] = metrics! {
             "connection_ended" templates_ended,
             "withdrawal_ignored" withdrawals_ignored,
         )),
-            "What happened to templates";
+            "Templates, by what happened to them";
         netflow_samples_total: Series::Counters(translated_by!("kind":
             "flow" flow_samples,
             "counter" counter_samples,
             "unknown" samples_unknown,
         )),
-            "Samples of sFlow; those of flows are flow records, the others aren't shown";
+            "Samples of sFlow; flow samples are flow records, the others aren't shown";
         netflow_sample_errors_total: Series::Counters(translated_by!("reason":
             "truncated_sample" samples_truncated,
             "malformed_sample" samples_malformed,
             "truncated_record" sample_records_truncated,
             "malformed_record" sample_records_malformed,
         )),
-            "Samples of sFlow, and records of them, that could not be used";
+            "Samples of sFlow, and records in samples, that could not be used";
         netflow_lost_total: Series::Counters(translated_by!("unit":
             "flows" lost_flows,
             "messages" lost_messages,
@@ -286,33 +286,33 @@ pub static METRICS: &[Metric] = metrics! {
             "records" late_records,
             "datagrams" late_datagrams,
         )),
-            "Counted as lost before they came: overtaken on the way";
+            "Counted as lost and then arrived late, because datagrams were reordered";
         netflow_template_store_exporters: Series::Gauges(stored!(exporters)),
             "Exporters in NETFLOW_TEMPLATE_STORE";
         netflow_template_store_bytes: Series::Gauges(stored!(octets)),
-            "Octets of its file";
+            "Bytes of the file of NETFLOW_TEMPLATE_STORE";
         netflow_template_store_writes_total: Series::Counters(&[
             (&[("outcome", "written")], |stages| stages.template_store.writes.load(Relaxed)),
             (&[("outcome", "failed")], |stages| stages.template_store.failures.load(Relaxed)),
         ]),
-            "How often it was written, or could not be";
+            "Attempts to write NETFLOW_TEMPLATE_STORE, by outcome";
         netflow_template_store_refused_total: Series::Counters(stored!(refused)),
-            "Changes of exporters that found no room in it (256 MiB)";
+            "Changes of exporters for which NETFLOW_TEMPLATE_STORE had no room (256 MiB)";
         netflow_exporters: Series::Gauges(&[(&[], translated!(exporters))]),
-            "Exporters known";
+            "Known exporters";
         netflow_exporter_restarts_total: Series::Counters(&[(&[], translated!(exporter_restarts))]),
-            "Exporters that began their sequence anew";
+            "Exporters whose sequence numbers started again";
         netflow_memory_evictions_total: Series::Counters(&[(&[], translated!(evicted_for_memory))]),
-            "Exporters and agents of sFlow forgotten because all that is kept for them reached its share of NETFLOW_MEMORY_LIMIT";
+            "Exporters and sFlow agents forgotten because their state reached its share of NETFLOW_MEMORY_LIMIT";
         netflow_memory_limit_bytes: Series::Gauges(&[
             (&[("kind", "all")], |stages| stages.facts.memory.limit as u64),
             (&[("kind", "state")], |stages| stages.state_budget.limit() as u64),
         ]),
-            "NETFLOW_MEMORY_LIMIT, and of it what may be kept for exporters";
+            "NETFLOW_MEMORY_LIMIT, and the part of it for the state of exporters";
         netflow_memory_used_bytes: Series::Gauges(&[
             (&[("kind", "state")], |stages| stages.state_budget.used() as u64),
         ]),
-            "Memory that is kept for exporters, as the daemon estimates it";
+            "Memory used for the state of exporters, as estimated by the daemon";
         netflow_exporters_evicted_total: Series::Counters(&[(&[], translated!(exporters_evicted))]),
             "Exporters forgotten to make room for others";
     }
@@ -321,106 +321,106 @@ pub static METRICS: &[Metric] = metrics! {
             "flow" flow_spans,
             "work" work_spans,
         )),
-            "Spans made: of flow records, and of the work around them";
+            "Spans created: for flow records, and for processing";
         netflow_spans_open: Series::Gauges(translated_by!("kind":
             "flow" open_flow_spans,
             "work" open_work_spans,
         )),
             "Spans in batches that are being filled";
         netflow_batches_total: Series::Counters(&[(&[], translated!(batches))]),
-            "Batches finished, each to be one request";
+            "Finished batches, each of which becomes a request";
         netflow_batch_bytes_total: Series::Counters(&[(&[], translated!(batch_octets))]),
-            "Their encoded octets";
+            "Encoded bytes of these batches";
     }
     Delivery {
         netflow_spans_pushed_total: Series::Counters(both_kinds!(|all: &Counters| all.pushed.load())),
-            "Spans handed over to delivery";
+            "Spans handed over for delivery";
         netflow_spans_accepted_total: Series::Counters(both_kinds!(|all: &Counters| all.accepted.load())),
-            "Spans that the backend acknowledged";
+            "Spans that the backend accepted";
         netflow_spans_rejected_total: Series::Counters(both_kinds!(|all: &Counters| all.rejected.load())),
-            "Spans that the backend refused for good";
+            "Spans that the backend rejected for good";
         netflow_spans_discarded_total: Series::Counters(both_kinds!(|all: &Counters| all.discarded.load())),
-            "Spans taken by OTEL_TRACES_EXPORTER=none";
+            "Spans discarded by OTEL_TRACES_EXPORTER=none";
         netflow_spans_dropped_total: Series::Counters(dropped!(
             QueueFull "queue_full", TooLarge "too_large", Shutdown "shutdown", Encoding "encoding",
             SpoolFull "spool_full", SpoolAge "spool_age", SpoolUnreadable "spool_unreadable"
         )),
-            "Spans given up here before a backend took or refused them";
+            "Spans that the daemon dropped before a backend accepted or rejected them";
         netflow_spans_queued: Series::Gauges(both_kinds!(|all: &Counters| all.queued.load())),
-            "Spans that wait in the queue";
+            "Spans waiting in the queue";
         netflow_spans_in_flight: Series::Gauges(both_kinds!(|all: &Counters| all.in_flight.load())),
             "Spans taken from the queue and not settled yet";
         netflow_queue_bytes: Series::Gauges(delivered!(queued_octets)),
-            "Encoded octets that wait in the queue";
+            "Encoded bytes waiting in the queue";
         netflow_queue_limit_bytes: Series::Gauges(&[(&[], |stages| stages.facts.queue_size as u64)]),
-            "Encoded octets that may wait (NETFLOW_QUEUE_SIZE)";
+            "Limit on the encoded bytes in the queue (NETFLOW_QUEUE_SIZE)";
         netflow_queue_batches: Series::Gauges(delivered!(queued_batches)),
-            "Batches that wait in the queue";
+            "Batches waiting in the queue";
         netflow_requests_in_flight: Series::Gauges(delivered!(requests_in_flight)),
-            "Requests that wait for an answer";
+            "Requests waiting for an answer";
         netflow_request_limit_bytes: Series::Gauges(&[(&[], |stages| stages.request_limit.load(Relaxed) as u64)]),
-            "Encoded octets of a request, as configured or as the backend has taught";
+            "Limit on the encoded bytes of a request, as configured or as learned from the backend";
         netflow_requests_total: Series::Counters(delivered!(requests)),
-            "Requests sent, each attempt counted";
+            "Requests sent, counting each attempt";
         netflow_request_retries_total: Series::Counters(delivered!(retries)),
-            "Of these, those that were not the first attempt";
+            "Requests that were retries";
         netflow_request_failures_total: Series::Counters(delivered!(failures)),
-            "Requests that failed in a way worth another attempt";
+            "Requests that failed and are retried";
         netflow_partial_successes_total: Series::Counters(delivered!(partial_successes)),
-            "Answers with which the backend took only a part of the spans";
+            "Answers in which the backend accepted only part of the spans";
         netflow_batch_splits_total: Series::Counters(delivered!(splits)),
-            "Batches split in two because the backend takes no larger ones";
+            "Batches split in two because they were too large for the backend";
         netflow_request_encoded_bytes_total: Series::Counters(delivered!(octets_encoded)),
-            "Octets of requests before compression, each attempt counted";
+            "Bytes of requests before compression, counting each attempt";
         netflow_request_sent_bytes_total: Series::Counters(delivered!(octets_sent)),
-            "Octets of requests as sent, each attempt counted";
+            "Bytes of requests as sent, counting each attempt";
         netflow_console_copies_dropped_total: Series::Counters(delivered!(copies_dropped)),
-            "Spans not copied to stdout because nobody read it (OTEL_TRACES_EXPORTER=otlp,console); they were sent nevertheless";
+            "Spans not copied to stdout because it was not read fast enough (OTEL_TRACES_EXPORTER=otlp,console); they were sent anyway";
         netflow_backend_up: Series::Gauges(&[(&[], |stages| {
             u64::from(!stages.delivered.backend_away.load(Relaxed))
         })]),
-            "0 while requests fail in a way worth another attempt, else 1";
+            "0 while requests fail and are retried, otherwise 1";
     }
     Spool {
         netflow_spans_recovered_total: Series::Counters(both_kinds!(|all: &Counters| all.recovered.load())),
             "Spans found in the spool at the start, left by an earlier run";
         netflow_spans_spooled: Series::Gauges(both_kinds!(|all: &Counters| all.spooled.load())),
-            "Spans that wait in the spool";
+            "Spans waiting in the spool";
         netflow_spool_up: Series::Gauges(&[(&[], |stages| {
             u64::from(stages.facts.spool.is_some() && !stages.delivered.spool.failing.load(Relaxed))
         })]),
-            "1 with a spool whose last attempt to write did not fail, else 0";
+            "1 if there is a spool and its last write succeeded, otherwise 0";
         netflow_spool_bytes: Series::Gauges(spool!(octets)),
-            "Octets of the spool's files";
+            "Bytes of the spool's files";
         netflow_spool_limit_bytes: Series::Gauges(&[(&[], |stages| {
             stages.facts.spool.as_ref().map_or(0, |spool| spool.max_size)
         })]),
-            "Octets that they may have (NETFLOW_SPOOL_MAX_SIZE); 0 without a spool";
+            "Limit on the bytes of the spool's files (NETFLOW_SPOOL_MAX_SIZE); 0 without a spool";
         netflow_spool_segments: Series::Gauges(spool!(segments)),
-            "The spool's files";
+            "Files of the spool";
         netflow_spool_batches: Series::Gauges(spool!(batches)),
-            "Batches that wait in the spool";
+            "Batches waiting in the spool";
         netflow_spool_recovered_batches_total: Series::Counters(spool!(recovered_batches)),
             "Batches found in the spool at the start";
         netflow_spool_written_batches_total: Series::Counters(spool!(written_batches)),
             "Batches written to the spool";
         netflow_spool_written_bytes_total: Series::Counters(spool!(written_octets)),
-            "Octets written to the spool";
+            "Bytes written to the spool";
         netflow_spool_replayed_batches_total: Series::Counters(spool!(replayed_batches)),
-            "Batches read back from the spool's files; one that is sent right after it was written isn't read";
+            "Batches read back from the spool's files; a batch that is sent right after it was written isn't read back";
         netflow_spool_replayed_bytes_total: Series::Counters(spool!(replayed_octets)),
-            "Their octets";
+            "Bytes read back from the spool's files";
         netflow_spool_dropped_batches_total: Series::Counters(&[
             (&[("reason", "full")], |stages| stages.delivered.spool.dropped_full.load(Relaxed)),
             (&[("reason", "age")], |stages| stages.delivered.spool.dropped_age.load(Relaxed)),
             (&[("reason", "unreadable")], |stages| stages.delivered.spool.dropped_unreadable.load(Relaxed)),
         ]),
-            "Batches of the spool that were dropped: to make room, for their age, or because they could not be read";
+            "Batches dropped from the spool: to make room, because of their age, or because they could not be read";
         netflow_spool_errors_total: Series::Counters(&[
             (&[("operation", "write")], |stages| stages.delivered.spool.write_errors.load(Relaxed)),
             (&[("operation", "read")], |stages| stages.delivered.spool.read_errors.load(Relaxed)),
         ]),
-            "Failures of the disk under the spool; to write is also to remove a file";
+            "Failures of the spool's disk; write includes removing a file";
     }
     Process {
         netflow_build_info: Series::Info(|_| vec![("version", env!("CARGO_PKG_VERSION").to_owned())]),
@@ -429,17 +429,17 @@ pub static METRICS: &[Metric] = metrics! {
             let since = stages.facts.started.duration_since(std::time::UNIX_EPOCH);
             since.unwrap_or_default().as_secs_f64()
         }),
-            "When it started, in seconds since 1970";
+            "Start of the daemon, in seconds since 1970";
         netflow_uptime_seconds: Series::Seconds(|stages| stages.facts.started_instant.elapsed().as_secs_f64()),
-            "How long it has been running";
+            "How long the daemon has been running, in seconds";
         netflow_metrics_exports_total: Series::Counters(&[
             (&[("outcome", "accepted")], |stages| stages.own_metrics.accepted.load(Relaxed)),
             (&[("outcome", "rejected")], |stages| stages.own_metrics.rejected.load(Relaxed)),
             (&[("outcome", "failed")], |stages| stages.own_metrics.failed.load(Relaxed)),
         ]),
-            "Times that these metrics were sent by OTLP (OTEL_METRICS_EXPORTER), by what became of it";
+            "Exports of these metrics over OTLP (OTEL_METRICS_EXPORTER), by outcome";
         netflow_log_lines_dropped_total: Series::Counters(&[(&[], |_| logging::lines_dropped())]),
-            "Log lines that were not written, because nobody read stderr or it was closed";
+            "Log lines that were not written because stderr was closed or not read fast enough";
         netflow_part_restarts_total: Series::Counters(restarts!(
             Receive "receive", Pulse "pulse", Delivery "delivery", Losses "losses", Spool "spool", SpoolSync "spool_sync",
             TemplateStore "template_store", Enrichment "enrichment", OwnMetrics "own_metrics", Admin "admin", Page "page", Notifier "notifier",
@@ -450,15 +450,15 @@ pub static METRICS: &[Metric] = metrics! {
             let parts = stages.health.parts();
             parts.iter().filter(|part| part.overdue().is_some()).count() as u64
         })]),
-            "Threads and tasks of the daemon that should have made progress and have not; /readyz names one that matters";
+            "Threads and tasks of the daemon that are overdue to report progress; /readyz names one on which flow records depend";
         netflow_workers: Series::Gauges(&[(&[], |stages| stages.received.len() as u64)]),
-            "Threads that receive";
+            "Receiving threads";
         netflow_tasks: Series::Gauges(&[(&[], |stages| stages.tasks() as u64)]),
-            "Tasks of delivery and of the admin server that have not ended";
+            "Running tasks of delivery and of the admin server";
         netflow_receive_buffer_bytes: Series::Gauges(&[
             (&[("size", "requested")], |stages| stages.facts.receive_buffer.requested as u64),
             (&[("size", "granted")], |stages| stages.facts.receive_buffer.granted as u64),
         ]),
-            "The receive buffer of each socket: asked for, and what the system gave";
+            "Receive buffer of each socket in bytes: requested, and granted by the system";
     }
 };

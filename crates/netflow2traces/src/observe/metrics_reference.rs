@@ -14,8 +14,7 @@ const OPENING: &str = "\
 <!-- Made from the table in crates/netflow2traces/src/observe/metric_table.rs. To change it, change the
 table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test metrics_reference -->
 
-`http://127.0.0.1:9464/metrics` (`NETFLOW_ADMIN_HOST`, `NETFLOW_ADMIN_PORT`) has what the daemon counts, in the text
-format of Prometheus, or as OpenMetrics for whom prefers it.
+`http://127.0.0.1:9464/metrics` (`NETFLOW_ADMIN_HOST`, `NETFLOW_ADMIN_PORT`) has all metrics of the daemon, in the text format of Prometheus, or as OpenMetrics if the client asks for it.
 
 ```yaml
 scrape_configs:
@@ -24,16 +23,15 @@ scrape_configs:
       - targets: [\"127.0.0.1:9464\"]
 ```
 
-The same goes out over OTLP with `OTEL_METRICS_EXPORTER=otlp` ([backends.md](backends.md#the-daemons-own-metrics)): the names
-and labels below, counters and histograms as sums since the start, information as a gauge of 1.
+With `OTEL_METRICS_EXPORTER=otlp` the daemon also sends them over OTLP ([backends.md](backends.md#the-daemons-own-metrics)): with the names and labels below, counters and histograms as totals since the start, information as a gauge with the value 1.
 
 Every label of the daemon's own metrics has a closed set of values, so their number doesn't grow with the traffic. Flow
 metrics ([flow-metrics.md](flow-metrics.md)) do grow with it, up to `NETFLOW_METRICS_MAX_SERIES` series in each view.
-What else is known of a single exporter is at `/api/exporters`.
+`/api/exporters` has further details of single exporters.
 
-**Nothing is lost uncounted.** At rest, over all labels that aren't named:
+**Every loss is counted.** At rest these sums balance, over all labels that aren't named:
 
-- received: `netflow_worker_packets_total` = `netflow_packets_total` of all versions but `unknown` +
+- received: `netflow_worker_packets_total` = `netflow_packets_total` of all versions except `unknown` +
   `netflow_packet_errors_total` + `netflow_packets_dropped_total`;
 - flow records: `netflow_flows_total` = `netflow_spans_total{kind=\"flow\"}` + `netflow_flows_skipped_total`;
 - Sets without a template: `netflow_sets_waited_total` = `netflow_sets_decoded_late_total` +
@@ -42,19 +40,18 @@ What else is known of a single exporter is at `/api/exporters`.
   `netflow_spans_in_flight` + `netflow_spans_accepted_total` + `netflow_spans_rejected_total` +
   `netflow_spans_discarded_total` + `netflow_spans_dropped_total`.
 
-`/api/status` has the same sums with their differences. Under load a number may be read before another that belongs
-to the same moment; then a difference comes and goes.
+`/api/status` has the same sums with their differences. Under load the counters aren't read at exactly the same moment, so a difference can appear for a short time.
 
 **Worth an alert:**
 
 ```text
 rate(netflow_kernel_drops_total[5m]) > 0          a receive buffer is too small, or a worker too slow
-rate(netflow_spans_dropped_total[5m]) > 0         spans are given up here
-rate(netflow_spans_rejected_total[5m]) > 0        the backend refuses spans
+rate(netflow_spans_dropped_total[5m]) > 0         spans are dropped here
+rate(netflow_spans_rejected_total[5m]) > 0        the backend rejects spans
 netflow_backend_up == 0                           the backend is not accepting spans
-netflow_queue_bytes / netflow_queue_limit_bytes   how near the queue is to dropping
+netflow_queue_bytes / netflow_queue_limit_bytes   how close the queue is to dropping spans
 rate(netflow_packets_total[15m]) == 0             nothing arrives
-rate(netflow_lost_total[5m]) > 0                  lost between exporter and here
+rate(netflow_lost_total[5m]) > 0                  records are lost on the network
 rate(netflow_template_store_writes_total{outcome=\"failed\"}[15m]) > 0   templates won't survive a restart
 ```
 ";

@@ -205,7 +205,7 @@ impl Export {
                 cause = %cause.text,
                 remedy = cause.remedy,
                 suppressed,
-                "backend of metrics refuses the daemon's own metrics, or a part of them"
+                "the metrics backend rejected the daemon's own metrics, or a part of them"
             );
         }
     }
@@ -219,7 +219,7 @@ impl Export {
         warn!(
             cause = cause.map_or(no_answer, |cause| cause.text.as_str()),
             remedy = cause.and_then(|cause| cause.remedy),
-            "backend of metrics doesn't take the daemon's own metrics; every interval tries again"
+            "the metrics backend is not accepting the daemon's own metrics; retrying at every interval"
         );
     }
 
@@ -228,7 +228,7 @@ impl Export {
             let away_ms = since.elapsed().as_millis();
             info!(
                 away_ms,
-                "backend of metrics takes the daemon's own metrics again"
+                "the metrics backend accepts the daemon's own metrics again"
             );
         }
     }

@@ -164,7 +164,7 @@ impl Receivers {
                 requested_octets = self.receive_buffer.requested,
                 granted_octets = self.receive_buffer.granted,
                 sysctl = ReceiveBuffer::SYSCTL,
-                "the system gave a smaller receive buffer than NETFLOW_RECEIVE_BUFFER asks: bursts \
+                "the system gave a smaller receive buffer than NETFLOW_RECEIVE_BUFFER requests: bursts \
                  may be dropped; raise the sysctl to the requested octets"
             );
         }
@@ -340,7 +340,7 @@ impl<H> Running<H> {
         for worker in &busy {
             tracing::error!(
                 worker,
-                "a receive worker is still busy: the stop doesn't wait for it, and what it holds is lost"
+                "a receive worker is still busy: the stop doesn't wait for it, and its data is lost"
             );
         }
         Stopped {

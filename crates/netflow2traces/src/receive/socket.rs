@@ -283,8 +283,7 @@ mod linux {
                 tracing::warn!(
                     address = %bound.address,
                     queued_octets = queued,
-                    "a socket's receive buffer was full when it was taken over: datagrams that came while \
-                     the daemon was away may be lost; raise NETFLOW_RECEIVE_BUFFER and net.core.rmem_max"
+                    "a socket's receive buffer was full when it was taken over: datagrams that arrived during the restart may be lost; raise NETFLOW_RECEIVE_BUFFER and net.core.rmem_max"
                 );
             }
         }

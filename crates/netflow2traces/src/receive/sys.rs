@@ -141,7 +141,7 @@ impl ReceiveBuffers {
                 refused = self.call.name(),
                 %error,
                 instead = next.name(),
-                "the system refuses a call to receive datagrams: receiving them one by one costs more"
+                "the system refuses a call to receive several datagrams at once: receiving them one by one, which costs more"
             );
             self.call = next;
         }

@@ -85,7 +85,7 @@ async fn attend(
             match &problem {
                 None => notifier.alive(),
                 Some(problem) if !silent => {
-                    warn!(problem, "the service manager's watchdog is not fed");
+                    warn!(problem, "the service manager's watchdog is not notified");
                 }
                 Some(_) => {}
             }

@@ -44,7 +44,7 @@ impl Supervised {
         let inherited = Inherited::take(variable);
         let notifier = Notifier::from_environment(|name| std::env::var_os(name));
         let notifier = notifier.unwrap_or_else(|error| {
-            warn!(%error, "the service manager can't be told anything: NOTIFY_SOCKET can't be used");
+            warn!(%error, "can't notify the service manager: NOTIFY_SOCKET can't be used");
             None
         });
         Self {
@@ -69,7 +69,7 @@ impl Supervised {
                 let sockets = sockets - unusable.len();
                 info!(
                     sockets,
-                    "going on with sockets that the service manager kept"
+                    "continuing with sockets that the service manager kept"
                 );
             }
             self.give_up(unusable);
@@ -99,7 +99,7 @@ impl Supervised {
             warn!(
                 name = socket.name,
                 address = %socket.address,
-                "a socket that the service manager kept is closed: the settings have no use for it any more; \
+                "a socket that the service manager kept is closed: it doesn't match the settings any more; \
                  what it held is lost"
             );
             if let (true, Some(notifier)) = (socket.is_stored, &self.notifier)

@@ -108,7 +108,7 @@ impl Notifier {
     /// Whoever supervises us hears it or not: nothing depends on it here.
     fn tell(&self, text: &str) {
         if let Err(error) = self.send(text, None) {
-            tracing::debug!(%error, text, "the service manager was not told");
+            tracing::debug!(%error, text, "could not notify the service manager");
         }
     }
 

@@ -157,7 +157,7 @@ impl Keeper {
             Err(error) if !self.failing => warn!(
                 file = %self.path.display(),
                 %error,
-                "the template store can't be written: after a restart exporters are known as they were before"
+                "the template store can't be written: a restart would lose the latest changes"
             ),
             _ => {}
         }

@@ -178,7 +178,7 @@ async fn networks_are_named_and_a_new_version_of_the_file_is_taken() {
     admin.until("/metrics", is_named).await;
     std::fs::write(&file, "10.1.0.0/16\n").unwrap();
     daemon
-        .says("a file has changed and can't be used; the version before stays in use")
+        .says("a file has changed and can't be used; the previous version stays in use")
         .await;
     assert_eq!(daemon.stop().await.code, Some(0));
 }

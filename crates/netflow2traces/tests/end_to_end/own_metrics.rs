@@ -313,7 +313,7 @@ async fn an_export_is_tried_again_and_a_refusal_is_said_once() {
     let request = receiver.until(refused, 3.0).await;
     let failed = "netflow_metrics_exports_total{outcome=\"failed\"}";
     assert_eq!(series_of(&request)[failed], 0.0, "it was tried again");
-    let refusal = "backend of metrics refuses the daemon's own metrics, or a part of them";
+    let refusal = "the metrics backend rejected the daemon's own metrics, or a part of them";
     let ended = daemon.stop().await;
     let said = ended.log.iter().filter(|line| line["message"] == refusal);
     let causes: Vec<&str> = said.map(|line| line["cause"].as_str().unwrap()).collect();
@@ -374,7 +374,7 @@ async fn a_backend_that_is_away_is_said_once_and_harms_nothing() {
     flows_at(&backend, 30).await;
     let ended = daemon.stop().await;
     let away =
-        "backend of metrics doesn't take the daemon's own metrics; every interval tries again";
+        "the metrics backend is not accepting the daemon's own metrics; retrying at every interval";
     let said = ended.log.iter().filter(|line| line["message"] == away);
     assert_eq!(said.count(), 1, "{:#?}", ended.log);
     assert_eq!(ended.code, Some(0), "spans went their way");

@@ -17,11 +17,11 @@ settings! { BACKEND:
         placeholder: "URL",
         preset: Preset::Nothing("required"),
         accepted: "a URL such as http://localhost:4317 (gRPC) or http://localhost:4318 (HTTP)",
-        summary: "Where spans go",
-        details: "Required, unless the form for traces is set or `OTEL_TRACES_EXPORTER` sends \
-            nothing over OTLP. `https://` encrypts, `http://` doesn't. For gRPC: scheme, host and \
-            port (usually 4317); without a scheme, `OTEL_EXPORTER_OTLP_INSECURE` decides. For \
-            HTTP: a base URL (usually port 4318) to which `/v1/traces` is appended.",
+        summary: "Where to send spans",
+        details: "Required, unless the form for traces is set, or `OTEL_TRACES_EXPORTER` doesn't use OTLP. \
+            `https://` encrypts, `http://` doesn't. For gRPC: scheme, host and port (usually 4317); without a \
+            scheme, `OTEL_EXPORTER_OTLP_INSECURE` decides. For HTTP: a base URL (usually port 4318) to which \
+            `/v1/traces` is appended.",
         secrecy: Url,
         parse: otlp::url_text,
     }
@@ -32,9 +32,9 @@ settings! { BACKEND:
         placeholder: "URL",
         preset: Preset::Nothing("the general endpoint"),
         accepted: "a URL such as http://localhost:4318/v1/traces",
-        summary: "Where spans go, as the full URL",
-        details: "Wins over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used unchanged: for HTTP \
-            nothing is appended.",
+        summary: "Where to send spans, as the full URL",
+        details: "Takes precedence over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used unchanged: for HTTP, nothing is \
+            appended.",
         secrecy: Url,
         parse: otlp::url_text,
     }
@@ -46,9 +46,9 @@ settings! { BACKEND:
         preset: Preset::Text("grpc"),
         accepted: "grpc, http/protobuf (or http), http/json",
         summary: "Protocol between the daemon and the backend",
-        details: "`grpc` is what Tempo, Jaeger and the OpenTelemetry Collector accept on port 4317. \
-            `http/protobuf` passes more proxies and is what Grafana Cloud accepts. `http/json` is \
-            for backends that can't read protobuf, and makes larger requests.",
+        details: "Tempo, Jaeger and the OpenTelemetry Collector accept `grpc` on port 4317. Grafana Cloud needs \
+            `http/protobuf`, which also passes more proxies. `http/json` is for backends that can't read protobuf, \
+            and makes larger requests.",
         parse: otlp::protocol,
     }
     OTLP_HEADERS: Headers {
@@ -77,9 +77,9 @@ settings! { BACKEND:
         summary: "A file with headers, read again when it changes",
         details: "For credentials that expire, such as a bearer token that another program renews: the file is read \
             again within seconds after it changed, and on SIGHUP. Each line is `Name: value`, or has pairs as in \
-            `OTEL_EXPORTER_OTLP_HEADERS`; empty lines and lines that begin with `#` are skipped. A header of the file \
-            wins over one of the same name there. While the file can't be used, the headers that were read before \
-            stay in use.",
+            `OTEL_EXPORTER_OTLP_HEADERS`; empty lines and lines that begin with `#` are skipped. A header in the \
+            file takes precedence over one with the same name in that setting. If the file becomes invalid, the \
+            daemon keeps using the headers that it read before.",
         parse: headers::headers_file,
     }
     OTLP_COMPRESSION: Compression {
@@ -90,9 +90,9 @@ settings! { BACKEND:
         preset: Preset::Text("none"),
         accepted: "none, gzip, zstd",
         summary: "Compression of requests",
-        details: "Flow spans repeat much, so they compress well: requests become a sixth to a \
-            tenth as large, for some processor time. Over a network use `gzip`, which nearly every backend \
-            understands; not every one understands `zstd`.",
+        details: "Flow spans are repetitive, so they compress well: requests shrink to between a sixth and a tenth, \
+            for some processor time. Across a network use `gzip`, which nearly every backend supports; not every one \
+            supports `zstd`.",
         parse: otlp::compression,
     }
     OTLP_TIMEOUT: Duration {
@@ -103,8 +103,9 @@ settings! { BACKEND:
         preset: Preset::Text("10000"),
         accepted: "milliseconds from 1 to 600000",
         summary: "How long one request may take, in milliseconds",
-        details: "A request without an answer by then counts as failed and is retried. Look-up, connecting and the TLS handshake \
-            come before it and have time limits of their own (8 s, 5 s, 5 s, but not more than this).",
+        details: "If no answer arrives in this time, the request counts as failed and is retried. The name look-up, \
+            the connection and the TLS handshake come first and have separate time limits (8 s, 5 s, 5 s, but not \
+            more than this).",
         parse: |text| values::milliseconds(text, 1..=600_000),
     }
     OTLP_CERTIFICATE: PathBuf {
@@ -153,8 +154,8 @@ settings! { BACKEND:
         preset: Preset::Text("false"),
         accepted: "true or false",
         summary: "Don't encrypt gRPC when the endpoint has no scheme",
-        details: "Decides only for gRPC and an endpoint without a scheme, such as `tempo:4317`. \
-            An endpoint with `http://` or `https://` has decided already.",
+        details: "Applies only to gRPC with an endpoint without a scheme, such as `tempo:4317`. An endpoint that \
+            begins with `http://` or `https://` takes precedence.",
         switch: true,
         parse: values::switch,
     }
@@ -166,9 +167,9 @@ settings! { BACKEND:
         preset: Preset::Text("5m"),
         accepted: "a duration from 1s to 24h, such as 5m",
         summary: "Age at which a connection to the backend is replaced",
-        details: "Behind a load balancer, or a name with several addresses, a new replica gets its share of requests \
-            when connections are made again. The name is resolved again, and connections spread over all its \
-            addresses. The old connection is kept until there is a new one.",
+        details: "If the backend is behind a load balancer, or its name has several addresses, a new replica gets \
+            its share of requests only through new connections. The name is resolved again, and the connections are \
+            spread over all its addresses. The old connection is kept until the new one is established.",
         parse: |text| values::duration(text, SECOND..=DAY),
     }
     RETRYABLE_STATUS: RetryableStatus {
@@ -180,10 +181,10 @@ settings! { BACKEND:
         accepted: "HTTP statuses from 300 to 599, or gRPC statuses by name, such as 404,500 or \
             UNIMPLEMENTED,INTERNAL",
         summary: "Further statuses after which a request is retried",
-        details: "For backends that answer so while they are deployed. Without it, HTTP statuses 429, 502, 503 and \
-            504 are retried, and those of gRPC that the OTLP specification names; spans of a request that is refused \
-            with another status are lost. HTTP statuses count for gRPC too, where a proxy answers in place of \
-            the backend.",
+        details: "For backends that answer with such a status while they are being deployed. Without this setting, \
+            the daemon retries after HTTP statuses 429, 502, 503 and 504 and after the gRPC statuses that the OTLP \
+            specification names; if a request is rejected with another status, its spans are lost. HTTP statuses \
+            apply to gRPC too, if a proxy answers in place of the backend.",
         parse: otlp::retryable_status,
     }
     ACCEPT_ANY_2XX: bool {
@@ -194,9 +195,9 @@ settings! { BACKEND:
         preset: Preset::Text("false"),
         accepted: "true or false",
         summary: "Count every HTTP answer of 2xx as success",
-        details: "Without it, a 2xx counts when its body is an OTLP answer or empty. Anything else, such as a login \
-            page, means that the request did not reach an OTLP backend: it is retried, and the log \
-            shows how the answer begins. Set it for backends whose answers are not those of OTLP.",
+        details: "Without this setting, a 2xx counts as success if its body is an OTLP answer or empty. Anything \
+            else, such as a login page, means that the request did not reach an OTLP backend: it is retried, and the \
+            log shows the beginning of the answer. Set it if your backend's answers don't follow OTLP.",
         switch: true,
         parse: values::switch,
     }
@@ -206,11 +207,11 @@ settings! { BACKEND:
         flag: "https-proxy",
         placeholder: "URL",
         preset: Preset::Nothing("none"),
-        accepted: "the URL of an HTTP proxy such as http://proxy:3128, with user and password if it wants them \
+        accepted: "the URL of an HTTP proxy such as http://proxy:3128, with user and password if it needs them \
             (http://USER:PASSWORD@proxy:3128); exempt the backend with NO_PROXY",
         summary: "Proxy for endpoints that begin with https://",
-        details: "A connection to the backend is asked of the proxy with CONNECT; TLS is with the backend. \
-            `https_proxy` is read first, as by curl.",
+        details: "The daemon asks the proxy for a connection to the backend with CONNECT; TLS is between the daemon \
+            and the backend. `https_proxy` takes precedence over `HTTPS_PROXY`, as in curl.",
         secrecy: Url,
         parse: proxy::url_text,
     }
@@ -220,11 +221,11 @@ settings! { BACKEND:
         flag: "http-proxy",
         placeholder: "URL",
         preset: Preset::Nothing("none"),
-        accepted: "the URL of an HTTP proxy such as http://proxy:3128, with user and password if it wants them \
+        accepted: "the URL of an HTTP proxy such as http://proxy:3128, with user and password if it needs them \
             (http://USER:PASSWORD@proxy:3128); exempt the backend with NO_PROXY",
         summary: "Proxy for endpoints that begin with http://",
-        details: "OTLP over HTTP is sent through the proxy as any other request; for gRPC a connection is asked of it \
-            with CONNECT. `http_proxy` is read first, as by curl.",
+        details: "OTLP over HTTP is sent through the proxy like any other request; for gRPC, the daemon asks the \
+            proxy for a connection with CONNECT. `http_proxy` takes precedence over `HTTP_PROXY`, as in curl.",
         secrecy: Url,
         parse: proxy::url_text,
     }
@@ -236,8 +237,8 @@ settings! { BACKEND:
         preset: Preset::Nothing("none"),
         accepted: "names, addresses and networks separated by commas, or *",
         summary: "Backends that are reached without a proxy",
-        details: "A name stands for itself and all names below it (`example.com` for `tempo.example.com`), a network \
-            in CIDR form for its addresses, `*` for everything.",
+        details: "A name matches itself and all names below it (`example.com` matches `tempo.example.com`), a \
+            network in CIDR form matches its addresses, and `*` matches everything.",
         parse: proxy::exempt_text,
     }
     TRACES_EXPORTER: ExporterKind {
@@ -247,10 +248,11 @@ settings! { BACKEND:
         placeholder: "EXPORTER",
         preset: Preset::Text("otlp"),
         accepted: "otlp, console, none, or otlp,console",
-        summary: "Where spans go: to the backend, to stdout, or nowhere",
-        details: "`console` prints one JSON line a span on stdout. `otlp,console` sends the spans and prints a copy, as \
-            far as stdout is read: copies that find no room are counted in `netflow_console_copies_dropped_total`. \
-            `none` receives, decodes and counts, and sends nothing.",
+        summary: "Where to send spans: to the backend, to stdout, or nowhere",
+        details: "`console` prints each span as a line of JSON on stdout. `otlp,console` sends the spans and prints \
+            a copy. If stdout isn't read fast enough, copies are dropped and counted in \
+            `netflow_console_copies_dropped_total`. With `none`, the daemon receives, decodes and counts, and sends \
+            nothing.",
         parse: |text| values::traces_exporter(text).map_err(|rejection| later(text, &["kafka"], rejection)),
     }
 }

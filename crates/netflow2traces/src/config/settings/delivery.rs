@@ -16,10 +16,10 @@ settings! { DELIVERY:
         placeholder: "MS",
         preset: Preset::Text("1000"),
         accepted: "milliseconds from 1 to 60000 (older spans are of no use to most backends)",
-        summary: "Age at which a batch leaves, in milliseconds",
-        details: "A batch leaves when it is this old, holds `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` \
-            spans, or reaches `NETFLOW_MAX_REQUEST_SIZE`, whichever is first. Shorter delays \
-            show flows sooner and make more and smaller requests.",
+        summary: "Age at which a batch is sent, in milliseconds",
+        details: "A batch is sent when it is this old, holds `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` spans, or reaches \
+            `NETFLOW_MAX_REQUEST_SIZE`, whichever comes first. With a shorter delay, flows appear sooner, and \
+            requests are smaller and more frequent.",
         parse: |text| values::milliseconds(text, 1..=60_000),
     }
     BATCH_MAX_SPANS: usize {
@@ -29,9 +29,8 @@ settings! { DELIVERY:
         placeholder: "N",
         preset: Preset::Nothing("no limit but the size of a request"),
         accepted: "a whole number from 1 to 1000000",
-        summary: "Spans at which a batch leaves",
-        details: "Seldom needed: backends limit requests by their size, for which there is \
-            `NETFLOW_MAX_REQUEST_SIZE`.",
+        summary: "Number of spans at which a batch is sent",
+        details: "Rarely needed: backends limit requests by size, see `NETFLOW_MAX_REQUEST_SIZE`.",
         parse: |text| values::count(text, 1..=1_000_000),
     }
     MAX_REQUEST_SIZE: usize {
@@ -65,8 +64,9 @@ settings! { DELIVERY:
         preset: Preset::Computed("64MiB, at most a quarter of NETFLOW_MEMORY_LIMIT"),
         accepted: "a size from 1MiB to 64GiB, and not less than NETFLOW_MAX_REQUEST_SIZE",
         summary: "Memory for spans that wait for the backend",
-        details: "Encoded bytes; at most half of `NETFLOW_MEMORY_LIMIT`. When it is full, the \
-            exporters with the most in it lose their oldest spans, which is counted; with a spool, the oldest are written to disk from half of it on.",
+        details: "Encoded bytes; at most half of `NETFLOW_MEMORY_LIMIT`. When the queue is full, the exporters with \
+            the most spans in it lose their oldest ones, which is counted. With a spool, the oldest batches are \
+            written to disk once the queue is half full.",
         parse: |text| values::size(text, MIB..=64 * GIB),
     }
     SPOOL_DIR: PathBuf {
@@ -75,11 +75,11 @@ settings! { DELIVERY:
         flag: "spool-dir",
         placeholder: "DIR",
         preset: Preset::Nothing("none"),
-        accepted: "a directory that may be written, or can be made; each daemon needs its own",
+        accepted: "a directory that is writable, or can be created; each daemon needs its own",
         summary: "Directory of the disk queue",
-        details: "With it, spans that wait for the backend outlive an outage that is longer than \
-            the memory queue, and a restart. docs/operating.md says how large it should be, and \
-            docs/spool.md what the files look like.",
+        details: "With a spool, spans that wait for the backend survive a restart, and outages longer than the \
+            memory queue can cover. docs/operating.md says how large it should be; docs/spool.md describes the \
+            files.",
         parse: values::directory,
     }
     SPOOL_MODE: SpoolMode {
@@ -90,9 +90,9 @@ settings! { DELIVERY:
         preset: Preset::Text("overflow"),
         accepted: "overflow, always",
         summary: "What is written to the disk queue",
-        details: "`overflow`: what the memory queue can't hold, and at the end of the daemon what \
-            could not be delivered. `always`: every batch before it is sent, so that even a \
-            daemon that is killed loses no more than the batch that it is filling.",
+        details: "`overflow`: batches that the memory queue can't hold and, when the daemon stops, batches that \
+            could not be delivered. `always`: every batch before it is sent, so that even if the daemon is killed, \
+            it loses only the batch that it is filling.",
         parse: |text| choice(text, &[
             ("overflow", SpoolMode::Overflow),
             ("always", SpoolMode::Always),
@@ -106,8 +106,8 @@ settings! { DELIVERY:
         preset: Preset::Text("1GiB"),
         accepted: "a size from 4MiB to 16384GiB, and not less than four times NETFLOW_MAX_REQUEST_SIZE",
         summary: "Size limit of the disk queue",
-        details: "Bytes of all its files. When it is full, the oldest batches are dropped and \
-            counted, up to a sixteenth of it at once.",
+        details: "The size of all its files in bytes. When the spool is full, the oldest batches are dropped and \
+            counted, up to a sixteenth of it at a time.",
         parse: |text| values::size(text, 4 * MIB..=16_384 * GIB),
     }
     SPOOL_MAX_AGE: Duration {
@@ -118,8 +118,8 @@ settings! { DELIVERY:
         preset: Preset::Text("7d"),
         accepted: "a duration from 1s to 365d, such as 12h or 7d",
         summary: "Age at which spans in the disk queue are dropped",
-        details: "Batches that were received longer ago are dropped and counted. Many backends \
-            take no spans that are older than some hours or days.",
+        details: "Batches that were received longer ago are dropped and counted. Many backends don't accept spans \
+            that are older than some hours or days.",
         parse: |text| values::duration(text, SECOND..=365 * DAY),
     }
     SHUTDOWN_TIMEOUT: Duration {
@@ -130,8 +130,8 @@ settings! { DELIVERY:
         preset: Preset::Text("8s"),
         accepted: "a duration from 0s to 1h, such as 8s",
         summary: "How long to continue delivering after SIGTERM or SIGINT",
-        details: "Container runtimes kill ten seconds after SIGTERM; give both more time if the \
-            queue is large.",
+        details: "Container runtimes kill a process ten seconds after SIGTERM; if the queue is large, raise both \
+            times.",
         parse: |text| values::duration(text, Duration::ZERO..=HOUR),
     }
 }

@@ -15,13 +15,13 @@ settings! { FLOW_METRICS:
         preset: Preset::Nothing("no names"),
         accepted: "a readable CSV file with lines such as 10.0.0.0/8,office,site=berlin",
         summary: "CSV file that names networks",
-        details: "Each line is `cidr,name[,key=value…]`; lines that begin with `#` are comments. Spans \
-            get `netflow.source.network` and `netflow.destination.network`, and each further key \
-            as `source.KEY` and `destination.KEY`; the longest prefix that holds the address \
-            counts. It names exporters too: `netflow.exporter.network` in the resource, and \
-            `netflow.exporter.name` from a line for that address alone. A mistake in the file stops the start and names the line. The file is read \
-            again within seconds of a change; while a new version can't be used, the one before \
-            stays in use and the log says so.",
+        details: "Each line is `cidr,name[,key=value…]`; lines that begin with `#` are comments. Spans get \
+            `netflow.source.network` and `netflow.destination.network`, and each further key as `source.KEY` and \
+            `destination.KEY`; the longest prefix that contains the address applies. The file names \
+            exporters too: `netflow.exporter.network` in the resource and, if a line is for that address alone, \
+            `netflow.exporter.name`. If the file has an error, the \
+            daemon doesn't start and names the line. The file is read again within seconds of a change; if the new \
+            version is invalid, the previous one stays in use and the log says so.",
         parse: readable,
     }
     INTERFACES: PathBuf {
@@ -32,11 +32,10 @@ settings! { FLOW_METRICS:
         preset: Preset::Nothing("names from options data"),
         accepted: "a readable CSV file with lines such as 192.0.2.1,3,Gi0/3,10G,to Berlin",
         summary: "CSV file of names, speeds and descriptions of interfaces",
-        details: "Each line is `exporter,ifindex,name[,speed,description]`, the speed in bits a \
-            second with `k`, `M`, `G` or `T`; lines that begin with `#` are comments. Flow metrics \
-            show them in `netflow_interface_info` and `netflow_interface_speed_bytes`, before what \
-            exporters report in options data. It is checked and read again as `NETFLOW_NETWORKS` \
-            is.",
+        details: "Each line is `exporter,ifindex,name[,speed,description]`, the speed in bits a second with `k`, \
+            `M`, `G` or `T`; lines that begin with `#` are comments. Flow metrics show them in \
+            `netflow_interface_info` and `netflow_interface_speed_bytes`; they take precedence over names that \
+            exporters report in options data. The file is checked and reloaded like `NETFLOW_NETWORKS`.",
         parse: readable,
     }
     FLOW_VIEWS: Views {
@@ -48,15 +47,13 @@ settings! { FLOW_METRICS:
         accepted: "none, or views separated by commas: interface, exporter, application, \
             network, as, service_graph, top, sflow_counters",
         summary: "Which flow metrics are counted",
-        details: "Every flow record is counted, before any sampling of spans. `interface`: by \
-            exporter, interface and direction. `exporter`: by exporter, with what was lost on the \
-            way and the longest flow. `application`: by exporter, transport and the service of the \
-            server's port. `network`: by exporter and the names that `NETFLOW_NETWORKS` gives to \
-            source and destination. `as`: by exporter and the AS numbers of both. \
-            `service_graph`: requests between networks, as Grafana's Service Graph tab asks for \
-            them. `top`: the heaviest conversations, sources and destinations of the last minute. \
-            `sflow_counters`: what sFlow agents count of their interfaces themselves. `none`: \
-            nothing is counted, and nothing is paid for it.",
+        details: "Every flow record is counted, before any sampling of spans. `interface`: by exporter, interface \
+            and direction. `exporter`: by exporter, with the records lost on the network and the longest flow. \
+            `application`: by exporter, transport and the service of the server's port. `network`: by exporter and \
+            the names that `NETFLOW_NETWORKS` gives to source and destination. `as`: by exporter and the AS numbers \
+            of both. `service_graph`: requests between networks, in the form that Grafana's Service Graph tab needs. \
+            `top`: the largest conversations, sources and destinations of the last minute. `sflow_counters`: the \
+            counters that sFlow agents report for their interfaces. `none`: no flow metrics, at no cost.",
         parse: views,
     }
     METRICS_MAX_SERIES: u32 {
@@ -66,12 +63,12 @@ settings! { FLOW_METRICS:
         placeholder: "N",
         preset: Preset::Text("2000"),
         accepted: "a whole number from 1 to 1000000",
-        summary: "Series of each view at most",
-        details: "What finds no place counts into one series with the label \
-            `otel_metric_overflow=\"true\"`, until it has been seen in two different minutes and \
-            another series makes room: one that nothing has touched for five minutes, or one of \
-            an exporter that holds more than a quarter of the view. A series that nothing touches \
-            for an hour goes. A series takes about 200 bytes of memory and 600 bytes of a scrape.",
+        summary: "Limit on the series of each view",
+        details: "At the limit, records of a new series count into one series with the label \
+            `otel_metric_overflow=\"true\"`, until the new series has been seen in two different minutes and can \
+            replace another: one without records for five minutes, or one of an exporter that holds more than a \
+            quarter of the view. A series without records for an hour is removed. Each series uses about 200 bytes \
+            of memory and 600 bytes of a scrape.",
         parse: |text| values::whole_number(text, 1..=1_000_000)
             .map(|number| u32::try_from(number).unwrap_or(u32::MAX)),
     }

@@ -1,4 +1,4 @@
-//! Settings: the log, and metrics that are sent.
+//! Settings: the log.
 
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values::{Rejection, choice};
@@ -12,8 +12,8 @@ settings! { LOGGING:
         preset: Preset::Text("INFO"),
         accepted: "DEBUG, INFO, WARNING, ERROR",
         summary: "How much to log",
-        details: "In any case; `WARN` is `WARNING`. `DEBUG` shows what was understood of \
-            datagrams and flows, at a bounded rate.",
+        details: "Upper or lower case; `WARN` is the same as `WARNING`. `DEBUG` logs single datagrams and flows as \
+            they were decoded, at a bounded rate.",
         parse: |text| choice(text, &[
             ("DEBUG", "debug"),
             ("INFO", "info"),
@@ -31,7 +31,7 @@ settings! { LOGGING:
         placeholder: "DIRECTIVES",
         preset: Preset::Nothing("made from LOG_LEVEL"),
         accepted: "directives such as info,netflow2traces::deliver=debug",
-        summary: "Log directives for experts; win over LOG_LEVEL",
+        summary: "Log directives for experts; take precedence over LOG_LEVEL",
         details: "Directives of `tracing_subscriber::EnvFilter`: a level for everything and \
             others for single modules, `info,netflow2traces::deliver=debug`.",
         parse: log_filter,
@@ -44,7 +44,7 @@ settings! { LOGGING:
         preset: Preset::Text("text"),
         accepted: "text, json",
         summary: "Format of the log lines",
-        details: "`json` is one object a line, for log collectors.",
+        details: "`json` writes one object per line, for log collectors.",
         parse: |text| choice(text, &[("text", false), ("json", true)]),
     }
 }

@@ -1,6 +1,5 @@
-//! Settings: the daemon's own metrics, sent by OTLP.
-//!
-//! Those of the OTLP exporter hold for metrics alone; where one isn't set, its general form holds.
+//! Settings: the daemon's own metrics, sent over OTLP. Those of the OTLP exporter apply to metrics
+//! only; if one isn't set, its general form applies.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,10 +32,9 @@ settings! { OWN_METRICS:
         placeholder: "URL",
         preset: Preset::Nothing("the general endpoint"),
         accepted: "a URL such as http://localhost:4318/v1/metrics",
-        summary: "Where metrics go, as the full URL",
-        details: "Wins over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used unchanged: \
-            for HTTP nothing is appended. To the general endpoint \
-            `/v1/metrics` is appended for HTTP.",
+        summary: "Where to send metrics, as the full URL",
+        details: "Takes precedence over `OTEL_EXPORTER_OTLP_ENDPOINT` and is used unchanged: for HTTP, nothing is \
+            appended. If only the general endpoint is set, `/v1/metrics` is appended to it for HTTP.",
         secrecy: Url,
         parse: otlp::url_text,
     }
@@ -48,7 +46,7 @@ settings! { OWN_METRICS:
         preset: Preset::Nothing("the general protocol"),
         accepted: "grpc, http/protobuf (or http), http/json",
         summary: "Protocol between the daemon and the backend of metrics",
-        details: "Wins over `OTEL_EXPORTER_OTLP_PROTOCOL`.",
+        details: "Takes precedence over `OTEL_EXPORTER_OTLP_PROTOCOL`.",
         parse: otlp::protocol,
     }
     METRICS_HEADERS: Headers {
@@ -73,7 +71,7 @@ settings! { OWN_METRICS:
         preset: Preset::Nothing("the general compression"),
         accepted: "none, gzip, zstd",
         summary: "Compression of requests with metrics",
-        details: "Wins over `OTEL_EXPORTER_OTLP_COMPRESSION`.",
+        details: "Takes precedence over `OTEL_EXPORTER_OTLP_COMPRESSION`.",
         parse: otlp::compression,
     }
     METRICS_TIMEOUT: Duration {
@@ -84,7 +82,7 @@ settings! { OWN_METRICS:
         preset: Preset::Nothing("the general timeout"),
         accepted: "milliseconds from 1 to 600000",
         summary: "How long one request with metrics may take, in milliseconds",
-        details: "Wins over `OTEL_EXPORTER_OTLP_TIMEOUT`.",
+        details: "Takes precedence over `OTEL_EXPORTER_OTLP_TIMEOUT`.",
         parse: |text| values::milliseconds(text, 1..=600_000),
     }
     METRICS_CERTIFICATE: PathBuf {
@@ -95,7 +93,7 @@ settings! { OWN_METRICS:
         preset: Preset::Nothing("the general certificate"),
         accepted: "a readable PEM file with at least one certificate",
         summary: "Certificates to trust for metrics",
-        details: "Wins over `OTEL_EXPORTER_OTLP_CERTIFICATE`.",
+        details: "Takes precedence over `OTEL_EXPORTER_OTLP_CERTIFICATE`.",
         parse: otlp::authority_file,
     }
     METRICS_CLIENT_CERTIFICATE: PathBuf {
@@ -106,7 +104,7 @@ settings! { OWN_METRICS:
         preset: Preset::Nothing("the general client certificate"),
         accepted: "a readable PEM file with at least one certificate",
         summary: "Client certificate for metrics, for mutual TLS",
-        details: "Wins over `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`. Needs \
+        details: "Takes precedence over `OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`. Needs \
             `OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY` too.",
         parse: otlp::certificate_file,
     }
@@ -118,7 +116,7 @@ settings! { OWN_METRICS:
         preset: Preset::Nothing("the general client key"),
         accepted: "a readable PEM file with a private key",
         summary: "The key of the client certificate for metrics",
-        details: "Wins over `OTEL_EXPORTER_OTLP_CLIENT_KEY`.",
+        details: "Takes precedence over `OTEL_EXPORTER_OTLP_CLIENT_KEY`.",
         parse: otlp::key_file,
     }
     METRICS_INSECURE: bool {
@@ -129,7 +127,7 @@ settings! { OWN_METRICS:
         preset: Preset::Nothing("the general choice"),
         accepted: "true or false",
         summary: "Don't encrypt gRPC with metrics when the endpoint has no scheme",
-        details: "Wins over `OTEL_EXPORTER_OTLP_INSECURE`.",
+        details: "Takes precedence over `OTEL_EXPORTER_OTLP_INSECURE`.",
         switch: true,
         parse: values::switch,
     }
@@ -141,8 +139,7 @@ settings! { OWN_METRICS:
         preset: Preset::Text("60000"),
         accepted: "milliseconds from 100 to 86400000",
         summary: "How often metrics are sent, in milliseconds",
-        details: "Each time all of them are sent, with their sums since the start, \
-            so that a request that was lost loses nothing.",
+        details: "Each request has all metrics with their totals since the start, so a lost request loses no counts.",
         parse: |text| values::milliseconds(text, 100..=86_400_000),
     }
     METRIC_EXPORT_TIMEOUT: Duration {
@@ -153,8 +150,8 @@ settings! { OWN_METRICS:
         preset: Preset::Text("30000"),
         accepted: "milliseconds from 1 to 600000",
         summary: "How long to try to send metrics, in milliseconds",
-        details: "Covers a request and, where the backend may be asked again, its \
-            repetitions. After that the next interval brings newer numbers.",
+        details: "Covers a request and its retries. After that, the daemon waits for the next interval, which has \
+            newer numbers.",
         parse: |text| values::milliseconds(text, 1..=600_000),
     }
 }

@@ -15,8 +15,8 @@ settings! { RECEIVING:
         preset: Preset::Text("0.0.0.0"),
         accepted: "IP addresses of this machine, separated by commas, such as 0.0.0.0 or ::",
         summary: "Addresses to receive on",
-        details: "`0.0.0.0` serves every IPv4 address, `::` every IPv4 and IPv6 address; a \
-            comma-separated list binds several.",
+        details: "`0.0.0.0` means every IPv4 address, `::` every IPv4 and IPv6 address; a comma-separated list binds \
+            several.",
         parse: values::addresses,
     }
     LISTEN_PORT: Vec<u16> {
@@ -27,9 +27,8 @@ settings! { RECEIVING:
         preset: Preset::Text("2055"),
         accepted: "UDP ports from 0 to 65535, separated by commas; 0 lets the system choose",
         summary: "UDP ports to receive on",
-        details: "NetFlow, IPFIX and sFlow are understood on each port; a list \
-            (`2055,4739`) binds several. Ports below 1024 need the capability \
-            `CAP_NET_BIND_SERVICE`.",
+        details: "The daemon accepts NetFlow, IPFIX and sFlow on each port; a list (`2055,4739`) binds several. \
+            Ports below 1024 need the capability `CAP_NET_BIND_SERVICE`.",
         parse: values::ports,
     }
     WORKERS: usize {
@@ -52,14 +51,13 @@ settings! { RECEIVING:
         placeholder: "SIZE",
         preset: Preset::Computed("half of the cgroup's or the machine's memory, at most 320MiB"),
         accepted: "a size from 32MiB to 1024GiB",
-        summary: "Memory for all that is received and waits",
-        details: "Covers what is kept for exporters (templates, options data, sets that wait for a \
-            template, the exporters themselves), batches that are being filled, the queue and \
-            requests under way; the process takes at most 64MiB more. Near the limit the heaviest \
-            and least proven exporters are forgotten first, counted and with a warning \
-            (`netflow_memory_evictions_total`). A container needs this limit, 64MiB and twice \
-            the receive buffers; where there is less than 192MiB, a warning at start names the \
-            figure. docs/bounds.md lists every bound.",
+        summary: "Memory for exporters' state and everything that waits",
+        details: "Covers the state of exporters (templates, options data, sets that wait for a template, the \
+            exporters themselves), batches that are being filled, the queue and requests in flight; the process uses \
+            at most 64MiB more. Near the limit, the daemon forgets the least proven exporters, the largest first, \
+            counts them (`netflow_memory_evictions_total`) and logs a warning. A container needs this limit, plus \
+            64MiB, plus twice the receive buffers; if less than 192MiB is available, a warning at the start says how \
+            much. docs/bounds.md lists every bound.",
         parse: |text| values::size(text, 32 * MIB..=1024 * GIB),
     }
     RECEIVE_BUFFER: usize {
@@ -67,14 +65,13 @@ settings! { RECEIVING:
         variables: ["NETFLOW_RECEIVE_BUFFER"],
         flag: "receive-buffer",
         placeholder: "SIZE",
-        preset: Preset::Computed("64MiB; less where a cgroup limits the memory"),
-        accepted: "a size from 64KiB (one datagram of the largest kind) to 1GiB (the kernel's \
-            limit)",
+        preset: Preset::Computed("64MiB; less if a cgroup limits the memory"),
+        accepted: "a size from 64KiB (the largest datagram) to 1GiB (the kernel's limit)",
         summary: "Kernel buffer of each socket",
-        details: "Holds what arrives while a worker is busy; larger buffers survive longer \
-            bursts. The kernel caps it at `net.core.rmem_max`: a warning at start says when it \
-            gave less. It counts twice what is asked for; where a cgroup limits the memory, the \
-            default is such that all sockets together take at most a quarter of the limit.",
+        details: "Holds what arrives while a worker is busy; larger buffers survive longer bursts. The kernel limits \
+            it to `net.core.rmem_max`: if it grants less, the daemon warns at the start. The kernel counts twice the \
+            requested size; if a cgroup limits the memory, the default is chosen so that all sockets together use at \
+            most a quarter of the limit.",
         parse: |text| values::size(text, 64 * KIB..=GIB),
     }
 }

@@ -12,8 +12,8 @@ settings! { RESOURCE:
         preset: Preset::Text("netflow-to-traces"),
         accepted: "any text",
         summary: "service.name of the resource",
-        details: "The name under which backends list the spans. Wins over `service.name` in \
-            `OTEL_RESOURCE_ATTRIBUTES`, which wins over the default.",
+        details: "The name under which backends list the spans. Takes precedence over `service.name` in \
+            `OTEL_RESOURCE_ATTRIBUTES`, which takes precedence over the default.",
         parse: |text| Ok(text.to_owned()),
     }
     SERVICE_VERSION: String {
@@ -24,8 +24,7 @@ settings! { RESOURCE:
         preset: Preset::Computed("the version of netflow2traces"),
         accepted: "any text",
         summary: "service.version of the resource",
-        details: "Wins over `service.version` in `OTEL_RESOURCE_ATTRIBUTES`, which wins over the \
-            default.",
+        details: "Takes precedence over `service.version` in `OTEL_RESOURCE_ATTRIBUTES`, which takes precedence over the default.",
         parse: |text| Ok(text.to_owned()),
     }
     RESOURCE_ATTRIBUTES: Vec<(String, String)> {
@@ -37,8 +36,8 @@ settings! { RESOURCE:
         accepted: "key=value pairs separated by commas, percent-encoded (%20 is a space, %2C a \
             comma)",
         summary: "More attributes of the resource",
-        details: "`deployment.environment.name=production,site=K%C3%B6ln`. A key that the daemon \
-            sets itself is replaced, but for those that begin with `netflow.exporter.`.",
+        details: "`deployment.environment.name=production,site=K%C3%B6ln`. These attributes replace those that the \
+            daemon sets itself, except keys that begin with `netflow.exporter.`.",
         parse: values::attributes,
     }
 }

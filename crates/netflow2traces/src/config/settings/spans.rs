@@ -1,4 +1,4 @@
-//! Settings: what a trace is and what it tells.
+//! Settings: the shape of traces, and what their spans contain.
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ settings! { SPANS:
         preset: Preset::Text("10m"),
         accepted: "a duration from 10s to 24h, such as 10m",
         summary: "How long a conversation keeps its trace",
-        details: "Of `NETFLOW_TRACE_SHAPE=conversation`. A flow belongs to the window in which it \
-            ended, so a conversation that goes on over the edge of a window has two traces.",
+        details: "Applies to `NETFLOW_TRACE_SHAPE=conversation`. A flow belongs to the window in which it ended, so \
+            a conversation that continues into the next window has two traces.",
         parse: |text| values::duration(text, 10 * SECOND..=24 * HOUR),
     }
     CONVERSATION_KEY: [u8; 16] {
@@ -47,9 +47,9 @@ settings! { SPANS:
         variables: ["NETFLOW_CONVERSATION_KEY"],
         flag: "conversation-key",
         placeholder: "KEY",
-        preset: Preset::Nothing("random, kept beside the template store if there is one"),
+        preset: Preset::Nothing("random; kept with the template store if there is one"),
         accepted: "32 hexadecimal digits, such as those of openssl rand -hex 16",
-        summary: "The key of the hash that makes the trace ids of conversations",
+        summary: "Key of the hash from which trace IDs of conversations are made",
         details: "With the same key on every replica, a conversation has the same trace on all of \
             them and after a restart.",
         secrecy: Secret,
@@ -62,10 +62,10 @@ settings! { SPANS:
         placeholder: "NAME",
         preset: Preset::Text("schema"),
         accepted: "schema, service",
-        summary: "What flow spans are called",
-        details: "`schema`: `netflow.flow`, or `flow_ipv4_tcp` and the like with \
-            `NETFLOW_SEMCONV=flow`. `service`: the service of the server's port (`https`, `dns`), \
-            else the transport (`tcp`), so that a list of traces can be read.",
+        summary: "Name of flow spans",
+        details: "`schema`: `netflow.flow`, or `flow_ipv4_tcp` and the like with `NETFLOW_SEMCONV=flow`. `service`: \
+            the service of the server's port (`https`, `dns`), or the transport (`tcp`) if the port has none, so \
+            that a list of traces is meaningful.",
         parse: |text| choice(text, &[
             ("schema", SpanName::Schema),
             ("service", SpanName::Service),
@@ -78,10 +78,10 @@ settings! { SPANS:
         placeholder: "WHOSE",
         preset: Preset::Text("fixed"),
         accepted: "fixed, exporter",
-        summary: "Whose name the service of a span is",
+        summary: "Where the service name of spans comes from",
         details: "`fixed`: `OTEL_SERVICE_NAME` for all. `exporter`: the exporter's name, if a line of \
-            `NETFLOW_NETWORKS` names its address alone (`192.0.2.1,edge-1`), else its address \
-            (sFlow: the agent's), so that backends that list services list exporters.",
+            `NETFLOW_NETWORKS` is for its address alone (`192.0.2.1,edge-1`), otherwise its address (sFlow: the agent's), \
+            so that a backend's list of services shows the exporters.",
         parse: |text| choice(text, &[
             ("fixed", ServiceName::Fixed),
             ("exporter", ServiceName::Exporter),
@@ -113,12 +113,11 @@ settings! { SPANS:
         preset: Preset::Text("flow"),
         accepted: "flow, received, clamped",
         summary: "When a flow's span starts and ends",
-        details: "`flow`: the times of the flow itself, which is the truth. `received`: the time \
-            of processing. `clamped`: the flow's own times, unless it ended longer ago than \
-            `NETFLOW_SPAN_MAX_AGE`; then shifted to end when it was received. Choose `clamped` \
-            for backends that ignore spans of the past, such as the metrics generator of Tempo. \
-            Wherever the span's times aren't the flow's own, `netflow.flow.start_unix_nano` and \
-            `netflow.flow.end_unix_nano` keep these.",
+        details: "`flow`: the flow's own times. `received`: the time of processing. `clamped`: the flow's own times, \
+            unless it ended longer ago than `NETFLOW_SPAN_MAX_AGE`; then its times are shifted so that it ends when \
+            it was received. Choose `clamped` if your backend ignores spans of the past, as Tempo's metrics \
+            generator does. If the span's times aren't the flow's own, `netflow.flow.start_unix_nano` and \
+            `netflow.flow.end_unix_nano` have the flow's own times.",
         parse: |text| choice(text, &[
             ("flow", SpanTime::Flow),
             ("received", SpanTime::Received),
@@ -132,7 +131,7 @@ settings! { SPANS:
         placeholder: "DURATION",
         preset: Preset::Text("25s"),
         accepted: "a duration from 1s to 24h, such as 25s",
-        summary: "How old a span may be under NETFLOW_SPAN_TIME=clamped",
+        summary: "How old a span may be with NETFLOW_SPAN_TIME=clamped",
         details: "The default fits the metrics generator of Tempo, which by default ignores spans \
             that ended more than 30 seconds ago.",
         parse: |text| values::duration(text, SECOND..=24 * HOUR),
@@ -163,11 +162,11 @@ settings! { SPANS:
         preset: Preset::Text("netflow"),
         accepted: "netflow, flow, both",
         summary: "Which names attributes have",
-        details: "`netflow`: `netflow.flow.bytes` and so on. `flow`: the names of network flows \
-            that the Mermin project documents and OpenTelemetry's open proposals use, such as \
-            `flow.bytes.delta` and `source.as.number`; an attribute that has no such name keeps \
-            the one of `netflow`. `both`: every attribute under each of its names, for a time of \
-            change; spans get larger. docs/attributes.md has both names of each attribute.",
+        details: "`netflow`: `netflow.flow.bytes` and so on. `flow`: the names for network flows that the Mermin \
+            project documents and OpenTelemetry's open proposals use, such as `flow.bytes.delta` and \
+            `source.as.number`; attributes without such a name keep their `netflow` name. `both`: every attribute \
+            under each of its names, for a transition period; spans become larger. docs/attributes.md has both names \
+            of each attribute.",
         parse: |text| choice(text, &[
             ("netflow", Semconv::Netflow),
             ("flow", Semconv::Flow),
@@ -183,9 +182,8 @@ settings! { SPANS:
         accepted: "always_on, always_off, traceidratio, parentbased_always_on, \
             parentbased_always_off, parentbased_traceidratio",
         summary: "Which traces to keep",
-        details: "Decided for each trace as a whole. What the sampler leaves out is counted. A \
-            flow has no parent elsewhere, so the `parentbased_` forms do the same as their \
-            roots.",
+        details: "The decision is made for each trace as a whole. Records that the sampler leaves out are counted. \
+            Flows have no parent spans in other systems, so the `parentbased_` forms do the same as the plain ones.",
         parse: |text| choice(text, &[
             ("always_on", SamplerKind::AlwaysOn),
             ("always_off", SamplerKind::AlwaysOff),

@@ -14,9 +14,9 @@ settings! { WATCHING:
         preset: Preset::Text("127.0.0.1"),
         accepted: "one IP address of this machine, such as 127.0.0.1, 0.0.0.0 or ::",
         summary: "Address of the admin server",
-        details: "`127.0.0.1` is reached from this machine alone. There is no password: give \
-            another address only where everyone who reaches it may see your exporters' addresses, \
-            and in containers, where the published port decides.",
+        details: "`127.0.0.1` can only be reached from this machine. There is no password: choose another address \
+            only if everyone who can reach it may see your exporters' addresses, or in containers, where the \
+            published port decides.",
         parse: values::address,
     }
     ADMIN_PORT: u16 {
@@ -27,8 +27,8 @@ settings! { WATCHING:
         preset: Preset::Text("9464"),
         accepted: "a TCP port, or 0 to turn the admin server off",
         summary: "TCP port of the admin server: the page, metrics and health",
-        details: "9464 is the port that OpenTelemetry gives to Prometheus exporters. Two daemons \
-            on a machine need two ports.",
+        details: "9464 is OpenTelemetry's port for Prometheus exporters. Two daemons on one machine need different \
+            ports.",
         parse: values::tcp_port,
     }
     ADMIN_ALLOWED_HOSTS: Vec<String> {
@@ -37,13 +37,12 @@ settings! { WATCHING:
         flag: "admin-allowed-hosts",
         placeholder: "NAME,…",
         preset: Preset::Nothing("no further names"),
-        accepted: "host names without a port, separated by commas, such as flows.example.com; *.example.com stands for \
-            every name below example.com",
-        summary: "Further names by which the admin server may be asked for",
+        accepted: "host names without a port, separated by commas, such as flows.example.com; *.example.com matches every name below example.com",
+        summary: "Further host names that the admin server answers to",
         details: "A request is answered if its `Host` is an IP address, `localhost`, a name without a dot (such as a \
-            service of Compose), this machine's own name, or one of these. Every other name gets status 421, for a \
-            web site could let a name of its own point here and read the answers in a visitor's browser (DNS \
-            rebinding). Behind a reverse proxy, name what browsers ask for; in Kubernetes the manifests set \
+            service of Compose), this machine's own name, or one of these. Every other name gets status 421, because \
+            a web site could point its own name at this address and read the answers in a visitor's browser (DNS \
+            rebinding). Behind a reverse proxy, add the name that browsers use; in Kubernetes the manifests set \
             `*.svc,*.svc.cluster.local`. `/livez` and `/readyz` answer to any name.",
         parse: values::host_names,
     }
@@ -55,15 +54,12 @@ settings! { WATCHING:
         preset: Preset::Nothing("no links"),
         accepted: "a URL with {trace_id} in it, such as \
             http://localhost:16686/trace/{trace_id}",
-        summary: "Where the page's links to a trace point",
-        details: "The address at which your backend's own view shows a trace; the trace's id, in \
-            hexadecimal, takes the place of `{trace_id}`. Jaeger: \
-            `http://jaeger:16686/trace/{trace_id}`. Grafana, with the data source's uid in the \
-            place of `tempo`: `http://grafana:3000/explore?schemaVersion=1&orgId=1&panes=%7B%22a\
-            %22:%7B%22datasource%22:%22tempo%22,%22queries%22:%5B%7B%22refId%22:%22A%22,\
-            %22queryType%22:%22traceql%22,%22query%22:%22{trace_id}%22%7D%5D,%22range%22:%7B\
-            %22from%22:%22now-1h%22,%22to%22:%22now%22%7D%7D%7D`. It is shown to whoever opens \
-            the page: no passwords in it.",
+        summary: "Target of the page's links to traces in your backend",
+        details: "The URL at which your backend shows a trace; `{trace_id}` is replaced by the trace's ID in \
+            hexadecimal. Jaeger: `http://jaeger:16686/trace/{trace_id}`. Grafana, with your data source's uid \
+            instead of `tempo`: \
+            `http://grafana:3000/explore?schemaVersion=1&orgId=1&panes=%7B%22a%22:%7B%22datasource%22:%22tempo%22,%22queries%22:%5B%7B%22refId%22:%22A%22,%22queryType%22:%22traceql%22,%22query%22:%22{trace_id}%22%7D%5D,%22range%22:%7B%22from%22:%22now-1h%22,%22to%22:%22now%22%7D%7D%7D`. \
+            Everyone who opens the page can see this URL: don't put a password into it.",
         parse: values::trace_url,
     }
 }

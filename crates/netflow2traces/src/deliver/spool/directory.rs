@@ -142,7 +142,7 @@ impl Directory {
         if note == Note::default() && !notes.is_empty() {
             warn!(
                 directory = %path.display(),
-                "the spool's note of what was delivered is damaged: batches may be sent again"
+                "the spool's record of delivered batches is damaged: batches may be delivered twice"
             );
         }
         let directory = Self {

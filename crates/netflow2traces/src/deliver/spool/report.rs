@@ -49,14 +49,14 @@ impl SpoolReport {
                 flow_spans,
                 work_spans,
                 damaged_bytes,
-                "spool of an earlier run found; a batch that was being written when that run ended is left out"
+                "spool of an earlier run found; a batch that was being written when that run ended is ignored"
             );
         } else {
             info!(
                 batches,
                 flow_spans,
                 work_spans,
-                "spool of an earlier run found: it is delivered beside what comes"
+                "spool of an earlier run found: it is delivered along with new batches"
             );
         }
     }
@@ -93,7 +93,7 @@ impl SpoolReport {
     /// Something beside the writing of batches: a file can't be removed, brought to the disk, or opened.
     pub(super) fn trouble(&mut self, error: &io::Error) {
         if let Some(suppressed) = self.trouble.pass(Instant::now()) {
-            warn!(%error, remedy = remedy(error), suppressed, "trouble with the spool's files");
+            warn!(%error, remedy = remedy(error), suppressed, "a file of the spool can't be opened or removed");
         }
     }
 }

@@ -81,6 +81,6 @@ fn sync(file: &File, counters: &Counters) {
     if let Err(error) = file.sync_data() {
         counters.spool.write_errors.fetch_add(1, Relaxed);
         // At most one for each segment.
-        warn!(%error, "a segment of the spool could not be brought to the disk: a power cut would lose it");
+        warn!(%error, "a segment of the spool could not be synced to disk: a power failure would lose it");
     }
 }
