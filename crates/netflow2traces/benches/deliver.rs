@@ -1,4 +1,4 @@
-//! Stage 3 alone: encoded requests to a backend on loopback that drains them, by gRPC and HTTP, with each compression.
+//! Stage 3 alone: encoded requests to a backend on loopback that drains them, over gRPC and HTTP, with each compression, of traffic that does not repeat.
 //! Flows a second, CPU seconds a million flows without the backend's thread, and octets of a flow on the wire. Prints
 //! a line for each; run it several times and take medians.
 #![expect(
@@ -29,26 +29,37 @@ mod linux {
     use hyper_util::server::conn::auto;
     use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
     use netflow2traces::deliver::Delivery;
-    use netflow2traces::send::{Family, Protocol};
     use otlp_wire::EncodedBatch;
     use tokio::net::TcpListener;
 
+    use super::support::{Form, Traffic, batches};
+
+    /// Requests of about 2 MiB that differ; with more rounds they come again.
+    const BATCHES: usize = 40;
     /// Flows that are delivered in each round.
     const FLOWS: u64 = 2_000_000;
     /// Windows of HTTP/2: larger than any request, so that they never hold one up.
     const WINDOW: u32 = 64 << 20;
 
     pub(super) fn main() {
-        let batches =
-            super::support::batches(Protocol::V5, Family::V4, AttributeLevel::Minimal, 100_000);
         let sink = sink();
         println!(
-            "{:>14} {:>6} {:>12} {:>12} {:>12}",
-            "protocol", "compr.", "flows/s", "CPU-s/Mflow", "octets/flow"
+            "{:>24} {:>14} {:>6} {:>12} {:>12} {:>12}",
+            "flows", "protocol", "compr.", "flows/s", "CPU-s/Mflow", "octets/flow"
         );
-        for protocol in ["grpc", "http/protobuf"] {
-            for compression in ["none", "gzip", "zstd"] {
-                measure(&batches, sink, protocol, compression);
+        let kinds = [
+            ("v5, heavy-tailed", Form::V5, Traffic::HeavyTailed),
+            ("v5, random", Form::V5, Traffic::Random),
+            ("IPv4, heavy-tailed", Form::Ipfix4, Traffic::HeavyTailed),
+            ("IPv6, heavy-tailed", Form::Ipfix6, Traffic::HeavyTailed),
+        ];
+        for (flows, form, traffic) in kinds {
+            let batches = batches(form, traffic, AttributeLevel::Minimal, BATCHES);
+            for protocol in ["grpc", "http/protobuf"] {
+                for compression in ["none", "gzip", "zstd"] {
+                    print!("{flows:>24} ");
+                    measure(&batches, sink, protocol, compression);
+                }
             }
         }
     }
