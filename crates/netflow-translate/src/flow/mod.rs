@@ -356,8 +356,8 @@ pub(crate) fn write_flows<C, S: Flows>(
                 None => {
                     let ends = facts.as_ref().map(|facts| &facts.ends);
                     let own = shape.trace(ends, times.end, context.received_at, ids);
-                    let kept = own.map_or(context.kept, |id| context.odds.keeps(id));
-                    let decision = context.decide(&flow, interval, &times, kept, by, ids);
+                    let draw = shape.draw(own, context.kept, &context.odds);
+                    let decision = context.decide(&flow, interval, &times, draw, by, ids);
                     (own.unwrap_or(context.trace_id), decision)
                 }
             };

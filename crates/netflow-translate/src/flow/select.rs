@@ -9,7 +9,7 @@ use crate::filter::{Address, Asked, FlowView, Name, Number, Place};
 use crate::flow::ids::Ids;
 use crate::plan::sampling::{Origin, scaled};
 use crate::plan::times::FlowTimes;
-use crate::selection::{Decision, Kept, Selection};
+use crate::selection::{Decision, Draw, Kept, Selection};
 
 /// What a decision depends on besides the flow.
 #[derive(Clone, Copy)]
@@ -26,12 +26,12 @@ impl FlowContext {
         flow: &impl Flow,
         interval: Option<(u64, Origin)>,
         times: &FlowTimes,
-        kept: bool,
+        draw: Draw,
         by: Selecting<'_>,
         ids: &mut Ids,
     ) -> Decision {
         match self.asked {
-            None if kept => Decision::Kept(Kept::default()),
+            None if draw.is_trace_kept(&self.odds) => Decision::Kept(Kept::default()),
             None => Decision::SampledOut,
             Some(asked) => {
                 let view = self.view(flow, interval, times, asked, by.networks);
@@ -39,7 +39,7 @@ impl FlowContext {
                     Some((interval, _)) if !self.scale => interval,
                     _ => 1,
                 };
-                by.selection.decide(&view, scaled, &self.odds, kept, ids)
+                by.selection.decide(&view, scaled, &self.odds, draw, ids)
             }
         }
     }

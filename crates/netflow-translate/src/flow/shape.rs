@@ -9,6 +9,7 @@ use crate::config::{self, TraceShape};
 use crate::flow::conversation::Conversations;
 use crate::flow::ids::Ids;
 use crate::metrics::Endpoints;
+use crate::selection::{Draw, TraceOdds};
 
 /// What makes a trace.
 #[derive(Debug)]
@@ -37,6 +38,22 @@ impl Shape {
     #[inline(always)]
     pub(crate) fn is_packet(&self) -> bool {
         matches!(self, Self::Packet)
+    }
+
+    /// How a flow of this trace is chosen; `None`: it has its datagram's, which is kept or isn't.
+    #[inline(always)]
+    pub(crate) fn draw(
+        &self,
+        own: Option<TraceId>,
+        is_datagram_kept: bool,
+        odds: &TraceOdds,
+    ) -> Draw {
+        match (self, own) {
+            (Self::Flow, Some(own)) => Draw::of_trace(own),
+            (_, own) => Draw::Apart {
+                is_trace_kept: own.map_or(is_datagram_kept, |own| odds.keeps(own)),
+            },
+        }
     }
 
     /// A flow's trace depends on its endpoints.

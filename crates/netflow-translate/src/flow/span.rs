@@ -66,9 +66,9 @@ pub(super) fn write_span<F: Flow>(
         start,
         end,
     };
-    let state = match context.odds.state {
-        Some(_) if kept.always => Some(TraceState::ALWAYS),
-        state => state,
+    let state = match kept.threshold {
+        Some(threshold) => Some(TraceState::of(threshold)),
+        None => context.odds.state,
     };
     let front = context.fronts.front(flow.format(), name);
     trace::begin(front, &head, state, writer);

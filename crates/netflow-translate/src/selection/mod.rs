@@ -2,8 +2,9 @@
 //! samplers leave in spans.
 //!
 //! A filter excludes a record from everything. Of the others the trace's sampler and the sampling by size each choose
-//! some; what `NETFLOW_KEEP` names is kept in any case. The choice of a record by its size doesn't depend on that of its
-//! trace, so that the probabilities multiply.
+//! some; what `NETFLOW_KEEP` names is kept in any case. Where records share a trace, the choice of one by its size doesn't
+//! depend on that of the trace, so that the probabilities multiply. Where a record is a trace, one random number decides:
+//! the larger of both thresholds holds, and its span carries it.
 
 mod threshold;
 
@@ -43,8 +44,33 @@ pub(crate) enum Decision {
 pub(crate) struct Kept {
     /// Its bytes divided by its whole probability.
     pub(crate) adjusted_bytes: Option<u64>,
-    /// `NETFLOW_KEEP` names it: its probability is 1, whatever its trace's is.
-    pub(crate) always: bool,
+    /// What its span carries as threshold; `None`: what all spans of kept traces do.
+    pub(crate) threshold: Option<Threshold>,
+}
+
+/// By which random number a record is chosen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Draw {
+    /// One of its own; its trace, which it shares, is kept or isn't.
+    Apart { is_trace_kept: bool },
+    /// That of its trace, which is its own.
+    OfTrace(u64),
+}
+
+impl Draw {
+    /// By the trace's own id.
+    pub(crate) fn of_trace(id: otlp_wire::TraceId) -> Self {
+        Self::OfTrace(u128::from_be_bytes(id) as u64)
+    }
+
+    /// The sampler keeps the trace.
+    #[inline]
+    pub(crate) fn is_trace_kept(self, odds: &TraceOdds) -> bool {
+        match self {
+            Self::Apart { is_trace_kept } => is_trace_kept,
+            Self::OfTrace(random) => odds.threshold.keeps(random),
+        }
+    }
 }
 
 impl Selection {
@@ -64,14 +90,13 @@ impl Selection {
         }
     }
 
-    /// Decides about a record with these properties, of a trace that is kept or isn't. `scaled` is how many times more
-    /// bytes there were than the view says.
+    /// Decides about a record with these properties. `scaled` is how many times more bytes there were than the view says.
     pub(crate) fn decide(
         &self,
         flow: &FlowView<'_>,
         scaled: u64,
         trace: &TraceOdds,
-        is_trace_kept: bool,
+        draw: Draw,
         ids: &mut Ids,
     ) -> Decision {
         if self
@@ -85,14 +110,27 @@ impl Selection {
             .number(Number::Bytes)
             .map(|bytes| bytes.saturating_mul(scaled))
             .filter(|_| self.sample_bytes.is_some());
+        let shares_threshold = matches!(draw, Draw::OfTrace(_)) && self.sample_bytes.is_some();
         if self.keep.as_ref().is_some_and(|keep| keep.matches(flow)) {
+            let is_written = shares_threshold || trace.state.is_some();
             return Decision::Kept(Kept {
                 adjusted_bytes: bytes,
-                always: true,
+                threshold: is_written.then_some(Threshold::ALWAYS),
             });
         }
-        if !is_trace_kept {
+        if !draw.is_trace_kept(trace) {
             return Decision::SampledOut;
+        }
+        if let (Draw::OfTrace(random), Some(size)) = (draw, self.sample_bytes) {
+            let by_size = bytes.map(|bytes| Threshold::of_share_in_few_digits(bytes, size));
+            let threshold = by_size.unwrap_or(Threshold::ALWAYS).max(trace.threshold);
+            return match threshold.keeps(random) {
+                true => Decision::Kept(Kept {
+                    adjusted_bytes: bytes.map(|bytes| threshold.adjusted(bytes)),
+                    threshold: Some(threshold),
+                }),
+                false => Decision::SampledBySize,
+            };
         }
         // A record without a count of bytes, such as an event, has no size to be chosen by.
         let (Some(size), Some(bytes)) = (self.sample_bytes, bytes) else {
@@ -103,8 +141,8 @@ impl Selection {
         }
         // Divided by its share, a smaller record counts as one of the whole size.
         Decision::Kept(Kept {
-            adjusted_bytes: Some(trace.adjusted(bytes.max(size.get()))),
-            always: false,
+            adjusted_bytes: Some(trace.threshold.adjusted(bytes.max(size.get()))),
+            threshold: None,
         })
     }
 }
@@ -141,16 +179,6 @@ impl TraceOdds {
     /// Whether a trace is kept: by the right-most 56 bits of its id.
     pub(crate) fn keeps(&self, trace_id: otlp_wire::TraceId) -> bool {
         self.threshold.keeps(u128::from_be_bytes(trace_id) as u64)
-    }
-
-    /// What stands for all records of this many bytes, of which those of other traces are left out.
-    fn adjusted(&self, bytes: u64) -> u64 {
-        if self.threshold == Threshold::ALWAYS {
-            return bytes;
-        }
-        let adjusted = bytes as f64 / self.threshold.probability();
-        // A number that is too large becomes the largest.
-        adjusted.round() as u64
     }
 }
 

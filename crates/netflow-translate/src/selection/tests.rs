@@ -1,5 +1,6 @@
 //! Sums of adjusted bytes against the truth, over a thousand seeds: right on average, and as far off as theory says.
 
+use proptest::prelude::{Just, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng};
 
@@ -10,6 +11,22 @@ const EXPORTERS: usize = 3;
 const CONVERSATIONS: usize = 10;
 /// Records of one datagram, which share a trace.
 const OF_TRACE: usize = 25;
+
+const KEPT: Draw = Draw::Apart {
+    is_trace_kept: true,
+};
+const LEFT_OUT: Draw = Draw::Apart {
+    is_trace_kept: false,
+};
+
+/// Whose traces are sampled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Traces {
+    /// Of datagrams.
+    Shared,
+    /// Of records.
+    Own,
+}
 
 #[derive(Clone, Copy)]
 struct Record {
@@ -56,7 +73,12 @@ fn groups(record: &Record) -> [usize; 2] {
 }
 
 /// What is expected of each group: its sum, and the variance of the estimate.
-fn theory(traffic: &[Vec<Record>], selection: &Selection, odds: &TraceOdds) -> Vec<(f64, f64)> {
+fn theory(
+    traffic: &[Vec<Record>],
+    selection: &Selection,
+    odds: &TraceOdds,
+    traces: Traces,
+) -> Vec<(f64, f64)> {
     let probability = odds.threshold.probability();
     let size = selection.sample_bytes.map_or(0.0, |size| size.get() as f64);
     let mut expected = vec![(0.0, 0.0); EXPORTERS + CONVERSATIONS];
@@ -71,7 +93,14 @@ fn theory(traffic: &[Vec<Record>], selection: &Selection, odds: &TraceOdds) -> V
                 .is_some_and(|keep| keep.matches(&record.view()));
             for group in groups(record) {
                 expected[group].0 += bytes;
-                if !is_kept {
+                if is_kept {
+                    continue;
+                }
+                if traces == Traces::Own {
+                    // One number decides: the smaller probability holds.
+                    let own = probability.min((bytes / size).min(1.0));
+                    expected[group].1 += bytes * bytes * (1.0 - own) / own;
+                } else {
                     expected[group].1 += bytes * (size - bytes).max(0.0) / probability;
                     together[group] += bytes;
                 }
@@ -85,10 +114,10 @@ fn theory(traffic: &[Vec<Record>], selection: &Selection, odds: &TraceOdds) -> V
 }
 
 /// Of each group the deviation from the truth in standard deviations, by seed.
-fn deviations(selection: &Selection, sampler: TraceSampler) -> Vec<Vec<f64>> {
+fn deviations(selection: &Selection, sampler: TraceSampler, traces: Traces) -> Vec<Vec<f64>> {
     let traffic = traffic();
     let odds = TraceOdds::new(sampler);
-    let expected = theory(&traffic, selection, &odds);
+    let expected = theory(&traffic, selection, &odds, traces);
     let mut deviations = vec![Vec::new(); expected.len()];
     for seed in 0..SEEDS {
         let mut ids = Ids::new(SmallRng::seed_from_u64(seed).random());
@@ -97,7 +126,11 @@ fn deviations(selection: &Selection, sampler: TraceSampler) -> Vec<Vec<f64>> {
             let is_trace_kept = odds.keeps(ids.trace_id());
             for record in datagram {
                 let (view, scaled) = (record.view(), record.interval);
-                let decision = selection.decide(&view, scaled, &odds, is_trace_kept, &mut ids);
+                let draw = match traces {
+                    Traces::Shared => Draw::Apart { is_trace_kept },
+                    Traces::Own => Draw::of_trace(ids.trace_id()),
+                };
+                let decision = selection.decide(&view, scaled, &odds, draw, &mut ids);
                 if let Decision::Kept(kept) = decision {
                     let bytes = kept.adjusted_bytes.expect("every record has bytes");
                     for group in groups(record) {
@@ -115,8 +148,8 @@ fn deviations(selection: &Selection, sampler: TraceSampler) -> Vec<Vec<f64>> {
 
 /// No bias: the mean of a thousand deviations is 0 but for chance. The spread is theory's: their variance is 1.
 #[track_caller]
-fn are_as_theory_says(selection: &Selection, sampler: TraceSampler) {
-    for (group, deviations) in deviations(selection, sampler).iter().enumerate() {
+fn are_as_theory_says(selection: &Selection, sampler: TraceSampler, traces: Traces) {
+    for (group, deviations) in deviations(selection, sampler, traces).iter().enumerate() {
         let count = deviations.len() as f64;
         let mean = deviations.iter().sum::<f64>() / count;
         let variance = deviations.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (count - 1.0);
@@ -146,12 +179,16 @@ fn sample_bytes(size: u64) -> Selection {
 
 #[test]
 fn sums_are_unbiased_by_exporter_and_by_conversation() {
-    are_as_theory_says(&sample_bytes(100_000), TraceSampler::AlwaysOn);
+    for traces in [Traces::Shared, Traces::Own] {
+        are_as_theory_says(&sample_bytes(100_000), TraceSampler::AlwaysOn, traces);
+    }
 }
 
 #[test]
 fn sums_are_unbiased_together_with_a_ratio() {
-    are_as_theory_says(&sample_bytes(20_000), TraceSampler::Ratio(0.3));
+    for traces in [Traces::Shared, Traces::Own] {
+        are_as_theory_says(&sample_bytes(20_000), TraceSampler::Ratio(0.3), traces);
+    }
 }
 
 #[test]
@@ -160,8 +197,66 @@ fn sums_are_unbiased_together_with_what_is_always_kept() {
         keep: Some("dst port < 3 or bytes > 300k".parse().unwrap()),
         ..sample_bytes(200_000)
     };
-    are_as_theory_says(&selection, TraceSampler::AlwaysOn);
-    are_as_theory_says(&selection, TraceSampler::Ratio(0.5));
+    for traces in [Traces::Shared, Traces::Own] {
+        are_as_theory_says(&selection, TraceSampler::AlwaysOn, traces);
+        are_as_theory_says(&selection, TraceSampler::Ratio(0.5), traces);
+    }
+}
+
+proptest! {
+    /// One number decides about a record with a trace of its own: by the larger of both thresholds, which its span carries.
+    #[test]
+    fn the_larger_threshold_holds_where_the_trace_is_the_records_own(
+        bytes in prop_oneof![0_u64..2_000, any::<u64>()],
+        size in prop_oneof![1_u64..2_000, 1..u64::MAX],
+        ratio in prop_oneof![Just(0.0), Just(1.0), 0.0..1.0],
+        trace in any::<[u8; 16]>(),
+        is_named in any::<bool>(),
+    ) {
+        let selection = Selection {
+            keep: Some(format!("dst port {}", u8::from(is_named)).parse().unwrap()),
+            ..sample_bytes(size)
+        };
+        let odds = TraceOdds::new(TraceSampler::Ratio(ratio));
+        let mut view = FlowView::default();
+        view.set(Number::Bytes, bytes);
+        view.set(Number::DestinationPort, 1);
+        let mut ids = Ids::new([1; 32]);
+        let decision = selection.decide(&view, 1, &odds, Draw::of_trace(trace), &mut ids);
+        let random = u128::from_be_bytes(trace) as u64;
+        let by_size = Threshold::of_share_in_few_digits(bytes, size.try_into().unwrap());
+        let threshold = match is_named {
+            true => Threshold::ALWAYS,
+            false => odds.threshold.max(by_size),
+        };
+        match decision {
+            Decision::Kept(kept) => {
+                prop_assert!(threshold.keeps(random));
+                prop_assert_eq!(kept.threshold, Some(threshold));
+                // The weight is that of the threshold as the span has it.
+                let text = TraceState::of(threshold);
+                let digits = text.as_str().strip_prefix("ot=th:").unwrap();
+                let rejected = u64::from_str_radix(&format!("{digits:0<14}"), 16).unwrap();
+                let weight = 1.0 / (1.0 - rejected as f64 / (1_u64 << 56) as f64);
+                let adjusted = kept.adjusted_bytes.unwrap() as f64;
+                let expected = (bytes as f64 * weight).min(u64::MAX as f64);
+                prop_assert!((adjusted - expected).abs() <= 1.0 + expected * 1e-9);
+            }
+            Decision::SampledOut => {
+                prop_assert!(!is_named && !odds.threshold.keeps(random));
+            }
+            Decision::SampledBySize => {
+                prop_assert!(!is_named && odds.threshold.keeps(random) && !by_size.keeps(random));
+            }
+            Decision::Filtered => unreachable!("there is no filter"),
+        }
+        // The same number, asked of a smaller size, keeps what a larger one keeps.
+        if let (Decision::Kept(_), Some(smaller)) = (decision, NonZeroU64::new(size / 2)) {
+            let selection = Selection { sample_bytes: Some(smaller), ..selection };
+            let again = selection.decide(&view, 1, &odds, Draw::of_trace(trace), &mut ids);
+            prop_assert!(matches!(again, Decision::Kept(_)));
+        }
+    }
 }
 
 #[test]
@@ -172,24 +267,24 @@ fn a_record_of_the_size_or_more_is_kept_as_it_is() {
     let mut view = FlowView::default();
     view.set(Number::Bytes, 500);
     for _ in 0..100 {
-        let decision = selection.decide(&view, 2, &odds, true, &mut ids);
+        let decision = selection.decide(&view, 2, &odds, KEPT, &mut ids);
         let kept = Kept {
             adjusted_bytes: Some(1_000),
-            always: false,
+            threshold: None,
         };
         assert_eq!(decision, Decision::Kept(kept));
     }
     // Nothing is never kept, and what has no bytes always.
     view.set(Number::Bytes, 0);
     assert_eq!(
-        selection.decide(&view, 1, &odds, true, &mut ids),
+        selection.decide(&view, 1, &odds, KEPT, &mut ids),
         Decision::SampledBySize
     );
     let event = FlowView::default();
     let kept = Decision::Kept(Kept::default());
-    assert_eq!(selection.decide(&event, 1, &odds, true, &mut ids), kept);
+    assert_eq!(selection.decide(&event, 1, &odds, KEPT, &mut ids), kept);
     assert_eq!(
-        selection.decide(&event, 1, &odds, false, &mut ids),
+        selection.decide(&event, 1, &odds, LEFT_OUT, &mut ids),
         Decision::SampledOut
     );
 }
@@ -206,21 +301,21 @@ fn a_filter_goes_before_what_is_kept() {
     let mut view = FlowView::default();
     view.set(Number::Protocol, 17);
     assert_eq!(
-        selection.decide(&view, 1, &odds, false, &mut ids),
+        selection.decide(&view, 1, &odds, LEFT_OUT, &mut ids),
         Decision::Filtered
     );
     view.set(Number::SourcePort, 53);
     let always = Kept {
         adjusted_bytes: None,
-        always: true,
+        threshold: None,
     };
     assert_eq!(
-        selection.decide(&view, 1, &odds, false, &mut ids),
+        selection.decide(&view, 1, &odds, LEFT_OUT, &mut ids),
         Decision::Kept(always)
     );
     view.set(Number::Protocol, 6);
     assert_eq!(
-        selection.decide(&view, 1, &odds, false, &mut ids),
+        selection.decide(&view, 1, &odds, LEFT_OUT, &mut ids),
         Decision::SampledOut
     );
 }

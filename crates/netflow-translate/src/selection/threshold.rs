@@ -28,6 +28,11 @@ impl Threshold {
         if kept == 0 {
             return Self::NEVER;
         }
+        Self::rounded(kept)
+    }
+
+    /// Of keeping so many of 2^56, at least one.
+    fn rounded(kept: u64) -> Self {
         let exact = ALL - kept;
         let leading = (kept.leading_zeros() - (u64::BITS - BITS)) / 4;
         let dropped = BITS.saturating_sub(4 * (leading + PRECISION));
@@ -44,6 +49,26 @@ impl Threshold {
         }
         let kept = (u128::from(part) << BITS) / u128::from(whole.get());
         Self(ALL - kept as u64)
+    }
+
+    /// As [`of_share`](Self::of_share), rounded to few digits, as spans carry it.
+    #[inline]
+    pub(crate) fn of_share_in_few_digits(part: u64, whole: NonZeroU64) -> Self {
+        match Self::of_share(part, whole) {
+            Self::ALWAYS => Self::ALWAYS,
+            _ if part == 0 => Self::NEVER,
+            // Less than a threshold can say is the least that it can say.
+            Self(rejected) => Self::rounded((ALL - rejected).max(1)),
+        }
+    }
+
+    /// What a record of so many bytes that is kept by it stands for. A number that is too large becomes the largest.
+    #[inline]
+    pub(crate) fn adjusted(self, bytes: u64) -> u64 {
+        if self == Self::ALWAYS {
+            return bytes;
+        }
+        (bytes as f64 / self.probability()).round() as u64
     }
 
     /// By the lower 56 bits of a random number.
@@ -66,9 +91,6 @@ pub(crate) struct TraceState {
 }
 
 impl TraceState {
-    /// What is kept whatever happens.
-    pub(crate) const ALWAYS: Self = Self::of(Threshold::ALWAYS);
-
     /// The threshold in hexadecimal, without zeros behind it.
     pub(crate) const fn of(threshold: Threshold) -> Self {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -137,5 +159,24 @@ mod tests {
             assert!((share - expected).abs() < 1e-12, "{part}");
         }
         assert_eq!(Threshold::of_share(0, whole), Threshold::NEVER);
+    }
+
+    #[test]
+    fn shares_of_few_digits_are_near_them() {
+        let whole = NonZeroU64::new(1 << 40).unwrap();
+        let few = |part| Threshold::of_share_in_few_digits(part, whole);
+        for part in (0..40)
+            .map(|power| 1_u64 << power)
+            .chain([3, 1_000_003, (1 << 40) - 1])
+        {
+            let (threshold, share) = (few(part), part as f64 / (1_u64 << 40) as f64);
+            let error = (threshold.probability() / share - 1.0).abs();
+            assert!(error < 1.0 / 8_192.0, "{part}: {error}");
+            assert!(threshold != Threshold::NEVER, "{part}");
+        }
+        assert_eq!(few(0), Threshold::NEVER);
+        assert_eq!(few(1 << 40), Threshold::ALWAYS);
+        let largest = NonZeroU64::MAX;
+        assert!(Threshold::of_share_in_few_digits(1, largest) < Threshold::NEVER);
     }
 }

@@ -4,11 +4,11 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use netflow_wire::write::{V5Record, v5};
-use netflow2traces::config::{Selection, TraceSampler, Translate};
+use netflow2traces::config::{Selection, TraceSampler, TraceShape, Translate};
 use netflow2traces::translate::enrich::networks::Networks;
 use netflow2traces::translate::metrics::{Places, View};
 
-use crate::rig::{Rig, f, ipfix, record, rig_with, v5_header, v9};
+use crate::rig::{Rig, Span, f, ipfix, record, rig_with, v5_header, v9};
 
 /// Records of 1,000 bytes to the destination port that each is given.
 fn to_ports(ports: &[u16]) -> Vec<u8> {
@@ -255,6 +255,76 @@ fn spans_of_a_ratio_carry_its_threshold() {
         }
     }
     assert!(alone > 50 && beside > 10, "{alone} {beside}");
+}
+
+/// What a threshold in a span's state rejects, of 2^56.
+fn rejected(span: &Span) -> u64 {
+    let digits = span
+        .trace_state
+        .strip_prefix("ot=th:")
+        .expect("a threshold");
+    u64::from_str_radix(&format!("{digits:0<14}"), 16).expect("hexadecimal digits")
+}
+
+#[test]
+fn a_flow_that_is_a_trace_carries_the_larger_threshold_of_ratio_and_size() {
+    const ALL: f64 = (1_u64 << 56) as f64;
+    for (ratio, size, probability) in [
+        (1.0_f64, None, None),
+        (1.0, Some(500), Some(1.0)),
+        (1.0, Some(4_000), Some(0.25)),
+        (0.5, None, Some(0.5)),
+        (0.5, Some(4_000), Some(0.25)),
+        (0.25, Some(2_000), Some(0.25)),
+    ] {
+        let mut rig = rig_with(|config| {
+            config.shape = TraceShape::Flow;
+            if ratio < 1.0 {
+                config.sampler = TraceSampler::Ratio(ratio);
+            }
+            config.selection = Selection {
+                sample_bytes: size.and_then(NonZeroU64::new),
+                ..keep("dst port 53")
+            };
+        });
+        // Records of 1,000 bytes.
+        let flows: Vec<_> = (0..100)
+            .flat_map(|_| rig.flows(&to_ports(&[443, 443, 443, 53])))
+            .collect();
+        let (named, others): (Vec<_>, Vec<_>) = flows
+            .iter()
+            .partition(|flow| flow.get("destination.port") == 53);
+        assert_eq!(named.len(), 100);
+        let Some(probability) = probability else {
+            assert!(flows.iter().all(|flow| flow.trace_state.is_empty()));
+            continue;
+        };
+        for flow in &named {
+            assert_eq!(flow.trace_state, "ot=th:0", "{ratio} {size:?}");
+        }
+        let expected: f64 = 300.0 * probability;
+        let deviation = (expected * (1.0 - probability)).sqrt();
+        assert!(
+            (others.len() as f64 - expected).abs() <= 5.0 * deviation,
+            "{ratio} {size:?}"
+        );
+        for flow in &others {
+            let rejected = rejected(flow);
+            assert!(
+                (1.0 - rejected as f64 / ALL - probability).abs() < 1e-4,
+                "{ratio} {size:?}"
+            );
+            let random = flow
+                .trace_id
+                .iter()
+                .skip(9)
+                .fold(0, |bits, octet| bits << 8 | u64::from(*octet));
+            assert!(random >= rejected, "{random:x} {rejected:x}");
+            assert_eq!(flow.flags, 0x103);
+            let adjusted = size.map(|_| (1_000.0 / probability) as u64);
+            assert_eq!(flow.get("netflow.sample.adjusted_bytes").as_u64(), adjusted);
+        }
+    }
 }
 
 #[test]
