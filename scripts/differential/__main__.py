@@ -3,8 +3,9 @@
     python3 scripts/differential [--program PROGRAM] [--show N] [FILE.pcap...]
 
 Without a file: the captures of testdata, and those of the folder NETFLOW_CAPTURES (default ../shared/captures) where
-it is present. tshark dissects all versions and sFlow; nfdump is sent the same datagrams and prints what it kept. Every
-field that both have must be equal, times to the nanosecond (nfdump: to the millisecond). Known differences stand in
+it is present. tshark dissects all versions and sFlow; nfdump is sent the same datagrams and prints what it kept; so
+is nfacctd of pmacct, where it is installed, with those of derived.py that tell sampling. Every field that both have must be
+equal, times to the nanosecond (nfdump: to the millisecond), and counts multiplied by the sampling interval. Known differences stand in
 known.py, each with its reason and the captures that show it; docs/differential.md says more of them. The exit status is
 0 when there is no other difference and no known one is missing, 1 when there is, 2 when a program is absent or fails.
 """
@@ -22,7 +23,9 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import compare  # noqa: E402
 import corpus  # noqa: E402
+import derived  # noqa: E402
 import known  # noqa: E402
+import nfacctd  # noqa: E402
 import nfdump  # noqa: E402
 import tshark  # noqa: E402
 
@@ -37,7 +40,7 @@ def main():
     absent = [tool for tool in (options.program, "tshark", "nfcapd", "nfdump") if not shutil.which(tool)]
     if absent:
         sys.exit(fail("not installed: " + ", ".join(absent)))
-    datagrams = corpus.merge(options.files or captures())
+    datagrams = corpus.merge(options.files) if options.files else corpus.merge(captures(), derived.datagrams())
     with tempfile.TemporaryDirectory() as folder:
         plain, copy = os.path.join(folder, "all.pcap"), os.path.join(folder, "tshark.pcap")
         corpus.write(datagrams, plain)
@@ -46,8 +49,13 @@ def main():
         reports = [compare.with_tshark(ours, tshark.read(copy), datagrams),
                    compare.with_nfdump(ours, nfdump.read(datagrams), datagrams)]
     cases = frozenset(datagram.case for datagram in datagrams)
+    sampled = [datagram for datagram in datagrams if datagram.case.startswith("derived-sampling-")]
+    if sampled and nfacctd.is_installed():
+        reports.append(compare.with_nfacctd(ours, nfacctd.read(sampled), datagrams))
+    elif sampled:
+        left_out("sampled counts compared with nfacctd, which is not installed (Debian's package pmacct)")
     unknown, used, stale = known.explain([found for report in reports for found in report[0]], cases)
-    for oracle, (_, compared) in zip(("tshark", "nfdump"), reports):
+    for oracle, (_, compared) in zip(("tshark", "nfdump", "nfacctd"), reports):
         print("%s: %d records, %d values of %d captures compared" % (
             oracle, compared["records"], compared["values"], len(cases)))
     for rule in known.RULES:
@@ -95,7 +103,17 @@ def decoded(program, capture):
     return frames
 
 
+def left_out(what):
+    """As left_out of scripts/left-out.sh."""
+    print("left out: " + what)
+    if os.environ.get("NETFLOW_LEFT_OUT"):
+        with open(os.environ["NETFLOW_LEFT_OUT"], "a") as file:
+            file.write(what + "\n")
+
+
 def is_known_version(oracle):
+    if not shutil.which(oracle):
+        return False
     told = subprocess.run([oracle, "--version" if oracle == "tshark" else "-V"], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, check=False).stdout.decode(errors="replace")
     return known.VERSIONS[oracle] in told.partition("\n")[0]

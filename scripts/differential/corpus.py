@@ -41,15 +41,21 @@ def read(path):
         yield socket.inet_ntoa(packet[26:30]), source, destination, packet[42:]
 
 
-def merge(paths):
-    """The datagrams of the captures one behind another."""
+def merge(paths, more=()):
+    """The datagrams of the captures one behind another, then those of `more`: (case, payload) of an exporter each."""
     merged, addresses = [], {}
+
+    def add(case, number, address, source, payload):
+        known = addresses.setdefault((case, address), len(addresses) + 1)
+        exporter = "127.%d.%d.1" % (100 + (known >> 8), known & 0xFF)
+        merged.append(Datagram(case, number, exporter, max(source, 1024), payload))
+
     for path in paths:
         case = os.path.basename(path)[:-len(".pcap")]
         for number, (address, source, _, payload) in enumerate(read(path), 1):
-            known = addresses.setdefault((case, address), len(addresses) + 1)
-            exporter = "127.%d.%d.1" % (100 + (known >> 8), known & 0xFF)
-            merged.append(Datagram(case, number, exporter, max(source, 1024), payload))
+            add(case, number, address, source, payload)
+    for case, payload in more:
+        add(case, 1, None, 50_000, payload)
     return merged
 
 

@@ -169,7 +169,7 @@ def nfdump_direction(value):
 NFDUMP = {
     "source.address": (str, "src4_addr", "src6_addr"), "destination.address": (str, "dst4_addr", "dst6_addr"),
     "source.port": (int, "src_port"), "network.protocol.number": (int, "proto"),
-    "netflow.flow.packets": (int, "in_packets"), "netflow.flow.bytes": (int, "in_bytes"),
+    "netflow.flow.estimated.packets": (int, "in_packets"), "netflow.flow.estimated.bytes": (int, "in_bytes"),
     "netflow.tcp_flags": (flags, "tcp_flags"), "netflow.tos": (int, "src_tos"),
     "netflow.interface.input": (int, "input_snmp"), "netflow.interface.output": (int, "output_snmp"),
     "netflow.src_as": (int, "src_as"), "netflow.dst_as": (int, "dst_as"),

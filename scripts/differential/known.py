@@ -7,7 +7,7 @@ nothing in one of its captures is stale, and that is a failure as well. docs/dif
 import fields
 
 # What the rules were made for. Another version may have mended what a rule explains: it isn't stale by that.
-VERSIONS = {"tshark": "4.0.", "nfdump": "1.7.1"}
+VERSIONS = {"tshark": "4.0.", "nfdump": "1.7.1", "nfacctd": "1.7."}
 WRAP = 1 << 32
 ADDRESSES = ("source.address", "destination.address", "netflow.nexthop", "netflow.bgp_nexthop")
 
@@ -38,10 +38,12 @@ def within(difference):
     return octets.hex() in whole or octets.decode(errors="replace") in whole
 
 
-def times_interval(difference):
+COUNTS = ("netflow.flow.estimated.bytes", "netflow.flow.estimated.packets")
+
+
+def not_multiplied(difference):
     interval = attributes(difference).get("netflow.sampling.interval", 1)
-    return difference.field in ("netflow.flow.bytes", "netflow.flow.packets") and \
-        difference.theirs == difference.ours * interval
+    return difference.field in COUNTS and interval > 1 and difference.ours == difference.theirs * interval
 
 
 def has(difference, *names):
@@ -91,6 +93,7 @@ RULES = [
          "ipfix_cisco_vrf_403 nf9_cisco_pmacct_101 nf9_cisco_pmacct_111"),
     Rule("tshark", "no-icmp", "ICMP type and code only where the protocol is ICMP; a destination port of 0 says neither",
          lambda d: d.field in ("netflow.icmp.type", "netflow.icmp.code") and d.ours is None and d.theirs == 0,
+         "derived-icmp-ipfix-combined derived-icmp-v9-combined "
          "ipfix_akvorado_mpls ipfix_akvorado_physif ipfix_cisco_pmacct_100 ipfix_ixia_256 ipfix_ixia_271 ipfix_scapy "
          "ipfix_softflowd ipfix_viptela nf9_paloalto_panos nf9_scapy_multi_flowset nf9_telegraf"),
     Rule("tshark", "first-nonzero", "of a repeated element the first that isn't zero",
@@ -124,7 +127,7 @@ RULES = [
          "ipfix_cisco_vrf_403"),
     Rule("nfdump", "icmp", "ICMP type and code, which nfdump takes from some elements only, and shows as the port else",
          lambda d: d.field in ("netflow.icmp", "destination.port") and has(d, "netflow.icmp.type"),
-         "ipfix_python nf9_akvorado_icmp nf9_fuzz_a nf9_graylog nf9_softflowd"),
+         "derived-icmp-ipfix-apart ipfix_python nf9_akvorado_icmp nf9_fuzz_a nf9_graylog nf9_softflowd"),
     Rule("nfdump", "repeated", "of a repeated element the first, which is the outermost header's; nfdump keeps the last",
          lists_twice,
          "ipfix_cisco_srv6_400 ipfix_cisco_srv6_500 ipfix_cisco_srv6_502 ipfix_cisco_vrf_403 "
@@ -132,14 +135,18 @@ RULES = [
     Rule("nfdump", "section", "a sampled frame in the record is dissected; nfdump doesn't look into it",
          lambda d: d.record and is_zero(d.theirs) and has(d, "ipfix.data_link_frame_section"),
          "ipfix_akvorado_datalink"),
-    Rule("nfdump", "sampling", "counts are as exported; nfdump multiplies them by the interval", times_interval,
-         "nf5_graylog nf5_juniper_mx80 nf5_netflow_parser nf5_vflow nf9_akvorado_multi_sampling"),
+    Rule("nfdump", "sampling", "an interval that options data report, which nfdump doesn't apply", not_multiplied,
+         "derived-sampling-ipfix-interval derived-sampling-ipfix-random derived-sampling-ipfix-samplers "
+         "derived-sampling-ipfix-selectors derived-sampling-v9-interval derived-sampling-v9-random "
+         "derived-sampling-v9-samplers derived-sampling-v9-selectors ipfix_akvorado_mpls ipfix_akvorado_physif nf9_akvorado_multi_sampling nf9_graylog "
+         "nf9_invalid01"),
+    Rule("nfacctd", "random", "309 packets of every 310 (algorithm 3), which nfacctd doesn't apply", not_multiplied,
+         "derived-sampling-ipfix-random derived-sampling-v9-random"),
     Rule("nfdump", "v7-reserved", "v7 has no sampling: nfdump takes the reserved end of its header for an interval",
-         lambda d: d.field in ("netflow.flow.bytes", "netflow.flow.packets") and
-         attributes(d)["netflow.version"] == 7 and d.theirs % d.ours == 0,
+         lambda d: d.field in COUNTS and attributes(d)["netflow.version"] == 7 and d.theirs % d.ours == 0,
          "nf7_netflow_parser"),
     Rule("nfdump", "initiator", "counts of initiator and responder stand in for missing ones; nfdump leaves zero",
-         lambda d: d.field in ("netflow.flow.bytes", "netflow.flow.packets") and d.theirs == 0 and
+         lambda d: d.field in COUNTS and d.theirs == 0 and
          has(d, "ipfix.initiator_octets", "ipfix.initiator_packets", "netflow.flow.reverse.bytes"),
          "ipfix_np_cisco_mixed"),
     Rule("nfdump", "v5-mask", "prefix lengths of v5 and v7, which nfdump doesn't keep",
@@ -156,16 +163,17 @@ RULES = [
          "ipfix_nprobe_35632"),
     Rule("nfdump", "swapped", "IPFIX's uptimes 21 and 22: nfdump takes the first for the last",
          lambda d: d.field in ("start", "end") and has_uptimes(d) and swapped(d),
-         "ipfix_cisco_mpls_401 ipfix_cisco_srv6_400 ipfix_cisco_srv6_400b ipfix_cisco_srv6_500 "
-         "ipfix_cisco_srv6_502 ipfix_cisco_vrf_403 ipfix_huawei_vrf ipfix_netgauze_srv6 ipfix_python "
+         "derived-times-ipfix-uptimes ipfix_cisco_mpls_401 ipfix_cisco_srv6_400 ipfix_cisco_srv6_400b "
+         "ipfix_cisco_srv6_500 ipfix_cisco_srv6_502 ipfix_cisco_vrf_403 ipfix_huawei_vrf ipfix_netgauze_srv6 ipfix_python "
          "ipfix_softflowd softflowd-ipfix"),
     Rule("nfdump", "no-time", "elements 150, 151, 154 to 157 and event times, which nfdump doesn't read",
          lambda d: d.field in ("start", "end") and not d.theirs,
-         "ipfix_akvorado_ipfixprobe ipfix_viptela nf9_akvorado_nat nf9_cisco_asa_1 nf9_ie150_151 "
+         "derived-times-ipfix-microseconds derived-times-ipfix-seconds derived-times-v9-microseconds "
+         "derived-times-v9-seconds ipfix_akvorado_ipfixprobe ipfix_viptela nf9_akvorado_nat nf9_cisco_asa_1 nf9_ie150_151 "
          "nf9_libnetflow9_1 nf9_nprobe_2"),
     Rule("nfdump", "wrap", "uptimes are counted modulo 2^32 ms; nfdump doesn't",
          lambda d: d.field in ("start", "end") and abs(d.ours - d.theirs) == WRAP,
-         "nf5_netflow_parser nf7_netflow_parser nf9_python_softflowd"),
+         "derived-times-v9-wrap nf5_netflow_parser nf7_netflow_parser nf9_python_softflowd"),
 ]
 
 
