@@ -356,6 +356,9 @@ impl Daemon {
         if let Some(own_metrics) = &self.own_metrics {
             own_metrics.reload_files();
         }
+        for file in self.files.iter().flatten() {
+            file.reload();
+        }
     }
 
     /// Stops receiving, flushes, delivers until the deadline; a second signal ends it at once.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -26,6 +27,8 @@ const MAX_OCTETS: u64 = 64 << 20;
 pub trait Table: Sized + Send + Sync + 'static {
     /// The variable that names the file.
     const VARIABLE: &'static str;
+    /// Of the part that watches the file.
+    const INDEX: usize;
 
     /// Makes the table; `before` is the version in use.
     ///
@@ -39,6 +42,7 @@ pub trait Table: Sized + Send + Sync + 'static {
 
 impl Table for Networks {
     const VARIABLE: &'static str = "NETFLOW_NETWORKS";
+    const INDEX: usize = 0;
 
     fn parse(text: &str, before: Option<&Self>) -> Result<Self, FileError> {
         Self::parse(text, before)
@@ -51,6 +55,7 @@ impl Table for Networks {
 
 impl Table for Interfaces {
     const VARIABLE: &'static str = "NETFLOW_INTERFACES";
+    const INDEX: usize = 1;
 
     fn parse(text: &str, _: Option<&Self>) -> Result<Self, FileError> {
         Self::parse(text)
@@ -131,17 +136,23 @@ impl<T: Table> TableFile<T> {
         Ok(Self { path, mark, table })
     }
 
-    /// Reads the file again if it has changed; whether there is a new version.
-    fn look(&mut self) -> bool {
+    /// Reads the file again if it has changed, or in any case if it is `asked` for; returns whether there is a new
+    /// version.
+    fn look(&mut self, asked: bool) -> bool {
         let mark = mark(&self.path);
-        if mark == self.mark {
+        if mark == self.mark && !asked {
             return false;
         }
         self.mark = mark;
         let (file, variable) = (self.path.display(), T::VARIABLE);
         match read(&self.path, Some(&*self.table)) {
             Ok(table) => {
-                info!(variable, %file, rows = table.rows(), "a file has changed and was read again");
+                let rows = table.rows();
+                if asked {
+                    info!(variable, %file, rows, "a file was read again");
+                } else {
+                    info!(variable, %file, rows, "a file has changed and was read again");
+                }
                 self.table = Arc::new(table);
                 true
             }
@@ -155,7 +166,10 @@ impl<T: Table> TableFile<T> {
 
 /// A task that watches a file. Dropped, it ends.
 #[derive(Debug)]
-pub struct Watching(JoinHandle<()>);
+pub struct Watching {
+    task: JoinHandle<()>,
+    asked: Arc<Notify>,
+}
 
 impl Watching {
     /// Hands over every new version; where that is not possible, `hand_over` gives `false` and is asked again. Must be
@@ -166,33 +180,49 @@ impl Watching {
         health: &Health,
         hand_over: impl Fn(&Arc<T>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let part = health.part(Kind::Enrichment);
-        Self(tokio::spawn(async move {
+        let part = Part::numbered(Kind::Enrichment, T::INDEX);
+        health.add(&part);
+        let asked = Arc::<Notify>::default();
+        let notified = Arc::clone(&asked);
+        let task = tokio::spawn(async move {
             let mut file = file;
-            while caught(watch(&mut file, &part, &hand_over)).await.is_err() {
+            while caught(watch(&mut file, &part, &notified, &hand_over))
+                .await
+                .is_err()
+            {
                 part.restart().await;
             }
-        }))
+        });
+        Self { task, asked }
+    }
+
+    /// Has the file read again now, also if it seems unchanged.
+    pub fn reload(&self) {
+        self.asked.notify_one();
     }
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
 async fn watch<T: Table>(
     file: &mut TableFile<T>,
     part: &Part,
+    asked: &Notify,
     hand_over: &(impl Fn(&Arc<T>) -> bool + Sync),
 ) {
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         part.works(LONGEST_LOOK);
-        ticks.tick().await;
+        let is_asked = tokio::select! {
+            () = asked.notified() => true,
+            _ = ticks.tick() => false,
+        };
         let mut looked = file.clone();
-        let look = tokio::task::spawn_blocking(move || (looked.look(), looked));
+        let look = tokio::task::spawn_blocking(move || (looked.look(is_asked), looked));
         let Ok((is_new, looked)) = look.await else {
             continue;
         };
@@ -214,17 +244,37 @@ mod tests {
         let path = directory.path().join("networks.csv");
         std::fs::write(&path, "10.0.0.0/8,office\n").unwrap();
         let mut file = TableFile::<Networks>::open(path.clone()).unwrap();
-        assert!(!file.look());
+        assert!(!file.look(false));
         std::fs::write(&path, "10.0.0.0/8,office\n192.0.2.0/24,lab\n").unwrap();
-        assert!(file.look());
+        assert!(file.look(false));
         assert_eq!(file.table.len(), 2);
         std::fs::write(&path, "10.0.0.0/8\n").unwrap();
-        assert!(!file.look());
+        assert!(!file.look(false));
         assert_eq!(file.table.len(), 2);
-        assert!(!file.look(), "it is said once");
+        assert!(!file.look(false), "it is said once");
         std::fs::remove_file(&path).unwrap();
-        assert!(!file.look());
+        assert!(!file.look(false));
         assert_eq!(file.table.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_seems_unchanged_is_read_again_when_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("networks.csv");
+        std::fs::write(&path, "10.0.0.0/8,one\n").unwrap();
+        let file = TableFile::<Networks>::open(path.clone()).unwrap();
+        let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let (new, mut handed) = tokio::sync::mpsc::unbounded_channel();
+        let watching = Watching::start(file, &Health::default(), move |table| {
+            new.send(Arc::clone(table)).is_ok()
+        });
+        std::fs::write(&path, "10.0.0.0/8,two\n").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(written).unwrap();
+        watching.reload();
+        let table = handed.recv().await.unwrap();
+        let address = "10.1.2.3".parse().unwrap();
+        assert_eq!(table.name_of(address), Some("two"));
     }
 
     #[test]

@@ -54,23 +54,7 @@ impl Answer {
 
     /// The body without its coding: we ask for none, but some servers compress all the same. `None`: it can't be read.
     pub(super) fn plain_body(&self) -> Option<Cow<'_, [u8]>> {
-        let mut plain = Vec::new();
-        let most = MAX_ANSWER as u64;
-        match self.header(&CONTENT_ENCODING).trim() {
-            "" | "identity" => return Some(Cow::Borrowed(&self.body)),
-            coding
-                if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") =>
-            {
-                let decoder = flate2::read::GzDecoder::new(&self.body[..]);
-                decoder.take(most).read_to_end(&mut plain).ok()?;
-            }
-            coding if coding.eq_ignore_ascii_case("zstd") => {
-                let decoder = zstd::Decoder::new(&self.body[..]).ok()?;
-                decoder.take(most).read_to_end(&mut plain).ok()?;
-            }
-            _ => return None,
-        }
-        Some(Cow::Owned(plain))
+        decoded(self.header(&CONTENT_ENCODING), &self.body)
     }
 
     /// For a log line: the media type, and how the body begins.
@@ -144,6 +128,25 @@ impl Answer {
             _ => json(),
         }
     }
+}
+
+/// Octets without their coding, at most [`MAX_ANSWER`]. `None`: the coding is unknown or the octets are not in it.
+pub(super) fn decoded<'a>(coding: &str, octets: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    let mut plain = Vec::new();
+    let most = MAX_ANSWER as u64;
+    match coding.trim() {
+        "" | "identity" => return Some(Cow::Borrowed(octets)),
+        coding if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") => {
+            let decoder = flate2::read::GzDecoder::new(octets);
+            decoder.take(most).read_to_end(&mut plain).ok()?;
+        }
+        coding if coding.eq_ignore_ascii_case("zstd") => {
+            let decoder = zstd::Decoder::new(octets).ok()?;
+            decoder.take(most).read_to_end(&mut plain).ok()?;
+        }
+        _ => return None,
+    }
+    Some(Cow::Owned(plain))
 }
 
 #[cfg(test)]

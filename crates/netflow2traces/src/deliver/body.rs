@@ -31,7 +31,7 @@ impl Prepared {
 }
 
 /// A body of at most two frames.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Frames {
     prefix: Option<Bytes>,
     octets: Option<Bytes>,

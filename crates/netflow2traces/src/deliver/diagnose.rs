@@ -452,7 +452,8 @@ fn alert_remedy(text: &str, asked: bool, configured: Configured) -> Option<&'sta
 fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = String::new();
     for source in sources(error) {
-        let part = source.to_string();
+        let http2 = source.downcast_ref().and_then(http2_text);
+        let part = http2.unwrap_or_else(|| source.to_string());
         // Many errors repeat their source's message in their own.
         if !text.contains(&part) {
             if !text.is_empty() {
@@ -462,6 +463,17 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
         }
     }
     text
+}
+
+/// What the backend said by HTTP/2's own means; its library calls an end in order "not a result of an error".
+fn http2_text(error: &h2::Error) -> Option<String> {
+    let reason = error.reason().filter(|_| error.is_remote())?;
+    let ended = if error.is_go_away() {
+        "connection (GOAWAY"
+    } else {
+        "request (RST_STREAM"
+    };
+    Some(format!("the backend ended the {ended} {reason:?})"))
 }
 
 fn sources<'a>(

@@ -30,10 +30,14 @@ impl FirstOctets {
         spoken(&self.lock())
     }
 
-    fn set(&self, octets: &[u8]) {
-        let mut kept = self.lock();
-        kept.clear();
-        kept.extend_from_slice(octets);
+    /// Adds what came next.
+    fn add(&self, octets: &[u8]) {
+        self.lock().extend_from_slice(octets);
+    }
+
+    /// How many more are of interest.
+    fn room(&self) -> usize {
+        KEPT.saturating_sub(self.lock().len())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
@@ -45,6 +49,8 @@ fn spoken(octets: &[u8]) -> Spoken {
     match octets {
         [] => Spoken::Nothing,
         [b'H', b'T', b'T', b'P', ..] => Spoken::Http1,
+        // So far.
+        begun if b"HTTP".starts_with(begun) => Spoken::Http1,
         // A TLS record: alert or handshake, version 3.x (RFC 8446 section 5.1).
         [0x15 | 0x16, 0x03, ..] => Spoken::Tls,
         // HTTP/2 servers begin with SETTINGS (4) on stream 0 (RFC 9113 section 3.4); GOAWAY (7) is
@@ -58,7 +64,7 @@ fn spoken(octets: &[u8]) -> Spoken {
 #[derive(Debug)]
 pub(super) struct NotingStream<S> {
     inner: S,
-    /// Until the first octets are there.
+    /// Until all first octets are there.
     first: Option<FirstOctets>,
     /// An error of writing that is held back.
     failed: Option<io::Error>,
@@ -95,7 +101,7 @@ impl<S: Read + Unpin> NotingStream<S> {
                 Poll::Pending
             }
             Poll::Ready(_) => {
-                first.set(kept.filled());
+                first.add(kept.filled());
                 self.first = None;
                 Poll::Ready(Err(error))
             }
@@ -109,11 +115,11 @@ impl<S: Read + Unpin> Read for NotingStream<S> {
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(first) = self.first.take() else {
+        let Some(first) = self.first.take().filter(|first| first.room() > 0) else {
             return Pin::new(&mut self.inner).poll_read(cx, cursor);
         };
         let mut octets = [0; KEPT];
-        let room = cursor.remaining().min(KEPT);
+        let room = cursor.remaining().min(first.room());
         let mut kept = ReadBuf::new(&mut octets[..room]);
         match Pin::new(&mut self.inner).poll_read(cx, kept.unfilled()) {
             Poll::Ready(read) => read?,
@@ -122,8 +128,9 @@ impl<S: Read + Unpin> Read for NotingStream<S> {
                 return Poll::Pending;
             }
         }
-        first.set(kept.filled());
+        first.add(kept.filled());
         cursor.put_slice(kept.filled());
+        self.first = Some(first);
         Poll::Ready(Ok(()))
     }
 }
@@ -174,6 +181,7 @@ mod tests {
     fn protocols_are_told_by_their_first_octets() {
         assert_eq!(spoken(b""), Spoken::Nothing);
         assert_eq!(spoken(b"HTTP/1.1 400 Bad"), Spoken::Http1);
+        assert_eq!(spoken(b"HT"), Spoken::Http1);
         assert_eq!(spoken(&[0x15, 3, 1, 0, 2, 2, 70]), Spoken::Tls);
         assert_eq!(spoken(&[0, 0, 18, 4, 0, 0, 0, 0, 0]), Spoken::Http2);
         assert_eq!(spoken(b"SSH-2.0-OpenSSH"), Spoken::Unknown);

@@ -10,7 +10,7 @@ use super::held::Held;
 use super::outcome::{Cause, Outcome, stated_limit};
 use super::queue::Later;
 use super::report::Report;
-use super::retry::{Admission, Ticket};
+use super::retry::{Admission, MAX_REQUESTED_DELAY, Ticket};
 use super::sender::Sender;
 use super::sizes::Verdict;
 use super::{Shared, now};
@@ -269,7 +269,8 @@ impl Shared {
             self.report().away(cause, failures, now);
         }
         if let Some(asked) = asked {
-            self.report().paused(asked, cause, now);
+            self.report()
+                .paused(asked.min(MAX_REQUESTED_DELAY), cause, now);
         }
         let later = Later {
             from,

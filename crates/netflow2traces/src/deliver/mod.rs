@@ -198,7 +198,14 @@ impl Delivery {
     /// Connects to the backend before there is anything to send, and tries again until that succeeds or a batch does it:
     /// a backend that is away is reported at the start and not with the first flow.
     pub fn look_for_backend(&self) {
-        tokio::spawn(look_for_backend(Arc::clone(&self.shared)));
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            if caught(look_for_backend(&shared)).await.is_err() {
+                // A batch may wait for it.
+                shared.gate().forget_probe();
+                shared.gate_changed.notify_waiters();
+            }
+        });
     }
 
     /// Reads the files of TLS and headers again. Files that change are noticed without it, within seconds.
@@ -351,7 +358,7 @@ async fn run(shared: &Shared, slot: usize) {
 }
 
 /// Tries to connect until that succeeds, or a batch has been sent.
-async fn look_for_backend(shared: Arc<Shared>) {
+async fn look_for_backend(shared: &Shared) {
     let mut phase = shared.phase.subscribe();
     let mut attempts = 0;
     while shared.counters.requests.load(Relaxed) == 0 {

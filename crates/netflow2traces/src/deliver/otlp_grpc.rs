@@ -3,12 +3,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
+use bytes::{BufMut as _, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, TE};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
 
-use super::answer::Answer;
+use super::answer::{Answer, decoded};
 use super::body::{Frames, Prepared};
 use super::compress::encoding_name;
 use super::outcome::{Cause, GrpcCode, Outcome, classify_grpc, classify_http};
@@ -111,7 +111,7 @@ fn judge(answer: &Answer, answers: &Answers) -> Outcome {
         .ok()
         .and_then(|text| text.trim().parse().ok());
     match code.map_or(GrpcCode::UNKNOWN, GrpcCode) {
-        GrpcCode::OK => judge_message(&answer.body),
+        GrpcCode::OK => judge_message(answer),
         code => {
             let after = retry_info(with_status);
             let outcome = classify_grpc(code, &grpc_message(with_status), after);
@@ -139,27 +139,40 @@ fn judge_without_status(answer: &Answer, answers: &Answers) -> Outcome {
         return Outcome::Retry { after: None, cause };
     }
     let after = answer.retry_after(SystemTime::now());
-    let outcome = if status == 413 {
-        classify_http(status, "", None)
-    } else {
-        let text = format!("HTTP status {status}");
-        classify_grpc(GrpcCode::from_http(status), &text, after)
+    let outcome = match status {
+        // They say more than the code that stands for them.
+        300..=399 => {
+            let to = format!("to {}", answer.header(&LOCATION));
+            classify_http(status, &to, None)
+        }
+        407 | 413 | 511 => classify_http(status, "", None),
+        _ => {
+            let text = format!("HTTP status {status}");
+            classify_grpc(GrpcCode::from_http(status), &text, after)
+        }
     };
     outcome.retried_if(answers.retryable.http.contains(&status), after)
 }
 
 /// Reads the `ExportTraceServiceResponse`. Whatever is wrong with it, the status said OK.
-fn judge_message(body: &Bytes) -> Outcome {
+fn judge_message(answer: &Answer) -> Outcome {
+    let body = &answer.body;
     let message = match body.get(..PREFIX) {
-        Some([0, length @ ..]) => {
+        Some([flag @ 0..=1, length @ ..]) => {
             let length = length
                 .iter()
                 .fold(0, |sum, &octet| sum << 8 | usize::from(octet));
-            body.get(PREFIX..PREFIX.saturating_add(length))
+            let message = body.get(PREFIX..PREFIX.saturating_add(length));
+            // We name no coding that we accept, but some servers compress all the same.
+            let coding = match flag {
+                0 => "",
+                _ => answer.header(&GRPC_ENCODING),
+            };
+            message.and_then(|message| decoded(coding, message))
         }
         _ => None,
     };
-    match message.map(otlp_wire::response::read_partial_success) {
+    match message.map(|message| otlp_wire::response::read_partial_success(&message)) {
         Some(Ok(partial)) => Outcome::from(partial),
         _ => Outcome::Accepted,
     }
@@ -185,6 +198,7 @@ fn retry_info(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use http::StatusCode;
     use proptest::prelude::*;
 
@@ -271,6 +285,23 @@ mod tests {
                 Outcome::Accepted
             );
         }
+    }
+
+    #[test]
+    fn a_compressed_partial_success_counts_though_it_was_not_asked_for() {
+        use std::io::Write as _;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(b"\x0a\x06\x08\x03\x12\x02no").unwrap();
+        let message = encoder.finish().unwrap();
+        let mut body = vec![1, 0, 0, 0, u8::try_from(message.len()).unwrap()];
+        body.extend(message);
+        let headers = [("grpc-status", "0"), ("grpc-encoding", "gzip")];
+        let outcome = judge(&answer(200, &headers, &body), &Answers::default());
+        let partial = Outcome::Partial {
+            rejected_spans: 3,
+            message: "no".into(),
+        };
+        assert_eq!(outcome, partial);
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use super::answer::Answer;
 use super::body::{Frames, Prepared};
 use super::compress::encoding_name;
 use super::outcome::{Outcome, classify_http};
+use super::phrases::page_text;
 use super::transport::Transport;
 use crate::config::{Answers, Otlp, Protocol};
 
@@ -97,7 +98,8 @@ fn error_message(answer: &Answer) -> String {
     };
     match status {
         Some(message) => message,
-        None if media_type == "text/html" || media_type == PROTOBUF => String::new(),
+        None if media_type == PROTOBUF => String::new(),
+        None if media_type == "text/html" => page_text(&String::from_utf8_lossy(&body)),
         None => response::bounded_text(&body),
     }
 }

@@ -2,8 +2,9 @@
 //! clock.
 //!
 //! Retryable is what the OTLP specification (1.x, "Failures", "Throttling") lets be retried, and
-//! nothing else. Two deviations: a request refused as too large is split and retried, and so is one that was cut on the
-//! way, which some backends answer as if it had been sent so.
+//! nothing else. The deviations: a request refused as too large is split and retried; one that was cut on the way is
+//! retried, which some backends answer as if it had been sent so; and what no backend says, but a proxy or a network
+//! that lets nothing through, is a connection that failed.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -11,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use otlp_wire::response::PartialSuccess;
 
-use super::phrases::{OVER_BURST, says_compression, says_cut_short, says_too_large};
+use super::phrases::{OVER_BURST, plain_to_tls, says_compression, says_cut_short, says_too_large};
 
 /// What became of one request.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -163,6 +164,11 @@ const REMEDY_CUT_SHORT: &str = "the backend did not get the whole request and cl
      between here and the backend, such as a proxy or a load balancer, ends connections too early";
 const REMEDY_REDIRECT: &str = "redirects are not followed; set OTEL_EXPORTER_OTLP_ENDPOINT to the \
      address that the backend names";
+const REMEDY_PROXY: &str = "a proxy before the backend requires credentials; set HTTPS_PROXY (HTTP_PROXY for an http:// \
+     endpoint) to http://USER:PASSWORD@HOST:PORT";
+const REMEDY_PORTAL: &str = "the network lets nothing through before somebody has logged in at it";
+const REMEDY_NO_ANSWER: &str = "something other than an OTLP backend answers; check host, port and path of \
+     OTEL_EXPORTER_OTLP_ENDPOINT";
 const REMEDY_PLAIN_TO_TLS: &str =
     "the endpoint expects TLS; begin OTEL_EXPORTER_OTLP_ENDPOINT with https://";
 const REMEDY_MEDIA_TYPE: &str = "the backend doesn't read this encoding; check \
@@ -233,10 +239,14 @@ impl GrpcCode {
 /// tonic reports a message over its limit as OUT_OF_RANGE, which is retryable otherwise.
 #[must_use]
 pub fn classify_grpc(code: GrpcCode, message: &str, retry_info: Option<Duration>) -> Outcome {
+    let name = match code.0 {
+        0..=16 => code.name().to_owned(),
+        unknown => unknown.to_string(),
+    };
     let text = if message.is_empty() {
-        format!("gRPC status {}", code.name())
+        format!("gRPC status {name}")
     } else {
-        format!("gRPC status {}: {}", code.name(), excerpt(message))
+        format!("gRPC status {name}: {}", excerpt(message))
     };
     if says_too_large(message) {
         return Outcome::TooLarge {
@@ -295,8 +305,19 @@ pub fn classify_http(status: u16, message: &str, retry_after: Option<Duration>) 
             after: retry_after,
             cause: Cause::new(text),
         },
-        // Go's net/http answers so to plain HTTP on a TLS port.
-        400 if message.contains("HTTP request to an HTTPS server") => Outcome::Rejected {
+        // No answer of a backend: they say that there is no way to it.
+        100..=199 | 407 | 511 => Outcome::Retry {
+            after: None,
+            cause: Cause::with_remedy(
+                text,
+                match status {
+                    407 => REMEDY_PROXY,
+                    511 => REMEDY_PORTAL,
+                    _ => REMEDY_NO_ANSWER,
+                },
+            ),
+        },
+        400 if plain_to_tls(message).is_some() => Outcome::Rejected {
             cause: Cause::with_remedy(text, REMEDY_PLAIN_TO_TLS),
         },
         300..=399 => Outcome::Rejected {
@@ -399,7 +420,7 @@ mod tests {
             let outcome = classify_http(status, "", None);
             assert_eq!(
                 is_retry(&outcome),
-                [429, 502, 503, 504].contains(&status),
+                [407, 429, 502, 503, 504, 511].contains(&status),
                 "{status}"
             );
             assert_eq!(

@@ -47,3 +47,60 @@ pub(super) fn says_compression(message: &str) -> bool {
         .iter()
         .any(|word| message.contains(word))
 }
+
+/// Phrases by which servers answer plain HTTP on a port of TLS.
+const PLAIN_TO_TLS: [&str; 3] = [
+    "HTTP request to an HTTPS server",                   // Go
+    "plain HTTP request was sent to HTTPS port",         // nginx
+    "speaking plain HTTP to an SSL-enabled server port", // Apache
+];
+
+/// The phrase in it that says so.
+pub(super) fn plain_to_tls(text: &str) -> Option<&'static str> {
+    PLAIN_TO_TLS
+        .into_iter()
+        .find(|&phrase| text.contains(phrase))
+}
+
+/// What a page of HTML says in short: that phrase, or its title.
+pub(super) fn page_text(page: &str) -> String {
+    if let Some(phrase) = plain_to_tls(page) {
+        return phrase.to_owned();
+    }
+    let small = page.to_ascii_lowercase();
+    let title = small.find("<title").and_then(|tag| {
+        let begin = tag + small[tag..].find('>')? + 1;
+        let end = begin + small[begin..].find('<')?;
+        page.get(begin..end)
+    });
+    title.unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_page_says_its_title_or_that_it_wants_tls() {
+        let nginx = "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>";
+        assert!(plain_to_tls(&page_text(nginx)).is_some());
+        let apache = "<TITLE>400 Bad Request</TITLE> You're speaking plain HTTP to an SSL-enabled server port.<br />";
+        assert!(plain_to_tls(&page_text(apache)).is_some());
+        for (page, title) in [
+            ("<head><TITLE lang=en>\n Sign in </Title>", "Sign in"),
+            ("<title>cut", ""),
+            ("<title", ""),
+            ("no page", ""),
+        ] {
+            assert_eq!(page_text(page), title, "{page}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_page_panics(page in "(<title|>|</title>|é|İ|[ -~]){0,40}") {
+            let _ = page_text(&page);
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub(crate) fn endpoint_of(socket: &TcpSocket) -> http::Uri {
         .unwrap()
 }
 
-fn last_error(delivery: &Delivery) -> String {
+pub(crate) fn last_error(delivery: &Delivery) -> String {
     delivery
         .counters()
         .last_error()

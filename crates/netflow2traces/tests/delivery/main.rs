@@ -18,6 +18,7 @@ mod foreign;
 mod headers;
 mod logging;
 mod never_pass;
+mod odd;
 mod pipeline;
 mod proxy;
 mod renewal;

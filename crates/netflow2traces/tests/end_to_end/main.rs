@@ -32,6 +32,8 @@ mod own_metrics;
 mod page;
 #[cfg(target_os = "linux")]
 mod restart;
+#[cfg(target_os = "linux")]
+mod restricted;
 mod shutdown;
 mod span_time;
 mod stalled;

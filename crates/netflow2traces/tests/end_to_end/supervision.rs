@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
+use serde_json::Value;
 use tempfile::TempDir;
+use tonic::Code;
 
-use crate::admin_client::Admin;
-use crate::backend::FakeBackend;
+use crate::admin_client::{Admin, value};
+use crate::backend::{FakeBackend, Reply};
 use crate::daemon::{Daemon, Setup};
 use crate::exporter::{Exporter, now, v5_datagram};
 use crate::manager::Manager;
-use crate::spans::{accepted, named};
+use crate::spans::{accepted, flows_at, named};
 
 /// Faults for a daemon, and a place for its files.
 struct Faults(TempDir);
@@ -29,7 +31,11 @@ impl Faults {
     /// Of a daemon that has every part, but for the admin server and what the manager gives it.
     fn setup(&self, backend: &FakeBackend) -> Setup {
         let path = |name| self.path(name).display().to_string();
+        fs::write(self.path("networks.csv"), "10.0.0.0/8,office\n").unwrap();
+        fs::write(self.path("interfaces.csv"), "127.0.0.2,3,Gi0/3\n").unwrap();
         Setup::to_grpc(backend)
+            .with("NETFLOW_NETWORKS", &path("networks.csv"))
+            .with("NETFLOW_INTERFACES", &path("interfaces.csv"))
             .with("NETFLOW2TRACES_TEST_FAULTS", &path("."))
             .with("NETFLOW_SPOOL_DIR", &path("spool-files"))
             .with("NETFLOW_SPOOL_MODE", "always")
@@ -74,31 +80,33 @@ async fn delivered(backend: &FakeBackend, ports: &BTreeSet<u64>) {
         .await;
 }
 
+/// In this order.
+const KILLED: [&str; 16] = [
+    "delivery-0",
+    "delivery-1",
+    "spool",
+    "losses",
+    "template_store",
+    "own_metrics",
+    "enrichment-0",
+    "enrichment-1",
+    "admin",
+    "page",
+    "notifier",
+    "pulse",
+    "console",
+    "log",
+    "spool",
+    "delivery-0",
+];
+
 #[tokio::test]
 async fn each_part_that_panics_is_restarted_and_no_flow_is_lost() {
     let (admin, faults, manager) = (Admin::new(), Faults::new(), Manager::new());
     let backend = FakeBackend::grpc().start().await;
     let daemon = manager.start(admin.of(faults.setup(&backend))).await;
     let mut ports = BTreeSet::new();
-    for (round, part) in [
-        "delivery-0",
-        "delivery-1",
-        "spool",
-        "losses",
-        "template_store",
-        "own_metrics",
-        "admin",
-        "page",
-        "notifier",
-        "pulse",
-        "console",
-        "log",
-        "spool",
-        "delivery-0",
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (round, part) in KILLED.into_iter().enumerate() {
         let before = restarts(admin, part).await;
         faults.kill(part);
         // Whatever it is, a flow on its way makes it report.
@@ -117,6 +125,56 @@ async fn each_part_that_panics_is_restarted_and_no_flow_is_lost() {
     let ended = daemon.stop().await;
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
     ended.assert_totals(&[("flow_spans_dropped", 0), ("flow_spans_spooled", 0)]);
+}
+
+/// It works only when a segment is full.
+#[tokio::test]
+async fn the_thread_that_brings_segments_to_the_disk_is_restarted() {
+    let (admin, faults) = (Admin::new(), Faults::new());
+    let backend = FakeBackend::grpc().start().await;
+    backend.answers(Some(Reply::Grpc(Code::Unavailable, "away")));
+    let setup = faults
+        .setup(&backend)
+        .with("NETFLOW_MAX_REQUEST_SIZE", "1MiB")
+        .with("NETFLOW_SPOOL_MAX_SIZE", "4MiB");
+    let daemon = admin.of(setup).start().await;
+    faults.kill("spool_sync");
+    let exporter = Exporter::new("127.0.0.2", daemon.address());
+    let flows = 2_400;
+    for sequence in (0..flows).step_by(30) {
+        exporter.send(&v5_datagram(now(), sequence, 1000, 30));
+    }
+    let restarted = r#"netflow_part_restarts_total{part="spool_sync"}"#;
+    admin
+        .until("/metrics", |text| value(text, restarted) >= 1.0)
+        .await;
+    backend.answers(None);
+    flows_at(&backend, flows as usize).await;
+    let ended = daemon.stop().await;
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+    ended.assert_totals(&[
+        ("flow_spans_accepted", flows.into()),
+        ("flow_spans_dropped", 0),
+    ]);
+}
+
+/// Every kind of part is killed by a test here.
+#[tokio::test]
+async fn no_part_is_left_out() {
+    let (admin, faults, manager) = (Admin::new(), Faults::new(), Manager::new());
+    let backend = FakeBackend::grpc().start().await;
+    let daemon = manager.start(admin.of(faults.setup(&backend))).await;
+    let others = ["receive-0", "receive-1", "spool_sync"];
+    let killed: BTreeSet<_> = KILLED.into_iter().chain(others).collect();
+    let are_shown = |body: &str| {
+        let status: Value = serde_json::from_str(body).unwrap();
+        let parts = status["parts"].as_array().unwrap();
+        let shown = parts.iter().map(|part| part["part"].as_str().unwrap());
+        shown.collect::<BTreeSet<_>>() == killed
+    };
+    // Some begin when the daemon listens already.
+    admin.until("/api/status", are_shown).await;
+    assert_eq!(daemon.stop().await.code, Some(0));
 }
 
 async fn restarts(admin: Admin, part: &str) -> u64 {

@@ -20,8 +20,8 @@ settings! { FLOW_METRICS:
             `destination.KEY`; the longest prefix that contains the address applies. The file names \
             exporters too: `netflow.exporter.network` in the resource and, if a line is for that address alone, \
             `netflow.exporter.name`. If the file has an error, the \
-            daemon doesn't start and names the line. The file is read again within seconds of a change; if the new \
-            version is invalid, the previous one stays in use and the log says so.",
+            daemon doesn't start and names the line. The file is read again within seconds of a change, and on \
+            SIGHUP; if the new version is invalid, the previous one stays in use and the log says so.",
         parse: readable,
     }
     INTERFACES: PathBuf {

@@ -21,6 +21,8 @@ const PROBE_OCTETS: usize = 64 << 10;
 const SEGMENT: &str = "segment";
 /// What a file whose header can't be read is renamed to, behind its own name.
 const DAMAGED: &str = "damaged";
+/// Damaged files that are kept.
+const MAX_DAMAGED: usize = 8;
 /// Spans say who talked to whom: nobody else may read them.
 const OWNER_ONLY: u32 = 0o600;
 const OWNER_ONLY_DIRECTORY: u32 = 0o700;
@@ -65,6 +67,8 @@ pub(super) struct Directory {
     _lock: File,
     /// Open while it is written.
     note: Option<File>,
+    /// Damaged files that are kept.
+    damaged: Vec<PathBuf>,
 }
 
 /// A segment whose header is damaged, under its new name.
@@ -149,6 +153,7 @@ impl Directory {
             path: path.to_owned(),
             _lock: lock,
             note: None,
+            damaged: Vec::new(),
         };
         directory.close_to_others();
         let (segments, set_aside) = directory.segments()?;
@@ -274,6 +279,47 @@ impl Directory {
         let _ = fs::rename(&path, free_name(&path));
     }
 
+    /// Removes the oldest damaged files beyond a number and a size.
+    pub(super) fn bound_damaged(&mut self, most_octets: u64) {
+        let entries = fs::read_dir(&self.path).into_iter().flatten();
+        let mut found: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|known| known == DAMAGED))
+            .collect();
+        // By their numbers.
+        found.sort();
+        self.damaged.clear();
+        let mut kept = 0;
+        for path in found.into_iter().rev() {
+            let octets = length(&path);
+            if self.damaged.len() < MAX_DAMAGED && kept + octets <= most_octets {
+                kept += octets;
+                self.damaged.push(path);
+                continue;
+            }
+            let (file, bytes) = (path.display(), octets);
+            match fs::remove_file(&path) {
+                Ok(()) => warn!(
+                    %file,
+                    bytes,
+                    "an old damaged segment of the spool was removed: at most {MAX_DAMAGED} are kept, \
+                     in a quarter of NETFLOW_SPOOL_MAX_SIZE"
+                ),
+                Err(error) => warn!(
+                    %file,
+                    bytes,
+                    %error,
+                    "an old damaged segment of the spool can't be removed"
+                ),
+            }
+        }
+    }
+
+    /// Octets of the damaged files that are kept; somebody may have removed some.
+    pub(super) fn damaged_octets(&self) -> u64 {
+        self.damaged.iter().map(|path| length(path)).sum()
+    }
+
     pub(super) fn remove(&self, number: u64) -> io::Result<()> {
         fs::remove_file(self.path_of(number))
     }
@@ -301,6 +347,11 @@ impl Directory {
     pub(super) fn rest(&mut self) {
         self.note = None;
     }
+}
+
+/// 0, if there is no such file.
+fn length(path: &Path) -> u64 {
+    fs::symlink_metadata(path).map_or(0, |about| about.len())
 }
 
 /// The name under which a damaged segment is kept; one that is taken gets a number.

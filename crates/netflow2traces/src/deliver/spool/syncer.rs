@@ -33,8 +33,8 @@ impl Syncer {
             .spawn(move || {
                 part.keep_running(|| {
                     while let Ok(file) = waiting.recv() {
-                        part.rests();
                         sync(&file, &counted);
+                        part.rests();
                     }
                 });
             })?;

@@ -141,23 +141,35 @@ impl Transport {
             Err(cause) => return retry(cause),
         };
         let uri = request.uri().clone();
+        // A clone costs no copy of the body.
+        let mut spare = Some(request.clone());
         let mut request = request;
         loop {
             *request.uri_mut() = uri.clone();
             let exchange = self.over(&mut kept.opened, request);
             let answer = match tokio::time::timeout(self.timeout, exchange).await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(Unsent::Back(unsent))) if reused => {
-                    // The backend had closed the connection before it was used: no failure, and not the address's.
-                    reused = false;
-                    request = *unsent;
-                    kept = match self.open(&current).await {
-                        Ok(kept) => kept,
-                        Err(cause) => return retry(cause),
-                    };
-                    continue;
-                }
                 Ok(Err(unsent)) => {
+                    // The backend has not looked at the request: no failure, and not the address's.
+                    let unseen = match unsent {
+                        Unsent::Back(unsent) if reused => Ok(*unsent),
+                        Unsent::Broken(error) if is_unprocessed(error.as_ref()) => {
+                            spare.take().ok_or(Unsent::Broken(error))
+                        }
+                        other => Err(other),
+                    };
+                    let unsent = match unseen {
+                        Ok(unseen) => {
+                            reused = false;
+                            request = unseen;
+                            kept = match self.open(&current).await {
+                                Ok(kept) => kept,
+                                Err(cause) => return retry(cause),
+                            };
+                            continue;
+                        }
+                        Err(unsent) => unsent,
+                    };
                     return retry(self.broken(&mut kept, &current, unsent, !reused).await);
                 }
                 Err(_) => {
@@ -335,6 +347,22 @@ impl Kept {
         let ended = tokio::time::timeout(LAST_WORDS, &mut self.opened.ended).await;
         ended.is_ok()
     }
+}
+
+/// Whether a server of HTTP/2 says that it has not processed the request (RFC 9113 sections 6.8 and 8.7): it ends the
+/// connection in order, as for its age, or refuses the stream.
+fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
+    let mut source = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let reason = error.reason();
+            let left = error.is_go_away() && reason == Some(h2::Reason::NO_ERROR);
+            let refused = error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote() && (left || refused);
+        }
+        source = error.source();
+    }
+    false
 }
 
 fn host(endpoint: &Uri) -> Option<HeaderValue> {

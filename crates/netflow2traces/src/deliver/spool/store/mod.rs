@@ -165,6 +165,7 @@ impl Store {
         if batches > 0 || damaged > 0 || lost != Lost::default() {
             SpoolReport::recovered(batches, spans_found, damaged, lost);
         }
+        self.directory.bound_damaged(self.max_octets / 4);
         self.tick(now);
         self.make_room(0);
         self.show_size();
@@ -454,7 +455,7 @@ impl Store {
     fn used(&self) -> u64 {
         let kept = self.segments.iter().map(|segment| segment.end);
         let condemned = self.condemned.iter().map(|(_, octets)| *octets);
-        kept.chain(condemned).sum()
+        kept.chain(condemned).sum::<u64>() + self.directory.damaged_octets()
     }
 
     fn drop_segment(&mut self, index: usize, reason: DropReason) {

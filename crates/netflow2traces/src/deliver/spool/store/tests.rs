@@ -415,6 +415,36 @@ fn each_damaged_segment_keeps_its_own_name_and_is_counted_once() {
 }
 
 #[test]
+fn damaged_files_count_to_the_size_and_the_oldest_of_many_go() {
+    let mut rig = Rig::new();
+    let damaged = |number: u32| rig.path().join(format!("{number:020}.damaged"));
+    let paths: Vec<_> = (1..=10).map(damaged).collect();
+    for path in &paths {
+        fs::write(path, [7; 10 << 10]).unwrap();
+    }
+    let mut store = rig.open();
+    let kept: Vec<_> = paths.iter().map(|path| path.exists()).collect();
+    assert_eq!(kept, [&[false; 2][..], &[true; 8]].concat());
+    assert_eq!(rig.counters.spool.octets.load(Relaxed), 80 << 10);
+    for number in 1..=40 {
+        store.append(&batch(number, LARGE), NOW).unwrap();
+        let octets = rig.counters.spool.octets.load(Relaxed);
+        assert!(octets <= rig.max_size, "{octets}");
+    }
+    // What somebody removes leaves its room.
+    fs::remove_file(&paths[9]).unwrap();
+    store.append(&batch(41, 100), NOW).unwrap();
+    assert_eq!(store.directory.damaged_octets(), 70 << 10);
+    drop(store);
+
+    // One that is larger than a quarter of the spool.
+    fs::write(&paths[9], vec![7; 300 << 10]).unwrap();
+    drop(rig.open());
+    assert!(!paths[9].exists());
+    assert!(paths[8].exists());
+}
+
+#[test]
 fn nobody_else_may_read_what_is_inside() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let mut rig = Rig::new();
