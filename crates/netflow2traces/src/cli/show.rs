@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use super::Failure;
-use crate::config::{Exporter, Loaded, Mistakes, print};
+use crate::config::{Compression, Exporter, Loaded, Mistakes, Otlp, print};
 use crate::deliver::{Outcome, try_backend};
 use crate::observe::healthcheck;
 
@@ -52,6 +52,12 @@ pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
             say(&format!(
                 "The backend at {endpoint} accepts spans over {protocol}.\n"
             ));
+            if otlp.compression == Compression::Gzip && accepts_zstd(otlp).await {
+                say(
+                    "It accepts zstd too, which makes a sixth to a fifth fewer bytes than gzip for little more \
+                     processor time: OTEL_EXPORTER_OTLP_COMPRESSION=zstd.\n",
+                );
+            }
             return Ok(ExitCode::SUCCESS);
         }
         Outcome::Partial { message, .. } => {
@@ -67,6 +73,14 @@ pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
     Err(Failure::Running(anyhow::anyhow!(
         "the backend at {endpoint} is not accepting spans over {protocol}: {cause}"
     )))
+}
+
+async fn accepts_zstd(otlp: &Otlp) -> bool {
+    let exporter = Exporter::Otlp(Otlp {
+        compression: Compression::Zstd,
+        ..otlp.clone()
+    });
+    matches!(try_backend(&exporter).await, Ok(Outcome::Accepted))
 }
 
 /// Asks the daemon whether it is ready.

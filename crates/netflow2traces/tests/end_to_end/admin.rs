@@ -408,6 +408,29 @@ async fn a_taken_port_names_the_setting_and_zero_turns_it_off() {
 }
 
 #[tokio::test]
+async fn a_check_with_gzip_recommends_zstd_if_the_backend_accepts_it() {
+    for (replies, is_recommended) in [(vec![], true), (vec![Reply::Ok, Reply::http(415)], false)] {
+        let backend = FakeBackend::http().script(replies).start().await;
+        let endpoint = backend.endpoint("").to_string();
+        let check = run(&[
+            "config",
+            "check",
+            "--connect",
+            "--otlp-protocol=http/protobuf",
+            "--otlp-compression=gzip",
+            "--otlp-endpoint",
+            &endpoint,
+        ])
+        .await;
+        let text = String::from_utf8(check.stdout).unwrap();
+        assert_eq!(check.status.code(), Some(0), "{text}");
+        assert!(text.contains("accepts spans over http/protobuf"), "{text}");
+        assert_eq!(text.contains("accepts zstd too"), is_recommended, "{text}");
+        assert_eq!(backend.arrivals(), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_check_can_try_the_backend() {
     let backend = FakeBackend::grpc().start().await;
     let endpoint = backend.endpoint("").to_string();
