@@ -310,7 +310,7 @@ fn implausible_times_are_shown_as_they_were_told() {
     let record =
         format!("{addresses} fffffc18 658c0418 0035 0035 00 00 11 00 0000 0000 00 00 0000");
     let ended = decode_stdin(["-"], format!("{header} {record}\n").as_bytes());
-    ended.tells(0, "note: 1 record with times that can't be true");
+    ended.tells(0, "note: 1 record with impossible or unknown times");
     let record = &ended.records()[0];
     let export = 0x6553_6800_u64 * 1_000_000_000;
     assert_eq!(record["start_unix_nano"], export - 2_000_000_000);

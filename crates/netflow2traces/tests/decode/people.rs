@@ -227,10 +227,7 @@ fn wrong_arguments_say_what_is_accepted() {
     decode(["--top", "0", &*file]).tells(2, "0 is not in 1..");
     decode(["--by", "src", &*file]).tells(2, "--top");
     let ended = decode(["--top", "1", "--format", "otlp", &*file]);
-    ended.tells(
-        2,
-        "--top has no form of OTLP: use --format table, csv or json",
-    );
+    ended.tells(2, "--top has no OTLP form: use --format table, csv or json");
 }
 
 #[test]

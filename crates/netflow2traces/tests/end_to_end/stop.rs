@@ -62,14 +62,14 @@ async fn stop(hanging: Hanging, twice: bool) -> Ended {
     let timeout = if twice { "1h" } else { "300ms" };
     let admin = Admin::new();
     let daemon = start(directory.path(), admin, &backend, timeout).await;
+    send(&daemon, 30);
+    let written = |text: &str| value(text, "netflow_spool_written_batches_total") >= 2.0;
+    admin.until("/metrics", written).await;
+    // It hangs when it is asked for the next thing: at the stop at the latest.
     if let Some(part) = hanging.part() {
         let file = directory.path().join(part).with_extension("hang");
         std::fs::write(file, "").unwrap();
     }
-    send(&daemon, 30);
-    // Behind it the spool's thread begins to hang.
-    let written = |text: &str| value(text, "netflow_spool_written_batches_total") >= 2.0;
-    admin.until("/metrics", written).await;
     if twice {
         daemon.signal("TERM");
         daemon.says("stopping").await;

@@ -399,7 +399,7 @@ fn an_operators_definitions_give_elements_names_types_and_attributes() {
 #[test]
 fn an_attribute_of_several_elements_is_of_the_first_in_the_template() {
     let text = "2,7,one,unsigned32,acme.delay\n3,7,other,unsigned32,acme.delay\n\
-                0,45100,type,unsigned16,acme.kind\n";
+                0,45100,type,unsigned32,acme.kind\n";
     let (one, other) = (Field::enterprise(2, 7, 4), Field::enterprise(3, 7, 4));
     let keys = ["acme.delay", "ipfix.other"];
     let mut rig = rig_of(text, AttributeLevel::All);
@@ -411,8 +411,8 @@ fn an_attribute_of_several_elements_is_of_the_first_in_the_template() {
         r.u32(2);
     }));
     assert_eq!(values(&span, keys), [json!(2), Value::Null]);
-    let span = rig.flow(&record(v9(1), &[f(45100, 2)], |r| {
-        r.u16(9);
+    let span = rig.flow(&record(v9(1), &[f(45100, 4)], |r| {
+        r.u32(9);
     }));
     assert_eq!(span.get("acme.kind"), 9);
 }
