@@ -4,11 +4,13 @@ Needs BACKEND_JAEGER, as run.sh sets it.
 """
 
 import collections
+import time
 import unittest
 
 import otlp
 from harness import CASES, REPOSITORY, Daemon, Folder, captures, decode, send, until
 from jaeger import BINARY, WARNINGS, Jaeger
+from traffic import Exporter
 
 CAPTURES = captures()
 # Recordings of our own, and those of others where they are.
@@ -259,6 +261,131 @@ class JaegerThatIsSetOtherwise(WithDaemon):
                     if span["spanID"] in flows and span["startTime"] != flows[span["spanID"]].start // 1000
                 ]
                 self.assertEqual(len(moved), mended)
+
+
+@unittest.skipUnless(BINARY, "no Jaeger: tests/backends/build.sh jaeger")
+class Conversations(WithDaemon):
+    """NETFLOW_TRACE_SHAPE=conversation: what belongs to one TCP connection is one trace."""
+
+    WINDOW = 600
+    CLIENT, SERVER = ("192.0.2.77", 50_000), ("198.51.100.77", 443)
+
+    def setUp(self):
+        folder = Folder("jaeger-conversations")
+        self.addCleanup(folder.remove)
+        self.folder = folder.path
+        self.jaeger = Jaeger(self.folder)
+        self.addCleanup(self.jaeger.stop)
+        self.now = time.time()
+        # The last edge of a window: what ended before it is in one window, however long the test takes.
+        self.edge = int(self.now) // self.WINDOW * self.WINDOW
+
+    def conversing(self, service, **settings):
+        return self.daemon(
+            self.jaeger,
+            self.folder,
+            service,
+            NETFLOW_TRACE_SHAPE="conversation",
+            NETFLOW_CONVERSATION_WINDOW=f"{self.WINDOW}s",
+            NETFLOW_WORKERS="4",
+            **settings,
+        )
+
+    def flow(self, source, destination, end):
+        """Of ten seconds, with its end in seconds from the edge."""
+        return (source, destination, self.edge + end - 10, self.edge + end, 1000)
+
+    def exchange(self, daemon):
+        """Both directions of a connection at two routers, and later records of it: three datagrams of six records."""
+        there, back = (self.CLIENT, self.SERVER), (self.SERVER, self.CLIENT)
+        with Exporter("127.0.0.2") as first, Exporter("127.0.0.3") as second:
+            first.send(daemon.port, self.now, [self.flow(*there, -120), self.flow(*back, -119)])
+            second.send(daemon.port, self.now, [self.flow(*there, -118), self.flow(*back, -117)])
+            first.send(daemon.port, self.now, [self.flow(*there, -60), self.flow(*back, -1)])
+        return 3
+
+    def traces(self, service, count):
+        """Ids of the traces of a service once it has so many spans, each with the spans of that service."""
+        spans = until(
+            f"{count} spans of {service}",
+            lambda: len(found := self.jaeger.spans(service, operation="netflow.flow")) >= count and found,
+            seconds=60,
+        )
+        spans = [span for span in spans if otlp.of(span, "service.name") == service]
+        self.assertEqual(len(spans), count)
+        by_trace = collections.defaultdict(list)
+        for span in spans:
+            self.assertEqual((span.name, span.parent), ("netflow.flow", ""))
+            by_trace[span.trace].append(span)
+        return by_trace
+
+    def test_both_directions_and_later_records_are_one_trace(self):
+        daemon = self.conversing("whole")
+        datagrams = self.exchange(daemon)
+        with Exporter("127.0.0.2") as exporter:
+            # Another connection, and the same one in the next window.
+            other = (self.CLIENT[0], self.CLIENT[1] + 1)
+            exporter.send(daemon.port, self.now, [self.flow(other, self.SERVER, -60)])
+            exporter.send(daemon.port, self.now, [self.flow(self.SERVER, self.CLIENT, 0)])
+        self.finish(daemon, datagrams + 2)
+        traces = self.traces("whole", 8)
+        self.assertEqual(sorted(map(len, traces.values())), [1, 1, 6])
+        conversation = max(traces.values(), key=len)
+        ends = collections.Counter(otlp.of(span, "source.address") for span in conversation)
+        self.assertEqual(ends, {self.CLIENT[0]: 3, self.SERVER[0]: 3})
+        exporters = {otlp.of(span, "netflow.exporter.address") for span in conversation}
+        self.assertEqual(exporters, {"127.0.0.2", "127.0.0.3"})
+        # Jaeger shows it as one: by its id, and to whoever searches for either direction.
+        identifier = conversation[0].trace
+        self.assertEqual(len(self.jaeger.trace(identifier)), 6)
+        for end, port in (self.CLIENT, self.SERVER):
+            found = self.jaeger.search("whole", {"source.address": end, "source.port": port})
+            self.assertIn(identifier, {trace["traceID"] for trace in found})
+
+    def test_a_key_makes_the_same_trace_after_a_restart_and_at_another_instance(self):
+        key, store = {"NETFLOW_CONVERSATION_KEY": "0123456789abcdef" * 2}, {
+            "NETFLOW_TEMPLATE_STORE": str(self.folder / "templates")
+        }
+        ids = {}
+        for service, settings in {
+            "set": key,
+            "set-again": key,
+            "stored": store,
+            "stored-again": store,
+            "drawn": {},
+        }.items():
+            daemon = self.conversing(service, **settings)
+            self.finish(daemon, self.exchange(daemon))
+            (ids[service],) = self.traces(service, 6)
+        self.assertEqual(ids["set"], ids["set-again"])
+        self.assertEqual(ids["stored"], ids["stored-again"])
+        self.assertEqual(len(set(ids.values())), 3)
+        one, other = self.conversing("one", **key), self.conversing("other", **key)
+        for instance in (one, other):
+            self.finish(instance, self.exchange(instance))
+            self.traces(instance.process.name, 6)
+        together = self.jaeger.trace(ids["set"])
+        self.assertEqual(len(together), 4 * 6)
+        self.assertEqual(
+            {otlp.of(span, "service.name") for span in together}, {"set", "set-again", "one", "other"}
+        )
+
+    def test_no_trace_outgrows_its_bound_whichever_exporters_report_it(self):
+        daemon, records = self.conversing("busy", NETFLOW_ATTRIBUTES="minimal"), 12_000
+        flows = [self.flow(self.CLIENT, self.SERVER, -60), self.flow(self.SERVER, self.CLIENT, -60)] * 15
+        exporters = [Exporter(f"127.0.0.{last}") for last in range(2, 12)]
+        datagrams = records // len(flows)
+        for number in range(datagrams):
+            exporters[number % len(exporters)].send(daemon.port, self.now, flows)
+            if number % 100 == 99:
+                daemon.wait_received(number + 1)
+        for exporter in exporters:
+            exporter.socket.close()
+        self.finish(daemon, datagrams)
+        sizes = sorted(map(len, self.traces("busy", records).values()))
+        self.assertLessEqual(sizes[-1], 1_000)
+        self.assertLessEqual(len(sizes), records // 1_000 + 2)
+        print(f"a conversation of {records} records at Jaeger: {len(sizes)} traces of {sizes[0]} to {sizes[-1]} spans")
 
 
 if __name__ == "__main__":

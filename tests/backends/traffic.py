@@ -40,39 +40,46 @@ def write_pcap(path, end):
     return octets
 
 
+def v5(now, flows, sequence=0, engine=0):
+    """A NetFlow v5 datagram of TCP flows: (source, destination, start, end, octets), an end being (address, port)."""
+    uptime = 10_000_000
+    header = struct.pack("!HHIIIIBBH", 5, len(flows), uptime, int(now), int(now % 1 * 1e9), sequence, 0, engine, 0)
+    records = []
+    for source, destination, start, end, octets in flows:
+        first, last = (uptime - round((now - at) * 1000) for at in (start, end))
+        records.append(struct.pack(
+            "!4s4s4sHHIIIIHHBBBBHHBBH",
+            *(socket.inet_aton(address) for address in (source[0], destination[0], "192.0.2.1")),
+            1, 2, 1000, octets, first, last, source[1], destination[1], 0, 0x1B, 6, 0, 64500, 64501, 24, 24, 0,
+        ))  # fmt: skip
+    return header + b"".join(records)
+
+
 def send_v5(port, now, start, end, destination_port, octets, sequence=0, engine=0, sender=None):
     """Sends a NetFlow v5 datagram with one TCP flow that began and ended at these Unix seconds."""
-    uptime = 10_000_000
-    header = struct.pack("!HHIIIIBBH", 5, 1, uptime, int(now), int(now % 1 * 1e9), sequence, 0, engine, 0)
-    first, last = (uptime - round((now - at) * 1000) for at in (start, end))
-    record = struct.pack(
-        "!4s4s4sHHIIIIHHBBBBHHBBH",
-        *(socket.inet_aton(address) for address in ("192.0.2.77", "198.51.100.77", "192.0.2.1")),
-        1, 2, 1000, octets, first, last, 50_000, destination_port, 0, 0x1B, 6, 0, 64500, 64501, 24, 24, 0,
-    )  # fmt: skip
+    flow = (("192.0.2.77", 50_000), ("198.51.100.77", destination_port), start, end, octets)
+    datagram = v5(now, [flow], sequence, engine)
     if sender:
-        sender.sendto(header + record, ("127.0.0.1", port))
+        sender.sendto(datagram, ("127.0.0.1", port))
     else:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
-            own.sendto(header + record, ("127.0.0.1", port))
+            own.sendto(datagram, ("127.0.0.1", port))
 
 
-TCP, UDP = 6, 17
-SYN, RST, ACK = 0x02, 0x04, 0x10
+class Exporter:
+    """Sends from a loopback address of its own."""
 
+    def __init__(self, address):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((address, 0))
+        self.sequence = 0
 
-def v5_datagram(now, records, sequence=0):
-    """A NetFlow v5 datagram of at most 30 flows that ended a second ago.
+    def __enter__(self):
+        return self
 
-    Each is source, destination, their ports, protocol, TCP flags, packets, octets.
-    """
-    uptime = 10_000_000
-    datagram = struct.pack("!HHIIIIBBH", 5, len(records), uptime, int(now), int(now % 1 * 1e9), sequence, 0, 0, 0)
-    for source, destination, source_port, destination_port, protocol, flags, packets, octets in records:
-        datagram += struct.pack(
-            "!4s4s4sHHIIIIHHBBBBHHBBH",
-            *(socket.inet_aton(address) for address in (source, destination, "0.0.0.0")),
-            1, 2, packets, octets, uptime - 3_000, uptime - 1_000, source_port, destination_port, 0, flags, protocol,
-            0, 0, 0, 0, 0, 0,
-        )  # fmt: skip
-    return datagram
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, port, now, flows):
+        self.socket.sendto(v5(now, flows, self.sequence), ("127.0.0.1", port))
+        self.sequence += len(flows)

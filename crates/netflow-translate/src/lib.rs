@@ -49,6 +49,7 @@ pub use exporter::report::{ExporterReport, FieldReport, Rows, TemplateReport, Wa
 pub use exporter::saved::{
     Saved, SavedAgent, SavedDomain, SavedExporter, SavedTemplate, SavedType,
 };
+pub use flow::conversation::ConversationCounts;
 pub use flow::ids::Ids;
 pub use flow::services::name as service;
 pub use memory::StateBudget;

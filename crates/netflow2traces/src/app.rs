@@ -41,7 +41,7 @@ use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
 use crate::translate::{StateBudget, TranslateCounters};
-use crate::worker::{Mailboxes, Worker};
+use crate::worker::{Mailboxes, Shared, Worker};
 
 /// How often it is looked whether all workers are still there.
 const WATCH: Duration = Duration::from_secs(1);
@@ -235,7 +235,6 @@ impl Daemon {
         let page = admin.as_ref().map(AdminListener::address);
         let facts = Facts::new(&receivers, page, &config.deliver, config.memory);
         let budget = StateBudget::new(config.memory.state, receivers.workers());
-        let mut workers = Vec::with_capacity(receivers.workers());
         let tap = Arc::new(Tap::default());
         let networks = open_table::<Networks>(config.networks.as_ref())?;
         let interfaces = open_table::<Interfaces>(config.interfaces.as_ref())?;
@@ -244,15 +243,17 @@ impl Daemon {
             max_series,
             top,
         } = config.flow_metrics;
-        let places = Places::new(views, max_series).with_top(top);
-        let translate = with_conversation_key(&config.translate)?;
-        for _ in 0..receivers.workers() {
-            let tap = Arc::clone(&tap);
-            let mut worker = Worker::new(&translate, &places, &budget, &delivery, tap)?;
-            let networks = networks.as_ref().map(|file| Arc::clone(&file.table));
-            worker.translator.name_networks(networks);
-            workers.push(worker);
-        }
+        let shared = Shared {
+            translate: conversation_key::settled(&config.translate)?,
+            networks: networks.as_ref().map(|file| Arc::clone(&file.table)),
+            places: Places::new(views, max_series).with_top(top),
+            budget: Arc::clone(&budget),
+            conversations: Arc::default(),
+            tap: Arc::clone(&tap),
+        };
+        let mut workers = (0..receivers.workers())
+            .map(|_| Worker::new(&shared, &delivery))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let store_counters = Arc::default();
         let keeper = load_templates(config, &store_counters, &receivers, &mut workers)?;
         receivers.announce();
@@ -465,22 +466,6 @@ impl Daemon {
 fn open_table<T: Table>(path: Option<&PathBuf>) -> anyhow::Result<Option<TableFile<T>>> {
     let file = path.cloned().map(TableFile::open).transpose();
     file.map_err(|error| anyhow!("{}: {error}", T::VARIABLE))
-}
-
-/// All workers make the same ids of conversations: a key that isn't set is read from beside the template store, or drawn.
-fn with_conversation_key(translate: &config::Translate) -> anyhow::Result<config::Translate> {
-    let mut translate = translate.clone();
-    if let config::TraceShape::Conversation { key, .. } = &mut translate.shape
-        && key.is_none()
-    {
-        let found = match &translate.template_store {
-            Some(store) => conversation_key::beside(store),
-            None => conversation_key::draw(),
-        };
-        let remedy = "the key of NETFLOW_TRACE_SHAPE=conversation can't be kept (set NETFLOW_CONVERSATION_KEY)";
-        *key = Some(found.context(remedy)?);
-    }
-    Ok(translate)
 }
 
 /// Gives the workers what the template store has, each exporter to the worker that the kernel gives it to.

@@ -6,7 +6,7 @@
 //! Architecture invariant: nothing here knows a protocol's format. Everything is monomorphised: no dynamic call and no
 //! allocation for a flow.
 
-mod conversation;
+pub(crate) mod conversation;
 pub(crate) mod frame;
 pub(crate) mod fronts;
 pub(crate) mod graph;

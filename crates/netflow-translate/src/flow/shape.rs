@@ -3,10 +3,12 @@
 //! Architecture invariant: a shape gives a flow a trace id and says whether there are spans of the work on its datagram;
 //! everything else about a span is the same in every shape.
 
+use std::sync::Arc;
+
 use otlp_wire::{TraceId, UnixNanos};
 
 use crate::config::{self, TraceShape};
-use crate::flow::conversation::Conversations;
+use crate::flow::conversation::{ConversationCounts, Conversations};
 use crate::flow::ids::Ids;
 use crate::metrics::Endpoints;
 use crate::selection::{Draw, TraceOdds};
@@ -56,6 +58,13 @@ impl Shape {
         }
     }
 
+    /// Records of a conversation are counted together with those of other workers.
+    pub(crate) fn share(&mut self, counts: &Arc<ConversationCounts>) {
+        if let Self::Conversation(conversations) = self {
+            conversations.share(counts);
+        }
+    }
+
     /// A flow's trace depends on its endpoints.
     pub(crate) fn wants_endpoints(&self) -> bool {
         matches!(self, Self::Conversation(_))
@@ -64,7 +73,7 @@ impl Shape {
     /// The trace of a flow that ended at `end`; `None`: its datagram's.
     #[inline(always)]
     pub(crate) fn trace(
-        &mut self,
+        &self,
         ends: Option<&Endpoints>,
         end: UnixNanos,
         received_at: UnixNanos,

@@ -5,18 +5,41 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+
+use crate::config;
+
+/// All workers make the same ids of conversations: a key that isn't set is read from beside the template store, or drawn.
+///
+/// # Errors
+/// When it can't be read, kept or drawn.
+pub(crate) fn settled(translate: &config::Translate) -> anyhow::Result<config::Translate> {
+    let mut translate = translate.clone();
+    if let config::TraceShape::Conversation { key, .. } = &mut translate.shape
+        && key.is_none()
+    {
+        let found = match &translate.template_store {
+            Some(store) => beside(store),
+            None => draw(),
+        };
+        let remedy = "the key of NETFLOW_TRACE_SHAPE=conversation can't be kept (set NETFLOW_CONVERSATION_KEY)";
+        *key = Some(found.context(remedy)?);
+    }
+    Ok(translate)
+}
+
 /// The key that stands in a file beside `store`; drawn and written if there is none.
 ///
 /// # Errors
 /// When the file can't be read or written, or holds something else.
-pub(crate) fn beside(store: &Path) -> io::Result<[u8; 16]> {
+fn beside(store: &Path) -> io::Result<[u8; 16]> {
     let mut path = store.as_os_str().to_owned();
     path.push(".conversation-key");
     let path = PathBuf::from(path);
     let with_path =
         |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     match fs::read_to_string(&path) {
-        Ok(text) => crate::config::values::key(text.trim()).map_err(|rejection| {
+        Ok(text) => config::values::key(text.trim()).map_err(|rejection| {
             with_path(io::Error::new(io::ErrorKind::InvalidData, rejection.0))
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -38,7 +61,7 @@ pub(crate) fn beside(store: &Path) -> io::Result<[u8; 16]> {
 ///
 /// # Errors
 /// When the system gives no random numbers.
-pub(crate) fn draw() -> io::Result<[u8; 16]> {
+fn draw() -> io::Result<[u8; 16]> {
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(key)

@@ -1,7 +1,8 @@
 //! What a receive thread does with its datagrams: one translator, whose batches go to the queue of delivery and, while
 //! somebody looks, to the page.
 //!
-//! Architecture invariant: a worker shares nothing with another. Others reach its state only through its mailbox.
+//! Architecture invariant: a worker shares nothing with another but counts (of memory, of flow metrics, of
+//! conversations), which need no lock. Others reach its state only through its mailbox.
 
 mod mailbox;
 
@@ -16,10 +17,22 @@ use crate::config;
 use crate::deliver::Delivery;
 use crate::observe::live::Tap;
 use crate::receive::Handler;
+use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
-use crate::translate::{Datagram, Ids, StateBudget, Translator};
+use crate::translate::{ConversationCounts, Datagram, Ids, StateBudget, Translator};
 
 pub use mailbox::{Machine, Mailbox, Mailboxes, Unanswered};
+
+/// What all workers are made with.
+pub(crate) struct Shared {
+    pub(crate) translate: config::Translate,
+    /// `NETFLOW_NETWORKS`.
+    pub(crate) networks: Option<Arc<Networks>>,
+    pub(crate) places: Places,
+    pub(crate) budget: Arc<StateBudget>,
+    pub(crate) conversations: Arc<ConversationCounts>,
+    pub(crate) tap: Arc<Tap>,
+}
 
 /// What a receive thread does with its datagrams.
 pub(crate) struct Worker {
@@ -35,23 +48,22 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        config: &config::Translate,
-        places: &Places,
-        budget: &Arc<StateBudget>,
-        delivery: &Delivery,
-        tap: Arc<Tap>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(shared: &Shared, delivery: &Delivery) -> anyhow::Result<Self> {
         let mut seed = [0; 32];
         if let Err(error) = getrandom::fill(&mut seed) {
             bail!("the system gave no random numbers for identifiers: {error}");
         }
         let request_limit = delivery.request_limit();
-        let mut translator =
-            Translator::new(config, wall_time as fn() -> UnixNanos, Ids::new(seed))
-                .with_flow_metrics(places)
-                .with_budget(budget);
-        let queue = delivery.queue();
+        let mut translator = Translator::new(
+            &shared.translate,
+            wall_time as fn() -> UnixNanos,
+            Ids::new(seed),
+        )
+        .with_flow_metrics(&shared.places)
+        .with_budget(&shared.budget)
+        .with_conversations(&shared.conversations);
+        translator.name_networks(shared.networks.clone());
+        let (queue, tap) = (delivery.queue(), Arc::clone(&shared.tap));
         translator.hand_over_to(move |batch| {
             tap.offer(&batch);
             queue.push(batch);
