@@ -1,4 +1,4 @@
-//! What the stage is told: every value checked, every size in octets.
+//! The configuration of the stage: every value checked, every size in octets.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ pub enum ServiceName {
     Exporter,
 }
 
-/// `NETFLOW_SERVICE_GRAPH`: which spans show who asked whom.
+/// `NETFLOW_SERVICE_GRAPH`: the spans that show client and server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ServiceGraph {
     /// None does.

@@ -1,5 +1,5 @@
 //! `LOG_LEVEL=DEBUG`: what was understood of datagrams and of flows, a bounded number of lines a second.
-//! Flows are shown as their finished spans say them, so that the log can't tell another story.
+//! Flows are shown as their finished spans say them, so that the log can't differ from them.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

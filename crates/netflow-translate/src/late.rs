@@ -29,7 +29,7 @@ pub(crate) struct LateSets {
     pub(crate) octets: usize,
     /// Exporters with Sets that can be read now.
     ready: VecDeque<IpAddr>,
-    /// When the next round begins: at once, as soon as whoever calls has looked at everything else.
+    /// When the next round begins: at once, as soon as the caller has looked at everything else.
     pub(crate) due: Option<Instant>,
 }
 

@@ -1,7 +1,7 @@
 //! The memory that all workers together may keep for exporters: charged in coarse steps, without a lock.
 //!
 //! Half of it is shared out among the workers, so that what one of them is made to keep leaves the others room; the
-//! other half goes to whoever needs it first.
+//! other half goes to the worker that needs it first.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};

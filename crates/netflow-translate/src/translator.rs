@@ -55,7 +55,7 @@ const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
 /// Their octets.
 const MAX_HELD_OCTETS_OF_CAPTURE: usize = 4 * 1024 * 1024;
 
-/// Turns datagrams into batches of spans. `C` tells the wall time, for the spans of the work itself.
+/// Turns datagrams into batches of spans. `C` reads the wall clock, for the processing spans.
 #[derive(Debug)]
 pub struct Translator<C> {
     pub(super) writing: Writing<C>,
@@ -173,8 +173,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     }
 
     /// Fits it to captures, where no time passes but the capture's: templates are never too old, more Sets wait
-    /// for theirs, and every span has the times that its exporter told as `netflow.flow.start_unix_nano` and
-    /// `end_unix_nano`, or lacks them where none was told.
+    /// for theirs, and every span has the exported times as `netflow.flow.start_unix_nano` and
+    /// `end_unix_nano`, or lacks them if none were exported.
     #[must_use]
     pub fn for_captures(mut self) -> Self {
         self.limits.template_lifetime = Duration::MAX;
@@ -204,7 +204,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     }
 
     /// Takes what came over `transport`: a datagram, or a message of a connection. No rate is kept to over a connection:
-    /// what is dropped there is not sent again, so that whoever reads the connection has to read less.
+    /// what is dropped there is not re-sent, so that the reader of the connection has to read less.
     pub fn on_message(&mut self, datagram: &Datagram<'_>, transport: Transport, now: Instant) {
         let began = (self.writing.clock)();
         self.next_sweep.get_or_insert(now + SWEEP);

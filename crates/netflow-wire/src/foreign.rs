@@ -91,7 +91,7 @@ impl Foreign {
 }
 
 /// Judges by the octets, and by the port at either end where octets alone say little. Never certain: something that is a
-/// flow message by its first octets may be named here all the same, so ask only about what could not be decoded.
+/// flow message by its first octets may be named here too, so ask only about what could not be decoded.
 #[must_use]
 pub fn guess(octets: &[u8], ports: &[u16]) -> Option<Foreign> {
     let read = octets.get(..MAX_READ).unwrap_or(octets);

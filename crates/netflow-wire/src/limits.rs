@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// What one exporter may make the decoder hold. UDP sources can be forged, so every one of these is
-/// somebody else's number.
+/// What one exporter may make the decoder hold. UDP sources can be forged, so each of these
+/// bounds protects against one source only.
 ///
 /// With the defaults a [`Decoder`](crate::Decoder) holds at most 3 MiB, besides what the caller compiles and
 /// the contexts of Sets that wait: 64 Ki fields of 8 octets, 4096 Templates of up to 500 octets with the
@@ -12,7 +12,7 @@ use std::time::Duration;
 pub struct Limits {
     /// Fields of one Template. A Template with more is refused.
     pub max_fields: usize,
-    /// Fields of zero length in one Template, which cost work and tell nothing; with more it is refused. It
+    /// Fields of zero length in one Template, which cost work and carry no data; with more it is refused. It
     /// bounds the fields that are visited by the octets that were sent.
     pub max_empty_fields: usize,
     /// Templates of one exporter, over all its sessions and domains; the one unused for longest makes room.
@@ -39,7 +39,7 @@ impl Default for Limits {
             template_lifetime: Duration::from_secs(24 * 60 * 60),
             max_held_sets: 256,
             max_held_octets: 256 * 1024,
-            // Cisco routers re-send every 30 minutes unless told otherwise.
+            // Cisco routers re-send every 30 minutes unless configured otherwise.
             max_held_age: Duration::from_secs(31 * 60),
         }
     }

@@ -131,7 +131,7 @@ impl<'a> Message<'a> {
             observation_domain: 0,
             sampling: None,
         };
-        // Residual nanoseconds of a second; larger ones are an exporter's mistake and add up all the same.
+        // Residual nanoseconds of a second; larger ones are an exporter's error and are added anyway.
         let with_nanos = seconds(word8) + u64::from(word12);
         let header = match version {
             Version::V1 => Header {

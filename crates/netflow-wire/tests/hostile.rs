@@ -181,7 +181,7 @@ fn bad_set(message: &mut MessageWriter, kind: usize, version: Version) {
         _ => (0, 1),
     };
     match kind {
-        // Data nobody has described; a reserved id; records of nothing; a record past the end.
+        // Data without a template; a reserved id; records of nothing; a record past the end.
         0 => message.raw_set(4000, None, &[1, 2, 3]),
         1 => message.raw_set(77, None, &[1, 2, 3]),
         2 => message.raw_set(901, None, &[1, 2, 3]),
@@ -253,7 +253,7 @@ proptest! {
             .map(|row| u32::from_be_bytes(row.values[0].as_slice().try_into().unwrap()))
             .collect();
         prop_assert_eq!(numbers, (1..=good).collect::<Vec<_>>());
-        // Every bad one was told of, by an error or as an event.
+        // Every bad one was reported, by an error or as an event.
         prop_assert!(seen.bad.len() + seen.events.len() >= sets.iter().flatten().filter(|kind| **kind < 9).count());
     }
 

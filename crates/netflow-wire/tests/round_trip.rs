@@ -68,7 +68,7 @@ impl Spec {
         self.all()
             .map(|field| {
                 let len = match field.length {
-                    // Every 16th is longer than the one-octet length tells.
+                    // Every 16th is longer than a one-octet length can express.
                     VARIABLE_LENGTH if numbers.below(16) == 0 => 250 + numbers.below(60),
                     VARIABLE_LENGTH => numbers.below(20),
                     length => usize::from(length),

@@ -1,7 +1,7 @@
 //! What a flow costs as exporters, templates and attributes become many: CPU time of the translating thread, batches
-//! dropped as they come. Prints the table of docs/performance.md.
+//! dropped at once. Prints the table of docs/performance.md.
 //!
-//! Rounds of all sizes are interleaved and the cheapest of each is told, so that other work on the machine matters
+//! Rounds of all sizes are interleaved and the cheapest of each is reported, so that other work on the machine matters
 //! little: `cargo bench --bench growth`, about half a minute.
 #![expect(
     clippy::print_stdout,

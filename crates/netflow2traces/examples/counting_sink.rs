@@ -1,10 +1,10 @@
-//! An OTLP backend that keeps nothing: it drains requests by gRPC and HTTP on one port and counts them, at the
+//! An OTLP backend that keeps nothing: it drains requests over gRPC and HTTP on one port and counts them, at the
 //! cost of little more than the system calls. For measuring what sends to it.
 //!
 //! `cargo run --release --example counting_sink -- [--latency] [ADDRESS]`: prints the address it listens on (by
 //! default a free port of loopback), accepts every trace request until SIGTERM or SIGINT, and then prints one line
 //! of JSON. Spans of compressed requests aren't counted. With `--latency` requests are decoded, and the time between
-//! the receipt of a datagram and the arrival of its `netflow.export` span is told.
+//! the receipt of a datagram and the arrival of its `netflow.export` span is reported.
 #![expect(
     clippy::print_stdout,
     reason = "the caller reads the address and the sums"
@@ -105,7 +105,7 @@ async fn serve(stream: TokioIo<tokio::net::TcpStream>, counts: Shared, decodes: 
         let counts = Arc::clone(&counts);
         async move { Ok::<_, Infallible>(answer(request, &counts, decodes).await) }
     });
-    // A connection that breaks is the sender's to tell of.
+    // The sender reports a broken connection.
     let _ = builder.serve_connection(stream, service).await;
 }
 

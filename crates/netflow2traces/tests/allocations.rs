@@ -398,7 +398,7 @@ fn an_exporter_holds_no_more_than_its_bound() {
     assert!(all <= MOST, "{all} octets");
 }
 
-/// Invented sources, each with a message of its own kind, beside one exporter that goes on sending.
+/// Invented sources, each with a message of its own kind, beside one exporter that continues to send.
 #[test]
 fn a_flood_of_invented_sources_costs_bounded_memory_and_no_honest_flow() {
     const SOURCES: u32 = 100_000;

@@ -1,4 +1,4 @@
-//! `docs/attributes.md` is what the table of attributes makes it, and tells of every attribute that spans have.
+//! `docs/attributes.md` is what the table of attributes makes it, and has every attribute that spans have.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

@@ -22,7 +22,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(30);
 const RECEIVE_BUFFER: usize = 8 << 20;
 
-/// A socket whose datagrams are taken as they come.
+/// A socket whose datagrams are read as they arrive.
 struct Collector {
     address: SocketAddr,
     datagrams: Receiver<Arrived>,
@@ -70,7 +70,7 @@ impl Collector {
     }
 }
 
-/// What the program told at its end.
+/// What the program reported at its end.
 struct Ended {
     code: Option<i32>,
     totals: Value,
@@ -108,7 +108,7 @@ fn start(arguments: &str, target: SocketAddr) -> Child {
         .unwrap()
 }
 
-/// Sends to a collector: what arrived and what was told. Both agree.
+/// Sends to a collector: what arrived and what was reported. Both agree.
 fn sent(arguments: &str) -> (Vec<Arrived>, Ended) {
     let collector = Collector::new();
     let ended = Ended::of(start(arguments, collector.address));

@@ -2,7 +2,7 @@
 //! for octet. Ends at the first difference.
 //!
 //! `cargo run --release -p otlp-wire --example gzip_soak -- [SPANS] [SEED] [FOLDER]`: a hundred million spans unless
-//! told otherwise. Into the folder go some of the bodies, as `N.gz` beside `N.pb`, for other tools to read.
+//! set otherwise. Into the folder go some of the bodies, as `N.gz` beside `N.pb`, for other tools to read.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
         Self { rest: message }
     }
 
-    /// Octets not read yet, so that a caller can tell where in the message a field begins or ends.
+    /// Octets not read yet, so that a caller knows where in the message a field begins or ends.
     pub(crate) fn remaining(&self) -> usize {
         self.rest.len()
     }

@@ -45,7 +45,7 @@ impl PartialSuccess {
     }
 }
 
-/// A response that can't be understood. The request was taken all the same, if its status says so.
+/// A response that can't be understood. The request was accepted anyway, if its status says so.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ResponseError {
@@ -155,7 +155,7 @@ pub fn read_export_response_json(octets: &[u8]) -> Result<PartialSuccess, Respon
 /// The delay that a backend asks for: the `google.rpc.RetryInfo` in the details of a
 /// `google.rpc.Status`. It is `None` when there is none or the octets are malformed.
 ///
-/// Its presence alone means that the request may be sent again, so one without a delay is
+/// Its presence alone means that the request may be retried, so one without a delay is
 /// `Some(ZERO)`. A negative delay is zero, one above [`MAX_RETRY_DELAY`] is that.
 #[must_use]
 pub fn read_retry_info(status_details: &[u8]) -> Option<Duration> {

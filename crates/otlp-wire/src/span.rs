@@ -160,7 +160,7 @@ impl<'a> SpanWriter<'a> {
         }
     }
 
-    /// Lets `write` go on with a writer of its own, and then goes on where that one stopped.
+    /// Lets `write` continue with a separate writer, and then continues where that one stopped.
     ///
     /// A writer that is given away by reference lives in memory from then on, and every attribute waits for the
     /// position that the one before has stored. Where the position shall stay in a register, what is not

@@ -1,7 +1,7 @@
-//! An encoded `ExportTraceServiceRequest` in, its spans out, one by one: for who wants to look at finished octets
+//! An encoded `ExportTraceServiceRequest` in, its spans out, one by one: for readers of finished octets
 //! without building anything of them.
 //!
-//! Nothing is copied or collected; a field that nobody asks for is passed over.
+//! Nothing is copied or collected; a field that isn't requested is skipped.
 
 use crate::fields;
 use crate::proto::push_delimited;
@@ -75,7 +75,7 @@ impl<'a> SpanView<'a> {
                 fields::span::NAME => view.name = field.octets().ok()?,
                 fields::span::START_TIME_UNIX_NANO => view.start = field.fixed64().ok()?,
                 fields::span::END_TIME_UNIX_NANO => view.end = field.fixed64().ok()?,
-                // What is asked for first stands first; attributes are read by who wants them.
+                // What is asked for first stands first; attributes are read on demand.
                 fields::span::ATTRIBUTES if view.end != 0 => break,
                 _ => {}
             }

@@ -70,7 +70,7 @@ impl CaptureError {
 }
 
 impl From<io::Error> for CaptureError {
-    /// Decompression tells what is wrong with the octets as an error of reading.
+    /// Decompression reports damaged octets as an error of reading.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => Self::CutShort,

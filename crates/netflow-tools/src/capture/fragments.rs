@@ -58,7 +58,7 @@ pub(super) struct Fragments {
 }
 
 impl Fragments {
-    /// Takes a fragment in; gives the datagram if it is whole by that. What is given up is told to `skip` with
+    /// Takes a fragment in; gives the datagram if it is whole by that. What is given up is passed to `skip` with
     /// the frame of its first fragment.
     pub(super) fn add(
         &mut self,

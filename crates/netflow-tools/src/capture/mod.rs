@@ -1,7 +1,7 @@
-//! Captures: the octets of a file in, UDP payloads out, each with its frame's number, its time and who sent it.
+//! Captures: the octets of a file in, UDP payloads out, each with its frame's number, its time and its sender.
 //!
 //! Classic pcap, pcapng, either of them gzipped, IPFIX Files (RFC 5655) and text of hexadecimal octets, told
-//! apart by their first octets. Everything in a capture is somebody else's number: every length is checked, a
+//! apart by their first octets. Every number in a capture is untrusted: every length is checked, a
 //! claimed length is never allocated before its octets are there, and fragments that wait for each other are
 //! bounded. What is not given out is counted in [`Tally`] with a reason.
 

@@ -84,7 +84,7 @@ pub struct Tally {
     contents: BTreeMap<Content, Seen>,
 }
 
-/// Kinds of other traffic that are told apart.
+/// Kinds of other traffic that are counted separately.
 const MAX_CONTENTS: usize = 64;
 
 impl Tally {

@@ -52,7 +52,7 @@ const RESOURCE: [(&str, &str); 5] = [
     ("telemetry.sdk.language", "rust"),
     ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
 ];
-/// Of stdout, when nobody waits for single lines.
+/// Of stdout, if no reader waits for single lines.
 const BUFFER: usize = 256 * 1024;
 
 /// What to decode, and how to show it.
@@ -112,7 +112,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let ended = decode(options, show, &mut io::stdin().lock(), &mut out);
     match ended {
         Ok(summary) => {
-            // Nobody is left to tell when stderr is gone.
+            // If stderr is closed, there is nowhere to report this.
             let _ = Escaped::plain(io::stderr().lock()).write_all(summary.text().as_bytes());
             Ok(ExitCode::from(summary.exit_code()))
         }

@@ -15,11 +15,11 @@ use netflow_translate::{TranslateCounters, WaitingSet};
 const MAX_EXAMPLES: usize = 3;
 /// Octets of a datagram that an example shows.
 const HEAD: usize = 24;
-/// Exporters that are told apart.
+/// Exporters that are counted separately.
 const MAX_EXPORTERS: usize = 65_536;
 /// Templates waited for that are listed.
 const MAX_LISTED: usize = 20;
-/// Kinds of other traffic that are told apart.
+/// Kinds of other traffic that are counted separately.
 const MAX_CONTENTS: usize = 256;
 
 /// Counters of what was not understood, with what they count.
@@ -91,7 +91,7 @@ const TROUBLES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Counters that tell of nothing that was not understood.
+/// Counters that don't mean that something was not understood.
 const UNDERSTOOD: &[&str] = &[
     "datagrams_decoded",
     "datagrams_sflow",
@@ -112,7 +112,7 @@ const UNDERSTOOD: &[&str] = &[
     "times_suspect",
     "sets_waited",
     "sets_decoded_late",
-    // Levels; what waits at the end is told apart.
+    // Levels; what waits at the end is reported separately.
     "sets_waiting",
     "open_flow_spans",
     "open_work_spans",
@@ -374,7 +374,7 @@ impl Summary {
         }
     }
 
-    /// Lines for whoever watches.
+    /// Lines for the user.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for file in &self.files {

@@ -11,7 +11,7 @@ use super::records::{Record, int, value};
 use super::summary::FileSummary;
 use super::table::{amount, line};
 
-/// Combinations of values that are told apart; the records of others are summed in one line.
+/// Combinations of values that are counted separately; the records of others are summed in one line.
 const MAX_GROUPS: usize = 1_000_000;
 
 /// What was added up.

@@ -20,7 +20,7 @@ pub(super) const ICMP_V6: u8 = 58;
 const WHOLE: u8 = 0x1b;
 
 /// Flows end this long before their export, in milliseconds. The least is a second, because the headers of v9
-/// and IPFIX tell whole seconds.
+/// and IPFIX have whole seconds.
 const AGE: RangeInclusive<u32> = 1_000..=4_000;
 
 /// One flow. Its times are relative to the export, so that a datagram can be sent at any time.
@@ -126,7 +126,7 @@ pub(super) struct Flows {
     random: Xoshiro256PlusPlus,
     pattern: Pattern,
     is_v6: bool,
-    /// The way back of the conversation that was told last.
+    /// The other direction of the conversation that was reported last.
     back: Option<Flow>,
 }
 

@@ -84,7 +84,7 @@ impl Generator {
             .map(|(number, source)| {
                 let domain = match options.protocol {
                     Protocol::V1 | Protocol::V7 => 0,
-                    // Where addresses tell exporters apart, they all look the same.
+                    // If exporters differ in their addresses, they are equal otherwise.
                     _ if source.is_some() || options.exporters == 1 => 1,
                     _ => number + 1,
                 };

@@ -1,6 +1,6 @@
 //! A flow exporter for tests: options in, datagrams out to a UDP port, and exact totals at the end.
 //!
-//! It either invents flows, which follow from a seed, and tells them as one or many exporters, or sends the UDP
+//! It either invents flows, which follow from a seed, and exports them as one or many exporters, or sends the UDP
 //! payloads of a capture again. What is invented is prepared ahead, so that sending costs little more than the
 //! system calls.
 
@@ -65,12 +65,12 @@ pub struct GenerateOptions {
     /// Flow records in all.
     pub count: Option<u64>,
     pub exporters: u32,
-    /// How often templates are sent again.
+    /// How often templates are re-sent.
     pub template_interval: Duration,
     pub seed: u64,
 }
 
-/// A capture that is sent again.
+/// A capture that is replayed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplayOptions {
     /// `-` is stdin.
@@ -90,7 +90,7 @@ pub enum ReplayPace {
     AtOnce,
 }
 
-/// What flow records are told by.
+/// The export protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Protocol {
     /// NetFlow v1
@@ -150,7 +150,7 @@ impl GenerateOptions {
     }
 }
 
-/// Sends until all is sent, the time is up, or SIGINT or SIGTERM comes; then tells the totals. The exit code is a
+/// Sends until all is sent, the time is up, or SIGINT or SIGTERM comes; then reports the totals. The exit code is a
 /// success if all that was sent found a listener.
 ///
 /// # Errors
@@ -178,7 +178,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     } else {
         totals.text()
     };
-    // Nobody is left to tell when the terminal is gone.
+    // If the terminal is closed, there is nowhere to report this.
     let _ = io::stdout().lock().write_all(text.as_bytes());
     let _ = io::stderr()
         .lock()

@@ -1,4 +1,4 @@
-//! What is shown on stderr while it goes on: a bar on a terminal, else a line a second.
+//! What is shown on stderr meanwhile: a bar on a terminal, else a line a second.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -79,7 +79,7 @@ impl Progress {
                 });
                 bar.set_message(format!("{} {unit}, {rate}/s", grouped(count)));
             }
-            // Nobody is left to tell when stderr is gone.
+            // If stderr is closed, there is nowhere to report this.
             _ => {
                 let line = format!(
                     "{:.0} s: {} {unit}, {rate}/s\n",

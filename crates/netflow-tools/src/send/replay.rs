@@ -1,4 +1,4 @@
-//! The UDP payloads of a capture, sent again: as they are, at the capture's pace, at a rate, or at once.
+//! The UDP payloads of a capture, replayed: as they are, at the capture's pace, at a rate, or at once.
 //!
 //! Exporters stay apart: each source of the capture gets a socket of its own, and where the target is loopback
 //! each of its addresses an address of loopback, both in the order they come.

@@ -112,7 +112,7 @@ impl Ring {
         Some(run)
     }
 
-    /// The octets of a run, filled in. The stamp goes on to what follows.
+    /// The octets of a run, filled in. The stamp continues for what follows.
     pub(super) fn stamp(&mut self, run: Run, stamp: &mut Stamp) -> &[u8] {
         let range = run.first..run.first + run.datagrams;
         for datagram in self.datagrams.get(range).unwrap_or_default() {

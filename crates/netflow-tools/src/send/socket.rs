@@ -56,7 +56,7 @@ impl FlowSocket {
     /// Sends datagrams of `segment` octets each, from `source` if there is one.
     ///
     /// # Errors
-    /// When the kernel refuses for another reason than that nobody listens.
+    /// If the kernel refuses for another reason than that nothing listens.
     pub(super) fn send(
         &mut self,
         octets: &[u8],
@@ -81,7 +81,7 @@ impl FlowSocket {
         self.refused > 0
     }
 
-    /// Datagrams that were answered with "port unreachable". They were sent all the same. Answers to other sources
+    /// Datagrams that were answered with "port unreachable". They were sent anyway. Answers to other sources
     /// than the socket's own address don't come here.
     pub(super) fn refused(&mut self) -> u64 {
         if let Ok(Some(error)) = self.socket.take_error()

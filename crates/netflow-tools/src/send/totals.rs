@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-/// Exporters that are told of one by one.
+/// Exporters that are reported one by one.
 const FEW: usize = 16;
 
 /// Sums at the end.
@@ -14,7 +14,7 @@ pub(super) struct Totals {
     pub(super) by_exporter: Vec<Sent>,
     /// Datagrams of nothing but templates, which are among the datagrams.
     pub(super) template_datagrams: u64,
-    /// Datagrams that were answered with "port unreachable", as far as the answers could be told from others.
+    /// Datagrams that were answered with "port unreachable", as far as the answers could be distinguished from others.
     pub(super) refused: u64,
     /// From the first datagram to the last.
     pub(super) elapsed: Duration,
@@ -164,7 +164,7 @@ impl Totals {
         text
     }
 
-    /// Whether all was sent to somebody.
+    /// Whether something listened to everything that was sent.
     pub(super) fn is_success(&self) -> bool {
         self.failure.is_none() && self.refused == 0 && self.cut == 0
     }

@@ -1,4 +1,4 @@
-//! `applicationId` (element 95, RFC 6759): who defined the application, and its number there.
+//! `applicationId` (element 95, RFC 6759): the organisation that defined the application, and its number there.
 
 use netflow_wire::unsigned;
 

@@ -70,7 +70,7 @@ pub struct ProtocolCounters {
     pub datagrams: Counter,
     /// Octets of their payloads.
     pub octets: Counter,
-    /// Flow records in Sets and samples that could be decoded, whatever became of them.
+    /// Flow records in Sets and samples that could be decoded, whatever their outcome.
     pub flows: Counter,
 }
 

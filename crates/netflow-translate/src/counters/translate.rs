@@ -36,7 +36,7 @@ counters! {
         datagrams_rate_limited,
         /// Datagrams shorter than their header.
         datagrams_truncated,
-        /// Datagrams of a version that nobody knows.
+        /// Datagrams of an unknown version.
         datagrams_unknown_version,
         /// IPFIX messages whose length is less than their header's.
         datagrams_bad_length,
@@ -92,7 +92,7 @@ counters! {
         flow_samples,
         /// Counter samples of sFlow.
         counter_samples,
-        /// Samples of sFlow that nobody or only a vendor knows.
+        /// Samples of sFlow of an unknown or a vendor's format.
         samples_unknown,
         /// Samples of sFlow that go past their datagram; none can follow.
         samples_truncated,
@@ -104,7 +104,7 @@ counters! {
         sample_records_malformed,
         /// Templates not known before.
         templates_learnt,
-        /// Templates sent again.
+        /// Templates that were re-sent.
         templates_refreshed,
         /// Templates that changed.
         templates_replaced,

@@ -24,9 +24,9 @@ pub(crate) struct Activity {
     transports: u8,
     pub(crate) first_at: UnixNanos,
     pub(crate) last_at: UnixNanos,
-    /// The exporter's clock less ours, in nanoseconds, by its last message that tells a time.
+    /// The exporter's clock less ours, in nanoseconds, by its last message with a time.
     pub(crate) clock_ahead: Option<i64>,
-    /// By the last header that tells it (v5).
+    /// By the last header that has it (v5).
     pub(crate) header_sampling: Option<u64>,
 }
 

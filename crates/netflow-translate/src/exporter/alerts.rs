@@ -327,7 +327,7 @@ mod tests {
         assert!(spell.turn(now).is_none());
         spell.new = [3];
         assert!(matches!(spell.turn(now), Some(Turn::Began([3]))));
-        // It goes on, with pauses.
+        // It continues, with pauses.
         for _ in 0..10 {
             now += QUIET - SECOND;
             assert!(spell.turn(now).is_none());

@@ -19,7 +19,7 @@ const FORGOTTEN: Duration = Duration::from_secs(600);
 pub(super) struct Glimpses {
     places: Vec<Glimpse>,
     origin: Option<Instant>,
-    /// With a random seed: nobody outside knows which sources share a place.
+    /// With a random seed: an outsider can't know which sources share a place.
     hasher: RandomState,
 }
 

@@ -94,7 +94,7 @@ pub(crate) struct Exporter {
     proven: bool,
     /// Seen since the hand of the clock last passed.
     referenced: bool,
-    /// How often it was seen, less how often the hand has passed in vain since.
+    /// How often it was seen, minus how often the hand has passed since.
     credit: u8,
     /// When it was last given some.
     credited: Option<Instant>,
@@ -113,7 +113,7 @@ impl Exporter {
         self.member = Membership::default();
     }
 
-    /// It was last seen at `then`; who is restored waits for being seen.
+    /// It was last seen at `then`; a restored exporter counts once it is seen.
     pub(crate) fn restored(&mut self, then: Instant) {
         self.last_seen = then;
         self.referenced = false;
@@ -393,7 +393,7 @@ impl ExporterTable {
         self.evicted += 1;
     }
 
-    /// Forgets who was not seen for `idle`.
+    /// Forgets what was not seen for `idle`.
     pub(crate) fn expire(&mut self, now: Instant, idle: Duration) {
         let (sets_gone, weight) = (&mut self.sets_gone, &mut self.weight);
         let disconnected = &mut self.disconnected;

@@ -1,4 +1,4 @@
-//! What a worker tells of its exporters and templates when it is asked. Read-only, and bounded by the asker.
+//! What a worker reports about its exporters and templates when asked. Read-only, and bounded by the asker.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

@@ -12,9 +12,9 @@ use crate::exporter::metadata::ExporterMetadata;
 use crate::plan::sampling::ConfiguredSampling;
 use crate::writing::Writing;
 
-/// The resource attribute that tells exporters apart.
+/// The resource attribute by which exporters are distinguished.
 const EXPORTER_ADDRESS: &str = "netflow.exporter.address";
-/// And the one that tells the sFlow agents behind one address apart.
+/// And the one for the sFlow agents behind one address.
 const EXPORTER_AGENT: &str = "netflow.exporter.agent";
 /// What `NETFLOW_NETWORKS` calls the exporter's address, and the network that holds it.
 const EXPORTER_NAME: &str = "netflow.exporter.name";
@@ -59,7 +59,7 @@ impl<C> NewExporter for Writing<C> {
     }
 }
 
-/// The most octets that a resource takes, whatever the exporter is and whoever its clients in a service graph are.
+/// The most octets that a resource takes, for any exporter and any client in a service graph.
 pub(crate) fn most_octets(config: &config::Translate) -> usize {
     let name = "n".repeat(MAX_TEXT);
     let source = Source {

@@ -14,7 +14,7 @@ use crate::translator::Translator;
 
 /// Octets that one call of [`Translator::take_changes`] gives, about; the worker receives nothing meanwhile.
 const SHARE: usize = 1 << 20;
-/// Templates that were sent again are saved when this part of their lifetime has passed.
+/// Templates that were re-sent are saved when this part of their lifetime has passed.
 const REFRESHES: u32 = 8;
 
 /// All that is kept of one exporter.
@@ -24,9 +24,9 @@ pub struct SavedExporter {
     /// When it last sent something.
     pub seen: UnixNanos,
     pub templates: Vec<SavedTemplate>,
-    /// What options data told.
+    /// What options data reported.
     pub domains: Vec<SavedDomain>,
-    /// Who metered, as options data told.
+    /// The metering devices, as reported in options data.
     pub agents: Vec<SavedAgent>,
     /// Elements that it has described (RFC 5610).
     pub types: Vec<SavedType>,
@@ -102,7 +102,7 @@ impl Changes {
         }
     }
 
-    /// Puts an exporter into the row if it has told something new, or has refreshed a template long after it was
+    /// Puts an exporter into the row if it has reported something new, or has refreshed a template long after it was
     /// last saved; whether it did.
     pub(crate) fn note(
         &mut self,

@@ -1,5 +1,5 @@
 //! Senders of something else: addresses from which datagrams came that can't be flow records, with what they seem to
-//! be. A small table, because addresses can be invented: whoever sent most recently is in it.
+//! be. A small table, because addresses can be forged: it holds the most recent senders.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -40,7 +40,7 @@ impl Default for Listeners {
 }
 
 impl Listeners {
-    /// The end that is the server: by what TCP or the exporter shows of who began, by a port that is known to be
+    /// The end that is the server: by what TCP or the exporter shows about which end began, by a port that is known to be
     /// listened on, by a well-known port, by the lower port. Without ports the source is taken for the client.
     pub(crate) fn server(&mut self, flow: &FlowFacts<'_>) -> End {
         if let Some(server) = shown(flow) {

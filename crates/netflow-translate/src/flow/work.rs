@@ -13,7 +13,7 @@ use crate::flow::Place;
 use crate::flow::trace::{Trace, WORK_SPANS, WorkSpans};
 use crate::writing::Writing;
 
-/// What became of a datagram's records or samples.
+/// The outcome of a datagram's records or samples.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outcome {
     /// Flow records and flow samples, whether or not the sampler kept them.

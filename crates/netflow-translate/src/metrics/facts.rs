@@ -13,7 +13,7 @@ pub(crate) enum Direction {
     Egress,
 }
 
-/// Who spoke to whom.
+/// The two ends of a flow.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Endpoints {
     pub(crate) source: Option<IpAddr>,

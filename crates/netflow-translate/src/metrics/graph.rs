@@ -24,7 +24,7 @@ pub const GRAPH_BOUNDS: [f64; 8] = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8];
 pub struct GraphTotals {
     /// Records in the direction from client to server.
     pub requests: u64,
-    /// Of these, those that nobody answered.
+    /// Of these, those without an answer.
     pub failed: u64,
     /// Of all durations, in nanoseconds.
     pub nanos: u64,
@@ -77,7 +77,7 @@ pub(crate) fn requested(flow: &FlowFacts<'_>, server: End) -> Option<End> {
     (server == End::Destination || flow.is_biflow).then_some(server)
 }
 
-/// A whole TCP connection that nobody answered, or that was refused.
+/// A whole TCP connection that was not answered or was refused.
 pub(crate) fn has_failed(flow: &FlowFacts<'_>) -> bool {
     let Some(flags) = flow.tcp_flags else {
         return false;

@@ -129,7 +129,7 @@ impl<'a, L: Layout> Record<'a, L> {
         facts
     }
 
-    /// Reads whatever tells who spoke to whom; of a section of a packet what the record itself doesn't have.
+    /// Reads the two ends of a flow; from a section of a packet, what the record itself doesn't have.
     #[inline(never)]
     fn read_endpoints(&self, facts: &mut FlowFacts<'a>) {
         let plan = &self.plan.facts;

@@ -64,7 +64,7 @@ pub(crate) enum Step {
     ValueName(u16, u16),
     /// Of elements of its own, or of the destination port.
     Icmp(IcmpPart),
-    /// Of a record whose protocol only ICMP's elements tell.
+    /// Of a record whose protocol only ICMP's elements show.
     ProtocolOfIcmp,
     MplsLabel(u16),
     ApplicationId(u16),
@@ -164,7 +164,7 @@ pub(crate) struct Op {
     pub(crate) count: bool,
 }
 
-/// Where a record's family is told.
+/// Where a record has its family.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FamilyPlan {
     /// Element 60.

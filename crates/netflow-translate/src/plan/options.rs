@@ -16,10 +16,10 @@ const V9_SCOPE_INTERFACE: u16 = 2;
 /// v9's scope type "Template" (RFC 3954, section 6.1).
 const V9_SCOPE_TEMPLATE: u16 = 5;
 
-/// Fields that could tell one thing; more of the same element than this are not looked at.
+/// Candidate fields for one value; more of the same element than this are not looked at.
 const MAX_CANDIDATES: usize = 4;
 
-/// Where the records of an Options Template tell what. Compiled once, so that a record costs the same however
+/// Where the records of an Options Template have which value. Compiled once, so that a record costs the same however
 /// many fields it has.
 #[derive(Clone, Debug)]
 pub(crate) struct OptionsPlan {
@@ -38,7 +38,7 @@ pub(crate) struct OptionsPlan {
     /// informationElementName.
     /// Addresses of the exporter whose data these are; none where the scope is a part of its data.
     agent: Candidates,
-    /// Element 149 in the scope: the Observation Domain that they are told of.
+    /// Element 149 in the scope: the Observation Domain that they are about.
     domain: Candidates,
     described_enterprise: Candidates,
     described_element: Candidates,

@@ -443,7 +443,7 @@ impl<'a, L: Layout> Record<'a, L> {
         }
     }
 
-    /// The protocol is ICMP or ICMP for IPv6, or isn't told.
+    /// The protocol is ICMP or ICMP for IPv6, or isn't exported.
     #[inline]
     pub(super) fn may_be_icmp(&self) -> bool {
         let protocol = self.plan.protocol.map(|field| match *self.field(field) {

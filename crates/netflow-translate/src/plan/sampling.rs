@@ -42,7 +42,7 @@ mod algorithm {
     pub(super) const PROBABILISTIC: u64 = 4;
 }
 
-/// Fields of a template that tell sampling.
+/// Fields of a template about sampling.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RecordSampling {
     /// 304.
@@ -108,7 +108,7 @@ impl RecordSampling {
         plan
     }
 
-    /// The interval that the fields themselves tell, at least 1. The algorithm chooses among several parameters;
+    /// The interval in the fields themselves, at least 1. The algorithm chooses among several parameters;
     /// one that says nothing yields to the next.
     #[inline]
     pub(crate) fn interval<'a>(

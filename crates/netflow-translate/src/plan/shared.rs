@@ -1,4 +1,4 @@
-//! One plan for all templates of one definition, whoever sent them: routers of a model send the same ones, and a plan
+//! One plan for all templates of one definition, whichever exporter sent them: routers of a model send the same ones, and a plan
 //! that is in the processor's caches already costs nothing more.
 
 use std::sync::Arc;

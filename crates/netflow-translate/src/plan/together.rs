@@ -12,7 +12,7 @@ use crate::attributes::short_text::ShortText;
 use crate::attributes::table::{ATTRIBUTES, Attribute};
 use crate::plan::options::is_text;
 
-/// Elements of their own that tell ICMP's type, its code, or both.
+/// Elements of their own for ICMP's type, its code, or both.
 const ICMP_TYPES: &[u16] = &[176, 178];
 const ICMP_CODES: &[u16] = &[177, 179];
 const ICMP_PAIRS: &[u16] = &[32, 139];
@@ -28,7 +28,7 @@ const APPLICATION_ID: u16 = 95;
 pub(crate) struct Together {
     /// ICMP's elements of its own.
     icmp: Option<Choices>,
-    /// 11, where many exporters put ICMP's type and code, if the protocol is told.
+    /// 11, where many exporters put ICMP's type and code, if the protocol is exported.
     icmp_port: Option<u16>,
     /// 7: if it isn't zero, the ports hold something else.
     source_port: Option<u16>,
@@ -279,7 +279,7 @@ impl<'a, L: Layout> Record<'a, L> {
         })
     }
 
-    /// The protocol of a record that has only ICMP's elements to tell it.
+    /// The protocol of a record in which only ICMP's elements show it.
     pub(super) fn protocol_of_icmp(&self, family: Option<Family>) -> Option<u8> {
         let ports = self.plan.together.ports.map(|ports| self.choices(ports));
         let is_told = |choice: &Choice| !self.is_zero(choice.field);
@@ -348,7 +348,7 @@ impl<'a, L: Layout> Record<'a, L> {
         ids.find_map(|id| metadata.find(|known| known.application(self.field(id.field))))
     }
 
-    /// The application's name, for whoever can't take one that isn't UTF-8.
+    /// The application's name, for callers that need UTF-8.
     pub(super) fn first_application(&self, choices: Choices) -> Option<&'a str> {
         let own = self.first_text(choices, |element| element != APPLICATION_ID);
         let own = own.and_then(|octets| str::from_utf8(octets).ok());

@@ -13,7 +13,7 @@ use crate::batch::Membership;
 use crate::exporter::NewExporter;
 use crate::exporter::sequence::Sequence;
 
-/// Agents of all exporters; who wasn't seen for longest makes room. What is lost with one is made anew from
+/// Agents of all exporters; the one not seen for longest makes room. What is lost with one is made anew from
 /// its next datagram, but for that datagram's loss.
 const MAX_AGENTS: usize = 16_384;
 /// Sub-agents of one agent whose sequence is followed.
@@ -24,7 +24,7 @@ const AGENT: usize = size_of::<Agent>() + 192;
 /// What a sub-agent takes.
 const SUB_AGENT: usize = 2 * size_of::<(u32, Sequence)>();
 
-/// An exporter's address and the agent's, where it tells one.
+/// An exporter's address and the agent's, if it sends one.
 pub(super) type AgentKey = (IpAddr, Option<IpAddr>);
 
 /// Where the spans of an agent that has a name go.
@@ -146,7 +146,7 @@ impl Agents {
         }
     }
 
-    /// The hand gives a second chance to whoever was seen since it last passed.
+    /// The hand gives a second chance to agents that were seen since it last passed.
     fn evict(&mut self) {
         let Some(candidate) = self.clock.pop_front() else {
             return;
@@ -164,7 +164,7 @@ impl Agents {
         }
     }
 
-    /// Forgets who was not seen for `idle`.
+    /// Forgets what was not seen for `idle`.
     pub(super) fn expire(&mut self, now: Instant, idle: Duration) {
         let octets = &mut self.octets;
         self.by_key.retain(|_, agent| {

@@ -26,7 +26,7 @@ pub(super) struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// Reads a sample's records; each that can't be used is told to `bad`.
+    /// Reads a sample's records; each that can't be used is passed to `bad`.
     pub(super) fn new(flow: &FlowSample<'a>, mut bad: impl FnMut(SampleError)) -> Self {
         let mut seen = Self::default();
         let (mut ethernet, mut ip) = (None::<Ethernet>, None::<SampledIp>);

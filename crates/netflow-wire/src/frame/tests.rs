@@ -240,7 +240,7 @@ fn extension_headers_are_followed() {
     assert_eq!((packet.tos, packet.flow_label), (0x28, Some(0x12345)));
     assert_eq!(packet.length, 80);
 
-    // A chain that goes on and on is left where the bound is.
+    // A chain without end is cut at the bound.
     let endless = [60, 0, 0, 0, 0, 0, 0, 0].repeat(100);
     let packet = read(LinkType::Ip, &ipv6(60, &endless));
     assert_eq!(

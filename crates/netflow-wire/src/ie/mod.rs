@@ -219,7 +219,7 @@ pub struct Element {
 /// An element of IPFIX by enterprise number ([`IANA`] for fields without one) and id, the enterprise
 /// bit taken off.
 ///
-/// Under [`REVERSE`] the answer is the forward element; [`is_reverse`] tells the caller that the
+/// Under [`REVERSE`] the answer is the forward element; [`is_reverse`] shows the caller that the
 /// value belongs to the other direction.
 #[must_use]
 pub fn lookup(enterprise: u32, id: u16) -> Option<&'static Element> {

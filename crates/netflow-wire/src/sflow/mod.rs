@@ -53,7 +53,7 @@ pub const VERSION: u32 = 5;
 /// What a datagram says of itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// The device that sampled, whoever sent the datagram; `None` where it doesn't know its address.
+    /// The device that sampled, whichever sent the datagram; `None` where it doesn't know its address.
     pub agent: Option<IpAddr>,
     /// A part of the agent that counts by itself.
     pub sub_agent: u32,
@@ -126,7 +126,7 @@ pub enum Sample<'a> {
     Flow(FlowSample<'a>),
     /// Counters of an interface or of something else.
     Counters(CounterSample<'a>),
-    /// What nobody or only a vendor knows.
+    /// Unknown, or a vendor's.
     Other {
         /// The vendor's enterprise number, 0 for sFlow's own.
         enterprise: u32,

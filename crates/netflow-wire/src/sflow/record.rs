@@ -191,7 +191,7 @@ pub struct User<'a> {
     pub destination: &'a [u8],
 }
 
-/// What was asked for by HTTP.
+/// What was requested over HTTP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Url<'a> {
     /// 1: the source is the server, 2: the destination is.

@@ -76,7 +76,7 @@ pub struct Learnt<P> {
     used: Cell<Instant>,
     /// Not learnt before a restart of the exporter.
     trusted: bool,
-    /// A keyed hash of the definition: whether ports agree is told without reading their Templates.
+    /// A keyed hash of the definition: it shows whether ports agree without reading their Templates.
     fingerprint: u64,
 }
 
@@ -260,7 +260,7 @@ impl<P> TemplateCache<P> {
         })
     }
 
-    /// Whether the Templates of a session are used: not those from before a restart. A Template that is sent again is.
+    /// Whether the Templates of a session are used: not those from before a restart. A Template that is re-sent is.
     pub(crate) fn set_trusted(
         &mut self,
         session: Session,

@@ -183,7 +183,7 @@ pub struct V7Header {
     pub count: Option<u16>,
 }
 
-/// A v7 flow record, 52 octets: a v5 record whose padding tells which fields are invalid, followed
+/// A v7 flow record, 52 octets: a v5 record whose padding shows which fields are invalid, followed
 /// by the address of the router that the switch bypassed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct V7Record {

@@ -127,7 +127,7 @@ enum Protocol {
 ///
 /// Records are held against templates that the message carries or that were
 /// [declared](Self::declare); of a template that it doesn't know it takes any record. The first
-/// mistake is kept, and [`finish`](Self::finish) tells it.
+/// mistake is kept, and [`finish`](Self::finish) returns it.
 #[derive(Clone, Debug)]
 pub struct MessageWriter {
     octets: Vec<u8>,

@@ -22,7 +22,7 @@ pub(crate) struct Row {
     pub(crate) values: Vec<Vec<u8>>,
 }
 
-/// Everything that a visitor was told.
+/// Everything that a visitor received.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) rows: Vec<Row>,
@@ -81,7 +81,7 @@ impl Visitor<()> for Seen {
     }
 }
 
-/// A decoder with its limits and a clock that stands still unless told otherwise.
+/// A decoder with its limits and a clock that stands still unless set.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) decoder: Decoder<(), ()>,

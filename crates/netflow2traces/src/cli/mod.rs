@@ -60,7 +60,7 @@ pub enum Failure {
     /// The arguments can't be understood, or asked for help or the version.
     CommandLine(clap::Error),
     Configuration(Mistakes),
-    /// The program started and could not go on.
+    /// The program started and could not continue.
     Running(anyhow::Error),
 }
 
@@ -152,7 +152,7 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         match self {
             Self::CommandLine(error) => {
-                // Nobody is left to tell when the terminal is gone.
+                // If the terminal is closed, there is nowhere to report this.
                 let _ = error.print();
                 ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
             }

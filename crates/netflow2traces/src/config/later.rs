@@ -80,7 +80,7 @@ fn is_setting(name: &str) -> bool {
         || LATER.iter().any(|(later, _)| is_named(name, later))
 }
 
-/// Kubernetes tells every container about Services: one named `netflow` gives `NETFLOW_PORT` and
+/// Kubernetes sets variables for Services in every container: one named `netflow` gives `NETFLOW_PORT` and
 /// more.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
     name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || {

@@ -77,7 +77,7 @@ pub fn load(purpose: Purpose, sources: &Sources, machine: &Machine) -> Result<Lo
     }
 }
 
-/// Where the daemon serves its health, for who only asks for that: no other setting is looked at.
+/// Where the daemon serves its health, for callers that need only that: no other setting is read.
 ///
 /// # Errors
 /// The mistakes in these settings.

@@ -60,7 +60,7 @@ pub struct Config {
     /// Where people look at a trace, with `{trace_id}` in it.
     pub trace_url: Option<String>,
     pub log: Log,
-    /// Whether and how the daemon sends its own metrics by OTLP.
+    /// Whether and how the daemon sends its own metrics over OTLP.
     pub own_metrics: Option<OwnMetrics>,
     /// Time to flush at SIGTERM or SIGINT.
     pub shutdown_timeout: Duration,
@@ -266,7 +266,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// What is sent by OTLP.
+/// What is sent over OTLP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Signal {
     Traces,

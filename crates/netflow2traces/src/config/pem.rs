@@ -33,7 +33,7 @@ fn find(octets: &[u8]) -> Option<&[u8]> {
     octets.get(at..)
 }
 
-/// What is wrong with a bundle of trusted certificates that can be used all the same, or why it can't be.
+/// What is wrong with a bundle of trusted certificates that can be used anyway, or why it can't be.
 ///
 /// # Errors
 /// A clause, if no certificate in it can be used.

@@ -103,7 +103,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value that somebody gave.
+/// A value that was set.
 #[derive(Clone, Debug)]
 pub struct Given {
     /// The variable that it was found under; for a flag the one that the flag stands for.
@@ -213,7 +213,7 @@ impl Sources {
         &self.warnings
     }
 
-    /// The value that holds for a setting, if somebody gave one.
+    /// The value that applies to a setting, if one was set.
     #[must_use]
     pub fn find(&self, about: &About) -> Option<Given> {
         self.flag(about).or_else(|| {

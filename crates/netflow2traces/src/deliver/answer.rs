@@ -52,7 +52,7 @@ impl Answer {
         retry_after(self.header(&RETRY_AFTER), now)
     }
 
-    /// The body without its coding: we ask for none, but some servers compress all the same. `None`: it can't be read.
+    /// The body without its coding: we ask for none, but some servers compress anyway. `None`: it can't be read.
     pub(super) fn plain_body(&self) -> Option<Cow<'_, [u8]>> {
         decoded(self.header(&CONTENT_ENCODING), &self.body)
     }

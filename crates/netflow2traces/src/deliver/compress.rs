@@ -25,7 +25,7 @@ pub(super) const fn encoding_name(compression: Compression) -> Option<&'static s
 const LEAST_OWN: usize = 64 << 10;
 /// One request in so many is compressed in both ways, and the smaller one is the choice for the next.
 const JUDGED: u32 = 64;
-/// Octets of it that are enough to tell.
+/// Octets of it that are enough to decide.
 const SAMPLE: usize = 256 << 10;
 
 /// One method of compression for all requests of a sender.

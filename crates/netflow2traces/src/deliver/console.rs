@@ -1,5 +1,5 @@
-//! `OTEL_TRACES_EXPORTER=console`: one JSON line a span, written by a thread of its own, so that a stdout that nobody
-//! reads holds up neither the other threads nor the stop.
+//! `OTEL_TRACES_EXPORTER=console`: one JSON line a span, written by a thread of its own, so that a stdout that is not
+//! read holds up neither the other threads nor the stop.
 
 use std::fmt;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! What became of every span. At rest, for flow spans and work spans apart:
+//! The outcome of every span. At rest, for flow spans and work spans apart:
 //! pushed + recovered = accepted + rejected + dropped (by reason) + discarded + queued + in flight + spooled.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -227,7 +227,7 @@ pub struct Counters {
     pub pushed: SpanCounter,
     /// Found in the spool at the start, left by an earlier run.
     pub recovered: SpanCounter,
-    /// Acknowledged by the backend. After an ambiguous failure a batch is sent again, so a backend
+    /// Acknowledged by the backend. After an ambiguous failure a batch is retried, so a backend
     /// may hold some twice.
     pub accepted: SpanCounter,
     /// Refused by the backend for good, by status or by `partial_success`. The latter names no
@@ -263,7 +263,7 @@ pub struct Counters {
     pub octets_encoded: AtomicU64,
     /// Octets of the bodies as sent, compressed or transcoded, once per request.
     pub octets_sent: AtomicU64,
-    /// Spans that were not copied to stdout, for nobody read it (`OTEL_TRACES_EXPORTER=otlp,console`).
+    /// Spans that were not copied to stdout, because it was not read (`OTEL_TRACES_EXPORTER=otlp,console`).
     pub copies_dropped: AtomicU64,
     /// Whether the last request failed in a way worth another attempt.
     pub backend_away: AtomicBool,

@@ -1,4 +1,4 @@
-//! What shows the backend who we are, and whom we trust: headers and TLS files. Files are looked at before requests, at
+//! The daemon's credentials and trusted authorities: headers and TLS files. Files are looked at before requests, at
 //! most once a second, and read again when they changed. While what they hold can't be used (a certificate is renewed
 //! before its key, say), the previous version stays in use, and the files are tried again.
 

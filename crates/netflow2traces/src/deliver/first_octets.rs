@@ -1,4 +1,4 @@
-//! Remembers the first octets that the backend sent on a connection, below TLS: they tell
+//! Remembers the first octets that the backend sent on a connection, below TLS: they show
 //! what it really speaks, which the errors of the layers above don't.
 
 use std::io;

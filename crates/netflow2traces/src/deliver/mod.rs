@@ -230,7 +230,7 @@ impl Delivery {
         Arc::clone(&self.shared.limit)
     }
 
-    /// The threads and tasks of delivery; whoever watches them adds others.
+    /// The threads and tasks of delivery; their supervisor adds others.
     #[must_use]
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.shared.health)
@@ -277,7 +277,7 @@ impl Delivery {
         }
         shared.queue.recall();
         if let Some(console) = &shared.copies {
-            // Best effort: nobody may read stdout.
+            // Best effort: stdout may not be read.
             let _ = tokio::time::timeout_at(deadline.into(), console.flush()).await;
         }
         if let Some(spool) = &shared.spool {

@@ -14,12 +14,12 @@ use otlp_wire::response::PartialSuccess;
 
 use super::phrases::{OVER_BURST, plain_to_tls, says_compression, says_cut_short, says_too_large};
 
-/// What became of one request.
+/// The outcome of one request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
     /// The backend has all spans.
     Accepted,
-    /// The backend has all but `rejected_spans`; they must not be sent again (OTLP, "Partial
+    /// The backend has all but `rejected_spans`; they must not be retried (OTLP, "Partial
     /// Success"). Zero rejected spans with a message is a warning.
     Partial {
         rejected_spans: u64,

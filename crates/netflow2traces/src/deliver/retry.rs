@@ -26,7 +26,7 @@ pub struct Backoff {
 
 impl Default for Backoff {
     /// A quarter of a second, doubling up to ten seconds: soon enough after a restart of the
-    /// backend, and one small probe in ten seconds harms nobody.
+    /// backend, and one small probe in ten seconds does no harm.
     fn default() -> Self {
         Self {
             initial: Duration::from_millis(250),
@@ -36,7 +36,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// For a batch that fails while others pass: nobody waits for it.
+    /// For a batch that fails while others pass: nothing waits for it.
     pub const ALONE: Self = Self {
         initial: Duration::from_millis(250),
         max: Duration::from_secs(60),
@@ -60,7 +60,7 @@ fn unit(jitter: f64) -> f64 {
     }
 }
 
-/// The leave to start one request; goes back to the gate with what became of it.
+/// The leave to start one request; goes back to the gate with its outcome.
 #[derive(Debug)]
 #[must_use]
 pub struct Ticket {

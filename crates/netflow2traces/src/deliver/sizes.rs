@@ -1,4 +1,4 @@
-//! How large a request may be: what the backend stated, and what became of the requests before. Instants are arguments;
+//! How large a request may be: what the backend stated, and the outcomes of previous requests. Instants are arguments;
 //! no clock, no I/O.
 //!
 //! A device on the way may let small requests through and let large ones die (a reset, a 502, silence). From outside this

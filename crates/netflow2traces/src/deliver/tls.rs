@@ -94,7 +94,7 @@ impl Client {
         Self::with(roots, key, ignored, provider, versions)
     }
 
-    /// For `http` endpoints: it trusts nobody, and nothing is read from disk.
+    /// For `http` endpoints: it trusts no authority, and reads nothing from disk.
     pub(super) fn plain() -> Result<Self, TlsError> {
         let provider = rustls::crypto::ring::default_provider();
         let roots = RootCertStore::empty();
@@ -139,7 +139,7 @@ impl Client {
     }
 }
 
-/// The client certificate, if there is one, for whoever asks; and whether someone did.
+/// The client certificate, if there is one, for backends that request it; and whether one did.
 #[derive(Debug)]
 struct Identity {
     key: Option<Arc<CertifiedKey>>,

@@ -37,7 +37,7 @@ impl DropCounter {
 
 /// When a worker looks for drops, and what it has to say of them.
 ///
-/// The reading that comes with a datagram doesn't tell of those dropped after it, so that the
+/// The reading that comes with a datagram doesn't include those dropped after it, so that the
 /// sockets are asked as well: once a second while datagrams come.
 #[derive(Debug, Default)]
 pub(super) struct DropWatch {

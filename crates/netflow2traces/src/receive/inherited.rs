@@ -31,7 +31,7 @@ struct InheritedSocket {
     worker: Option<usize>,
 }
 
-/// The sockets to go on with.
+/// The sockets to continue with.
 #[derive(Debug, Default)]
 pub struct Kept {
     /// Their addresses take the place of the configured ones.

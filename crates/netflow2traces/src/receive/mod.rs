@@ -137,7 +137,7 @@ impl Receivers {
         Arc::clone(&self.counters)
     }
 
-    /// The sockets that were made here, each with a name that tells it from the others: what a service manager
+    /// The sockets that were made here, each with a distinct name: what a service manager
     /// may keep while the daemon restarts.
     #[cfg(target_os = "linux")]
     pub fn made(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {

@@ -87,7 +87,7 @@ impl PortableWorker {
         (handler, sockets.into_iter().map(Socket::from).collect())
     }
 
-    /// Waits for a datagram, if told to, and takes up to `most` that are there.
+    /// Waits for a datagram, if asked to, and reads up to `most` that are there.
     fn read_burst<H: Handler>(
         &mut self,
         socket: &UdpSocket,
@@ -118,7 +118,7 @@ impl PortableWorker {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
             )
         {
-            // Windows reports here that a datagram which nobody sent was refused.
+            // Windows reports here that a datagram that was never sent was refused.
             self.counters[0].receive_errors.add(1);
             tracing::debug!(%error, "receiving failed");
         }

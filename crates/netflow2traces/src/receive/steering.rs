@@ -35,7 +35,7 @@ impl SteeringProgram {
     /// Gives each source address one of the indices `0..workers`.
     ///
     /// The kernel shows the program the UDP payload, hence addresses are loaded relative to the
-    /// network header. The header's version tells IPv4 from IPv6, since a dual-stack socket gets
+    /// network header. The header's version distinguishes IPv4 from IPv6, since a dual-stack socket gets
     /// both. Addresses of one /24 (or /120) are dealt out evenly, other parts are mixed, and the
     /// hash is scaled to the number of workers by its upper half.
     #[must_use]

@@ -421,7 +421,7 @@ const FIRST_INHERITED: c_int = 3;
 /// More than workers and addresses can have sockets.
 const MAX_INHERITED: u32 = 4096;
 
-/// What `SO_MEMINFO` tells of a socket.
+/// What `SO_MEMINFO` reports about a socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SocketMemory {
     /// Memory that queued datagrams take, with the kernel's overhead; an upper bound.
@@ -481,7 +481,7 @@ pub(super) fn readable(fd: BorrowedFd<'_>) -> libc::pollfd {
     }
 }
 
-/// Waits until one of `entries` has something to tell or `timeout` has passed; `None` waits for
+/// Waits until one of `entries` is ready or `timeout` has passed; `None` waits for
 /// ever. A signal may end it early.
 pub(super) fn wait(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     let timeout_of = timeout;

@@ -228,7 +228,7 @@ impl Worker {
             let queued_octets = sys::socket_memory(socket.socket.as_fd())
                 .map_or(socket.buffer_octets, |memory| memory.queued_octets as usize);
             let queued_octets = match queued_octets {
-                // The system tells nothing of its buffers.
+                // The system reports nothing about its buffers.
                 0 => UNKNOWN_BUFFER,
                 octets => octets,
             };

@@ -26,7 +26,7 @@ pub(super) fn watchdog_interval(variable: impl Fn(&str) -> Option<String>) -> Op
     (is_ours && micros > 0).then(|| Duration::from_micros(micros))
 }
 
-/// The task that tells; it ends when this is dropped.
+/// The task that notifies; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Attending(JoinHandle<()>);
 
@@ -37,7 +37,7 @@ impl Drop for Attending {
 }
 
 impl Attending {
-    /// Says that we are ready, and goes on telling.
+    /// Says that the daemon is ready, and continues to report.
     #[must_use]
     pub(super) fn start(
         notifier: Arc<Notifier>,

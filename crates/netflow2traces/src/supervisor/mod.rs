@@ -1,4 +1,4 @@
-//! The service manager that started us, if there is one: it is told how we are, watches that we live, and keeps
+//! The service manager that started us, if there is one: it is notified of the daemon's state, watches that it lives, and keeps
 //! the workers' sockets while we restart. Without one nothing of this happens.
 
 mod attend;
@@ -35,7 +35,7 @@ pub struct Supervisor {
 }
 
 impl Supervised {
-    /// Reads the environment and takes over the sockets that it tells of. To be called before the process opens
+    /// Reads the environment and takes over the sockets that it names. To be called before the process opens
     /// anything else.
     #[must_use]
     pub fn take() -> Self {
@@ -115,7 +115,7 @@ impl Supervised {
         }
     }
 
-    /// Says that the daemon is ready, and goes on telling how it is.
+    /// Says that the daemon is ready, and continues to report its state.
     #[must_use]
     pub fn attend(self, stages: &Arc<Stages>, mailboxes: &Mailboxes) -> Supervisor {
         let attending = self.notifier.clone().map(|notifier| {

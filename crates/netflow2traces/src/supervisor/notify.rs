@@ -14,7 +14,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 /// A manager that takes nothing for so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whoever started us and wants to be told.
+/// The service manager that started the daemon and wants notifications.
 #[derive(Debug)]
 pub struct Notifier {
     socket: UnixDatagram,
@@ -75,7 +75,7 @@ impl Notifier {
         self.tell("WATCHDOG=1");
     }
 
-    /// Asks to keep a descriptor while we are away. That a socket has an error to tell must not end its keeping.
+    /// Asks to keep a descriptor over a restart. A pending error of the socket must not end that.
     ///
     /// # Errors
     /// When it can't be sent.
@@ -125,7 +125,7 @@ impl Notifier {
     }
 }
 
-/// The other end is closed when nobody has it any more.
+/// The other end is closed when no process holds it any more.
 fn wait_for_end(pipe: &PipeReader) -> io::Result<()> {
     let mut entries = [PollFd::new(pipe, PollFlags::IN)];
     let timeout = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;

@@ -94,7 +94,7 @@ fn write<'a>(path: &Path, exporters: impl Iterator<Item = &'a [u8]>) -> io::Resu
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
-        // It tells addresses and names of a network.
+        // It contains addresses and names of a network.
         options.mode(0o600);
     }
     let mut file = BufWriter::new(options.open(path)?);

@@ -24,7 +24,7 @@ const TRAILER: usize = 4;
 
 /// `scope` of a template that is no options template.
 const NO_SCOPE: u16 = u16::MAX;
-/// `type` of an element whose type was not told.
+/// `type` of an element whose type was not reported.
 const NO_TYPE: u8 = u8::MAX;
 
 /// Why a file can't be used.

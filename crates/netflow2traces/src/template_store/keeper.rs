@@ -116,7 +116,7 @@ impl Keeper {
         }
     }
 
-    /// Forgets who is too old, and writes the file.
+    /// Forgets exporters that are too old, and writes the file.
     ///
     /// # Errors
     /// When that fails; the old file is still there.
@@ -173,7 +173,7 @@ pub struct Keeping {
 }
 
 impl Keeping {
-    /// Looks after the file from here on. The workers must have been told to keep their changes.
+    /// Looks after the file from here on. The workers must be keeping their changes by then.
     #[must_use]
     pub fn start(keeper: Keeper, stages: Arc<Stages>, mailboxes: Mailboxes) -> Self {
         let (stop, mut stopped) = oneshot::channel();
@@ -190,7 +190,7 @@ impl Keeping {
 
     /// Ends the task and gives back what it holds; `None` if it is in use still.
     pub async fn stop(self) -> Option<Keeper> {
-        // If the task has ended there is nobody to tell.
+        // If the task has ended, nothing needs the message.
         let _ = self.stop.send(());
         self.task.await.ok().flatten()
     }

@@ -1,4 +1,4 @@
-//! `NETFLOW_TEMPLATE_STORE`: what exporters told of themselves survives a restart. Workers say what changed when
+//! `NETFLOW_TEMPLATE_STORE`: what exporters reported survives a restart. Workers say what changed when
 //! they are asked; the file is written here, away from their threads, and only when something changed.
 
 pub(crate) mod conversation_key;

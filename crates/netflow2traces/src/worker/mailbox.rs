@@ -1,5 +1,5 @@
 //! Questions to the workers, whose state belongs to their threads: a question is put into the worker's mailbox, the
-//! worker is woken, looks at its own state and sends the answer. When nobody asks, this costs nothing.
+//! worker is woken, looks at its own state and sends the answer. Without questions, this costs nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

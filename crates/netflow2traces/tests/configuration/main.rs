@@ -95,7 +95,7 @@ impl Surroundings {
         }
     }
 
-    /// With metrics sent by OTLP.
+    /// With metrics sent over OTLP.
     fn own_metrics(self) -> OwnMetrics {
         let config = self.env("OTEL_METRICS_EXPORTER", "otlp").config();
         config.own_metrics.unwrap_or_else(|| panic!("not sent"))

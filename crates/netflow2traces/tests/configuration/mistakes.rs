@@ -1,4 +1,4 @@
-//! What can't be used is told once, with where it stands and what is accepted; secrets aren't.
+//! Invalid values are reported once, with their place and what is accepted; secrets aren't.
 
 use netflow2traces::config::sources::Origin;
 use proptest::prelude::*;

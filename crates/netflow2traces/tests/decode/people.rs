@@ -180,7 +180,7 @@ fn totals_can_be_a_table_or_comma_separated() {
         ended.stdout,
         "exporter,netflow.version,flows,packets,bytes\n127.0.0.1,5,6,20,5305\n"
     );
-    // Without fields: who sent most to whom.
+    // Without fields: the pairs with the most bytes.
     let totals = decode(["--top", "1", &*file]).records();
     assert_eq!(totals[0]["source.address"], "127.0.0.2");
     assert_eq!(totals[0]["destination.address"], "127.0.0.3");

@@ -15,7 +15,7 @@ use crate::{
     assert_settled, batch, count, deliver, finish, grpc_to, http_to, ids_of, otlp, start, to, until,
 };
 
-/// A port of ours where nobody listens yet.
+/// A port on which nothing listens yet.
 pub(crate) fn reserved_port() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -281,7 +281,7 @@ async fn a_full_queue_drops_the_oldest_and_counts_it() {
     assert_eq!(backend.accepted_ids(), ids_of(&kept));
 }
 
-/// Delivers to an endpoint that can't work and returns what the operator is told.
+/// Delivers to an endpoint that can't work and returns what the log says.
 async fn told(otlp: netflow2traces::config::Otlp) -> String {
     let delivery = start(&to(otlp), &[batch(1, 0)]);
     let counters = delivery.counters();
@@ -294,7 +294,7 @@ async fn told(otlp: netflow2traces::config::Otlp) -> String {
     error
 }
 
-/// The address of a server that says this to whoever comes, and closes.
+/// The address of a server that says this to every client, and closes.
 async fn saying(words: &'static [u8]) -> http::Uri {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,5 +1,5 @@
 //! The books after each fault, without a spool and with it in both modes: what arrived and what is counted is what was
-//! made; what the protocol forbids is not sent again; ids and octets stay.
+//! made; what the protocol forbids is not retried; ids and octets stay.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -81,7 +81,7 @@ fn assert_books(what: &str, made: &[EncodedBatch], received: &[Received], delive
         all.all(),
         "{what}: what arrived and what is counted is what was made"
     );
-    // What was sent again was the same, but for requests that had to get smaller.
+    // Retries were the same, except for requests that had to get smaller.
     for requests in shapes.values() {
         for pair in requests.windows(2) {
             let smaller = pair[1].ids().len() < pair[0].ids().len();
@@ -327,7 +327,7 @@ pub(crate) async fn rebind(address: std::net::SocketAddr) -> TcpListener {
     }
 }
 
-/// Between us and a backend: at a word it goes on taking what we send and says nothing any more, on the connections
+/// Between us and a backend: on command it continues to read what we send and says nothing any more, on the connections
 /// that are open, as when the other machine is gone without a word. New connections work.
 struct Vanishing {
     address: std::net::SocketAddr,

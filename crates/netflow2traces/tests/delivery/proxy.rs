@@ -112,7 +112,7 @@ async fn grpc_and_tls_go_through_a_tunnel_to_a_name_that_the_proxy_knows() {
         };
         let backend = setup.start().await;
         let proxy = FakeProxy::new(Manner::Connects(backend.address)).await;
-        // Only the proxy can tell where that is; the certificate is for this name.
+        // Only the proxy knows where that is; the certificate is for this name.
         let (host, scheme) = if tls {
             ("localhost", "https")
         } else {
@@ -158,7 +158,7 @@ async fn plain_http_is_sent_to_the_proxy_with_the_whole_address() {
     assert!(head.contains("proxy-authorization: Basic"), "{head}");
 }
 
-/// What the operator is told when the way is closed.
+/// What the log says when the proxy refuses.
 async fn said(otlp: Otlp) -> String {
     match try_backend(&to(otlp).exporter).await.unwrap() {
         Outcome::Retry { cause, .. } | Outcome::Rejected { cause } => cause.to_string(),

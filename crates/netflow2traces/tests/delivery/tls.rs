@@ -1,4 +1,4 @@
-//! TLS: whom we trust, who we are, and what the operator is told when it goes wrong.
+//! TLS: trusted authorities, client certificates, and what the log says when it goes wrong.
 
 use std::path::{Path, PathBuf};
 
@@ -65,7 +65,7 @@ async fn a_client_certificate_is_shown() {
     }
 }
 
-/// What the operator is told of a backend that can't be reached.
+/// What the log says about a backend that can't be reached.
 async fn told(otlp: Otlp) -> String {
     let delivery = start(&to(otlp), &[batch(1, 0)]);
     until("an error", || delivery.counters().last_error().is_some()).await;

@@ -1,4 +1,4 @@
-//! What the admin server tells is what happened.
+//! What the admin server shows is what happened.
 
 use serde_json::{Value, json};
 

@@ -32,7 +32,7 @@ impl Exporter {
     }
 }
 
-/// Whether this machine can send by IPv6.
+/// Whether this machine can send over IPv6.
 pub(crate) fn has_ipv6() -> bool {
     UdpSocket::bind("[::1]:0").is_ok()
 }

@@ -1,4 +1,4 @@
-//! Many sources that nobody knows, beside one exporter that everybody knows.
+//! Many unknown sources, beside one known exporter.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 

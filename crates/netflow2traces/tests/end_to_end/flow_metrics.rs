@@ -88,7 +88,7 @@ async fn without_views_nothing_is_counted() {
     assert_eq!(daemon.stop().await.code, Some(0));
 }
 
-/// What the sampler leaves out is counted all the same.
+/// What the sampler leaves out is counted anyway.
 #[tokio::test]
 async fn flows_are_counted_before_spans_are_sampled() {
     let backend = FakeBackend::grpc().start().await;

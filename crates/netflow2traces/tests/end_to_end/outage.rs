@@ -7,7 +7,7 @@ use crate::daemon::Setup;
 use crate::exporter::{Exporter, now, v5_datagram};
 use crate::spans::{assert_traces, flows_at};
 
-/// A port that refuses connections until the socket listens, and that nobody else can take.
+/// A port that refuses connections until the socket listens, and that no other process can take.
 pub(crate) fn reserved_port() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The page and its live events: what a browser gets, what is kept while somebody looks, and how many may.
+//! The page and its live events: what a browser gets, what is kept while a page is open, and how many may be.
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,4 +1,4 @@
-//! What exporters told of themselves survives the end of the process, however it ends.
+//! What exporters reported survives the end of the process, however it ends.
 
 use std::fs;
 use std::path::PathBuf;

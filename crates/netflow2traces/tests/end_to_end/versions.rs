@@ -1,4 +1,4 @@
-//! v5, v9 and IPFIX by UDP come out as spans: attributes, resource, shape and times.
+//! v5, v9 and IPFIX over UDP come out as spans: attributes, resource, shape and times.
 
 use std::collections::BTreeMap;
 

@@ -18,7 +18,7 @@ const TIME_TOLERANCE_NANOS: i128 = 2_000;
 /// Differences shown of one capture.
 const SHOWN: usize = 3;
 
-/// Compares all records of a capture with all flow spans made of it; the error tells the first
+/// Compares all records of a capture with all flow spans made of it; the error shows the first
 /// differences.
 pub(crate) fn compare(expected: &Expected, spans: &[FlowSpan]) -> Result<(), String> {
     if !expected.strict {

@@ -35,7 +35,7 @@ pub(crate) const ADDRESSES: [&str; 6] = [
     "post_nat_dst_addr",
 ];
 
-/// Fields that tell one flow of a capture from another.
+/// Fields by which flows of a capture differ.
 pub(crate) const KEY: [&str; 4] = ["src_addr", "dst_addr", "src_port", "dst_port"];
 
 /// What speaks of the record and is not in it, or is changed by a replay.

@@ -149,7 +149,7 @@ impl Inbox {
         Arc::clone(&self.counters)
     }
 
-    /// What nobody took yet, after the stop.
+    /// What was not read yet, after the stop.
     pub(crate) fn rest(&self) -> Vec<Arrived> {
         self.arrived.iter().collect()
     }
@@ -257,7 +257,7 @@ pub(crate) fn has_ipv6() -> bool {
     UdpSocket::bind("[::1]:0").is_ok()
 }
 
-/// A port that nobody has, on any address.
+/// A port that is free on every address.
 pub(crate) fn free_port() -> u16 {
     UdpSocket::bind("[::]:0")
         .unwrap()

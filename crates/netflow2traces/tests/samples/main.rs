@@ -22,7 +22,7 @@ fn clock() -> UnixNanos {
 
 type Wall = fn() -> UnixNanos;
 
-/// Where every attribute is told of.
+/// Where every attribute is documented.
 const REFERENCE: [&str; 2] = [
     include_str!("../../../../docs/attributes.md"),
     include_str!("../../../../docs/sflow.md"),

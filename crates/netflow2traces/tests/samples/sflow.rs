@@ -390,7 +390,7 @@ fn everything_is_counted() {
     let mut writer = SflowWriter::new(&SflowHeader::default());
     writer
         .flow(&sample(), |records| {
-            // Too short for a switch; then the frame, which is shown all the same.
+            // Too short for a switch; then the frame, which is shown anyway.
             records.raw(0, 1001, &[0; 4]).record(&raw(&FRAME));
         })
         .counters(1, DataSource { kind: 0, index: 1 })

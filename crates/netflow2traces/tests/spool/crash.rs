@@ -128,7 +128,7 @@ async fn killed_again_and_again(mode: &str, rounds: usize) {
     backend.answers(None);
     let admin = Admin::new();
     let daemon = admin.of(setup).start().await;
-    // Much may have gathered; it is enough that it goes on.
+    // Much may have gathered; it is enough that it continues.
     let (mut left, mut deadline) = (u64::MAX, Instant::now());
     let mut again = tokio::time::interval(Duration::from_millis(50));
     let status = loop {

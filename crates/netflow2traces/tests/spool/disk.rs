@@ -1,4 +1,4 @@
-//! Trouble with the disk while the daemon runs: it warns, counts, goes on in memory, and recovers. On a small tmpfs,
+//! Trouble with the disk while the daemon runs: it warns, counts, continues in memory, and recovers. On a small tmpfs,
 //! so these need the right to mount; without it they say so and do nothing.
 
 use std::cell::Cell;
@@ -63,7 +63,7 @@ impl Drop for Tmpfs {
     }
 }
 
-/// A daemon whose backend is away, and who sends to it.
+/// A daemon whose backend is unreachable, and a sender to it.
 struct Rig {
     daemon: Daemon,
     backend: FakeBackend,

@@ -57,7 +57,7 @@ async fn what_a_stop_could_not_deliver_the_next_run_does() {
         let times = accepted(&backend);
         assert_eq!(times.len(), 90 + 3 * 3, "{mode}");
         assert!(times.values().all(|times| *times == 1), "{mode}");
-        // Nothing is left, and nothing is sent again.
+        // Nothing is left, and nothing is delivered twice.
         let ended = setup.start().await.stop().await;
         ended.assert_totals(&[("flow_spans_recovered", 0), ("flow_spans_spooled", 0)]);
     }

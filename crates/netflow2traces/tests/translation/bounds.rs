@@ -248,7 +248,7 @@ fn records_over_the_rate_are_counted_and_have_no_span() {
     assert_eq!(spans(&mut rig, "192.0.2.1:2055", 72), 50);
     let counters = rig.counters();
     assert_eq!(counters.records_rate_limited.value(), 44 + 72 + 22);
-    // Templates and options data are learnt all the same, and another exporter has a rate of its own.
+    // Templates and options data are learned anyway, and another exporter has a rate of its own.
     rig.take(
         "192.0.2.1:2055",
         &record(ipfix(1), &[f(8, 4)], |r| {

@@ -139,7 +139,7 @@ fn an_exporter_that_names_itself_says_nothing_new() {
     assert_eq!(agent(&mut rig, 5), Value::Null);
     rig.spans(&told([10, 0, 0, 9]));
     assert_eq!(agent(&mut rig, 5), "10.0.0.9");
-    // What is told later replaces, and zero is nobody.
+    // Later values replace earlier ones, and zero is no exporter.
     rig.spans(&told([0; 4]));
     assert_eq!(agent(&mut rig, 5), "10.0.0.9");
     rig.spans(&told([192, 0, 2, 1]));

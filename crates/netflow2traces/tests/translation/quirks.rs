@@ -43,7 +43,7 @@ fn counts_since_1970_in_place_of_ntp_are_seen() {
 
 #[test]
 fn ntp_stays_ntp_however_old() {
-    // An hour, and ten years before the export: what was told is what was told.
+    // An hour, and ten years before the export: the exported times are kept as they are.
     for (ago, suspect) in [(3_600, false), (315_360_000, true)] {
         let seconds = u64::from(SECONDS) - ago;
         let span = rig().flow(&record(ipfix(1), &[f(8, 4), f(154, 8), f(155, 8)], |r| {
@@ -92,7 +92,7 @@ fn icmp_of_a_section_stands_where_the_record_has_a_port_but_no_protocol() {
     assert_eq!(span.get("netflow.icmp.type"), 3);
     assert_eq!(span.get("netflow.icmp.code"), 4);
     assert_eq!(span.get("network.transport"), "icmp");
-    // With a protocol the record's own port tells them.
+    // With a protocol the record's own port has them.
     let span = rig().flow(&record(ipfix(1), &[f(4, 1), f(11, 2), f(313, 28)], |r| {
         r.u8(1).u16(0x0800).bytes(&packet);
     }));

@@ -95,7 +95,7 @@ fn options_say_it_for_all() {
         });
         assert!(rig.flows(&options).is_empty());
         assert_eq!(told(&flow(&mut rig, 1, 3, 4)), by(128, "options"));
-        // Another domain of the exporter was told nothing of its own.
+        // Another domain of the exporter has no data of its own.
         assert_eq!(told(&flow(&mut rig, 2, 3, 4)), by(128, "options"));
     }
 }

@@ -41,7 +41,7 @@ struct Seen {
 #[derive(Clone, Debug)]
 pub(super) struct Walker<'a> {
     octets: &'a [u8],
-    /// Tokens are told of everything before it.
+    /// Tokens cover everything before it.
     told: usize,
     /// Beginning of the next field.
     next: usize,
@@ -94,7 +94,7 @@ impl<'a> Walker<'a> {
         self.next
     }
 
-    /// Goes over what begins at `next` and says where it ends; `None` if that can't be told.
+    /// Goes over what begins at `next` and says where it ends; `None` if that is unknown.
     fn step(&mut self, sink: &mut impl Sink) -> Option<usize> {
         let start = self.next;
         if start < self.scope_spans_end {

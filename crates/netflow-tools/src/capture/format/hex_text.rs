@@ -28,7 +28,7 @@ pub(super) fn is_other_text(head: &[u8]) -> bool {
     }
     let is_utf8 = match str::from_utf8(head) {
         Ok(_) => true,
-        // A character that goes on behind what was looked at.
+        // A character that continues beyond the examined part.
         Err(error) => error.error_len().is_none(),
     };
     is_utf8

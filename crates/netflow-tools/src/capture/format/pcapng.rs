@@ -217,7 +217,7 @@ impl PcapNg {
                 0 => u32::MAX,
                 snap => snap,
             };
-            // Padding can't be told from a packet that fills the block; the lengths can.
+            // Padding can't be distinguished from a packet that fills the block; the lengths can.
             let room = u32::try_from(body.len() - 4).unwrap_or(u32::MAX);
             (original.min(snap).min(room), original, None)
         } else {

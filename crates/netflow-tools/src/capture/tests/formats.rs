@@ -118,7 +118,7 @@ fn next_generation_captures_of_either_byte_order() {
     for word in [LITTLE, BIG] {
         let mut file = section(word);
         file.extend(interface(word, 0, &[]));
-        // Statistics and a type that nobody knows are passed over.
+        // Statistics and an unknown type are skipped.
         file.extend(block(word, 5, &[0; 16]));
         file.extend(block(word, 0x0bad, b"anything"));
         file.extend(enhanced(word, 0, 7_000_005, &frame()));

@@ -183,7 +183,7 @@ impl Protocol {
         }
     }
 
-    /// The instant that a header tells. v9 and IPFIX have whole seconds, which uptime and the flows' times have
+    /// The instant in a header. v9 and IPFIX have whole seconds, which uptime and the flows' times have
     /// to agree with to be exact.
     fn export_time_ms(self, now_ms: u64) -> u64 {
         match self {

@@ -1,4 +1,4 @@
-//! sFlow v5: a flow is told by one sampled packet, of which the agent sends the first octets.
+//! sFlow v5: a flow is reported as one sampled packet, of which the agent sends the first octets.
 
 use std::net::{IpAddr, Ipv4Addr};
 

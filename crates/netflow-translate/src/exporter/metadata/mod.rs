@@ -29,7 +29,7 @@ const MAX_NAME: usize = 256;
 const MAX_OCTETS: usize = 16 << 20;
 /// What a table takes for an entry besides its name.
 const ENTRY: usize = 88;
-/// Observation Domains of one exporter that are told apart.
+/// Observation Domains of one exporter that are kept separately.
 const MAX_DOMAINS: usize = 1024;
 
 /// What is known of one Observation Domain.
@@ -52,7 +52,7 @@ struct Room {
     left: usize,
     /// Entries not taken because a table or the room was full.
     refused: u64,
-    /// What was told and not known before.
+    /// What was reported and not known before.
     changes: u64,
 }
 
@@ -214,7 +214,7 @@ impl Metadata {
     }
 }
 
-/// What is known of one exporter: by domain, and of all domains together for those that were told nothing.
+/// What is known of one exporter: by domain, and of all domains together for domains without data of their own.
 #[derive(Debug, Default)]
 pub(crate) struct ExporterMetadata {
     domains: HashMap<u32, Metadata, RandomState>,
@@ -311,7 +311,7 @@ impl ExporterMetadata {
             })
     }
 
-    /// How often something was told that was not known before.
+    /// How often something new was reported.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
@@ -328,7 +328,7 @@ impl ExporterMetadata {
             .collect()
     }
 
-    /// Takes back what [`save`](Self::save) gave, within the bounds that hold for what is told.
+    /// Takes back what [`save`](Self::save) gave, within the bounds for options data.
     pub(crate) fn restore(&mut self, saved: &[SavedDomain]) {
         for saved in saved {
             let known = match saved.domain {
@@ -347,12 +347,12 @@ impl ExporterMetadata {
         }
     }
 
-    /// What any domain was told of an interface's name.
+    /// An interface's name as reported for any domain.
     pub(crate) fn interface_name(&self, index: u32) -> Option<&str> {
         self.any.interface(u64::from(index))
     }
 
-    /// Lets `learn` write down what was told in `domain`.
+    /// Lets `learn` record what was reported in `domain`.
     pub(crate) fn learn(&mut self, domain: u32, learn: impl Fn(&mut Metadata)) {
         let mut tell = |known: &mut Metadata| {
             let before = (known.room.octets, known.room.changes);
@@ -382,7 +382,7 @@ impl<'a> DomainMetadata<'a> {
         own.unwrap_or(self.any).samplers.find(record)
     }
 
-    /// What the domain was told, else what any domain was.
+    /// What was reported for the domain, otherwise for any domain.
     #[inline]
     pub(crate) fn find<T>(&self, ask: impl Fn(&'a Metadata) -> Option<T>) -> Option<T> {
         self.domain.and_then(&ask).or_else(|| ask(self.any))

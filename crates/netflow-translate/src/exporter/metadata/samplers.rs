@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use super::{Put, Room, put};
 
-/// Sampling as an options record tells it.
+/// Sampling as an options record reports it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Sampler {
     /// One packet in so many.
@@ -44,7 +44,7 @@ type Table<K> = HashMap<K, Sampler, RandomState>;
 /// What is known of one domain's sampling.
 #[derive(Debug, Default)]
 pub(crate) struct Samplers {
-    /// For all that nothing below is told of.
+    /// For everything without an entry below.
     pub(super) all: Option<Sampler>,
     pub(super) by_id: Table<u64>,
     pub(super) by_interface: Table<u64>,

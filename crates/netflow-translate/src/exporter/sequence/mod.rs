@@ -28,7 +28,7 @@ const MAX_LATE: u32 = 1 << 12;
 /// What one sequence number says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
-    /// Nothing is missing, or it can't be told.
+    /// Nothing is missing, or that is unknown.
     Fine,
     /// So many units are missing before this message.
     Lost(u64),

@@ -143,7 +143,7 @@ fn loss_among_the_first_messages_is_loss() {
 
 const MINUTE: u32 = 60_000;
 
-/// Judges uptimes that come a minute apart, with templates where told.
+/// Judges uptimes that come a minute apart, with templates where stated.
 fn boots(uptimes: &[(u32, bool)]) -> Vec<Reboot> {
     let (mut boot, mut now) = (Boot::default(), Instant::now());
     let mut export_time = 1_700_000_000_000_000_000;

@@ -96,7 +96,7 @@ pub struct Addition {
     pub(crate) packets: u64,
     /// Nanoseconds.
     pub(crate) duration: u64,
-    /// Of a request: nobody answered it.
+    /// A request without an answer.
     pub(crate) failed: bool,
     /// Its span, if it is kept.
     pub(crate) span: Option<(TraceId, SpanId)>,

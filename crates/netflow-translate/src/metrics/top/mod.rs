@@ -30,7 +30,7 @@ const MAX_SUMS: usize = 1792;
 /// With smaller shares than this, all exporters are one: else every prune would forget each of them.
 const MIN_SHARE: usize = 8;
 
-/// Who spoke to whom; zeros stand for what a sum isn't about.
+/// The two ends; zeros stand for what a sum isn't about.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct TopKey {
     source: [u64; 2],

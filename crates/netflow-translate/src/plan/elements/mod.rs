@@ -327,7 +327,7 @@ impl ElementTypes {
         }
     }
 
-    /// An element's name in snake case and its type. What nobody knows is called by its numbers and has none.
+    /// An element's name in snake case and its type. An unknown element is named by its numbers and has none.
     fn describe(
         &self,
         version: Version,

@@ -16,7 +16,7 @@ const MAX_AGE: u64 = 24 * 3600 * SECOND;
 const MAX_AHEAD: u64 = 60 * SECOND;
 /// When export time and receive time are further apart than this, times near the receive time are believed too.
 const CLOCKS_APART: u64 = 24 * 3600 * SECOND;
-/// The longest flow that two uptimes of 32 bits can tell, in milliseconds: 49 days. What would be longer, up to the
+/// The longest flow that two uptimes of 32 bits can express, in milliseconds: 49 days. What would be longer, up to the
 /// 49.7 days of a whole turn, is a flow that ends before it starts.
 const LONGEST: u32 = 49 * 24 * 3600 * 1000;
 /// A whole turn of a 32-bit uptime.
@@ -38,7 +38,7 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    /// How finely it tells a time. Uptimes are relative to the whole second of a message's header.
+    /// The resolution of its times. Uptimes are relative to the whole second of a message's header.
     fn resolution(self) -> u64 {
         match self {
             Self::Seconds | Self::SysUptime => SECOND,
@@ -59,7 +59,7 @@ pub(crate) struct Clocks<'a> {
     pub(crate) init_time: Option<u64>,
 }
 
-/// A field that tells a time.
+/// A field with a time.
 #[derive(Clone, Copy, Debug)]
 struct Source {
     unit: Unit,
@@ -143,10 +143,10 @@ pub(crate) struct FlowTimes {
     /// Usable: never after `end`, near the export time.
     pub(crate) start: UnixNanos,
     pub(crate) end: UnixNanos,
-    /// As the exporter told them, where it did.
+    /// As exported, if they were.
     pub(crate) told_start: Option<UnixNanos>,
     pub(crate) told_end: Option<UnixNanos>,
-    /// What was told is implausible or couldn't be derived.
+    /// The exported times are implausible, or couldn't be derived.
     pub(crate) suspect: bool,
 }
 
@@ -183,7 +183,7 @@ impl TimePlan {
         }
     }
 
-    /// The fields that tell start and end where nothing is zero.
+    /// The fields for start and end if none is zero.
     pub(crate) fn first_fields(&self) -> impl Iterator<Item = u16> {
         [self.starts.first(), self.ends.first()]
             .into_iter()
@@ -269,7 +269,7 @@ impl TimePlan {
         if by_export.is_plausible(export) || export.abs_diff(received) <= CLOCKS_APART {
             return by_export.judged(export, export);
         }
-        // The header's clock is far off: the flow's own times may be right all the same.
+        // The header's clock is far off: the flow's own times may still be right.
         let by_receipt = told(received);
         if by_receipt.is_plausible(received) {
             return by_receipt.judged(received, export);
@@ -277,7 +277,7 @@ impl TimePlan {
         by_export.judged(export, export)
     }
 
-    /// What the fields of one record tell; a time that is not unique is the one nearest to `near`.
+    /// The values of one record's fields; a time that is not unique is the one nearest to `near`.
     fn told(
         &self,
         value: impl Fn(u16) -> u64 + Copy,
@@ -290,7 +290,7 @@ impl TimePlan {
             told.and_then(|(unit, value)| to_unix(unit, value, export, near, boot))
         };
         let (mut told_start, mut told_end) = (absolute(start), absolute(end));
-        // An uptime without a base can't be told.
+        // An uptime without a base can't be converted.
         let mut underivable =
             start.is_some() != told_start.is_some() || end.is_some() != told_end.is_some();
         let mut turned = false;
@@ -399,7 +399,7 @@ impl Told {
     }
 }
 
-/// When a flow started that ended at `end`, both told as uptimes; and whether the start lies behind the end.
+/// When a flow started that ended at `end`, both given as uptimes; and whether the start lies behind the end.
 fn start_of(first: u32, last: u32, end: u64) -> (Option<u64>, bool) {
     let duration = last.wrapping_sub(first);
     if duration > LONGEST {
@@ -480,7 +480,7 @@ fn to_unix(unit: Unit, value: u64, export: u64, near: u64, boot: Boot) -> Option
 }
 
 /// When an exporter that started at `start` had been up for `value` milliseconds: of the turns of its 32 bits the
-/// one that brings it nearest to `near`. An exporter that replays a capture tells uptimes before its own start, in
+/// one that brings it nearest to `near`. An exporter that replays a capture sends uptimes before its own start, in
 /// the turn before it.
 fn since_boot(start: u64, value: u32, near: u64) -> u64 {
     let first = start.saturating_add(u64::from(value) * MILLISECOND);

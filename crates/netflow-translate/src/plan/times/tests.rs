@@ -191,7 +191,7 @@ fn uptime_without_a_base_tells_the_duration_only() {
     assert_eq!(times.end.0 - times.start.0, SECOND);
     let times = read(&[(22, 4, 9500), (21, 4, 7000)]);
     assert_eq!(times.start, times.end);
-    // One of the two tells nothing at all.
+    // One of the two has no value.
     let times = read(&[(21, 4, 7000)]);
     assert!(times.suspect && times.start == times.end);
 }
@@ -231,7 +231,7 @@ fn what_is_missing_is_made_of_the_duration() {
         before(read(&[end, (162, 4, 3000)])),
         (2 * S + 3 * MS, 2 * S)
     );
-    // Both told: the duration isn't asked.
+    // Both exported: the duration isn't used.
     assert_eq!(before(read(&[start, end, (161, 4, 99)])), (10 * S, 2 * S));
 }
 
@@ -318,7 +318,7 @@ fn the_largest_numbers_are_only_implausible() {
 
 const DAY: u64 = 24 * 60 * MINUTE;
 
-/// The low 32 bits, as an exporter tells an uptime.
+/// The low 32 bits, as an exporter sends an uptime.
 fn wrapped(ms: u64) -> u64 {
     ms & u64::from(u32::MAX)
 }

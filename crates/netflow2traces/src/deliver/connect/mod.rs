@@ -293,7 +293,7 @@ impl Connector {
         tls: &Client,
     ) -> Result<Opened, Cause> {
         let lease = self.lease(address);
-        // Without these a connection works all the same.
+        // A connection works without these too.
         let _ = stream.set_nodelay(true);
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
@@ -400,7 +400,7 @@ async fn until_its_end(
     end: oneshot::Sender<hyper::Error>,
 ) {
     if let Err(error) = connection.await {
-        // Nobody may be there any more to be told.
+        // The caller may be gone.
         let _ = end.send(error);
     }
 }

@@ -1,4 +1,4 @@
-//! What the queue shares with the spool's thread: batches to be written, batches read back, and what became of them.
+//! What the queue shares with the spool's thread: batches to be written, batches read back, and their outcomes.
 //! One lock for both keeps the sums right.
 
 use std::collections::VecDeque;
@@ -38,7 +38,7 @@ pub(super) struct Lane {
     settled: Vec<Position>,
     /// Read, but not settled when its sender ended.
     returned: Vec<Spooled>,
-    /// There are batches in the spool that nobody has read, or one is being written.
+    /// There are batches in the spool that have not been read, or one is being written.
     more: bool,
     writing: bool,
     finishing: bool,
@@ -113,7 +113,7 @@ impl Queue {
         self
     }
 
-    /// The rest of a push: wakes whom it concerns.
+    /// The rest of a push: wakes the tasks that it concerns.
     pub(super) fn pushed_beside_spool(&self, mut state: MutexGuard<'_, State>) {
         let octets = state.octets;
         let Some(lane) = &mut state.lane else { return };
@@ -175,7 +175,7 @@ impl Queue {
                 };
             }
             if state.closed {
-                // Those who wait for more learn that there is none.
+                // Tasks that wait for more learn that there is none.
                 self.arrived.notify_waiters();
             }
             let left = match write_from {

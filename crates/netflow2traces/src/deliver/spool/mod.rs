@@ -311,7 +311,7 @@ impl Worker {
     }
 }
 
-/// Nanoseconds since 1970 by a clock that nobody steps: the system's at the start, and the time since.
+/// Nanoseconds since 1970 by a clock that isn't stepped: the system's at the start, and the time since.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     started: UnixNanos,

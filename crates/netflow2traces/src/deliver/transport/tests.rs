@@ -213,7 +213,7 @@ async fn an_old_connection_is_replaced_and_kept_if_it_can_not_be() {
     old(&transport);
     assert_eq!(all_slots(&transport).await, 4);
     assert_eq!(replica.connections(), 8);
-    // No new connection is to be had; those that are open still work.
+    // No new connection can be made; those that are open still work.
     replica.task.abort();
     assert!((&mut replica.task).await.is_err());
     old(&transport);
@@ -241,7 +241,7 @@ async fn a_first_connection_serves_the_first_request() {
     assert_eq!((replica.connections(), replica.requests()), (1, 1));
 }
 
-/// What the operator is told of a backend that can't be reached within a short time.
+/// What the log says about a backend that can't be reached within a short time.
 async fn told(
     look_up: impl Fn(&str, u16) -> std::io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
 ) -> String {

@@ -38,7 +38,7 @@ pub struct Position {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SegmentHeader {
     pub number: u64,
-    /// Random; part of every checksum of an entry's header, so that nobody who sends us flows can make octets that
+    /// Random; part of every checksum of an entry's header, so that no sender of flows can make octets that
     /// look like one.
     pub salt: u64,
 }

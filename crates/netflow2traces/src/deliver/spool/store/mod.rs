@@ -128,7 +128,7 @@ impl Store {
                     self.report.unreadable(&error, 1);
                     lost = lost.plus(Lost::ONE);
                     segment.read_to = segment.end;
-                    // Later somebody may be able to.
+                    // A later attempt may succeed.
                     self.directory.set_aside(number);
                     continue;
                 }
@@ -357,7 +357,7 @@ impl Store {
         }
     }
 
-    /// These batches are settled: nobody needs them any more.
+    /// These batches are settled: they are not needed any more.
     pub(super) fn settle(&mut self, positions: &[Position]) {
         for position in positions {
             if !self.unsettled.remove(position) {
@@ -495,7 +495,7 @@ impl Store {
         counters.dropped(reason).fetch_add(batches, Relaxed);
     }
 
-    /// Removes files that nobody needs and notes how far all is settled.
+    /// Removes files that aren't needed any more and notes how far all is settled.
     fn tidy(&mut self) {
         let last = self.segments.len().saturating_sub(1);
         for index in (0..self.segments.len()).rev() {

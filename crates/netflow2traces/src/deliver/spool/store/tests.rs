@@ -62,7 +62,7 @@ impl Rig {
         store
     }
 
-    /// The same run goes on with what is there.
+    /// The same run continues with what is there.
     fn reopen(&self) -> Store {
         let counters = Arc::clone(&self.counters);
         let mut store = Store::open(&self.config(), counters, Part::new(Kind::SpoolSync)).unwrap();
