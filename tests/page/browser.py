@@ -185,7 +185,7 @@ class Page:
         )
         if not holds:
             shown = self.value("document.body.innerText")
-            raise Failed(f"waited in vain: {what}\n{condition}\n--- the page shows:\n{shown[:3000]}")
+            raise Failed(f"did not happen: {what}\n{condition}\n--- the page shows:\n{shown[:3000]}")
 
     def press(self, key, code=0, modifiers=0):
         for kind in ("keyDown", "keyUp"):

@@ -106,7 +106,7 @@ pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> 
         config.translate.batch_delay = config.translate.batch_delay.min(DEMO_BATCH_DELAY);
         config.trace_url.get_or_insert_with(|| {
             let api = reachable(backend.api_address);
-            format!("http://{api}/api/traces/{TRACE_ID}")
+            format!("http://{api}/trace/{TRACE_ID}")
         });
         let daemon = Daemon::start(&config, Supervised::default())?;
         let target = *daemon
@@ -519,7 +519,7 @@ async fn store_the_last(keeping: Keeping, workers: &mut [Worker]) {
         }
     }
     let written = tokio::task::spawn_blocking(move || keeper.write_or_say());
-    // It doesn't panic, and nobody cancels it.
+    // It doesn't panic, and it is never cancelled.
     let _ = written.await;
 }
 

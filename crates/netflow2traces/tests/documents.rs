@@ -1,9 +1,10 @@
-//! What the documents name exists: settings, and files that they link to.
+//! What the documents name exists: settings, commands, and the files and headings that they link to.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use netflow2traces::config::{self, Machine, Purpose, Sources, settings};
 use netflow2traces::demo::query::Query;
@@ -38,6 +39,73 @@ fn links_lead_to_files() {
             assert!(target.exists(), "{}: {link}", path.display());
         }
     }
+}
+
+#[test]
+fn anchors_lead_to_headings() {
+    for (path, text) in documents() {
+        for link in links(&text) {
+            let Some((file, anchor)) = link
+                .split_once('#')
+                .filter(|(file, _)| !file.contains("://"))
+            else {
+                continue;
+            };
+            let target = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap().join(file),
+            };
+            if target
+                .extension()
+                .is_some_and(|extension| extension == "md")
+            {
+                let text = std::fs::read_to_string(&target).unwrap();
+                let found = headings(&text).any(|heading| heading == anchor);
+                assert!(found, "{}: {link}", path.display());
+            }
+        }
+    }
+}
+
+/// Commands of the program in documents, and their flags, exist.
+#[test]
+fn commands_in_the_documents_can_be_given() {
+    let mut given = 0;
+    for (path, text) in documents() {
+        for block in blocks(&text, "sh") {
+            for line in block.replace("\\\n", " ").lines() {
+                let Some(mut arguments) = arguments(line) else {
+                    continue;
+                };
+                // A file that is read at once.
+                for argument in &mut arguments {
+                    if argument == "fields.csv" {
+                        *argument = concat!(
+                            env!("CARGO_MANIFEST_DIR"),
+                            "/../../deploy/fields/antrea.csv"
+                        )
+                        .to_owned();
+                    }
+                }
+                // With --help it says how it is used, and starts nothing, once it has read what comes before.
+                let ended = Command::new(env!("CARGO_BIN_EXE_netflow2traces"))
+                    .args(&arguments)
+                    .arg("--help")
+                    .env_clear()
+                    .current_dir(env!("CARGO_TARGET_TMPDIR"))
+                    .output()
+                    .unwrap();
+                let complaint = String::from_utf8_lossy(&ended.stderr);
+                assert!(
+                    ended.status.success(),
+                    "{}: {line}\n{complaint}",
+                    path.display()
+                );
+                given += 1;
+            }
+        }
+    }
+    assert!(given > 15, "{given}");
 }
 
 #[test]
@@ -90,6 +158,69 @@ fn every_page_is_listed() {
             assert!(index.contains(&format!("({name})")), "{name}");
         }
     }
+}
+
+/// What a line gives to the program, if it runs it: up to a pipe, a redirection or a comment.
+fn arguments(line: &str) -> Option<Vec<String>> {
+    let mut words = words(line).into_iter().peekable();
+    let is_before = |word: &String| {
+        word == "sudo"
+            || word
+                .split_once('=')
+                .is_some_and(|(name, _)| !name.contains('/'))
+    };
+    while words.next_if(is_before).is_some() {}
+    match words.next()?.as_str() {
+        "netflow2traces" | "target/release/netflow2traces" => Some(words.collect()),
+        "cargo" => {
+            let mut rest = words.skip_while(|word| word != "--");
+            rest.next()?;
+            // Of other programs, such as an example.
+            (!line.contains("--example") && line.contains("cargo run")).then(|| rest.collect())
+        }
+        _ => None,
+    }
+}
+
+/// Words as a shell splits them, up to the first operator or comment.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for letter in line.chars() {
+        match (quote, letter) {
+            (Some(end), letter) if letter == end => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (None, '|' | '>' | '<' | '&' | ';' | ')') => {
+                // "2>&1": the number belongs to it.
+                word = word.filter(|word| word != "2");
+                break;
+            }
+            (None, '#') if word.is_none() => break,
+            (None, letter) if letter.is_whitespace() => words.extend(word.take()),
+            (_, letter) => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// Anchors of the headings, as GitHub makes them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let outside = text.split("```").step_by(2);
+    let lines = outside
+        .flat_map(str::lines)
+        .filter(|line| line.starts_with('#'));
+    lines.map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | ' ');
+        title
+            .chars()
+            .filter(kept)
+            .map(|letter| if letter == ' ' { '-' } else { letter })
+            .collect()
+    })
 }
 
 /// Contents of fenced blocks of this language.

@@ -1,4 +1,4 @@
-//! An OTLP backend inside the process: spans in by gRPC and HTTP, traces out by Tempo's HTTP API.
+//! An OTLP backend inside the process: spans in over gRPC and HTTP, traces out over Tempo's HTTP API.
 //!
 //! It stands in for Tempo where none is there. What it holds is bounded, and gone when it ends.
 

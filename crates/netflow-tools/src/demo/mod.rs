@@ -1,6 +1,6 @@
 //! The pieces of `netflow2traces demo`: what it takes to see traces without a router and without a
 //! backend. [`Traffic`] sends flow records to the daemon, [`Backend`] takes its spans and answers
-//! Tempo's API, [`announcement()`] tells a newcomer what to type. None of them knows the daemon: that
+//! Tempo's API, [`announcement()`] prints for new users what to type. None of them knows the daemon: that
 //! is `app`'s to compose.
 
 mod announcement;

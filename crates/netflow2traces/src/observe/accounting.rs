@@ -120,7 +120,7 @@ fn datagrams(stages: &Stages) -> Account {
     )
 }
 
-/// Without its template nobody knows how many records a Set holds, so these are counted in Sets.
+/// Without its template the number of records in a Set is unknown, so these are counted in Sets.
 fn sets(stages: &Stages) -> Account {
     let count = |counter| stages.translate(counter);
     Account::new(

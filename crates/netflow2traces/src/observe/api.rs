@@ -585,7 +585,7 @@ async fn history(State(watched): Shared) -> Json<Value> {
     Json(watched.live.history())
 }
 
-/// A trace that came while somebody looked, as OTLP/JSON.
+/// A trace that was received while a page was open, as OTLP/JSON.
 async fn trace(State(watched): Shared, Path(id): Path<String>) -> Response {
     let Some(trace_id) = trace_id(&id) else {
         let text = "a trace id has 32 hexadecimal digits\n";
@@ -603,8 +603,8 @@ async fn trace(State(watched): Shared, Path(id): Path<String>) -> Response {
     match read.await.ok().flatten() {
         Some(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         None => {
-            let text = "no such trace is kept here: it came while no page was open, or it made room for newer \
-                        ones; the backend has it\n";
+            let text = "The daemon doesn't hold this trace: it was received while no page was open, or dropped to make \
+                        room for newer ones. Look for it in the backend.\n";
             (StatusCode::NOT_FOUND, text).into_response()
         }
     }

@@ -1,5 +1,5 @@
 //! What is wrong, and what to do about it: counters in, sentences out. What an operator would conclude from the
-//! counters after reading the manual, for who hasn't.
+//! counters after reading the manual.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,7 +14,7 @@ use crate::program;
 
 /// What happened within so many seconds counts as happening.
 const RECENT: u64 = 60;
-/// Silence of so many seconds is remarkable, in one who has sent.
+/// Silence of so many seconds is remarkable if there was traffic before.
 const SILENCE: u64 = 30;
 
 /// Something that the page says.
@@ -26,7 +26,7 @@ pub(super) struct Finding {
     pub(super) title: String,
     /// What it means and what to do, a paragraph each.
     pub(super) text: Vec<String>,
-    /// To be run in a shell on the daemon's machine: what it tells, and the line.
+    /// To be run in a shell on the daemon's machine: its purpose, and the line.
     pub(super) commands: Vec<(&'static str, String)>,
 }
 
@@ -174,7 +174,7 @@ impl Finding {
     }
 }
 
-/// What there is to tell, the gravest first.
+/// The findings, the gravest first.
 pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
     let mut all = Vec::new();
     if seen.has_failed {

@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Octets of the answer that are read.
 const MAX_ANSWER: u64 = 8 * 1024;
 
-/// Why the daemon isn't ready, as far as can be told from outside.
+/// Why the daemon isn't ready, as far as can be seen from outside.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
     #[error(

@@ -14,9 +14,9 @@ use super::output::{Blocking, Output};
 use crate::config::{Exporter, Loaded, Log, print};
 use crate::health::Part;
 
-/// Bytes of lines that may wait for a stderr that nobody reads: some thousand lines.
+/// Bytes of lines that may wait for a stderr that isn't read: some thousand lines.
 const WAITING: usize = 1 << 20;
-/// How long the end waits for a stderr that nobody reads.
+/// How long the end waits for a stderr that isn't read.
 const LAST_LINES: Duration = Duration::from_millis(200);
 
 /// stderr, once logging has started.
@@ -53,7 +53,7 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Log lines that were not written because nobody read stderr, or because it was closed.
+/// Log lines that were not written because stderr was not read, or was closed.
 #[must_use]
 pub fn lines_dropped() -> u64 {
     STDERR.get().map_or(0, Output::dropped)
@@ -71,14 +71,14 @@ pub fn write_line(line: &str) {
         Some(output) => {
             output.offer(format!("{line}\n").as_bytes());
         }
-        // If stderr is closed, nobody is left to read the line.
+        // If stderr is closed, the line has no reader.
         None => {
             let _ = writeln!(io::stderr().lock(), "{line}");
         }
     }
 }
 
-/// Waits until the log is written, but not for long: stderr may be a pipe that nobody reads.
+/// Waits until the log is written, but not for long: stderr may be a pipe that isn't read.
 pub fn flush() {
     flush_within(LAST_LINES);
 }

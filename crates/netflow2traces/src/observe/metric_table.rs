@@ -50,7 +50,7 @@ pub enum Series {
     /// A gauge of seconds.
     Seconds(fn(&Stages) -> f64),
     Histogram(fn(&Traffic) -> Distribution),
-    /// Always 1; the labels tell.
+    /// Always 1; the labels carry the information.
     Info(fn(&Stages) -> Vec<(&'static str, String)>),
 }
 

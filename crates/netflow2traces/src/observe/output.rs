@@ -121,7 +121,7 @@ impl Shared {
             self.part.rests();
             let written = stream.write_all(&line).and_then(|()| stream.flush());
             if written.is_err() {
-                // Nobody reads it any more. The next line is tried all the same: the failure may be a full disk's.
+                // Its reader is gone. The next line is tried anyway: the failure may be a full disk.
                 self.dropped.fetch_add(1, Relaxed);
             }
             self.lock().writing = false;

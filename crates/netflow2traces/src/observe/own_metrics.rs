@@ -29,7 +29,7 @@ const SLACK: Duration = Duration::from_secs(30);
 /// Time between two lines about refusals.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// What became of exports.
+/// The outcomes of exports.
 #[derive(Debug, Default)]
 pub struct ExportCounters {
     /// The backend has all of it.
@@ -119,7 +119,7 @@ impl Export {
     async fn run(&mut self, interval: Duration, stopped: &mut watch::Receiver<bool>, part: &Part) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first is now, when there is nothing to tell yet.
+        // The first is now, when there is nothing to send yet.
         ticks.tick().await;
         loop {
             part.rests();

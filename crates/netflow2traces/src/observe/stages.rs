@@ -195,7 +195,7 @@ impl Stages {
         }
     }
 
-    /// Tells everyone who looks.
+    /// Notifies all observers.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! Wakes one worker from outside, so that it looks whether it was asked something. Costs a worker that nobody
-//! wakes one relaxed load a round.
+//! Wakes one worker from outside, so that it looks whether it was asked something. Costs a worker that is not
+//! woken one relaxed load a round.
 
 use std::io;
 use std::sync::Arc;

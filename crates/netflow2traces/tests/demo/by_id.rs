@@ -58,3 +58,25 @@ async fn trace_by_id_has_every_form() {
         );
     }
 }
+
+/// The link of the daemon's page leads here.
+#[tokio::test]
+async fn a_browser_gets_a_trace_as_a_page() {
+    let backend = start(BackendOptions::default()).await;
+    let mut spans = request(7, "10.0.0.1", 443).resource_spans;
+    let marked = &mut spans[0].scope_spans[0].spans[0];
+    marked.name = "<script>alert(1)</script>".to_owned();
+    backend.store.insert(spans);
+    let (status, headers, body) = get(&backend, &format!("/trace/{}", id(7)), &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
+    let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    let page = String::from_utf8(body.to_vec()).unwrap();
+    for text in ["<title>Trace ", "10.0.0.1", "443", "&lt;script&gt;alert(1)"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(!page.contains("<script"), "{page}");
+    let (status, _, _) = get(&backend, &format!("/trace/{}", id(9)), &[]).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}

@@ -1,5 +1,5 @@
 //! What Grafana's Tempo data source asks, in the form that it asks, read in the form that it reads:
-//! "Save & test", searches of the builder and of the editor, names and values for whoever types, and
+//! "Save & test", searches of the builder and of the editor, completion of names and values, and
 //! a trace that is opened.
 
 use http::{StatusCode, header};
@@ -125,7 +125,7 @@ async fn found_traces_have_the_form_that_is_read() {
     assert_eq!(value("network.transport").as_deref(), Some("tcp"));
 }
 
-/// Flows of an old capture, sent again today: the trace lasts from then until now.
+/// Flows of an old capture, replayed today: the trace lasts from then until now.
 #[tokio::test]
 async fn a_trace_of_decades_does_not_spoil_the_others() {
     let backend = with_traces().await;

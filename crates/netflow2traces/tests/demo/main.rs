@@ -1,4 +1,4 @@
-//! The demo's backend as its clients see it: OTLP in by gRPC and HTTP, Tempo's API out.
+//! The demo's backend as its clients see it: OTLP in over gRPC and HTTP, Tempo's API out.
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod bounds;

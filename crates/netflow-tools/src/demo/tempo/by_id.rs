@@ -48,7 +48,7 @@ pub(super) async fn trace_v2(
     Ok(Json(json!({ "trace": { "resourceSpans": batches }, "metrics": {} })).into_response())
 }
 
-fn stored_trace(store: &TraceStore, id: &str) -> Result<Arc<StoredTrace>, ApiError> {
+pub(super) fn stored_trace(store: &TraceStore, id: &str) -> Result<Arc<StoredTrace>, ApiError> {
     let octets = trace_id(id).ok_or_else(|| ApiError::TraceId(id.to_owned()))?;
     store
         .trace(octets)

@@ -5,6 +5,7 @@
 
 mod by_id;
 mod json;
+mod page;
 mod search;
 mod tags;
 
@@ -38,6 +39,7 @@ pub(super) fn router(store: TraceStore) -> Router {
         .route("/api/status/buildinfo", get(build_info))
         .route("/api/traces/{id}", get(by_id::trace))
         .route("/api/v2/traces/{id}", get(by_id::trace_v2))
+        .route("/trace/{id}", get(page::page))
         .route("/api/search", get(search::search))
         .route("/api/search/tags", get(tags::names))
         .route("/api/v2/search/tags", get(tags::names_v2))
@@ -48,7 +50,7 @@ pub(super) fn router(store: TraceStore) -> Router {
         .fallback(|| async {
             let text = "there is no such path; this backend answers /ready, /api/echo, \
                         /api/search, /api/search/tags, /api/search/tag/TAG/values, \
-                        /api/traces/TRACE_ID and /api/status/buildinfo\n";
+                        /api/traces/TRACE_ID, /trace/TRACE_ID (a page for browsers) and /api/status/buildinfo\n";
             (StatusCode::NOT_FOUND, text)
         })
         .layer(middleware::from_fn_with_state(permits, one_of_few))
@@ -82,7 +84,9 @@ enum ApiError {
     BothQueries,
     #[error("invalid trace id {0:?}: it has at most 32 hexadecimal digits, and not only zeros")]
     TraceId(String),
-    #[error("trace {0} not found: it hasn't come, or it made room for newer ones")]
+    #[error(
+        "trace {0} not found: it has not arrived, or it was dropped to make room for newer ones"
+    )]
     NoTrace(String),
     #[error("the search ended early")]
     Ended,
@@ -101,7 +105,7 @@ impl IntoResponse for ApiError {
 
 async fn no_metrics() -> (StatusCode, &'static str) {
     let text =
-        "this backend makes no metrics of traces, which Tempo does; it answers /api/search\n";
+        "this backend doesn't compute metrics from traces, as Tempo does; it answers /api/search\n";
     (StatusCode::BAD_REQUEST, text)
 }
 

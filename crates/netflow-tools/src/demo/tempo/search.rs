@@ -19,7 +19,7 @@ const MAX_LIMIT: usize = 1_000;
 /// What Tempo says of a trace whose root span hasn't come.
 const ROOT_NOT_RECEIVED: &str = "<root span not yet received>";
 
-/// Parameters as they come.
+/// Parameters as received.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Parameters {

@@ -1,4 +1,4 @@
-//! Names of attributes and their values, for whoever types a query: `/api/search/tags`,
+//! Names of attributes and their values, for completion while a query is typed: `/api/search/tags`,
 //! `/api/search/tag/TAG/values` and both in the second version.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ const MAX_TAGS: usize = 5_000;
 /// Names or values in a list that asks for no number.
 const DEFAULT_TAGS: usize = 1_000;
 
-/// Parameters as they come.
+/// Parameters as received.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Parameters {
     scope: Option<String>,

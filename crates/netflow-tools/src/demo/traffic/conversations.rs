@@ -1,4 +1,4 @@
-//! Who talks to whom: an invented company's network, conversation after conversation.
+//! The conversations of a simulated company network, one after the other.
 //!
 //! The content follows from the seed alone; only the times follow the clock that is given. Every
 //! address and autonomous system is private or reserved for documentation (RFC 1918, 3849, 5398,
@@ -31,7 +31,7 @@ const SYN: u8 = 0x02;
 const REFUSED: u8 = 0x14;
 /// FIN, SYN, PSH and ACK: a connection from its beginning to its end.
 const WHOLE: u8 = 0x1b;
-/// PSH and ACK: a part of a connection that goes on.
+/// PSH and ACK: a part of a connection that continues.
 const ONGOING: u8 = 0x18;
 
 /// How long before now conversations ended, in milliseconds. The least is a second, because v9 says
@@ -109,7 +109,7 @@ pub(super) struct Direction {
     pub end: UnixMillis,
 }
 
-/// A conversation that ended, or a part of one that goes on.
+/// A conversation that ended, or a part of one that continues.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Conversation {
     /// The exporter that saw it.
@@ -125,7 +125,7 @@ pub(super) struct Conversation {
     pub application: (u8, u16),
     pub there: Direction,
     pub back: Option<Direction>,
-    /// Whether it goes on: the exporter tells of it because its active timeout passed.
+    /// Whether it continues: the exporter reports it because its active timeout has expired.
     pub goes_on: bool,
 }
 
@@ -136,7 +136,7 @@ pub(super) struct Conversations {
     scan: Scan,
 }
 
-/// A port scan, which goes on through a few conversations.
+/// A port scan, which lasts for a few conversations.
 #[derive(Clone, Copy, Debug, Default)]
 struct Scan {
     target: u8,

@@ -1,4 +1,4 @@
-//! Traffic without a router: three exporters tell the conversations of an invented network by
+//! Traffic without a router: three exporters report the conversations of a simulated network by
 //! NetFlow v5, v9 and IPFIX, in datagrams over real UDP sockets.
 //!
 //! The content follows from a seed; times are the clock's. Each exporter has a loopback address of
@@ -57,9 +57,9 @@ pub struct TrafficCounters {
     pub datagrams: AtomicU64,
     /// Octets in them.
     pub octets: AtomicU64,
-    /// Flow records that exporters were told of; options records aren't counted.
+    /// Flow records passed to the exporters; options records aren't counted.
     pub flows: AtomicU64,
-    /// Datagrams that the system refused, as when nobody listens at the target.
+    /// Datagrams that the system refused, for example because nothing listens at the target.
     pub failures: AtomicU64,
 }
 

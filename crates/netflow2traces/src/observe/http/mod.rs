@@ -41,8 +41,8 @@ const BACKLOG: i32 = 1024;
 const HEADER_TIME: Duration = Duration::from_secs(5);
 /// Octets of a request's head.
 const MAX_HEAD: usize = 16 * 1024;
-/// A connection is closed after this, whatever it does: nobody keeps one by reading slowly. Only the live events of
-/// the page prolong it, as long as somebody takes them.
+/// A connection is closed after this, whatever it does: a client can't keep one by reading slowly. Only the live events of
+/// the page prolong it, as long as they are read.
 const LIFETIME: Duration = Duration::from_secs(60);
 /// For answers that are under way when their connection is to end.
 const GRACE: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! Who talks to whom: records in, the heaviest conversations of the last minutes out, in bounded memory.
+//! Conversations: records in, the largest conversations of the last minutes out, in bounded memory.
 //!
 //! A sum for each conversation, in panes of a minute. A pane that is full keeps its heavier half: what is forgotten
 //! is lighter than each that stays, so that the heavy ones of the answer are right.
@@ -69,7 +69,7 @@ struct Pane {
     octets: u64,
 }
 
-/// The conversations of the last five minutes, or since somebody looks.
+/// The conversations of the last five minutes, or since a page was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Conversations {
     panes: VecDeque<Pane>,
@@ -170,7 +170,7 @@ fn forget_half(sums: &mut HashMap<Key, Sum>) {
     });
 }
 
-/// The conversation of a record, and whether the client sent it. The server is who has the lower port, as servers
+/// The conversation of a record, and whether the client sent it. The server is the end with the lower port, as servers
 /// nearly always do; without ports the lower address stands first.
 fn key_of(record: &Record) -> Option<(Key, bool)> {
     let (source, destination) = (record.source, record.destination);

@@ -99,7 +99,7 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn push(&mut self, sample: Sample) {
-        // One more than the rates to be had of them.
+        // One more than the number of rates.
         if self.samples.len() > MAX_SAMPLES {
             self.samples.pop_front();
         }

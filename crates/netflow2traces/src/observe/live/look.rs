@@ -27,6 +27,7 @@ pub(super) struct Look {
     pub(super) status: String,
     pub(super) exporters: Option<String>,
     pub(super) conversations: String,
+    pub(super) traffic: String,
     /// New ones, in the order they came.
     pub(super) records: Arc<[Record]>,
     /// Flow spans that were made, and those of them that were not looked at.
@@ -50,7 +51,7 @@ pub(super) async fn take(watched: &Arc<Watched>, round: u64, now: Instant) -> Lo
     let reader = Arc::clone(watched);
     // Batches of megabytes: not on a thread that delivers.
     let read = tokio::task::spawn_blocking(move || read(&reader.live, tapped, now));
-    let (records, conversations) = read.await.unwrap_or_default();
+    let (records, conversations, traffic) = read.await.unwrap_or_default();
     let exporters = if round.is_multiple_of(ASK_EVERY) {
         exporters(watched, now).await
     } else {
@@ -60,6 +61,7 @@ pub(super) async fn take(watched: &Arc<Watched>, round: u64, now: Instant) -> Lo
         status: status(watched).to_string(),
         exporters: exporters.map(|exporters| exporters.to_string()),
         conversations,
+        traffic,
         records,
         flow_spans,
         passed_over,
@@ -67,18 +69,21 @@ pub(super) async fn take(watched: &Arc<Watched>, round: u64, now: Instant) -> Lo
 }
 
 /// Records of the batches; batches, records and conversations are kept.
-fn read(live: &Live, tapped: Tapped, now: Instant) -> (Arc<[Record]>, String) {
+fn read(live: &Live, tapped: Tapped, now: Instant) -> (Arc<[Record]>, String, String) {
     let mut records = Vec::new();
     let mut seen = live.lock_seen();
     let Seen {
         kept,
         conversations,
+        traffic,
         ..
     } = &mut *seen;
     conversations.turn(now);
+    traffic.turn(since_1970());
     for batch in tapped.batches {
         for record in Record::of_batch(&batch.octets) {
             conversations.add(&record, batch.weight);
+            traffic.add(&record, batch.weight);
             records.push(record);
         }
         kept.keep_batch(batch.octets);
@@ -88,7 +93,13 @@ fn read(live: &Live, tapped: Tapped, now: Instant) -> (Arc<[Record]>, String) {
         kept.keep_records(Arc::clone(&records));
     }
     let conversations = conversations.heaviest(MAX_CONVERSATIONS, now).to_string();
-    (records, conversations)
+    (records, conversations, traffic.shown().to_string())
+}
+
+/// In nanoseconds.
+fn since_1970() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn status(watched: &Watched) -> Value {

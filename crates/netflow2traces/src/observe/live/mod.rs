@@ -1,5 +1,5 @@
-//! What the page shows while somebody looks at it: a look a second at counters and finished batches, handed to every
-//! open page. While nobody looks, all that is left of it is a sample of the counters a second.
+//! What the page shows while it is open: a look per second at counters and finished batches, passed to every
+//! open page. While no page is open, all that remains is a sample of the counters per second.
 
 mod conversations;
 mod history;
@@ -8,6 +8,7 @@ mod look;
 pub(super) mod record;
 mod stream;
 mod tap;
+mod traffic;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ use super::api::Watched;
 use crate::health::Part;
 use conversations::Conversations;
 use kept::Kept;
+use traffic::Traffic;
 
 pub(super) use history::{History, Sample};
 pub(super) use stream::{Lease, live};
@@ -35,7 +37,7 @@ const MAX_BEHIND: usize = 4;
 /// How long what was seen stays when the last page is closed: a reload begins where it was.
 const LINGER: Duration = Duration::from_secs(15);
 
-/// What is seen, and who looks.
+/// What is seen, and the open pages.
 #[derive(Debug)]
 pub struct Live {
     pub(super) tap: Arc<Tap>,
@@ -47,11 +49,12 @@ pub struct Live {
     looks: broadcast::Sender<Arc<look::Look>>,
 }
 
-/// What is only there while somebody looks.
+/// What is only there while a page is open.
 #[derive(Debug, Default)]
 struct Seen {
     kept: Kept,
     conversations: Conversations,
+    traffic: Traffic,
     exporters: HashMap<Box<str>, look::Before>,
     /// Senders of something else, with what that seems to be.
     strangers: Vec<(Box<str>, Foreign)>,

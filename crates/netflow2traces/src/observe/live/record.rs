@@ -1,4 +1,4 @@
-//! Flow records as the page shows them, read from finished batches; and which of them somebody wants to see.
+//! Flow records as the page shows them, read from finished batches; and the filter for them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +17,9 @@ pub(crate) struct Record {
     span_id: [u8; 8],
     start: u64,
     end: u64,
+    /// The flow's own start and end, where the span has other times.
+    own_times: [Option<u64>; 2],
+    is_suspect: bool,
     exporter: Arc<str>,
     version: i64,
     pub(crate) source: End,
@@ -27,6 +30,8 @@ pub(crate) struct Record {
     pub(crate) packets: u64,
     /// Where it came in and went out, by ifIndex.
     interfaces: [Option<u32>; 2],
+    /// Their names, as far as the exporter or a file gives them.
+    interface_names: [Option<Box<str>>; 2],
     /// One packet in so many was seen, and the counts are not multiplied by it.
     pub(crate) sampling: u64,
     scaled: bool,
@@ -60,6 +65,8 @@ impl Record {
             span_id: span.span_id.try_into().ok()?,
             start: span.start,
             end: span.end,
+            own_times: [None; 2],
+            is_suspect: false,
             exporter: Arc::clone(exporter),
             version: 0,
             source: End::default(),
@@ -69,6 +76,7 @@ impl Record {
             reverse_octets: 0,
             packets: 0,
             interfaces: [None; 2],
+            interface_names: [None, None],
             sampling: 1,
             scaled: false,
         };
@@ -93,7 +101,14 @@ impl Record {
             (Name::Transport, ValueView::Text(text)) => {
                 self.transport = (0..=u8::MAX).find(|number| transport(*number) == text);
             }
+            (Name::InterfaceInputName, ValueView::Text(text)) => {
+                self.interface_names[0] = Some(text.into());
+            }
+            (Name::InterfaceOutputName, ValueView::Text(text)) => {
+                self.interface_names[1] = Some(text.into());
+            }
             (Name::SamplingScaled, ValueView::Bool(scaled)) => self.scaled = scaled,
+            (Name::TimeSuspect, ValueView::Bool(suspect)) => self.is_suspect = suspect,
             (name, ValueView::Int(number)) => {
                 let count = u64::try_from(number).unwrap_or(0);
                 let port = u16::try_from(number).ok();
@@ -107,12 +122,23 @@ impl Record {
                     Name::Packets => self.packets = count,
                     Name::InterfaceInput => self.interfaces[0] = interface(),
                     Name::InterfaceOutput => self.interfaces[1] = interface(),
+                    Name::FlowStart => self.own_times[0] = Some(count),
+                    Name::FlowEnd => self.own_times[1] = Some(count),
                     Name::SamplingInterval => self.sampling = count.max(1),
                     _ => {}
                 }
             }
             _ => {}
         }
+    }
+
+    /// When the flow itself started and ended, in nanoseconds since 1970. Times that can't be right are not used.
+    pub(crate) fn times(&self) -> (u64, u64) {
+        if self.is_suspect {
+            return (self.start, self.end);
+        }
+        let [start, end] = self.own_times;
+        (start.unwrap_or(self.start), end.unwrap_or(self.end))
     }
 
     /// What to multiply its counts by to guess at the real traffic.
@@ -138,6 +164,7 @@ impl Record {
             "reverse_octets": self.reverse_octets,
             "packets": self.packets,
             "interfaces": self.interfaces,
+            "interface_names": self.interface_names,
             "sampling": (self.sampling > 1).then_some(self.sampling),
         })
     }
@@ -181,14 +208,33 @@ pub(crate) struct FilterText {
 }
 
 /// Which records are wanted: all that is set has to hold.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Filter {
     address: Option<IpNet>,
     peer: Option<IpNet>,
     port: Option<u16>,
     transport: Option<u8>,
     exporter: Option<IpNet>,
-    interface: Option<u32>,
+    interface: Option<Interface>,
+}
+
+/// An interface by its ifIndex, or by its name in any case.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Interface {
+    Index(u32),
+    Name(String),
+}
+
+impl Interface {
+    fn is_of(&self, record: &Record) -> bool {
+        match self {
+            Self::Index(number) => record.interfaces.contains(&Some(*number)),
+            Self::Name(wanted) => {
+                let mut names = record.interface_names.iter().flatten();
+                names.any(|name| name.eq_ignore_ascii_case(wanted))
+            }
+        }
+    }
 }
 
 impl Filter {
@@ -215,10 +261,8 @@ impl Filter {
             ..Self::default()
         };
         if let Some(text) = given(&text.interface) {
-            filter.interface = Some(text.parse().map_err(|_| {
-                let sentence = format!("{text:?} is not an interface: its number (ifIndex)");
-                ("interface", sentence)
-            })?);
+            let index = text.parse().map(Interface::Index);
+            filter.interface = Some(index.unwrap_or(Interface::Name(text)));
         }
         if let Some(text) = given(&text.port) {
             filter.port = Some(text.parse().map_err(|_| {
@@ -249,9 +293,8 @@ impl Filter {
             let address = record.exporter.parse::<IpAddr>();
             address.is_ok_and(|address| network.contains(&address))
         });
-        let interface = self
-            .interface
-            .is_none_or(|number| record.interfaces.contains(&Some(number)));
+        let interface = self.interface.as_ref();
+        let interface = interface.is_none_or(|wanted| wanted.is_of(record));
         let [one, other] = ends;
         (either_way(one, other) || either_way(other, one))
             && exporter
@@ -282,6 +325,8 @@ pub(super) mod tests {
             span_id: [2; 8],
             start: 1,
             end: 2,
+            own_times: [None; 2],
+            is_suspect: false,
             exporter: Arc::from("192.0.2.1"),
             version: 9,
             source: end(from),
@@ -291,8 +336,16 @@ pub(super) mod tests {
             reverse_octets: 0,
             packets: 1,
             interfaces: [Some(3), None],
+            interface_names: [Some("Te0/0/0".into()), None],
             sampling: 1,
             scaled: false,
+        }
+    }
+
+    impl Record {
+        pub(crate) fn at(mut self, start: u64, end: u64) -> Self {
+            (self.start, self.end) = (start, end);
+            self
         }
     }
 
@@ -334,6 +387,9 @@ pub(super) mod tests {
             ("192.0.2.1", "", true),
             ("192.0.2.0/30", "3", true),
             ("", " 3 ", true),
+            ("", "Te0/0/0", true),
+            ("192.0.2.1", "te0/0/0", true),
+            ("", "Te0/0/1", false),
             ("192.0.2.2", "", false),
             ("", "4", false),
         ] {
@@ -361,14 +417,6 @@ pub(super) mod tests {
                 ..FilterText::default()
             }),
             "exporter"
-        );
-        let interface = "Te0/0/0".to_owned();
-        assert_eq!(
-            wrong(FilterText {
-                interface,
-                ..FilterText::default()
-            }),
-            "interface"
         );
     }
 

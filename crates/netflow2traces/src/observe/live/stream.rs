@@ -29,7 +29,7 @@ const MAX_EVENTS: usize = 8;
 /// A page that takes nothing for so long is gone.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// How long a connection may last: an answer that goes on prolongs it, as long as somebody takes it.
+/// How long a connection may last: an answer that continues prolongs it, as long as it is read.
 #[derive(Clone, Debug)]
 pub(in crate::observe) struct Lease(Arc<Term>);
 
@@ -115,11 +115,11 @@ impl Page {
 
     async fn run(&mut self) -> Option<()> {
         self.send("hello", &self.greeting().to_string()).await?;
-        if let Ok(filter) = self.filter {
+        if let Ok(filter) = &self.filter {
             let latest = {
                 let seen = self.watched.live.seen.lock();
                 let seen = seen.unwrap_or_else(PoisonError::into_inner);
-                seen.kept.latest(&filter, MAX_RECORDS)
+                seen.kept.latest(filter, MAX_RECORDS)
             };
             self.send("records", &records(&latest, None).to_string())
                 .await?;
@@ -139,6 +139,7 @@ impl Page {
                 self.send("exporters", exporters).await?;
             }
             self.send("conversations", &look.conversations).await?;
+            self.send("traffic", &look.traffic).await?;
             if let Ok(filter) = &self.filter {
                 let newest_first = look.records.iter().rev();
                 let mut matched = 0;

@@ -1,5 +1,5 @@
-//! Finished batches for who looks at the page. While nobody does, a batch (not a record) costs its worker one
-//! relaxed load; while somebody does, so many of them are kept as one look may take.
+//! Finished batches for open pages. While no page is open, a batch (not a record) costs its worker one
+//! relaxed load; while one is, as many are kept as one look may take.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};

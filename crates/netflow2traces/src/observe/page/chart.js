@@ -24,7 +24,7 @@ function roundUp(value) {
 }
 
 export class Chart {
-  /** `show` turns a value into text; `name` is for who can't see it. */
+  /** `show` turns a value into text; `name` is for screen readers. */
   constructor(place, name, show) {
     this.name = name;
     this.show = show;
@@ -69,7 +69,7 @@ export class Chart {
     this.area.setAttribute('d', area);
     setText(this.from, `${span(seconds)} ago`);
     setText(this.top, peak > 0 ? this.show(this.max) : '');
-    this.svg.setAttribute('aria-label', `${this.name} over ${span(seconds)}: at most ${this.show(peak)} a second`);
+    this.svg.setAttribute('aria-label', `${this.name} over ${span(seconds)}: at most ${this.show(peak)} per second`);
   }
 
   point(event) {

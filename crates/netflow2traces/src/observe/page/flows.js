@@ -1,4 +1,4 @@
-// The latest records, and who talks to whom.
+// The latest records, and the conversations.
 
 import { byId, isInUse, make, makeRow, setText, steady, syncRows } from './dom.js';
 import { count, duration, endpoint, fullTime, hasPorts, octets, percent, plural, protocol, service, short, span, time, zone } from './format.js';
@@ -32,7 +32,7 @@ byId('pause').addEventListener('click', (event) => {
   draw();
 });
 
-/** A table that moves away under the pointer, or takes the focus along, can't be used. */
+/** A table whose rows move under the pointer, or while one has the focus, can't be used. */
 const isHeld = () => isPaused || byId('trace').open || isInUse(body);
 
 byId('trace').addEventListener('close', () => draw());
@@ -75,8 +75,8 @@ function note() {
   if (newer > 0 && isHeld()) return `held while you use the table, ${count(newer)} newer`;
   if (!counts || counts.flow_spans === 0) return '';
   const { matched, passed_over: over, flow_spans: all } = counts;
-  const looked = over > 0 ? `, ${percent((all - over) / all)} of the spans looked at` : '';
-  return hasFilter ? `${short(matched)} matching a second${looked}` : `${short(all)} a second${looked}`;
+  const looked = over > 0 ? `, ${percent((all - over) / all)} of the spans examined` : '';
+  return hasFilter ? `${short(matched)} matching per second${looked}` : `${short(all)} per second${looked}`;
 }
 
 function create(record) {
@@ -93,15 +93,23 @@ function create(record) {
   cells[3].append(record.transport ?? '–', known ? make('span', { className: 'soft' }, ` ${known}`) : '');
   setText(cells[4], count(record.octets));
   setText(cells[5], count(record.packets));
-  if (record.sampling) cells[4].title = cells[5].title = `as exported; one packet in ${count(record.sampling)} was counted`;
+  if (record.sampling) cells[4].title = cells[5].title = `as exported; the exporter samples one packet in ${count(record.sampling)}`;
   setText(cells[6], duration(record.duration));
   setText(cells[7], record.exporter);
+  cells[7].title = interfaces(record);
   cells[8].append(make('button', { className: 'link', 'aria-label': `Trace of the flow from ${source} to ${destination}` }, 'Trace'));
   row.addEventListener('click', () => {
-    // Selecting text isn't asking for the trace.
+    // Selecting text must not open the trace.
     if (!String(getSelection())) openTrace(record.trace, record.span);
   });
   return row;
+}
+
+/** Where the flow came in and went out, by name or ifIndex. */
+function interfaces(record) {
+  const [input, output] = record.interfaces.map((index, end) => record.interface_names[end] ?? index);
+  const parts = [input == null ? '' : `in ${input}`, output == null ? '' : `out ${output}`];
+  return parts.filter(Boolean).join(', ');
 }
 
 let showAll = false;
@@ -138,7 +146,7 @@ export function showConversations(answer) {
     setText(row.cells[2], protocol(item.transport, item.port));
     setText(row.cells[3], about + octets(item.from_client));
     setText(row.cells[4], about + octets(item.from_server));
-    if (item.is_estimate) row.cells[3].title = row.cells[4].title = 'estimated: a sample of the packets was counted';
+    if (item.is_estimate) row.cells[3].title = row.cells[4].title = 'estimated: the exporter samples packets, or only a share of the spans was examined';
     setText(row.cells[5], percent(all > 0 ? sum(item) / all : 0));
     const [sent, received] = row.cells[6].firstChild.children;
     sent.style.width = `${(item.from_client / largest) * 100}%`;

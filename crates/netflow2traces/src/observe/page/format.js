@@ -16,6 +16,9 @@ export function short(number) {
 /** Octets in powers of 1000: 512 B, 1.5 kB, 20.8 MB. */
 export const octets = (number) => (number < 999.5 ? `${Math.round(number)} B` : scaled(number, ['B', 'kB', 'MB', 'GB', 'TB', 'PB']));
 
+/** Bits of so many octets: 512 bit, 1.5 kbit, 20.8 Mbit. */
+export const bits = (number) => (number * 8 < 999.5 ? `${Math.round(number * 8)} bit` : scaled(number * 8, ['bit', 'kbit', 'Mbit', 'Gbit', 'Tbit']));
+
 function scaled(number, units) {
   let unit = 0;
   let value = number;

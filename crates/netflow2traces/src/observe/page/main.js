@@ -3,10 +3,10 @@
 import { byId, setText } from './dom.js';
 import { showExporters } from './exporters.js';
 import { forgetRecords, onFilter, onTrace, showConversations, showRecords } from './flows.js';
-import { showHistory, showStatus } from './overview.js';
+import { showDisconnected, showHistory, showStatus, showTraffic } from './overview.js';
 import { onTraceClosed, openTrace, setTraceUrl } from './trace.js';
 
-/** Until a connection that was refused is tried again, in milliseconds. */
+/** How long to wait after a refused connection, in milliseconds. */
 const PAUSE = 3000;
 const FIELDS = ['address', 'peer', 'port', 'protocol', 'exporter', 'interface'];
 
@@ -14,7 +14,7 @@ const form = byId('filter');
 let source = null;
 let retry = 0;
 
-/** What the address of the page says after its `#`: the filter, and the trace that is open. */
+/** The page's URL has this after its `#`: the filter, and the open trace. */
 const wanted = () => new URLSearchParams(location.hash.slice(1));
 
 function want(changes) {
@@ -44,16 +44,17 @@ function connect() {
   on('status', showStatus);
   on('exporters', showExporters);
   on('conversations', showConversations);
+  on('traffic', showTraffic);
   on('records', showRecords);
   source.addEventListener('error', async () => {
     const mine = source;
     if (mine.readyState !== EventSource.CLOSED) {
-      say('The connection to the daemon is lost; trying again.');
+      say('The connection to the daemon is lost: what you see is the last state. Reconnecting.');
       return;
     }
     const isThere = await fetch('/livez').then((response) => response.ok, () => false);
     if (mine !== source) return;
-    say(isThere ? 'Too many pages are open. Close one.' : 'The daemon does not answer; trying again.');
+    say(isThere ? 'Too many pages are open (limit: 8). Close one.' : 'The daemon does not answer: what you see is the last state. Reconnecting.');
     retry = setTimeout(connect, PAUSE);
   });
 }
@@ -64,13 +65,15 @@ function disconnect() {
   source = null;
 }
 
+/** Why nothing new is shown; empty when it is. */
 function say(text) {
+  if (text) showDisconnected();
   const place = byId('connection');
   place.hidden = !text;
   setText(place, text);
 }
 
-// A page that nobody sees costs nothing.
+// A hidden page costs nothing.
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) disconnect();
   else connect();

@@ -1,8 +1,8 @@
-// States, findings, figures over time, delivery and accounts: everything that the counters show.
+// States, findings, figures over time, delivery and accounts: everything that comes from counters.
 
 import { Chart, MEAN, meanAt } from './chart.js';
 import { byId, make, makeRow, setText, syncRows } from './dom.js';
-import { count, octets, percent, plural, short, span, time } from './format.js';
+import { bits, count, octets, percent, plural, short, span, time } from './format.js';
 
 /** As many samples as the server keeps. */
 const MAX_SAMPLES = 900;
@@ -15,9 +15,34 @@ const history = { at: [], flows: [], datagrams: [], octets: [] };
 for (const [key, show] of Object.entries(figures)) {
   const place = byId(`figure-${key}`);
   const value = make('span', { className: 'value' }, '–');
-  const unit = make('span', { className: 'unit', title: `the mean of ${MEAN} seconds` }, 'a second');
+  const unit = make('span', { className: 'unit', title: `mean over ${MEAN} seconds` }, 'per second');
   place.append(make('p', { className: 'now' }, value, ' ', unit));
   charts[key] = { value, chart: new Chart(place, names[key], show) };
+}
+
+/** Flows are reported up to so many seconds after their octets; until then their seconds are incomplete. */
+const COMPLETE_AFTER = 60;
+let trafficLooks = 0;
+
+/** Octets of the flows, each spread over its duration. */
+export function showTraffic({ end, octets: seconds }) {
+  traffic ??= makeTraffic();
+  trafficLooks += 1;
+  traffic.chart.draw(seconds.map((_, index) => end - (seconds.length - index) * 1000), seconds);
+  const complete = seconds.slice(-2 * COMPLETE_AFTER, -COMPLETE_AFTER);
+  const isComplete = trafficLooks > 2 * COMPLETE_AFTER;
+  setText(traffic.value, isComplete ? bits(complete.reduce((sum, value) => sum + value, 0) / complete.length) : '–');
+  setText(traffic.unit, isComplete ? 'per second, a minute ago' : 'collecting');
+}
+
+let traffic = null;
+function makeTraffic() {
+  const place = byId('figure-traffic');
+  const value = make('span', { className: 'value' }, '–');
+  const title = 'The bytes of each flow are spread over its duration, and multiplied by the sampling interval. The last minute is incomplete until its flows are reported.';
+  const unit = make('span', { className: 'unit', title });
+  place.append(make('p', { className: 'now' }, value, ' ', unit));
+  return { value, unit, chart: new Chart(place, 'Traffic in flows', bits) };
 }
 
 export function showHistory(past) {
@@ -57,6 +82,12 @@ export function showStatus({ status, rates, findings }) {
   showAccounts(status.accounts);
 }
 
+/** The page has no news: what it shows is the last state. */
+export function showDisconnected() {
+  setState('state-receiving', 'idle', 'not connected');
+  byId('state-delivery').hidden = true;
+}
+
 function setState(id, level, text) {
   const state = byId(id);
   state.hidden = false;
@@ -71,7 +102,7 @@ function showFindings(findings) {
   if (text === findingsShown) return;
   findingsShown = text;
   const place = byId('findings');
-  // A sentence whose number changes is not news: it is changed where it stands.
+  // A sentence in which only a number changes is no news: it is updated in place.
   const known = new Map([...place.children].map((child) => [child.dataset.code, child]));
   for (const finding of findings) {
     const article = known.get(finding.code) ?? make('article', {});
@@ -80,7 +111,7 @@ function showFindings(findings) {
     article.className = `finding ${finding.level}`;
     const body = [make('div', {}, ...finding.text.map((paragraph) => make('p', {}, paragraph)))];
     if (finding.commands.length) {
-      const items = finding.commands.map(([tells, line]) => make('li', {}, make('span', {}, tells), make('code', {}, line)));
+      const items = finding.commands.map(([purpose, line]) => make('li', {}, make('span', {}, purpose), make('code', {}, line)));
       body.push(make('ul', { className: 'commands' }, ...items));
     }
     const parts = [make('h2', {}, finding.title), make('div', { className: 'finding-body' }, ...body)];

@@ -1,9 +1,9 @@
-// One trace as a waterfall, and the attributes of the span that is chosen.
+// One trace as a waterfall, and the attributes of the selected span.
 
 import { byId, make, setText } from './dom.js';
 import { count, duration, endpoint, fullTime, hasPorts, plural } from './format.js';
 
-/** Rows that a browser shows without effort. */
+/** Rows that a browser shows easily. */
 const MAX_ROWS = 400;
 
 const dialog = byId('trace');
@@ -23,11 +23,11 @@ byId('trace-close').addEventListener('click', () => dialog.close());
 let opener = null;
 dialog.addEventListener('close', () => {
   onClose();
-  // The row that opened it may be gone, or there was none.
+  // The row that opened it may have been removed, or the URL opened it.
   const place = opener?.isConnected && opener !== document.body ? opener : byId('records-scroll');
   place.focus({ preventScroll: true });
 });
-// A click beside it.
+// A click outside.
 dialog.addEventListener('click', (event) => {
   if (event.target === dialog) dialog.close();
 });
@@ -40,6 +40,7 @@ export async function openTrace(trace, span) {
   setText(byId('trace-about'), 'Loading');
   byId('trace-rows').replaceChildren();
   byId('trace-details').replaceChildren();
+  byId('trace-body').hidden = false;
   const link = byId('trace-link');
   link.hidden = !traceUrl;
   if (traceUrl) link.href = traceUrl.replaceAll('{trace_id}', trace);
@@ -55,6 +56,7 @@ export async function openTrace(trace, span) {
     answer = { problem: 'The daemon does not answer.' };
   }
   if (mine !== asked || !dialog.open) return;
+  byId('trace-body').hidden = Boolean(answer.problem);
   if (answer.problem) setText(byId('trace-about'), answer.problem);
   else show(read(answer), span);
 }
@@ -103,7 +105,7 @@ function plain(value) {
   return String(content);
 }
 
-/** From where to where the lanes reach, and how much later the work spans are if that is out of all proportion. */
+/** The start and end of the lanes, and how much later the processing spans are if they would be far outside. */
 function range(rows) {
   const first = (some) => some.reduce((least, row) => (row.start < least ? row.start : least), some[0].start);
   const last = (some) => some.reduce((most, row) => (row.end > most ? row.end : most), some[0].end);
@@ -126,7 +128,7 @@ function show(rows, chosen) {
   const exporter = rows[0].resource.get('netflow.exporter.address');
   const cut = rows.length > MAX_ROWS ? `, the first ${count(MAX_ROWS)} shown` : '';
   const parts = [plural(rows.length, 'span') + cut, `${duration(whole / 1e6)} from ${fullTime(Number(start / 1_000_000n))}`];
-  if (later) parts.push(`received ${duration(Number(later) / 1e6)} after that`);
+  if (later) parts.push(`received ${duration(Number(later) / 1e6)} later`);
   if (exporter) parts.push(`exporter ${exporter}`);
   setText(byId('trace-about'), parts.join(' · '));
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => make('span', {}, duration((whole * share) / 1e6)));
@@ -157,7 +159,7 @@ function makeRow(row, start, whole) {
   bar.style.left = `min(${left}%, 100% - 3px)`;
   bar.style.width = `max(3px, ${width}%)`;
   const length = make('span', { className: 'length' }, duration(Number(row.end - row.start) / 1e6));
-  // Where there is room: behind the bar, before it, or on it.
+  // Wherever there is room: after the bar, before it, or on it.
   if (left + width > 80 && left < 20) {
     length.classList.add('inside');
     length.style.left = `calc(${left}% + 6px)`;
@@ -176,7 +178,7 @@ function choose(item, row) {
   item.setAttribute('aria-pressed', 'true');
   const parts = [make('h3', { id: 'trace-span' }, row.name)];
   if (row.error !== null) parts.push(make('p', { className: 'last-error' }, row.error));
-  const times = new Map([['starts', iso(row.start)], ['ends', iso(row.end)], ['span id', row.id]]);
+  const times = new Map([['starts', iso(row.start)], ['ends', iso(row.end)], ['span ID', row.id]]);
   parts.push(table('Times', times), table('Attributes', row.attributes), table('Resource', row.resource));
   byId('trace-details').replaceChildren(...parts.filter(Boolean));
 }

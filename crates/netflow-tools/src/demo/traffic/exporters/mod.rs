@@ -20,10 +20,10 @@ use super::conversations::{
 /// Octets of a datagram's records at most, so that it fits an Ethernet frame with its headers and
 /// templates.
 const MAX_RECORD_OCTETS: usize = 1_000;
-/// How often templates and options are sent again (RFC 7011 section 8.4 asks for it over UDP).
+/// How often templates and options are re-sent (RFC 7011 section 8.4 asks for it over UDP).
 const REFRESH_MS: u64 = 15_000;
 
-/// One way of a conversation, as records tell it.
+/// One direction of a conversation, as records report it.
 #[derive(Clone, Copy, Debug)]
 struct Flow {
     source: Host,
@@ -34,7 +34,7 @@ struct Flow {
     tos: u8,
     application: (u8, u16),
     seen: Direction,
-    /// The other way, where one record tells of both.
+    /// The other direction, if one record reports both.
     reverse: Option<Direction>,
     end_reason: u8,
 }
@@ -50,10 +50,10 @@ pub(super) trait Exporter: Send {
     /// The place whose conversations it sees.
     fn site(&self) -> Site;
 
-    /// Sees a conversation, and says how many records it will tell of it.
+    /// Sees a conversation, and returns how many records it will export for it.
     fn observe(&mut self, conversation: &Conversation) -> usize;
 
-    /// The datagrams that tell everything observed since the last call, at this time.
+    /// The datagrams that export everything observed since the last call, at this time.
     fn export(&mut self, now: UnixMillis) -> Result<Vec<Vec<u8>>, WriteError>;
 }
 

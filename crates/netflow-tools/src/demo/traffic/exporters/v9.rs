@@ -1,4 +1,4 @@
-//! NetFlow v9: templates and options data that are sent again, times relative to uptime, the
+//! NetFlow v9: templates and options data that are re-sent, times relative to uptime, the
 //! sequence in packets.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::demo::traffic::conversations::{Conversation, Side, Site, UnixMillis};
 
-/// A core router that speaks v9; its options data tells its sampler and the names of its interfaces.
+/// A core router with v9; its options data reports its sampler and the names of its interfaces.
 pub(super) struct Core {
     boot: UnixMillis,
     flows: Vec<Flow>,
