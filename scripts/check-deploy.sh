@@ -226,8 +226,8 @@ PYTHON
 
 deb() {
     need_root deb
-    if ! have cargo-deb || ! have debootstrap; then
-        absent deb "cargo-deb and debootstrap" "cargo install --locked cargo-deb; Debian's package debootstrap"
+    if ! have dpkg-shlibdeps || ! have debootstrap; then
+        absent deb "dpkg-shlibdeps and debootstrap" "Debian's packages dpkg-dev and debootstrap"
         return
     fi
     say "building the package"
@@ -240,7 +240,7 @@ deb() {
     cp -a "$root" "$scratch/installed"
     root="$scratch/installed"
     cp "$scratch"/deb/netflow2traces_*.deb "$root/tmp/netflow2traces.deb"
-    # No service is started where no systemd runs; whether it would is asked below.
+    # No service is started without a running systemd; what its unit starts is started below.
     chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -y /tmp/netflow2traces.deb >"$scratch/install.log" 2>&1 ||
         die "the package doesn't install: $(tail -20 "$scratch/install.log")"
     local file
