@@ -206,27 +206,20 @@ fn share(part: u128, all: u128) -> String {
 /// What a record adds; and whether that is an estimate.
 fn sums(record: &Record<'_>) -> (Sums, bool) {
     let attributes = &record.span.attributes;
-    let is_scaled = matches!(
-        value(attributes, "netflow.sampling.scaled"),
-        Some(Value::BoolValue(true))
-    );
-    let interval = int(attributes, "netflow.sampling.interval")
-        .filter(|interval| *interval > 1)
-        .map_or(1, |interval| interval.unsigned_abs());
-    let factor = if is_scaled { 1 } else { interval };
+    let interval = int(attributes, "netflow.sampling.interval");
     let count = |key| {
-        let count = match value(attributes, key) {
+        let count: u64 = match value(attributes, key) {
             Some(Value::IntValue(count)) => u64::try_from(*count).unwrap_or(0),
             // Counts past 2^63 are text in OTLP.
             Some(Value::StringValue(text)) => text.parse().unwrap_or(0),
             _ => 0,
         };
-        u128::from(count) * u128::from(factor)
+        u128::from(count)
     };
     let sums = Sums {
-        bytes: count("netflow.flow.bytes"),
-        packets: count("netflow.flow.packets"),
+        bytes: count("netflow.flow.estimated.bytes"),
+        packets: count("netflow.flow.estimated.packets"),
         flows: 1,
     };
-    (sums, interval > 1)
+    (sums, interval.is_some_and(|interval| interval > 1))
 }

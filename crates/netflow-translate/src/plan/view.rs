@@ -16,6 +16,7 @@ const NUMBERS: &[(Name, Number)] = &[
     (Name::Transport, Number::Protocol),
     (Name::TcpFlags, Number::TcpFlags),
     (Name::Tos, Number::Tos),
+    (Name::Dscp, Number::Dscp),
     (Name::IcmpType, Number::IcmpType),
     (Name::IcmpCode, Number::IcmpCode),
     (Name::Bytes, Number::Bytes),

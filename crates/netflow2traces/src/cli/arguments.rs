@@ -353,7 +353,7 @@ fn decode_flags() -> [Arg; 8] {
         .long("top")
         .value_name("N")
         .value_parser(clap::value_parser!(u32).range(1..))
-        .help("Show the N largest totals by bytes instead of records");
+        .help("Show the N largest totals instead of records, by bytes times the sampling interval");
     let by = Arg::new("by")
         .long("by")
         .value_name("FIELDS")

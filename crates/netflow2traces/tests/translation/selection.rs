@@ -141,6 +141,20 @@ fn filters_see_more_than_the_level_shows() {
 }
 
 #[test]
+fn a_code_point_is_an_element_of_its_own_or_part_of_the_type_of_service() {
+    let of_type = |element, value: u8| {
+        record(ipfix(1), &[f(8, 4), f(element, 1)], |record| {
+            record.bytes(&[192, 0, 2, 7]).u8(value);
+        })
+    };
+    let mut rig = selecting(filter("dscp EF"));
+    assert_eq!(rig.flow(&of_type(195, 46)).get("netflow.dscp"), 46);
+    assert_eq!(rig.flows(&of_type(195, 34)).len(), 0);
+    assert_eq!(rig.flow(&of_type(5, 46 << 2)).get("netflow.tos"), 184);
+    assert_eq!(rig.flows(&of_type(5, 46)).len(), 0);
+}
+
+#[test]
 fn the_smaller_a_record_the_rarer_its_span() {
     let mut rig = selecting(sample_bytes(10_000));
     rig.count_flows(&Places::new([View::Exporter].into_iter().collect(), 10));
