@@ -42,10 +42,10 @@ impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UnknownLink(link) => {
-                return write!(f, "packets of link type {link}, which is not read");
+                return write!(f, "packets with link type {link}, which is not supported");
             }
-            Self::NotUdp => "packets of something else than UDP",
-            Self::PartOfDatagram => "fragments put together",
+            Self::NotUdp => "packets that aren't UDP",
+            Self::PartOfDatagram => "reassembled fragments",
             Self::Malformed => "packets with a damaged IP or UDP header",
             Self::CutHeader => {
                 "packets that the capture cut before their payload (capture with a larger snapshot length)"

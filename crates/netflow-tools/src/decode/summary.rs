@@ -303,7 +303,7 @@ impl Summary {
         let error = records.error().filter(|_| grown.len() == 1);
         for (name, count) in grown.drain(..) {
             let detail = format!(
-                "{}octets {}",
+                "{}bytes {}",
                 error.map(|error| format!("{error}; ")).unwrap_or_default(),
                 head(octets)
             );
@@ -382,20 +382,14 @@ impl Summary {
         }
         if self.flow_messages == 0 {
             self.describe_contents(&mut text);
+            let losses = self.losses();
+            if !losses.is_empty() {
+                let _ = write!(text, "not read:\n{losses}");
+            }
             return text;
         }
         self.describe_understood(&mut text);
-        let mut wrong = String::new();
-        for file in &self.files {
-            for (skipped, seen) in file.losses() {
-                let frame = seen.first_frame;
-                let _ = write!(wrong, "  {skipped}: {}, first frame {frame}", seen.count);
-                if self.files.len() > 1 {
-                    let _ = write!(wrong, " of {}", file.name);
-                }
-                wrong.push('\n');
-            }
-        }
+        let mut wrong = self.losses();
         for (name, trouble) in &self.troubles {
             let known = TROUBLES.iter().find(|(known, _)| known == name);
             let what = known.map_or(*name, |(_, what)| what);
@@ -415,7 +409,23 @@ impl Summary {
         if !wrong.is_empty() {
             let _ = write!(text, "not understood:\n{wrong}");
         } else if self.exit_code() == 0 {
-            text.push_str("all of it was understood\n");
+            text.push_str("everything was understood\n");
+        }
+        text
+    }
+
+    /// Packets that could not be read, a line for each reason.
+    fn losses(&self) -> String {
+        let mut text = String::new();
+        for file in &self.files {
+            for (skipped, seen) in file.losses() {
+                let frame = seen.first_frame;
+                let _ = write!(text, "  {skipped}: {}, first frame {frame}", seen.count);
+                if self.files.len() > 1 {
+                    let _ = write!(text, " of {}", file.name);
+                }
+                text.push('\n');
+            }
         }
         text
     }

@@ -104,7 +104,7 @@ fn otlp_lines_have_the_expected_records() {
         let expected = captures().join(name).with_extension("expected.json");
         let expected = Expected::read(&expected).unwrap();
         let ended = decode(["--format", "otlp", &capture(name)]);
-        ended.tells(0, "all of it was understood");
+        ended.tells(0, "everything was understood");
         let requests: Vec<Vec<u8>> = ended
             .stdout
             .lines()
@@ -256,7 +256,7 @@ fn octets_of_a_message_need_no_packets_around_them() {
     let hex = format!("# from a router\n{hex}\n");
     for (name, octets, frame) in [("a.ipfix", message, 1), ("a.hex", hex.as_bytes(), 2)] {
         let ended = decode([&*written(&folder, name, octets)]);
-        ended.tells(0, "all of it was understood");
+        ended.tells(0, "everything was understood");
         let records = ended.records();
         assert_eq!(records.len(), wanted.len());
         for (record, wanted) in records.iter().zip(&wanted) {
@@ -277,7 +277,7 @@ fn templates_hold_over_files_and_data_may_come_first() {
     let template = written(&folder, "template.hex", template.as_bytes());
     let data = written(&folder, "data.hex", data.as_bytes());
     for (files, note) in [
-        ([&*template, &*data], "all of it was understood"),
+        ([&*template, &*data], "everything was understood"),
         (
             [&*data, &*template],
             "note: 1 set before the template, decoded when that came",
@@ -322,7 +322,7 @@ fn implausible_times_are_shown_as_they_were_told() {
 fn what_is_no_flow_message_is_told_with_its_place() {
     let ended = decode_stdin(["-"], b"0005\nffff 0102\n0000\n");
     ended.tells(1, "datagrams that are no flow messages");
-    ended.tells(1, "frame 2: version 65535 is unknown; octets ffff0102");
+    ended.tells(1, "frame 2: version 65535 is unknown; bytes ffff0102");
     ended.tells(1, "datagrams shorter than their header: 1");
     assert!(ended.stdout.is_empty());
 }

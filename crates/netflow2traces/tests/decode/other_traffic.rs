@@ -106,6 +106,27 @@ fn what_a_capture_holds_instead_of_flows_is_named() {
 }
 
 #[test]
+fn packets_that_can_not_be_read_have_their_reason_also_where_nothing_is_decoded() {
+    let v5 = udp(9, 2055, &[&[0, 5, 0, 1][..], &[0; 68]].concat());
+    let mut wireless = pcap(&[v5.clone(), v5.clone()]);
+    wireless[20] = 105;
+    decode_stdin(["-"], &wireless).tells(
+        2,
+        "not read:\n  packets with link type 105, which is not supported: 2, first frame 1\n",
+    );
+    // Of each packet only the beginning was captured.
+    let mut cut = pcap(&[]);
+    cut.extend([0; 8]);
+    cut.extend(20_u32.to_le_bytes());
+    cut.extend(u32::try_from(v5.len()).unwrap().to_le_bytes());
+    cut.extend(&v5[..20]);
+    decode_stdin(["-"], &cut).tells(
+        2,
+        "capture with a larger snapshot length): 1, first frame 1",
+    );
+}
+
+#[test]
 fn flows_beside_other_traffic_are_decoded_and_the_rest_is_named() {
     let v1 = [&[0, 1, 0, 0][..], &[0; 12]].concat();
     let file = pcap(&[udp(1, 2055, &v1), udp(514, 514, b"<34>x")]);
