@@ -35,20 +35,14 @@ pub(crate) struct LateSets {
 
 impl LateSets {
     /// An exporter held so many Sets and octets, and now holds so many.
-    pub(crate) fn changed(&mut self, before: (usize, usize), after: (usize, usize)) {
+    fn changed(&mut self, before: (usize, usize), after: (usize, usize)) {
         self.sets = (self.sets + after.0).saturating_sub(before.0);
         self.octets = (self.octets + after.1).saturating_sub(before.1);
     }
 
-    /// A round was read; more of the exporter's Sets may be ready.
-    pub(crate) fn after_round(
-        &mut self,
-        address: IpAddr,
-        exporter: &mut Exporter,
-        more: bool,
-        now: Instant,
-    ) {
-        if more && !exporter.is_late {
+    /// Gives the exporter a turn, unless it waits for one already.
+    fn queue(&mut self, address: IpAddr, exporter: &mut Exporter, now: Instant) {
+        if !exporter.is_late {
             exporter.is_late = true;
             self.ready.push_back(address);
             self.due = Some(now);
@@ -72,13 +66,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 limits: &self.limits,
                 work_spans: &self.work_spans,
                 writing: &mut self.writing,
+                late: &mut self.late,
                 now,
             };
-            let more = reader.read_round(exporter);
-            self.late.after_round(address, exporter, more, now);
-            self.late.changed(before, exporter.decoder.waiting());
-            let sets_waiting = &self.writing.counters.sets_waiting;
-            sets_waiting.set(self.late.sets as u64);
+            reader.read_waiting(Portion::Round, exporter, before);
         }
         if self.late.ready.is_empty() {
             self.late.due = None;
@@ -117,20 +108,43 @@ pub(crate) struct LateReader<'a, C> {
     pub(crate) limits: &'a Limits,
     pub(crate) work_spans: &'a WorkSpans,
     pub(crate) writing: &'a mut Writing<C>,
+    pub(crate) late: &'a mut LateSets,
     pub(crate) now: Instant,
 }
 
+/// How much of what waits is read at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Portion {
+    /// A round, unless more than [`LITTLE`] waits: then nothing, so that no datagram keeps the worker for long.
+    Little,
+    /// As much as a [`Round`] has room for.
+    Round,
+}
+
 impl<C: Fn() -> UnixNanos> LateReader<'_, C> {
-    /// Reads Sets whose Template has come if little waits; whether any may be left.
-    pub(crate) fn read_little(self, exporter: &mut Exporter) -> bool {
-        if exporter.decoder.waiting().1 > LITTLE {
-            return exporter.decoder.may_be_ready();
+    /// Reads Sets whose Template has come, gives the exporter another turn if more of them may be ready, and counts
+    /// those that wait now; `before` are the Sets that waited when they were last counted, and their octets.
+    pub(crate) fn read_waiting(
+        mut self,
+        portion: Portion,
+        exporter: &mut Exporter,
+        before: (usize, usize),
+    ) {
+        let has_more = if portion == Portion::Little && exporter.decoder.waiting().1 > LITTLE {
+            exporter.decoder.may_be_ready()
+        } else {
+            self.read_round(exporter)
+        };
+        if has_more {
+            self.late.queue(self.address, exporter, self.now);
         }
-        self.read_round(exporter)
+        self.late.changed(before, exporter.decoder.waiting());
+        let sets_waiting = &self.writing.counters.sets_waiting;
+        sets_waiting.set(self.late.sets as u64);
     }
 
     /// Reads Sets whose Template has come; whether there may be more than the round had room for.
-    pub(crate) fn read_round(mut self, exporter: &mut Exporter) -> bool {
+    fn read_round(&mut self, exporter: &mut Exporter) -> bool {
         let mut round = Round::default();
         while let Some(set) = exporter.decoder.next_ready(self.now, self.limits) {
             self.read(&set, exporter, &mut round);

@@ -34,7 +34,7 @@ use crate::flow::shape::Shape;
 use crate::flow::trace::{Trace, WorkSpans};
 use crate::flow::work::{Outcome, Read, Said};
 use crate::flow::{FlowContext, Place};
-use crate::late::{LateReader, LateSets};
+use crate::late::{LateReader, LateSets, Portion};
 use crate::memory::{Losses, StateBudget};
 use crate::message::MessageReader;
 use crate::plan::SpanPlan;
@@ -325,19 +325,15 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         );
 
         exporter.recompile(now);
-        // Little is read at once; what is more waits for its turn, so that no datagram keeps the worker for long.
         let reader = LateReader {
             address,
             limits: &self.limits,
             work_spans: &self.work_spans,
             writing: &mut self.writing,
+            late: &mut self.late,
             now,
         };
-        let more = reader.read_little(exporter);
-        self.late.after_round(address, exporter, more, now);
-        self.late.changed(before.held, exporter.decoder.waiting());
-        let sets_waiting = &self.writing.counters.sets_waiting;
-        sets_waiting.set(self.late.sets as u64);
+        reader.read_waiting(Portion::Little, exporter, before.held);
         let counters = &self.writing.counters;
         let evicted = exporter.decoder.templates().evicted() - before.evicted;
         counters.templates_evicted.add(evicted);
