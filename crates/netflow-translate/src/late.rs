@@ -35,7 +35,7 @@ pub(crate) struct LateSets {
 
 impl LateSets {
     /// An exporter held so many Sets and octets, and now holds so many.
-    fn changed(&mut self, before: (usize, usize), after: (usize, usize)) {
+    pub(crate) fn changed(&mut self, before: (usize, usize), after: (usize, usize)) {
         self.sets = (self.sets + after.0).saturating_sub(before.0);
         self.octets = (self.octets + after.1).saturating_sub(before.1);
     }

@@ -61,3 +61,13 @@ pub(crate) struct Writing<C> {
     /// `None`: no view is counted.
     pub(crate) metrics: Option<Box<FlowMetrics>>,
 }
+
+impl<C> Writing<C> {
+    /// The span of a flow depends on nothing that is found out of the flow before.
+    pub(crate) fn asks_nothing(&self) -> bool {
+        self.shape.is_packet()
+            && self.networks.is_none()
+            && self.graph.is_none()
+            && !self.fronts.wants_endpoints()
+    }
+}

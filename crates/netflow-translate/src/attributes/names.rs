@@ -272,6 +272,19 @@ impl Keys {
         self.first[name as usize].iter().chain(second)
     }
 
+    /// Gives both keys of a name to `with`, as far as it has them: faster than a loop over [`of`](Self::of).
+    #[inline(always)]
+    pub(crate) fn each(&self, name: Name, mut with: impl FnMut(&Key)) {
+        if let Some(key) = &self.first[name as usize] {
+            with(key);
+        }
+        if let Some(keys) = &self.second
+            && let Some(key) = &keys[name as usize]
+        {
+            with(key);
+        }
+    }
+
     /// As text.
     pub(crate) fn text(&self, name: Name) -> impl Iterator<Item = &str> {
         self.of(name).map(Key::name)

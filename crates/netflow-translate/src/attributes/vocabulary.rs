@@ -47,46 +47,42 @@ pub(crate) struct Attributes<'w, 'room> {
 impl Attributes<'_, '_> {
     #[inline(always)]
     pub(crate) fn unsigned(&mut self, name: Name, value: u64) {
-        for key in self.words.keys.of(name) {
-            self.writer.unsigned(key, value);
-        }
+        let keys = &self.words.keys;
+        keys.each(name, |key| self.writer.unsigned(key, value));
     }
 
     #[inline]
     pub(crate) fn boolean(&mut self, name: Name, value: bool) {
-        for key in self.words.keys.of(name) {
-            self.writer.boolean(key, value);
-        }
+        let keys = &self.words.keys;
+        keys.each(name, |key| self.writer.boolean(key, value));
     }
 
     #[inline]
     pub(crate) fn text(&mut self, name: Name, value: &str) {
-        for key in self.words.keys.of(name) {
-            self.writer.text(key, value);
-        }
+        let keys = &self.words.keys;
+        keys.each(name, |key| self.writer.text(key, value));
     }
 
     #[inline]
     pub(crate) fn mac(&mut self, name: Name, value: [u8; 6]) {
-        for key in self.words.keys.of(name) {
-            self.writer.mac(key, value);
-        }
+        let keys = &self.words.keys;
+        keys.each(name, |key| self.writer.mac(key, value));
     }
 
     #[inline]
     pub(crate) fn address(&mut self, name: Name, value: std::net::IpAddr) {
-        for key in self.words.keys.of(name) {
-            match value {
-                std::net::IpAddr::V4(address) => self.writer.ipv4(key, address.octets()),
-                std::net::IpAddr::V6(address) => self.writer.ipv6(key, address.octets()),
-            }
-        }
+        let keys = &self.words.keys;
+        keys.each(name, |key| match value {
+            std::net::IpAddr::V4(address) => self.writer.ipv4(key, address.octets()),
+            std::net::IpAddr::V6(address) => self.writer.ipv6(key, address.octets()),
+        });
     }
 
     /// Text as an exporter sent it: without the zeros that fill it up, invalid UTF-8 replaced.
     pub(crate) fn exported_text(&mut self, name: Name, octets: &[u8]) {
-        for key in self.words.keys.of(name) {
+        let keys = &self.words.keys;
+        keys.each(name, |key| {
             crate::plan::record::write_text(key, octets, self.writer);
-        }
+        });
     }
 }

@@ -8,7 +8,7 @@ use crate::attributes::vocabulary::Attributes;
 use crate::config::AttributeLevel;
 use crate::filter::{FlowView, Number, Place};
 use crate::plan::Op;
-use crate::plan::sampling::scaled;
+use crate::plan::sampling::{Scaling, scaled};
 use netflow_wire::frame::{Frame, LinkType, Packet, Tunnel, TunnelKind};
 use netflow_wire::{Template, unsigned};
 
@@ -138,6 +138,31 @@ pub(crate) fn fill(frame: &Frame, view: &mut FlowView<'_>) {
         };
         set_absent(Number::SourceMac, number(macs.source), view);
         set_absent(Number::DestinationMac, number(macs.destination), view);
+    }
+}
+
+/// Writes counts that a packet stands for, and what they are estimated to be.
+pub(crate) fn write_counts(
+    bytes: Option<u64>,
+    packets: Option<u64>,
+    scaling: Scaling,
+    out: &mut Attributes<'_, '_>,
+) {
+    let factor = scaling.factor.unwrap_or(1);
+    if let Some(bytes) = bytes {
+        out.unsigned(Name::Bytes, scaled(bytes, factor));
+    }
+    if let Some(packets) = packets {
+        out.unsigned(Name::Packets, scaled(packets, factor));
+    }
+    let Some(interval) = scaling.estimate else {
+        return;
+    };
+    if let Some(bytes) = bytes {
+        out.unsigned(Name::EstimatedBytes, scaled(bytes, interval));
+    }
+    if let Some(packets) = packets {
+        out.unsigned(Name::EstimatedPackets, scaled(packets, interval));
     }
 }
 
@@ -354,24 +379,19 @@ impl FramePlan {
         Some((frame, self.bytes(&frame, field), self.packets))
     }
 
-    /// Writes what the section of one record says. `factor` multiplies counts.
+    /// Writes what the section of one record says.
     pub(crate) fn write<'a>(
         &self,
         field: impl Fn(u16) -> &'a [u8],
-        factor: Option<u64>,
+        scaling: Scaling,
         out: &mut Attributes<'_, '_>,
     ) {
         let Some(frame) = self.frame(&field) else {
             return;
         };
         write(&frame, self.wanted, out);
-        let factor = factor.unwrap_or(1);
-        if let Some(bytes) = self.bytes(&frame, field) {
-            out.unsigned(Name::Bytes, scaled(bytes, factor));
-        }
-        if self.packets {
-            out.unsigned(Name::Packets, scaled(1, factor));
-        }
+        let bytes = self.bytes(&frame, field);
+        write_counts(bytes, self.packets.then_some(1), scaling, out);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every flow shares, whatever its protocol: how it becomes a span, the trace of its datagram, the outcome.
 //!
-//! A protocol brings a [`Flow`] for each of its records or samples; [`write_span`] and [`write_flows`] do the rest, so
+//! A protocol brings a [`Flow`] for each of its records or samples; [`write_flows`] does the rest, so
 //! that times, sampling, shapes and losses are decided in one place.
 //!
 //! Architecture invariant: nothing here knows a protocol's format. Everything is monomorphised: no dynamic call and no
@@ -18,6 +18,7 @@ pub(crate) mod shape;
 mod span;
 pub(crate) mod trace;
 pub(crate) mod work;
+mod write;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,34 +36,36 @@ use crate::enrich::networks::{Enriched, Networks};
 use crate::exporter::Arrival;
 use crate::filter::{Address, Asked, FlowView};
 use crate::flow::fronts::{Format, Fronts};
-use crate::flow::graph::{Graph, note_server, request};
-use crate::flow::select::{LeftOut, Selecting};
-use crate::flow::span::{About, Written, write_span};
+use crate::flow::graph::{Graph, note_server};
+use crate::flow::select::Selecting;
 use crate::flow::trace::Trace;
 use crate::flow::work::Outcome;
-use crate::metrics::{Counting, ExporterFlows, FlowFacts, FlowMetrics, Wants};
-use crate::plan::sampling::Origin;
-use crate::plan::times::FlowTimes;
-use crate::selection::{Decision, TraceOdds};
+use crate::flow::write::{Asking, Ended, Pending, Room, Tools};
+use crate::metrics::{Counting, ExporterFlows, FlowCounts, FlowFacts, FlowMetrics, Wants};
+use crate::plan::sampling::{Origin, Scaling};
+use crate::plan::times::{FlowTimes, TimeSpan};
+use crate::selection::TraceOdds;
 use crate::writing::Writing;
 
 /// One flow record, or one sampled packet.
 pub(crate) trait Flow {
     /// What it is a record of.
     fn format(&self) -> Format;
+    fn time_span(&self) -> TimeSpan;
+    /// The same, and what of it was told.
     fn times(&self) -> FlowTimes;
     /// One packet in how many was looked at, and where that was learnt.
     fn interval(&self) -> Option<(u64, Origin)>;
     /// The device that metered, where neither the record itself nor the resource says so.
     fn agent(&self) -> Option<IpAddr>;
+    /// What the view `interface` asks of it; bytes and packets are multiplied by `interval`.
+    fn counts(&self, interval: u64) -> FlowCounts;
     /// What views and look-ups ask of it; bytes and packets are multiplied by `interval`.
     fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_>;
     /// Fills in what a filter may ask of it; counts as they were exported.
     fn fill(&self, view: &mut FlowView<'_>);
-    /// Its template has bytes, and packets: at zero they are counts too.
-    fn has_counts(&self) -> (bool, bool);
-    /// Writes its own attributes. `factor` multiplies its counts; `scratch` is room for an encoded value.
-    fn write(&self, factor: Option<u64>, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>);
+    /// Writes its own attributes; `scratch` is room for an encoded value.
+    fn write(&self, scaling: Scaling, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>);
 }
 
 /// The flows of a Set or of a datagram, one at a time: the current one may be asked for again.
@@ -96,6 +99,8 @@ pub(crate) struct FlowContext {
     pub(crate) standard: bool,
     /// Counts are multiplied by the sampling interval.
     scale: bool,
+    /// Counts times the sampling interval are attributes of their own.
+    estimates: bool,
     /// The exported times are attributes, even if the span has the same.
     shows_times: bool,
     /// `None`: no view is counted.
@@ -117,19 +122,6 @@ pub(crate) struct Place<'a> {
     pub(crate) counted: &'a mut ExporterFlows,
 }
 
-/// Why no more flows are written into a batch.
-enum Ended {
-    NoMore,
-    /// The batch takes no more.
-    Full,
-    /// The next span stands under another resource.
-    Elsewhere,
-    /// The exporter has sent as many as it may.
-    Limited,
-    /// The datagram has caused as many octets as it may.
-    Enough,
-}
-
 impl FlowContext {
     pub(crate) fn new<C>(
         writing: &mut Writing<C>,
@@ -144,6 +136,7 @@ impl FlowContext {
             .map(|metrics| metrics.datagram(exporter, arrival.received_at, now));
         let wants = wants(writing);
         let config: &config::Translate = &writing.config;
+        let standard = config.attributes >= AttributeLevel::Standard;
         Self {
             words: writing.words,
             fronts: writing.fronts,
@@ -155,8 +148,9 @@ impl FlowContext {
             span_max_age: u64::try_from(config.span_max_age.as_nanos()).unwrap_or(u64::MAX),
             max_records: u32::MAX,
             max_octets: allowance::of_datagram(arrival.octets),
-            standard: config.attributes >= AttributeLevel::Standard,
+            standard,
             scale: config.scale_sampled,
+            estimates: standard && !config.scale_sampled,
             shows_times: writing.shows_times,
             counting,
             wants,
@@ -174,12 +168,6 @@ impl FlowContext {
             words: self.words,
             writer,
         }
-    }
-
-    /// Counts times the sampling interval are attributes.
-    #[inline]
-    fn estimates(&self) -> bool {
-        self.standard && !self.scale
     }
 
     /// Something asks for the sampling interval.
@@ -201,14 +189,11 @@ impl FlowContext {
     fn facts<'a>(
         &self,
         flow: &'a impl Flow,
-        interval: Option<(u64, Origin)>,
-        times: &FlowTimes,
+        interval: u64,
+        duration: u64,
     ) -> Option<FlowFacts<'a>> {
-        let wants = self.wants?;
-        let mut facts = flow.facts(interval.map_or(1, |(interval, _)| interval), wants);
-        if !times.suspect {
-            facts.duration = times.end.0.saturating_sub(times.start.0);
-        }
+        let mut facts = flow.facts(interval, self.wants?);
+        facts.duration = duration;
         Some(facts)
     }
 
@@ -242,14 +227,12 @@ impl FlowContext {
 /// What is asked of every flow; `None`: nothing.
 fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
     let by_metrics = writing.metrics.as_ref().map(|metrics| metrics.wants());
-    let config = &writing.config;
-    let estimates = config.attributes >= AttributeLevel::Standard && !config.scale_sampled;
     let endpoints = writing.networks.is_some()
         || writing.fronts.wants_endpoints()
         || writing.graph.is_some()
         || writing.shape.wants_endpoints();
     match by_metrics {
-        None if !endpoints && !estimates => None,
+        None if !endpoints => None,
         wants => {
             let wants = wants.unwrap_or_default();
             Some(Wants {
@@ -280,8 +263,9 @@ fn count_unwritten<C, S: Flows>(
         return;
     }
     if let Some(flow) = flows.current() {
-        let (interval, times) = (context.interval(&flow), flow.times());
-        let mut facts = context.facts(&flow, interval, &times);
+        let interval = context.interval(&flow);
+        let interval = interval.map_or(1, |(interval, _)| interval);
+        let mut facts = context.facts(&flow, interval, flow.time_span().duration());
         if let (true, Some(facts)) = (writing.graph.is_some(), &mut facts) {
             note_server(facts, &mut writing.listeners);
         }
@@ -305,12 +289,9 @@ pub(crate) fn write_flows<C, S: Flows>(
         writing.counters.records_sampled_out.add(sampled_out);
         return;
     }
+    let is_plain = context.asked.is_none() && writing.asks_nothing();
     let mut suspect = 0;
-    let mut left_out = LeftOut::default();
-    // Decided once, also where the batch was too full for the span.
-    let mut decided = None;
-    // Of the service graph: whose requests follow.
-    let mut client = None;
+    let mut pending = Pending::default();
     loop {
         let Writing {
             batches,
@@ -326,125 +307,57 @@ pub(crate) fn write_flows<C, S: Flows>(
             words,
             ..
         } = &mut *writing;
-        let by = Selecting {
-            selection: &config.selection,
-            networks: networks.as_deref(),
-        };
-        let (mut clients, mut servers) = match graph.as_deref_mut() {
+        let networks = networks.as_deref();
+        let (mut clients, servers) = match graph.as_deref_mut() {
             Some(Graph { clients, servers }) => (Some(clients), Some(servers)),
             None => (None, None),
         };
-        let (member, front) = match (client, &mut clients) {
-            (Some(client), Some(clients)) => clients.place(place.front, client, by.networks),
+        let (member, front) = match (pending.client, &mut clients) {
+            (Some(client), Some(clients)) => clients.place(place.front, client, networks),
             _ => (&mut *place.member, place.front),
         };
         batches.enter(member, front, now, context.received_at);
         let allowed = context.max_records.saturating_sub(outcome.kept) as usize;
         let left = batches.spans_left().min(allowed);
-        let mut written = 0_usize;
-        let mut writer = batches.writer();
+        let writer = batches.writer();
         let from = writer.position();
-        let end = from.saturating_add(context.max_octets.saturating_sub(outcome.octets));
-        let ended = loop {
-            let Some(flow) = flows.current() else {
-                break Ended::NoMore;
-            };
-            let (interval, times) = (context.interval(&flow), flow.times());
-            let mut facts = context.facts(&flow, interval, &times);
-            let (trace_id, decision) = match decided.take() {
-                Some(decided) => decided,
-                None => {
-                    let ends = facts.as_ref().map(|facts| &facts.ends);
-                    let own = shape.trace(ends, times.end, context.received_at, ids);
-                    let draw = shape.draw(own, context.kept, &context.odds);
-                    let decision = context.decide(&flow, interval, &times, draw, by, ids);
-                    (own.unwrap_or(context.trace_id), decision)
-                }
-            };
-            let Decision::Kept(kept) = decision else {
-                if left_out.add(decision) {
-                    if let (true, Some(facts)) = (servers.is_some(), &mut facts) {
-                        note_server(facts, listeners);
-                    }
-                    let known = known(by.networks, facts.as_ref());
-                    context.count(facts.as_ref(), &known, None, place.counted, metrics);
-                }
-                flows.advance();
-                continue;
-            };
-            if written == left {
-                decided = Some((trace_id, decision));
-                break if left == allowed {
-                    Ended::Limited
-                } else {
-                    Ended::Full
-                };
-            }
-            if writer.position() >= end {
-                break Ended::Enough;
-            }
-            let known = known(by.networks, facts.as_ref());
-            let request = match (&servers, &mut facts) {
-                (Some(_), Some(facts)) => request(facts, &known, listeners),
-                _ => None,
-            };
-            if request.map(|request| request.client) != client {
-                client = request.map(|request| request.client);
-                decided = Some((trace_id, decision));
-                break Ended::Elsewhere;
-            }
-            let span_id = ids.span_id();
-            let mut name = match &facts {
-                Some(facts) if context.fronts.wants_endpoints() => {
-                    let server_port = || listeners.server_port(facts);
-                    context.fronts.name(&facts.ends, server_port)
-                }
-                _ => 0,
-            };
-            let asked = match (&mut servers, request) {
-                (Some(servers), Some(request)) => {
-                    name = context.fronts.of_request(name);
-                    let peer = servers.peer(request.server, by.networks, &words.keys);
-                    Some((peer, request.failed))
-                }
-                _ => None,
-            };
-            let write = |writer: &mut SpanWriter<'_>| {
-                let about = About {
-                    interval,
-                    times: &times,
-                    known: &known,
-                    kept,
-                    name,
-                    facts: facts.as_ref(),
-                    asked,
-                };
-                let ids = (trace_id, span_id);
-                write_span(&flow, context, ids, &about, scratch, writer)
-            };
-            match writer.apart(write) {
-                Written::No => {
-                    decided = Some((trace_id, decision));
-                    break Ended::Full;
-                }
-                Written::Plain => {}
-                Written::Suspect => suspect += 1,
-            }
-            written += 1;
-            let span = Some((trace_id, span_id));
-            context.count(facts.as_ref(), &known, span, place.counted, metrics);
-            flows.advance();
+        let room = Room {
+            left,
+            allowed,
+            end: from.saturating_add(context.max_octets.saturating_sub(outcome.octets)),
         };
-        let to = writer.position();
-        let spans = u32::try_from(written).unwrap_or(u32::MAX);
+        let tools = &mut Tools {
+            ids,
+            scratch,
+            metrics,
+            counted: place.counted,
+        };
+        let stretch = if is_plain {
+            write::plain(flows, context, room, tools, writer)
+        } else {
+            let asking = Asking {
+                by: Selecting {
+                    selection: &config.selection,
+                    networks,
+                },
+                shape,
+                listeners,
+                servers,
+                keys: &words.keys,
+                pending: &mut pending,
+            };
+            write::asked(flows, context, room, tools, asking, writer)
+        };
+        suspect += stretch.suspect;
+        let spans = u32::try_from(stretch.spans).unwrap_or(u32::MAX);
         outcome.flows += spans;
         outcome.kept += spans;
-        outcome.octets += to - from;
-        let octets = batches.commit(*member, to, spans, 0);
+        outcome.octets += stretch.to - from;
+        let octets = batches.commit(*member, stretch.to, spans, 0);
         if debug_log::is_on() {
-            debug_log.flows(front, octets, written, now);
+            debug_log.flows(front, octets, stretch.spans, now);
         }
-        match ended {
+        match stretch.ended {
             Ended::NoMore => break,
             Ended::Elsewhere => continue,
             Ended::Limited => {
@@ -461,7 +374,7 @@ pub(crate) fn write_flows<C, S: Flows>(
         }
         if batches.is_empty() {
             // A whole batch is too small for it.
-            decided = None;
+            pending.decided = None;
             writing.counters.records_too_large.add(1);
             outcome.flows += 1;
             count_unwritten(flows, context, place, writing);
@@ -471,7 +384,7 @@ pub(crate) fn write_flows<C, S: Flows>(
         }
     }
     writing.counters.times_suspect.add(suspect);
-    outcome.flows += left_out.count(&writing.counters);
+    outcome.flows += pending.left_out.count(&writing.counters);
 }
 
 /// Counts the flows that are left, without a span; gives the number of those that the filter doesn't exclude.

@@ -25,7 +25,6 @@ impl FlowContext {
         &self,
         flow: &impl Flow,
         interval: Option<(u64, Origin)>,
-        times: &FlowTimes,
         draw: Draw,
         by: Selecting<'_>,
         ids: &mut Ids,
@@ -34,7 +33,7 @@ impl FlowContext {
             None if draw.is_trace_kept(&self.odds) => Decision::Kept(Kept::default()),
             None => Decision::SampledOut,
             Some(asked) => {
-                let view = self.view(flow, interval, times, asked, by.networks);
+                let view = self.view(flow, interval, asked, by.networks);
                 let scaled = match interval {
                     Some((interval, _)) if !self.scale => interval,
                     _ => 1,
@@ -49,8 +48,8 @@ impl FlowContext {
         let (Some(asked), Some(filter)) = (self.asked, &by.selection.filter) else {
             return false;
         };
-        let (interval, times) = (self.interval(flow), flow.times());
-        !filter.matches(&self.view(flow, interval, &times, asked, by.networks))
+        let view = self.view(flow, self.interval(flow), asked, by.networks);
+        !filter.matches(&view)
     }
 
     /// What filters see of a flow: the counts are those of its span.
@@ -59,7 +58,6 @@ impl FlowContext {
         &self,
         flow: &impl Flow,
         interval: Option<(u64, Origin)>,
-        times: &FlowTimes,
         asked: Asked,
         networks: Option<&'a Networks>,
     ) -> FlowView<'a> {
@@ -67,7 +65,11 @@ impl FlowContext {
         flow.fill(&mut view);
         view.set_address(Place::Exporter, self.exporter);
         if asked.asks(Number::Duration)
-            && let (Some(start), Some(end)) = (times.told_start, times.told_end)
+            && let FlowTimes {
+                told_start: Some(start),
+                told_end: Some(end),
+                ..
+            } = flow.times()
         {
             view.set(Number::Duration, end.0.saturating_sub(start.0));
         }

@@ -7,9 +7,8 @@ use crate::attributes::names::Name;
 use crate::attributes::vocabulary::Attributes;
 use crate::config::SpanTime;
 use crate::enrich::networks::Enriched;
-use crate::metrics::FlowFacts;
-use crate::plan::sampling::Origin;
-use crate::plan::times::FlowTimes;
+use crate::plan::sampling::{Origin, Scaling};
+use crate::plan::times::{FlowTimes, TimeSpan};
 use crate::selection::{Kept, TraceState};
 
 /// What the status of a failed request says.
@@ -29,12 +28,11 @@ pub(super) enum Written {
 /// What is found out of a flow before its span is written.
 pub(super) struct About<'a> {
     pub(super) interval: Option<(u64, Origin)>,
-    pub(super) times: &'a FlowTimes,
-    pub(super) known: &'a Enriched<'a>,
+    pub(super) times: TimeSpan,
+    pub(super) known: Enriched<'a>,
     pub(super) kept: Kept,
     /// Which of the names of spans is its.
     pub(super) name: usize,
-    pub(super) facts: Option<&'a FlowFacts<'a>>,
     /// Of a request of the service graph: attributes that name the server, and whether it failed.
     pub(super) asked: Option<(&'a [u8], bool)>,
 }
@@ -55,10 +53,9 @@ pub(super) fn write_span<F: Flow>(
         known,
         kept,
         name,
-        facts,
         asked,
     } = *about;
-    let (start, end) = span_times(times, context);
+    let (start, end) = span_times(&times, context);
     let head = SpanHead {
         trace_id,
         span_id,
@@ -76,10 +73,13 @@ pub(super) fn write_span<F: Flow>(
         Some((interval, _)) if context.scale && interval > 1 => Some(interval),
         _ => None,
     };
-    flow.write(factor, scratch, writer);
-    if let (true, Some(facts)) = (context.estimates(), facts) {
-        write_estimates(flow, facts, context, writer);
-    }
+    let scaling = Scaling {
+        factor,
+        estimate: context
+            .estimates
+            .then(|| interval.map_or(1, |(interval, _)| interval)),
+    };
+    flow.write(scaling, scratch, writer);
     if let (Some((interval, origin)), true) = (interval, context.standard) {
         for key in context.words.keys.of(Name::SamplingInterval) {
             writer.unsigned(key, interval);
@@ -110,9 +110,13 @@ pub(super) fn write_span<F: Flow>(
         });
     }
     if context.shows_times {
-        writer.apart(|writer| write_only_exported_times(times, &mut context.attributes(writer)));
+        writer.apart(|writer| {
+            write_only_exported_times(flow.times(), &mut context.attributes(writer));
+        });
     } else if times.suspect || start != times.start || end != times.end {
-        writer.apart(|writer| write_exported_times(times, &mut context.attributes(writer)));
+        writer.apart(|writer| {
+            write_exported_times(flow.times(), &mut context.attributes(writer));
+        });
     }
     let mut status = Status::Ok;
     if let Some((peer, failed)) = asked {
@@ -128,29 +132,8 @@ pub(super) fn write_span<F: Flow>(
     }
 }
 
-/// Bytes and packets times the sampling interval, of flows of sampled and unsampled exporters alike.
 #[inline(always)]
-fn write_estimates<F: Flow>(
-    flow: &F,
-    facts: &FlowFacts<'_>,
-    context: &FlowContext,
-    writer: &mut SpanWriter<'_>,
-) {
-    let (has_bytes, has_packets) = flow.has_counts();
-    if has_bytes || facts.bytes > 0 {
-        for key in context.words.keys.of(Name::EstimatedBytes) {
-            writer.unsigned(key, facts.bytes);
-        }
-    }
-    if has_packets || facts.packets > 0 {
-        for key in context.words.keys.of(Name::EstimatedPackets) {
-            writer.unsigned(key, facts.packets);
-        }
-    }
-}
-
-#[inline]
-fn span_times(times: &FlowTimes, context: &FlowContext) -> (UnixNanos, UnixNanos) {
+fn span_times(times: &TimeSpan, context: &FlowContext) -> (UnixNanos, UnixNanos) {
     match context.span_time {
         SpanTime::Flow => (times.start, times.end),
         SpanTime::Received => (context.received_at, context.received_at),
@@ -171,7 +154,7 @@ fn span_times(times: &FlowTimes, context: &FlowContext) -> (UnixNanos, UnixNanos
 
 /// The span's times aren't the flow's own: these are.
 #[cold]
-fn write_exported_times(times: &FlowTimes, out: &mut Attributes<'_, '_>) {
+fn write_exported_times(times: FlowTimes, out: &mut Attributes<'_, '_>) {
     let own = |told: Option<UnixNanos>, usable: UnixNanos| match told {
         Some(told) => Some(told),
         None if times.suspect => None,
@@ -190,7 +173,7 @@ fn write_exported_times(times: &FlowTimes, out: &mut Attributes<'_, '_>) {
 
 /// For readers that must not take a usable time for an exported one.
 #[cold]
-fn write_only_exported_times(times: &FlowTimes, out: &mut Attributes<'_, '_>) {
+fn write_only_exported_times(times: FlowTimes, out: &mut Attributes<'_, '_>) {
     if let Some(start) = times.told_start {
         out.unsigned(Name::FlowStart, start.0);
     }

@@ -180,8 +180,9 @@ impl WorkSpans {
     }
 }
 
-/// Begins a span with the threshold that its trace was kept by, if there is one.
-#[inline]
+/// Begins a span with the threshold that its trace was kept by, if there is one. A call would take the writer's position
+/// out of its register.
+#[inline(always)]
 pub(crate) fn begin(
     front: &SpanFront,
     head: &SpanHead,
@@ -195,7 +196,7 @@ pub(crate) fn begin(
 }
 
 /// Ends a span that was begun so.
-#[inline]
+#[inline(always)]
 pub(crate) fn end(
     status: Status<'_>,
     state: Option<TraceState>,

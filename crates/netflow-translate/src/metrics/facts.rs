@@ -26,6 +26,22 @@ pub(crate) struct Endpoints {
     pub(crate) protocol: Option<u8>,
 }
 
+/// What a flow says of its interfaces and its size: all that the view `interface` asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FlowCounts {
+    /// ifIndex; 0: none.
+    pub(crate) input: u32,
+    /// ifIndex; 0: none.
+    pub(crate) output: u32,
+    pub(crate) direction: Option<Direction>,
+    /// The count times the sampling interval.
+    pub(crate) bytes: u64,
+    /// The count times the sampling interval.
+    pub(crate) packets: u64,
+    /// Nanoseconds; 0 where its times are not believed.
+    pub(crate) duration: u64,
+}
+
 /// One flow record or sampled packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FlowFacts<'a> {
@@ -59,7 +75,34 @@ pub(crate) struct FlowFacts<'a> {
     pub(crate) application: Option<&'a str>,
 }
 
+impl From<FlowCounts> for FlowFacts<'_> {
+    #[inline(always)]
+    fn from(counts: FlowCounts) -> Self {
+        Self {
+            input: counts.input,
+            output: counts.output,
+            direction: counts.direction,
+            bytes: counts.bytes,
+            packets: counts.packets,
+            duration: counts.duration,
+            ..Self::default()
+        }
+    }
+}
+
 impl FlowFacts<'_> {
+    #[inline(always)]
+    pub(crate) fn counts(&self) -> FlowCounts {
+        FlowCounts {
+            input: self.input,
+            output: self.output,
+            direction: self.direction,
+            bytes: self.bytes,
+            packets: self.packets,
+            duration: self.duration,
+        }
+    }
+
     /// What a packet says, where nothing else does.
     pub(crate) fn fill_from(&mut self, packet: &Packet) {
         let ends = &mut self.ends;
@@ -79,7 +122,8 @@ impl FlowFacts<'_> {
 /// What the views that are counted ask of a flow, beyond interfaces and counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wants {
-    /// Addresses, ports, protocol, AS numbers, flags.
+    /// Addresses, ports, protocol, flags.
     pub(crate) endpoints: bool,
+    pub(crate) autonomous_systems: bool,
     pub(crate) application: bool,
 }

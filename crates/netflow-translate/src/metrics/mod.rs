@@ -27,7 +27,7 @@ use crate::flow::roles::{End, Listeners};
 
 pub use self::devices::DeviceCounters;
 pub(crate) use self::exporter::ExporterFlows;
-pub(crate) use self::facts::{Direction, Endpoints, FlowFacts, Wants};
+pub(crate) use self::facts::{Direction, Endpoints, FlowCounts, FlowFacts, Wants};
 pub use self::graph::{GRAPH_BOUNDS, GraphTotals};
 pub(crate) use self::graph::{has_failed, requested};
 pub use self::read::{ExporterInfo, FlowReading, InterfaceInfo};
@@ -194,12 +194,12 @@ impl FlowMetrics {
         let beyond = [
             View::Application,
             View::Network,
-            View::As,
             View::ServiceGraph,
             View::Top,
         ];
         Wants {
             endpoints: beyond.into_iter().any(|view| self.views.contains(view)),
+            autonomous_systems: self.views.contains(View::As),
             application: self.views.contains(View::Application),
         }
     }
@@ -222,8 +222,13 @@ impl FlowMetrics {
         }
     }
 
+    /// Only `interface` counts records.
+    #[inline(always)]
+    pub(crate) fn is_only_interface(&self) -> bool {
+        self.views.is_only_interface()
+    }
+
     /// Counts a record; `span` is its trace and its span, if it is kept.
-    #[inline]
     pub(crate) fn count(
         &mut self,
         flow: &FlowFacts<'_>,
@@ -232,33 +237,37 @@ impl FlowMetrics {
         counting: &Counting,
         exporter: &mut ExporterFlows,
     ) {
-        let minute = counting.minute;
-        exporter.observe(flow, minute);
-        let addition = Addition {
-            bytes: flow.bytes,
-            packets: flow.packets,
-            duration: flow.duration,
-            failed: false,
-            span,
-            received_at: counting.received_at,
-        };
-        if let Some(table) = table(&mut self.tables, View::Interface) {
-            let mut side = |interface, side: Side| {
-                if interface != 0 {
-                    let key = SeriesKey::new(counting.exporter, interface, side as u32);
-                    table.count(counting.exporter_hash, key, &addition, minute);
-                }
-            };
-            let one_side = flow.direction.filter(|_| exporter.sends_both_directions());
-            if one_side != Some(Direction::Egress) {
-                side(flow.input, Side::Receive);
-            }
-            if one_side != Some(Direction::Ingress) {
-                side(flow.output, Side::Transmit);
-            }
-        }
+        self.count_interfaces(flow.counts(), span, counting, exporter);
         if !self.views.is_only_interface() {
+            let addition = Addition::new(flow.counts(), span, counting);
             self.count_beyond(flow, known, &addition, counting);
+        }
+    }
+
+    /// Counts a record into the view `interface` alone.
+    #[inline(always)]
+    pub(crate) fn count_interfaces(
+        &mut self,
+        flow: FlowCounts,
+        span: Option<(TraceId, SpanId)>,
+        counting: &Counting,
+        exporter: &mut ExporterFlows,
+    ) {
+        exporter.observe(flow, counting.minute);
+        let Some(table) = table(&mut self.tables, View::Interface) else {
+            return;
+        };
+        let addition = Addition::new(flow, span, counting);
+        let one_side = flow.direction.filter(|_| exporter.sends_both_directions());
+        for (interface, side, other) in [
+            (flow.input, Side::Receive, Direction::Egress),
+            (flow.output, Side::Transmit, Direction::Ingress),
+        ] {
+            if interface != 0 && one_side != Some(other) {
+                let key = SeriesKey::new(counting.exporter, interface, side as u32);
+                let (exporter, minute) = (counting.exporter_hash, counting.minute);
+                table.count(exporter, key, &addition, minute);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! What flow metrics count of a record, found once for each template.
+//! What flow metrics and look-ups ask of a record, found once for each template.
 
 use std::net::IpAddr;
 
@@ -9,160 +9,237 @@ use super::sampling::scaled;
 use super::{Choices, Compiler, Step};
 use crate::attributes::names::Name;
 use crate::attributes::table::ATTRIBUTES;
-use crate::metrics::{Direction, Endpoints, FlowFacts, Wants};
+use crate::metrics::{Direction, Endpoints, FlowCounts, FlowFacts, Wants};
+
+/// Octets that a number is read with.
+const WINDOW: u16 = 8;
 
 /// A number in a record.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Number {
-    pub(super) step: Step,
-    /// As in [`Op`](super::Op).
-    pub(super) at: u16,
+#[derive(Clone, Copy, Debug, Default)]
+enum Number {
+    #[default]
+    Absent,
+    /// In every record the same bits of the same octets: those from `at` on, as one number, shifted and masked.
+    Plain {
+        at: u16,
+        shift: u8,
+        mask: u64,
+    },
+    Other(Step),
 }
 
-/// Where a record of a template has what is counted.
+/// An address in a record.
+#[derive(Clone, Copy, Debug, Default)]
+enum Address {
+    #[default]
+    Absent,
+    /// From this octet on in every record.
+    V4(u16),
+    /// Likewise.
+    V6(u16),
+    Other(Step),
+}
+
+/// Where a record of a template has what is asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FactsPlan {
-    bytes: Option<Number>,
-    packets: Option<Number>,
-    input: Option<Number>,
-    output: Option<Number>,
-    direction: Option<u16>,
-    source: Option<Step>,
-    destination: Option<Step>,
-    source_port: Option<Number>,
-    destination_port: Option<Number>,
-    protocol: Option<u16>,
-    source_as: Option<Number>,
-    destination_as: Option<Number>,
-    tcp_flags: Option<Number>,
+    bytes: Number,
+    packets: Number,
+    input: Number,
+    output: Number,
+    direction: Number,
+    source: Address,
+    destination: Address,
+    source_port: Number,
+    destination_port: Number,
+    protocol: Number,
+    source_as: Number,
+    destination_as: Number,
+    tcp_flags: Number,
     /// Element 239.
-    initiator: Option<u16>,
+    initiator: Number,
     application: Option<Step>,
     is_biflow: bool,
+}
+
+impl Number {
+    fn new(step: Step, locations: Option<&[Location]>) -> Self {
+        let plain = || {
+            let field = match step {
+                Step::Unsigned(field) | Step::Direction(field) | Step::WideProtocol(field) => field,
+                _ => step.field()?,
+            };
+            let at = locations?.get(usize::from(field))?;
+            let record = locations?.last()?;
+            let record = record.offset.checked_add(record.length)?;
+            // The octets of the window end with the number's, or with the record's.
+            let end = at.offset.checked_add(at.length)?.max(WINDOW);
+            let shift = 8 * u8::try_from(end - at.offset - at.length).ok()?;
+            let bits = 8 * u32::from(at.length.min(WINDOW));
+            (at.length <= WINDOW && end <= record).then(|| Self::Plain {
+                at: end - WINDOW,
+                shift,
+                mask: u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0),
+            })
+        };
+        plain().unwrap_or(Self::Other(step))
+    }
+
+    fn is_present(self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+}
+
+impl Address {
+    fn new(step: Step, locations: Option<&[Location]>) -> Self {
+        let at = |field: u16| Some(locations?.get(usize::from(field))?.offset);
+        let plain = match step {
+            Step::Ipv4(field) => at(field).map(Self::V4),
+            Step::Ipv6(field) => at(field).map(Self::V6),
+            _ => None,
+        };
+        plain.unwrap_or(Self::Other(step))
+    }
 }
 
 impl FactsPlan {
     /// The sources of each are those of its attribute, at whatever level.
     pub(super) fn new(compiler: &mut Compiler<'_>, locations: Option<&[Location]>) -> Self {
-        let initiator = compiler.field((0, 239));
+        let initiator = compiler.field((0, 239)).map(Step::Unsigned);
         let mut fields = compiler.template.fields.iter();
         let is_biflow = fields.any(|field| field.enterprise == ie::REVERSE);
         let mut step = |name: Name| {
             let attribute = ATTRIBUTES.iter().find(|attribute| attribute.name == name)?;
             compiler.step(attribute)
         };
-        let direction = match step(Name::Direction) {
-            Some(Step::Direction(field)) => Some(field),
-            _ => None,
-        };
-        let protocol = match step(Name::Transport) {
-            Some(Step::Protocol(field) | Step::WideProtocol(field)) => Some(field),
-            _ => None,
-        };
-        let (source, destination) = (step(Name::SourceAddress), step(Name::DestinationAddress));
-        let application = step(Name::ApplicationName);
-        let mut number = |name: Name| {
-            let step = step(name)?;
-            let at = step.field().zip(locations);
-            let at = at.and_then(|(field, locations)| locations.get(usize::from(field)));
-            Some(Number {
-                step,
-                at: at.map_or(0, |at| at.offset),
-            })
-        };
+        let of =
+            |step: Option<Step>| step.map_or(Number::Absent, |step| Number::new(step, locations));
+        let address =
+            |step: Option<Step>| step.map_or(Address::Absent, |step| Address::new(step, locations));
+        // Of ICMP's elements alone it isn't found out.
+        let protocol = step(Name::Transport).filter(|step| !matches!(step, Step::ProtocolOfIcmp));
         Self {
-            bytes: number(Name::Bytes),
-            packets: number(Name::Packets),
-            input: number(Name::InterfaceInput),
-            output: number(Name::InterfaceOutput),
-            source_port: number(Name::SourcePort),
-            destination_port: number(Name::DestinationPort),
-            source_as: number(Name::SourceAs),
-            destination_as: number(Name::DestinationAs),
-            tcp_flags: number(Name::TcpFlags),
-            direction,
-            source,
-            destination,
-            protocol,
-            initiator,
-            application,
+            bytes: of(step(Name::Bytes)),
+            packets: of(step(Name::Packets)),
+            input: of(step(Name::InterfaceInput)),
+            output: of(step(Name::InterfaceOutput)),
+            source_port: of(step(Name::SourcePort)),
+            destination_port: of(step(Name::DestinationPort)),
+            source_as: of(step(Name::SourceAs)),
+            destination_as: of(step(Name::DestinationAs)),
+            tcp_flags: of(step(Name::TcpFlags)),
+            direction: of(step(Name::Direction)),
+            source: address(step(Name::SourceAddress)),
+            destination: address(step(Name::DestinationAddress)),
+            protocol: of(protocol),
+            initiator: of(initiator),
+            application: step(Name::ApplicationName),
             is_biflow,
         }
     }
 }
 
-impl FactsPlan {
-    /// The template has bytes, and packets.
-    #[inline]
-    pub(crate) fn has_counts(&self) -> (bool, bool) {
-        (self.bytes.is_some(), self.packets.is_some())
-    }
-}
-
 impl<'a, L: Layout> Record<'a, L> {
-    /// What is counted of the record.
+    /// What it says of its interfaces and its size.
     #[inline(always)]
+    pub(super) fn flow_counts(&self, interval: u64) -> FlowCounts {
+        let plan = &self.plan.facts;
+        let mut counts = FlowCounts {
+            input: self.number_u32(plan.input),
+            output: self.number_u32(plan.output),
+            direction: match plan.direction {
+                Number::Absent => None,
+                number => match self.number(number) {
+                    0 => Some(Direction::Ingress),
+                    1 => Some(Direction::Egress),
+                    _ => None,
+                },
+            },
+            bytes: self.number(plan.bytes),
+            packets: self.number(plan.packets),
+            duration: 0,
+        };
+        if self.plan.frame.is_some() {
+            let (bytes, packets) = self.frame_counts();
+            counts.bytes = bytes.unwrap_or(counts.bytes);
+            counts.packets = packets.unwrap_or(counts.packets);
+        }
+        if interval > 1 {
+            counts.bytes = scaled(counts.bytes, interval);
+            counts.packets = scaled(counts.packets, interval);
+        }
+        counts
+    }
+
+    /// What is asked of the record.
+    #[inline(never)]
     pub(super) fn flow_facts(&self, interval: u64, wants: Wants) -> FlowFacts<'a> {
         let plan = &self.plan.facts;
         let mut facts = FlowFacts {
-            input: self.number_u32(plan.input),
-            output: self.number_u32(plan.output),
-            direction: plan.direction.and_then(|field| match self.unsigned(field) {
-                0 => Some(Direction::Ingress),
-                1 => Some(Direction::Egress),
-                _ => None,
-            }),
-            bytes: self.number(plan.bytes),
-            packets: self.number(plan.packets),
             is_sampled: interval > 1,
             is_biflow: plan.is_biflow,
-            ..FlowFacts::default()
+            ..FlowFacts::from(self.flow_counts(interval))
         };
-        if wants.endpoints || self.plan.frame.is_some() {
+        if wants.autonomous_systems {
+            facts.source_as = self.number_u32(plan.source_as);
+            facts.destination_as = self.number_u32(plan.destination_as);
+        }
+        if wants.endpoints {
             self.read_endpoints(&mut facts);
+            if self.plan.frame.is_some() {
+                self.read_packet(&mut facts);
+            }
         }
         if wants.application {
             facts.application = self.application();
         }
-        facts.bytes = scaled(facts.bytes, interval);
-        facts.packets = scaled(facts.packets, interval);
         facts
     }
 
-    /// Reads the two ends of a flow; from a section of a packet, what the record itself doesn't have.
-    #[inline(never)]
+    /// Reads the two ends of a flow, as far as the record itself has them.
+    #[inline(always)]
     fn read_endpoints(&self, facts: &mut FlowFacts<'a>) {
         let plan = &self.plan.facts;
         let port = |number| u16::try_from(self.number(number)).unwrap_or(0);
         facts.ends = Endpoints {
-            source: plan.source.and_then(|step| self.address(step)),
-            destination: plan.destination.and_then(|step| self.address(step)),
+            source: self.address(plan.source),
+            destination: self.address(plan.destination),
             source_port: port(plan.source_port),
             destination_port: port(plan.destination_port),
-            protocol: plan
-                .protocol
-                .and_then(|field| u8::try_from(self.unsigned(field)).ok()),
+            protocol: match plan.protocol {
+                Number::Absent => None,
+                number => u8::try_from(self.number(number)).ok(),
+            },
         };
-        facts.source_as = self.number_u32(plan.source_as);
-        facts.destination_as = self.number_u32(plan.destination_as);
-        facts.tcp_flags = plan.tcp_flags.map(|flags| self.number(Some(flags)) as u8);
-        facts.initiator_is_source = plan.initiator.and_then(|field| match self.unsigned(field) {
-            1 => Some(true),
-            2 => Some(false),
-            _ => None,
-        });
-        let Some(frame) = &self.plan.frame else {
-            return;
-        };
-        let Some((frame, bytes, is_one)) = frame.counts(|field| self.field(field)) else {
-            return;
-        };
-        facts.bytes = bytes.unwrap_or(facts.bytes);
-        if is_one {
-            facts.packets = 1;
+        if plan.tcp_flags.is_present() {
+            facts.tcp_flags = Some(self.number(plan.tcp_flags) as u8);
         }
-        if let Some(packet) = &frame.packet {
-            facts.fill_from(packet);
+        if plan.initiator.is_present() {
+            facts.initiator_is_source = match self.number(plan.initiator) {
+                1 => Some(true),
+                2 => Some(false),
+                _ => None,
+            };
+        }
+    }
+
+    /// Bytes and packets of a section of a packet, where the record itself has none.
+    #[cold]
+    fn frame_counts(&self) -> (Option<u64>, Option<u64>) {
+        let frame = self.plan.frame.as_ref();
+        let counts = frame.and_then(|frame| frame.counts(|field| self.field(field)));
+        counts.map_or((None, None), |(_, bytes, is_one)| {
+            (bytes, is_one.then_some(1))
+        })
+    }
+
+    /// Reads of a section of a packet what the record itself doesn't have.
+    #[cold]
+    fn read_packet(&self, facts: &mut FlowFacts<'a>) {
+        let frame = self.plan.frame.as_ref();
+        let counts = frame.and_then(|frame| frame.counts(|field| self.field(field)));
+        if let Some(packet) = counts.and_then(|(frame, ..)| frame.packet) {
+            facts.fill_from(&packet);
         }
     }
 
@@ -186,7 +263,18 @@ impl<'a, L: Layout> Record<'a, L> {
         }
     }
 
-    fn address(&self, step: Step) -> Option<IpAddr> {
+    #[inline(always)]
+    fn address(&self, address: Address) -> Option<IpAddr> {
+        match address {
+            Address::Absent => None,
+            Address::V4(at) => self.at::<4>(at).map(IpAddr::from),
+            Address::V6(at) => self.at::<16>(at).map(IpAddr::from),
+            Address::Other(step) => self.other_address(step),
+        }
+    }
+
+    #[inline(never)]
+    fn other_address(&self, step: Step) -> Option<IpAddr> {
         let field = match step {
             Step::Ipv4(field) | Step::Ipv6(field) => field,
             Step::Address(choices) => self.by_family(choices, self.family())?.field,
@@ -199,39 +287,31 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     #[inline(always)]
-    fn number_u32(&self, number: Option<Number>) -> u32 {
+    fn number_u32(&self, number: Number) -> u32 {
         u32::try_from(self.number(number)).unwrap_or(0)
     }
 
     #[inline(always)]
-    fn number(&self, number: Option<Number>) -> u64 {
-        let Some(Number { step, at }) = number else {
-            return 0;
-        };
-        match step {
-            Step::U32(field) | Step::Count32(field) => {
-                let octets = self.operand::<4>(at, field);
-                octets.map_or(0, |octets| u64::from(u32::from_be_bytes(octets)))
+    fn number(&self, number: Number) -> u64 {
+        match number {
+            Number::Plain { at, shift, mask } => {
+                let window = self.at::<{ WINDOW as usize }>(at);
+                window.map_or(0, |octets| u64::from_be_bytes(octets) >> shift & mask)
             }
-            Step::U16(field) => {
-                let octets = self.operand::<2>(at, field);
-                octets.map_or(0, |octets| u64::from(u16::from_be_bytes(octets)))
-            }
-            Step::U64(field) => {
-                let octets = self.operand::<8>(at, field);
-                octets.map_or(0, u64::from_be_bytes)
-            }
-            _ => self.rare_number(step),
+            Number::Absent => 0,
+            Number::Other(step) => self.other_number(step),
         }
     }
 
     #[inline(never)]
-    fn rare_number(&self, step: Step) -> u64 {
+    fn other_number(&self, step: Step) -> u64 {
         match step {
-            Step::U8(field) | Step::Unsigned(field) => self.unsigned(field),
             Step::FirstNonZero(choices) => self.first_non_zero(choices),
             Step::ByFamily(choices) => self.number_of_family(choices),
-            _ => 0,
+            Step::Unsigned(field) | Step::Direction(field) | Step::WideProtocol(field) => {
+                self.unsigned(field)
+            }
+            _ => step.field().map_or(0, |field| self.unsigned(field)),
         }
     }
 

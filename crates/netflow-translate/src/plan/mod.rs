@@ -160,8 +160,18 @@ pub(crate) struct Op {
     pub(crate) step: Step,
     /// Where the step's field lies in every record, if `SpanPlan::locations` says it.
     pub(crate) at: u16,
-    /// A count of sampled packets or octets, which `NETFLOW_SCALE_SAMPLED` multiplies.
-    pub(crate) count: bool,
+    pub(crate) count: Count,
+}
+
+/// What sampling means for a number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Count {
+    /// Nothing.
+    No,
+    /// It counts sampled packets or octets, so that `NETFLOW_SCALE_SAMPLED` multiplies it.
+    Sampled,
+    /// It is the estimate of such a count.
+    Estimate,
 }
 
 /// Where a record has its family.
@@ -289,9 +299,15 @@ impl SpanPlan {
                 key: *key,
                 step,
                 at: at.map_or(0, |at| at.offset),
-                count: attribute.is_count(),
+                count: if attribute.is_count() {
+                    Count::Sampled
+                } else {
+                    Count::No
+                },
             }));
         }
+        let estimates = estimates(&ops, level, words);
+        ops.extend(estimates);
         family.ip_version = compiler.field((0, 60));
         let addresses = ATTRIBUTES.iter().filter(|attribute| {
             matches!(
@@ -345,6 +361,26 @@ impl SpanPlan {
             choices: compiler.choices.into(),
         }
     }
+}
+
+/// The steps that write bytes and packets times the sampling interval: those of the counts, under other keys.
+fn estimates(ops: &[Op], level: AttributeLevel, words: &Vocabulary) -> Vec<Op> {
+    let of = [
+        (Name::Bytes, Name::EstimatedBytes),
+        (Name::Packets, Name::EstimatedPackets),
+    ];
+    let of = of.iter().filter(|(_, name)| name.level() <= level);
+    let counts = of.filter_map(|(count, name)| {
+        let op = ops.iter().find(|op| op.name == *count)?;
+        let keys = words.keys.of(*name);
+        Some(keys.map(|key| Op {
+            name: *name,
+            key: *key,
+            count: Count::Estimate,
+            ..*op
+        }))
+    });
+    counts.flatten().collect()
 }
 
 /// Field locations, if every record has the same.

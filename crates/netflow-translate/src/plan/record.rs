@@ -16,11 +16,11 @@ use crate::exporter::metadata::DomainMetadata;
 use crate::filter::FlowView;
 use crate::flow::Flow;
 use crate::flow::fronts::Format;
-use crate::metrics::{FlowFacts, Wants};
+use crate::metrics::{FlowCounts, FlowFacts, Wants};
 use crate::plan::elements::{self, Lists};
-use crate::plan::sampling::{Origin, Sampling, scaled};
-use crate::plan::times::{Clocks, FlowTimes};
-use crate::plan::{Choice, Choices, Family, FamilyPlan, Op, SpanPlan, Step};
+use crate::plan::sampling::{Origin, Sampling, Scaling, scaled};
+use crate::plan::times::{Clocks, FlowTimes, TimeSpan};
+use crate::plan::{Choice, Choices, Count, Family, FamilyPlan, Op, SpanPlan, Step};
 
 /// What every record of a Set shares.
 pub(crate) struct SetContext<'a> {
@@ -85,13 +85,23 @@ impl<L: Layout> Flow for Record<'_, L> {
     }
 
     #[inline(always)]
+    fn time_span(&self) -> TimeSpan {
+        if L::FIXED
+            && let Some(plain) = self.plan.times.read_plain(self.octets, self.context.header)
+        {
+            return plain;
+        }
+        self.times().span()
+    }
+
+    #[inline(never)]
     fn times(&self) -> FlowTimes {
         let times = &self.plan.times;
         let (header, init_time) = (self.context.header, self.context.init_time);
         if L::FIXED
             && let Some(plain) = times.read_plain(self.octets, header)
         {
-            return plain;
+            return plain.into();
         }
         let clocks = Clocks {
             header,
@@ -116,8 +126,8 @@ impl<L: Layout> Flow for Record<'_, L> {
     }
 
     #[inline(always)]
-    fn has_counts(&self) -> (bool, bool) {
-        self.plan.facts.has_counts()
+    fn counts(&self, interval: u64) -> FlowCounts {
+        self.flow_counts(interval)
     }
 
     #[inline(always)]
@@ -133,7 +143,7 @@ impl<L: Layout> Flow for Record<'_, L> {
 
     /// What isn't inlined here is given a writer `apart`, for speed.
     #[inline(always)]
-    fn write(&self, factor: Option<u64>, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>) {
+    fn write(&self, scaling: Scaling, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>) {
         let plan = self.plan;
         let family = match plan.family {
             FamilyPlan { asked: false, .. } => None,
@@ -144,12 +154,12 @@ impl<L: Layout> Flow for Record<'_, L> {
             _ => self.family(),
         };
         for op in &plan.ops {
-            self.execute(op, family, factor, writer);
+            self.execute(op, family, scaling, writer);
         }
         if let Some(frame) = &plan.frame {
             writer.apart(|writer| {
                 let mut out = self.attributes(writer);
-                frame.write(|field| self.field(field), factor, &mut out);
+                frame.write(|field| self.field(field), scaling, &mut out);
             });
         }
         if !plan.elements.is_empty() {
@@ -185,6 +195,12 @@ impl<'a, L: Layout> Record<'a, L> {
     #[inline]
     fn fixed<const N: usize>(&self, field: u16) -> Option<[u8; N]> {
         chunk(self.octets, self.locations.get(usize::from(field))?.offset)
+    }
+
+    /// Octets that lie at the same place in every record.
+    #[inline(always)]
+    pub(super) fn at<const N: usize>(&self, at: u16) -> Option<[u8; N]> {
+        chunk(self.octets, at)
     }
 
     /// The field of a step of known width.
@@ -256,7 +272,7 @@ impl<'a, L: Layout> Record<'a, L> {
         &self,
         op: &Op,
         family: Option<Family>,
-        factor: Option<u64>,
+        scaling: Scaling,
         writer: &mut SpanWriter<'_>,
     ) {
         let key = &op.key;
@@ -287,7 +303,7 @@ impl<'a, L: Layout> Record<'a, L> {
             }
             Step::Ipv6(field) => {
                 if let Some(address) = self.operand::<16>(op.at, field) {
-                    writer.ipv6(key, address);
+                    writer.apart(|writer| writer.ipv6(key, address));
                 }
                 return;
             }
@@ -339,9 +355,16 @@ impl<'a, L: Layout> Record<'a, L> {
             Step::FirstNonZero(choices) => self.first_non_zero(choices),
             _ => return writer.apart(|writer| self.write_rare(op, family, writer)),
         };
-        let value = match factor {
-            Some(factor) if op.count => scaled(count, factor),
-            _ => count,
+        let value = match op.count {
+            Count::No => count,
+            Count::Sampled => match scaling.factor {
+                Some(factor) => scaled(count, factor),
+                None => count,
+            },
+            Count::Estimate => match scaling.estimate {
+                Some(interval) => scaled(count, interval),
+                None => return,
+            },
         };
         writer.unsigned(key, value);
     }

@@ -203,7 +203,17 @@ fn float(octets: &[u8]) -> Option<f64> {
     }
 }
 
+/// What is written of counts besides themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scaling {
+    /// `NETFLOW_SCALE_SAMPLED`: counts are multiplied by it.
+    pub(crate) factor: Option<u64>,
+    /// Counts times it are estimates, in attributes of their own.
+    pub(crate) estimate: Option<u64>,
+}
+
 /// A count multiplied by the interval, at most 2^63 - 1.
+#[inline]
 pub(crate) fn scaled(value: u64, interval: u64) -> u64 {
     value.saturating_mul(interval).min(i64::MAX.cast_unsigned())
 }

@@ -11,11 +11,13 @@ use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::config::AttributeLevel;
 use crate::filter::{FlowView, Number, Place};
 use crate::flow::Flow;
-use crate::flow::frame::{self, PacketNames, Wanted, write_labels, write_other_packet};
+use crate::flow::frame::{
+    self, PacketNames, Wanted, write_counts, write_labels, write_other_packet,
+};
 use crate::flow::fronts::Format;
-use crate::metrics::{Direction, FlowFacts, Wants};
-use crate::plan::sampling::{ConfiguredSampling, Origin, scaled};
-use crate::plan::times::FlowTimes;
+use crate::metrics::{Direction, FlowCounts, FlowFacts, Wants};
+use crate::plan::sampling::{ConfiguredSampling, Origin, Scaling, scaled};
+use crate::plan::times::{FlowTimes, TimeSpan};
 
 /// What every sample of a datagram shares.
 pub(super) struct SampleContext<'a> {
@@ -79,6 +81,14 @@ impl Flow for SampledFlow<'_> {
         Format::Sflow
     }
 
+    fn time_span(&self) -> TimeSpan {
+        TimeSpan {
+            start: self.context.received_at,
+            end: self.context.received_at,
+            suspect: false,
+        }
+    }
+
     fn times(&self) -> FlowTimes {
         FlowTimes {
             start: self.context.received_at,
@@ -105,28 +115,30 @@ impl Flow for SampledFlow<'_> {
         None
     }
 
-    fn has_counts(&self) -> (bool, bool) {
-        (false, false)
-    }
-
-    fn facts(&self, interval: u64, _: Wants) -> FlowFacts<'_> {
+    fn counts(&self, interval: u64) -> FlowCounts {
         let index = |interface| match interface {
             Interface::Index(index) => index,
             _ => 0,
         };
-        let (source_as, destination_as) = ases(self.seen).unwrap_or_default();
-        let mut facts = FlowFacts {
+        FlowCounts {
             input: index(self.sample.input),
             output: index(self.sample.output),
             direction: direction(self.sample),
             bytes: scaled(u64::from(self.seen.octets.unwrap_or(0)), interval),
             packets: scaled(1, interval),
+            duration: 0,
+        }
+    }
+
+    fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_> {
+        let (source_as, destination_as) = ases(self.seen).unwrap_or_default();
+        let mut facts = FlowFacts {
             is_sampled: interval > 1,
             source_as,
             destination_as,
-            ..FlowFacts::default()
+            ..FlowFacts::from(self.counts(interval))
         };
-        if let Some(packet) = &self.seen.frame.packet {
+        if let (true, Some(packet)) = (wants.endpoints, &self.seen.frame.packet) {
             facts.fill_from(packet);
         }
         facts
@@ -179,7 +191,7 @@ impl Flow for SampledFlow<'_> {
         frame::fill(&seen.frame, view);
     }
 
-    fn write(&self, factor: Option<u64>, _: &mut Vec<u8>, writer: &mut SpanWriter<'_>) {
+    fn write(&self, scaling: Scaling, _: &mut Vec<u8>, writer: &mut SpanWriter<'_>) {
         let Self {
             sample,
             seen,
@@ -189,7 +201,7 @@ impl Flow for SampledFlow<'_> {
             words: context.words,
             writer,
         };
-        write_minimal(sample, seen, factor.unwrap_or(1), out);
+        write_minimal(sample, seen, scaling, out);
         if context.level >= AttributeLevel::Standard {
             let vlan = input_vlan(seen);
             let labels = seen
@@ -216,13 +228,10 @@ impl Flow for SampledFlow<'_> {
 fn write_minimal(
     flow: &FlowSample<'_>,
     seen: &Seen<'_>,
-    factor: u64,
+    scaling: Scaling,
     out: &mut Attributes<'_, '_>,
 ) {
-    if let Some(octets) = seen.octets {
-        out.unsigned(Name::Bytes, scaled(u64::from(octets), factor));
-    }
-    out.unsigned(Name::Packets, scaled(1, factor));
+    write_counts(seen.octets.map(u64::from), Some(1), scaling, out);
     if let Some(address) = next_hop(seen) {
         out.address(Name::NextHop, address);
     }

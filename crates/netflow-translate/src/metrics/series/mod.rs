@@ -4,6 +4,8 @@
 //! seen in two different minutes; then it takes the place of one that lies idle, or of one of an exporter that holds
 //! more than its quarter. The bound is shared by all workers through [`Room`], without a lock.
 
+mod store;
+
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,11 +13,12 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::fast::RandomState;
-use hashbrown::hash_table::Entry;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 use otlp_wire::{SpanId, TraceId, UnixNanos};
 
+use self::store::Store;
 use super::candidates::Candidates;
+use super::{Counting, FlowCounts};
 
 /// Minutes after which a series that wasn't touched goes.
 const EXPIRY: u32 = 60;
@@ -52,6 +55,12 @@ impl SeriesKey {
         }
     }
 
+    /// Both of its numbers as one.
+    #[inline(always)]
+    fn numbers(&self) -> u64 {
+        u64::from(self.first) << 32 | u64::from(self.second)
+    }
+
     /// The exporter's address.
     #[must_use]
     pub fn exporter(&self) -> IpAddr {
@@ -69,7 +78,7 @@ pub(crate) fn exporter_hash(hasher: &RandomState, [high, low]: [u64; 2]) -> u64 
 /// The keyed hash of a series of that exporter.
 #[inline]
 fn hash(hasher: &RandomState, exporter: u64, key: &SeriesKey) -> u64 {
-    hasher.hash_one(exporter ^ (u64::from(key.first) << 32 | u64::from(key.second)))
+    hasher.hash_one(exporter ^ key.numbers())
 }
 
 fn whole_hash(hasher: &RandomState, key: &SeriesKey) -> u64 {
@@ -101,6 +110,24 @@ pub struct Addition {
     /// Its span, if it is kept.
     pub(crate) span: Option<(TraceId, SpanId)>,
     pub(crate) received_at: UnixNanos,
+}
+
+impl Addition {
+    #[inline(always)]
+    pub(super) fn new(
+        flow: FlowCounts,
+        span: Option<(TraceId, SpanId)>,
+        counting: &Counting,
+    ) -> Self {
+        Self {
+            bytes: flow.bytes,
+            packets: flow.packets,
+            duration: flow.duration,
+            failed: false,
+            span,
+            received_at: counting.received_at,
+        }
+    }
 }
 
 /// Sums over records.
@@ -171,30 +198,36 @@ impl<T: Tally> Series<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, addition: &Addition, minute: u32) {
         self.totals.add(addition);
         self.touched = self.touched.max(minute);
         if let Some(span) = addition.span
             && (addition.bytes >= self.needed || minute > self.minute)
         {
-            self.keep(span, addition, minute);
+            self.keep(span, addition.bytes, addition.received_at, minute);
         }
     }
 
     #[inline(never)]
-    fn keep(&mut self, (trace_id, span_id): (TraceId, SpanId), addition: &Addition, minute: u32) {
+    fn keep(
+        &mut self,
+        (trace_id, span_id): (TraceId, SpanId),
+        bytes: u64,
+        received_at: UnixNanos,
+        minute: u32,
+    ) {
         if minute > self.minute {
             let is_next = minute == self.minute + 1;
             self.previous = self.current.take().filter(|_| is_next);
             self.minute = minute;
         }
-        self.needed = addition.bytes.saturating_add(1);
+        self.needed = bytes.saturating_add(1);
         self.current = Some(Exemplar {
             trace_id,
             span_id,
-            bytes: addition.bytes,
-            received_at: addition.received_at,
+            bytes,
+            received_at,
         });
     }
 
@@ -270,7 +303,7 @@ where
 {
     room: Arc<Room>,
     hasher: RandomState,
-    table: HashTable<Series<T>>,
+    table: Store<T>,
     /// Series of each exporter.
     held: HashMap<[u64; 2], u32, RandomState>,
     overflow: Series<T>,
@@ -298,8 +331,8 @@ impl<T: Tally> SeriesTable<T> {
     pub(crate) fn new(room: Arc<Room>, hasher: RandomState) -> Self {
         Self {
             room,
+            table: Store::new(hasher.clone()),
             hasher,
-            table: HashTable::new(),
             held: HashMap::default(),
             overflow: Series::new(SeriesKey::new([0, 0], 0, 0), 0),
             expired: T::default(),
@@ -310,7 +343,7 @@ impl<T: Tally> SeriesTable<T> {
     }
 
     /// Counts a record; `exporter` is the hash of the key's exporter by the table's hasher.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count(
         &mut self,
         exporter: u64,
@@ -318,21 +351,20 @@ impl<T: Tally> SeriesTable<T> {
         addition: &Addition,
         minute: u32,
     ) {
-        let hash = hash(&self.hasher, exporter, &key);
-        match self.table.find_mut(hash, |series| series.key == key) {
+        match self.table.get_mut(exporter, key) {
             Some(series) => series.add(addition, minute),
-            None => self.count_new(key, hash, addition, minute),
+            None => self.count_new(exporter, key, *addition, minute),
         }
     }
 
     #[inline(never)]
-    fn count_new(&mut self, key: SeriesKey, hash: u64, addition: &Addition, minute: u32) {
+    fn count_new(&mut self, exporter: u64, key: SeriesKey, addition: Addition, minute: u32) {
+        let addition = &addition;
+        let hash = hash(&self.hasher, exporter, &key);
         if self.admits(key, hash, minute) {
             let mut series = Series::new(key, minute);
             series.add(addition, minute);
-            let hasher = &self.hasher;
-            let rehash = |series: &Series<T>| whole_hash(hasher, &series.key);
-            self.table.insert_unique(hash, series, rehash);
+            self.table.insert(hash, series);
             *self.held.entry(key.exporter).or_default() += 1;
         } else {
             self.overflow.add(addition, minute);
@@ -372,9 +404,9 @@ impl<T: Tally> SeriesTable<T> {
     fn evict(&mut self, minute: u32, only_idle: bool) -> bool {
         self.find_victims(minute);
         while let Some(key) = self.victims.pop() {
-            let hash = whole_hash(&self.hasher, &key);
-            let found = self.table.find(hash, |series| series.key == key);
-            let Some(series) = found else { continue };
+            let Some(series) = self.table.get(&key) else {
+                continue;
+            };
             let is_idle = minute.saturating_sub(series.touched) >= IDLE;
             if only_idle && !is_idle {
                 // Those that are idle come first: there are no more of them.
@@ -415,15 +447,7 @@ impl<T: Tally> SeriesTable<T> {
 
     /// Takes a series out; its place stays taken.
     fn remove(&mut self, key: SeriesKey) {
-        let hash = whole_hash(&self.hasher, &key);
-        let hasher = &self.hasher;
-        let entry = self.table.entry(
-            hash,
-            |series| series.key == key,
-            |series| whole_hash(hasher, &series.key),
-        );
-        if let Entry::Occupied(found) = entry {
-            let (series, _) = found.remove();
+        if let Some(series) = self.table.remove(&key) {
             self.expired = self.expired.plus(series.totals);
             release(&mut self.held, key.exporter);
         }
@@ -431,22 +455,13 @@ impl<T: Tally> SeriesTable<T> {
 
     /// Forgets series that nothing touched for an hour, and gives up places that others wait for.
     pub(crate) fn sweep(&mut self, minute: u32) {
-        let Self {
-            table,
-            held,
-            expired,
-            room,
-            ..
-        } = self;
-        table.retain(|series| {
-            let keep = minute.saturating_sub(series.touched) < EXPIRY;
-            if !keep {
-                *expired = expired.plus(series.totals);
-                release(held, series.key.exporter);
-                room.give_back();
-            }
-            keep
-        });
+        let series = self.table.iter();
+        let old = series.filter(|series| minute.saturating_sub(series.touched) >= EXPIRY);
+        let old: Vec<SeriesKey> = old.map(|series| series.key).collect();
+        for key in old {
+            self.remove(key);
+            self.room.give_back();
+        }
         self.candidates.age(minute);
         for _ in 0..self.room.claims.load(Relaxed) {
             if !self.evict(minute, false) {
@@ -458,8 +473,7 @@ impl<T: Tally> SeriesTable<T> {
 
     /// What a series adds up, if it has a place.
     pub(crate) fn totals_mut(&mut self, exporter: u64, key: &SeriesKey) -> Option<&mut T> {
-        let hash = hash(&self.hasher, exporter, key);
-        let series = self.table.find_mut(hash, |series| series.key == *key)?;
+        let series = self.table.get_mut(exporter, *key)?;
         Some(&mut series.totals)
     }
 

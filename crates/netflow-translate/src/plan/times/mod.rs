@@ -150,6 +150,49 @@ pub(crate) struct FlowTimes {
     pub(crate) suspect: bool,
 }
 
+/// Of a flow's times what every flow needs, small enough for registers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct TimeSpan {
+    /// As in [`FlowTimes`].
+    pub(crate) start: UnixNanos,
+    pub(crate) end: UnixNanos,
+    pub(crate) suspect: bool,
+}
+
+impl TimeSpan {
+    /// Nanoseconds; 0 where the times are not believed.
+    #[inline(always)]
+    pub(crate) fn duration(&self) -> u64 {
+        match self.suspect {
+            true => 0,
+            false => self.end.0.saturating_sub(self.start.0),
+        }
+    }
+}
+
+impl FlowTimes {
+    pub(crate) fn span(&self) -> TimeSpan {
+        TimeSpan {
+            start: self.start,
+            end: self.end,
+            suspect: self.suspect,
+        }
+    }
+}
+
+/// Times that are used as they were told.
+impl From<TimeSpan> for FlowTimes {
+    fn from(span: TimeSpan) -> Self {
+        Self {
+            start: span.start,
+            end: span.end,
+            told_start: Some(span.start),
+            told_end: Some(span.end),
+            suspect: span.suspect,
+        }
+    }
+}
+
 impl TimePlan {
     pub(crate) fn new(template: &Template) -> Self {
         let field = |element: u16| {
@@ -194,7 +237,7 @@ impl TimePlan {
     /// The times of one record as [`read`](Self::read) gives them, if it is of fixed length and its times are as
     /// most exporters send them, and plausible.
     #[inline(always)]
-    pub(crate) fn read_plain(&self, record: &[u8], header: &Header) -> Option<FlowTimes> {
+    pub(crate) fn read_plain(&self, record: &[u8], header: &Header) -> Option<TimeSpan> {
         let (start, end) = match self.plain? {
             Plain::SysUptime { start_at, end_at } => {
                 let uptime = header.sys_uptime_ms?;
@@ -216,11 +259,9 @@ impl TimePlan {
                 (time(start_at)?, time(end_at)?)
             }
         };
-        (start <= end && is_near(end, header.export_time)).then_some(FlowTimes {
+        (start <= end && is_near(end, header.export_time)).then_some(TimeSpan {
             start: UnixNanos(start),
             end: UnixNanos(end),
-            told_start: Some(UnixNanos(start)),
-            told_end: Some(UnixNanos(end)),
             suspect: false,
         })
     }
