@@ -325,7 +325,7 @@ async fn metrics_of_traces_are_refused_with_a_sentence() {
         let path = format!("/api/metrics/{path}?q={query}&start=1&end=2&step=15s&exemplars=100");
         let (status, _, body) = get(&backend, &path, &[("accept", "application/json")]).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert!(String::from_utf8_lossy(&body).contains("makes no metrics of traces"));
+        assert!(String::from_utf8_lossy(&body).contains("computes no metrics from traces"));
         assert!(serde_json::from_slice::<Value>(&body).is_err());
     }
 }

@@ -32,7 +32,7 @@ async fn health_and_version_are_told() {
     let query = "/api/metrics/query_range?q=%7B%7D%7Crate()";
     let (status, _, body) = get(&backend, query, &[]).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(String::from_utf8_lossy(&body).contains("makes no metrics of traces"));
+    assert!(String::from_utf8_lossy(&body).contains("computes no metrics from traces"));
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ impl IntoResponse for ApiError {
 
 async fn no_metrics() -> (StatusCode, &'static str) {
     let text =
-        "this backend doesn't compute metrics from traces, as Tempo does; it answers /api/search\n";
+        "unlike Tempo, this backend computes no metrics from traces; it answers /api/search\n";
     (StatusCode::BAD_REQUEST, text)
 }
 
