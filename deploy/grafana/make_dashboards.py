@@ -56,21 +56,26 @@ def flow_rate(view, by, selector="", times=8):
     return f"sum by ({by}) (rate(netflow_{view}_bytes_total{{{labels}}}[$__rate_interval])) * {times}"
 
 
-def spans_behind(condition):
-    """A link from a series to the spans that it counted, in the time that the panel shows."""
+def spans_where(condition):
+    """A link from a series to spans, in the time that the panel shows."""
     query = {
         "refId": "A",
         "queryType": "traceql",
         "tableType": "spans",
         "limit": 20,
-        "query": '{ resource.netflow.exporter.address = "${__field.labels.exporter}"' + condition + " }"
-        " | select(span.source.address, span.source.port, span.destination.address, span.destination.port, span.netflow.flow.bytes)",
+        "query": condition
+        + " | select(span.source.address, span.source.port, span.destination.address, span.destination.port, span.netflow.flow.bytes)",
     }
     panes = {"a": {"datasource": "TRACES", "queries": [query], "range": {"from": "FROM", "to": "TO"}}}
     encoded = urllib.parse.quote(json.dumps(panes, separators=(",", ":")), safe="{}$_")
     for name, variable in (("TRACES", "${traces}"), ("FROM", "${__from}"), ("TO", "${__to}")):
         encoded = encoded.replace(name, variable)
     return {"title": "Flows behind it", "url": f"/explore?schemaVersion=1&panes={encoded}", "targetBlank": True}
+
+
+def spans_behind(condition):
+    """A link from a series of an exporter to the spans that it counted."""
+    return spans_where('{ resource.netflow.exporter.address = "${__field.labels.exporter}"' + condition + " }")
 
 
 def traceql(query, step="1m", legend=""):
@@ -160,7 +165,7 @@ def exporter_variable(several):
     return variable("exporter", "Exporter", query, several)
 
 
-def dashboard(uid, title, description, panels, variables=(), since="now-30m"):
+def dashboard(title, description, panels, variables=(), since="now-30m"):
     placed, x, y, line = [], 0, 0, 0
     for number, each in enumerate(panels):
         width, height = each.pop("_size")
@@ -169,7 +174,6 @@ def dashboard(uid, title, description, panels, variables=(), since="now-30m"):
         placed.append({"id": number + 1, "gridPos": {"x": x, "y": y, "w": width, "h": height}, **each})
         x, line = x + width, max(line, height)
     return {
-        "uid": uid,
         "title": title,
         "description": description,
         "tags": ["netflow2traces"],
@@ -204,8 +208,7 @@ FOUND = "select(span.source.address, span.source.port, span.destination.address,
 
 def flows():
     return dashboard(
-        "netflow-flows",
-        "Flows",
+        "Flows, from traces",
         "What the exporters reported: rates from span metrics, the rest by TraceQL from the flows themselves.",
         [
             panel("stat", "Flow records a second", promql(f"sum(rate({CALLS % 'flow'}[$__rate_interval]))"), width=6, height=4),
@@ -245,8 +248,7 @@ def flows():
 def exporter():
     flow_time = 'histogram_quantile(%s, sum by (le) (rate(traces_spanmetrics_latency_bucket{span_name="netflow.flow", netflow_exporter_address=~"$exporter"}[$__rate_interval])))'
     return dashboard(
-        "netflow-exporter",
-        "One exporter",
+        "One exporter, from traces",
         "A router by its interfaces, neighbours and talkers, and how well its datagrams arrive.",
         [
             panel("stat", "Flow records a second", promql(f"sum(rate({CALLS % 'flow'}[$__rate_interval]))"), width=6, height=4),
@@ -289,7 +291,6 @@ def daemon():
 
     query = "label_values(netflow_build_info, instance)"
     return dashboard(
-        "netflow-daemon",
         "The daemon's health",
         "What netflow2traces counts of itself at /metrics. docs/metrics.md of the project explains each.",
         [
@@ -340,52 +341,145 @@ def daemon():
     )  # fmt: skip
 
 
-# A name where there is one.
-NAMED = "* on (exporter, interface) group_left (name) netflow_interface_info or on (exporter, interface, direction)"
 WANTS = "Needs the view {} in NETFLOW_METRICS."
+DOT = "A dot on a line is the largest flow of its minute: it opens the span."
+TOP = "topk(10, %s)"
+FIVE_MINUTES = 'sum by (exporter, interface, direction) (rate(netflow_interface_bytes_total{exporter=~"$exporter", interface=~"$interface"}[5m])) * 8'
+SPEED = 'on (exporter, interface) group_left () (netflow_interface_speed_bytes{exporter=~"$exporter", interface=~"$interface"} * 8)'
+INTERFACES = flow_rate("interface", "exporter, interface, direction", 'interface=~"$interface"')
+# A name where there is one.
+NAMED = f"({INTERFACES}) * on (exporter, interface) group_left (name) netflow_interface_info or on (exporter, interface, direction) ({INTERFACES})"
+AT_INTERFACE = " && (span.netflow.interface.input = ${__field.labels.interface} || span.netflow.interface.output = ${__field.labels.interface})"
+EXPORTER = variable("exporter", "Exporter", "label_values(netflow_interface_bytes_total, exporter)", several=True)
+INTERFACE = variable("interface", "Interface", 'label_values(netflow_interface_bytes_total{exporter=~"$exporter"}, interface)', several=True)
 
 
-def traffic():
-    interfaces = flow_rate("interface", "exporter, interface, direction", 'interface=~"$interface"')
-    average = 'sum by (exporter, interface, direction) (rate(netflow_interface_bytes_total{exporter=~"$exporter", interface=~"$interface"}[5m])) * 8'
-    speed = 'on (exporter, interface) group_left () (netflow_interface_speed_bytes{exporter=~"$exporter"} * 8)'
-    top = "topk(10, %s)"
-    at_interface = ' && (span.netflow.interface.input = ${__field.labels.interface} || span.netflow.interface.output = ${__field.labels.interface})'
+def rates(title, expression, legend, link=None, unit="bps", **more):
+    """A panel of rates, with exemplars and a link to the flows behind a line."""
+    return panel("timeseries", title, promql(expression, legend, exemplar=True), unit=unit, link=link, **more)
+
+
+def overview():
+    every = 'exporter=~"$exporter"'
     return dashboard(
-        "netflow-traffic",
-        "Traffic",
-        "Bits a second of all flows, from flow metrics: complete whatever share of the spans is kept. A dot on a line is an exemplar: it opens the flow.",
+        "Overview",
+        "Bits a second of all flows, from flow metrics: complete whatever share of the spans is kept. " + DOT,
         [
-            panel("stat", "Received by all interfaces", promql('sum(rate(netflow_interface_bytes_total{exporter=~"$exporter", direction="receive"}[$__rate_interval])) * 8'), unit="bps", width=6, height=4, text="A flow that several exporters report counts at each."),
-            panel("stat", "Flow records a second", promql('sum(rate(netflow_interface_flows_total{exporter=~"$exporter", direction="receive"}[$__rate_interval]))'), width=6, height=4),
-            panel("stat", "Exporters", promql('count(count by (exporter) (netflow_interface_bytes_total{exporter=~"$exporter"}))'), width=6, height=4),
-            panel("stat", "Interfaces", promql('count(count by (exporter, interface) (netflow_interface_bytes_total{exporter=~"$exporter"}))'), width=6, height=4),
-            row("Interfaces"),
-            panel("timeseries", "Bits a second by interface", promql(top % interfaces, "{{exporter}} {{interface}} {{direction}}", exemplar=True), unit="bps", width=24, height=10, link=spans_behind(at_interface), text="The ten busiest. A click on a line leads to the flows behind it, a dot to the largest one."),
-            panel("timeseries", "The same with names", promql(top % f"({interfaces}) {NAMED} ({interfaces})", "{{exporter}} {{name}} {{direction}}"), unit="bps"),
-            panel("timeseries", "Utilisation", promql(f"({interfaces}) / {speed}", "{{exporter}} {{interface}} {{direction}}"), unit="percentunit", text="Of the interfaces whose speed NETFLOW_INTERFACES has."),
-            panel("table", "95th percentile of the month, bits a second", promql(f"quantile_over_time(0.95, ({average})[30d:5m])", instant=True), unit="bps", width=24, height=10, text="Of averages over five minutes, as transit is billed. With deploy/prometheus/rules.yaml the recording rule answers faster."),
-            row("Exporters"),
-            panel("timeseries", "Bits a second by exporter", promql(flow_rate("exporter", "exporter"), "{{exporter}}", exemplar=True), unit="bps", stack=True, link=spans_behind(""), text=WANTS.format("exporter")),
-            panel("timeseries", "Lost on the way", promql('sum by (exporter, unit) (rate(netflow_exporter_lost_total{exporter=~"$exporter"}[$__rate_interval]))', "{{exporter}}, {{unit}}"), unit="cps", text="By sequence numbers. " + WANTS.format("exporter")),
-            panel("timeseries", "Longest flow", promql('netflow_exporter_longest_flow_seconds{exporter=~"$exporter"}', "{{exporter}}"), unit="s", text="Above a minute, rates show peaks: set the active timeout of the router to 60 s. " + WANTS.format("exporter")),
-            panel("timeseries", "Bytes without a series of their own", promql('rate(netflow_interface_bytes_total{otel_metric_overflow="true"}[$__rate_interval]) or vector(0)', "bytes a second"), unit="Bps", text="When this grows, raise NETFLOW_METRICS_MAX_SERIES."),
-            row("What, and between whom"),
-            panel("timeseries", "Applications", promql(top % flow_rate("application", "exporter, transport, service"), "{{service}} ({{transport}}) {{exporter}}", exemplar=True), unit="bps", stack=True, text="The ten largest. " + WANTS.format("application"), link=spans_behind(' && span.network.transport = "${__field.labels.transport}"')),
-            panel("timeseries", "Networks", promql(top % flow_rate("network", "exporter, source, destination"), "{{source}} → {{destination}} {{exporter}}", exemplar=True), unit="bps", text="The ten largest. " + WANTS.format("network") + " NETFLOW_NETWORKS has the names.", link=spans_behind(' && span.netflow.source.network = "${__field.labels.source}"')),
-            panel("timeseries", "Autonomous systems", promql(top % flow_rate("as", "exporter, source, destination"), "AS{{source}} → AS{{destination}} {{exporter}}", exemplar=True), unit="bps", text="The ten largest. " + WANTS.format("as"), link=spans_behind(" && span.netflow.src_as = ${__field.labels.source}")),
-            panel("timeseries", "Requests between networks", promql('sum by (client, server) (rate(traces_service_graph_request_total{exporter=~"$exporter"}[$__rate_interval]))', "{{client}} → {{server}}"), unit="reqps", text=WANTS.format("service_graph") + " Grafana's Service Graph tab draws the same numbers."),
+            panel("stat", "Received by all interfaces", promql(f'sum(rate(netflow_interface_bytes_total{{{every}, direction="receive"}}[$__rate_interval])) * 8'), unit="bps", width=6, height=4, text="A flow that several exporters report counts at each."),
+            panel("stat", "Flow records a second", promql(f'sum(rate(netflow_interface_flows_total{{{every}, direction="receive"}}[$__rate_interval]))'), width=6, height=4),
+            panel("stat", "Exporters", promql(f"count(count by (exporter) (netflow_interface_bytes_total{{{every}}}))"), width=6, height=4),
+            panel("stat", "Interfaces", promql(f"count(count by (exporter, interface) (netflow_interface_bytes_total{{{every}}}))"), width=6, height=4),
+            rates("Bits a second by exporter", flow_rate("exporter", "exporter"), "{{exporter}}", spans_behind(""), stack=True, text=WANTS.format("exporter")),
+            rates("The ten busiest interfaces", TOP % flow_rate("interface", "exporter, interface, direction"), "{{exporter}} {{interface}} {{direction}}", spans_behind(AT_INTERFACE), text="A click on a line leads to the flows behind it. " + DOT),
+            rates("The ten largest applications", TOP % flow_rate("application", "exporter, transport, service"), "{{service}} ({{transport}}) {{exporter}}", spans_behind(' && span.network.transport = "${__field.labels.transport}"'), stack=True, text=WANTS.format("application")),
+            rates("The ten largest pairs of networks", TOP % flow_rate("network", "exporter, source, destination"), "{{source}} → {{destination}} {{exporter}}", spans_behind(' && span.netflow.source.network = "${__field.labels.source}"'), text=WANTS.format("network")),
+            row("How well it is measured"),
+            panel("timeseries", "Lost on the way", promql(f"sum by (exporter, unit) (rate(netflow_exporter_lost_total{{{every}}}[$__rate_interval]))", "{{exporter}}, {{unit}}"), unit="cps", width=8, text="By sequence numbers. " + WANTS.format("exporter")),
+            panel("timeseries", "Longest flow", promql(f"netflow_exporter_longest_flow_seconds{{{every}}}", "{{exporter}}"), unit="s", width=8, text="Above a minute, rates show peaks: set the active timeout of the router to 60 s. " + WANTS.format("exporter")),
+            panel("timeseries", "Bytes without a series of their own", promql('rate(netflow_interface_bytes_total{otel_metric_overflow="true"}[$__rate_interval]) or vector(0)', "bytes a second"), unit="Bps", width=8, text="If this grows, raise NETFLOW_METRICS_MAX_SERIES."),
         ],
+        [EXPORTER],
+    )  # fmt: skip
+
+
+def interfaces():
+    device = 'exporter=~"$exporter", interface=~"$interface"'
+    return dashboard(
+        "Exporter and interface",
+        "How full links are, and what transit costs. " + DOT,
         [
-            variable("exporter", "Exporter", "label_values(netflow_interface_bytes_total, exporter)", several=True),
-            variable("interface", "Interface", 'label_values(netflow_interface_bytes_total{exporter=~"$exporter"}, interface)', several=True),
+            rates("Bits a second by interface", TOP % INTERFACES, "{{exporter}} {{interface}} {{direction}}", spans_behind(AT_INTERFACE), width=24, height=10, text="The ten busiest. A click on a line leads to the flows behind it."),
+            rates("The same with names", TOP % f"({NAMED})", "{{exporter}} {{name}} {{direction}}", spans_behind(AT_INTERFACE), text="From NETFLOW_INTERFACES or the exporter's options data."),
+            rates("Utilisation", f"({INTERFACES}) / {SPEED}", "{{exporter}} {{interface}} {{direction}}", spans_behind(AT_INTERFACE), unit="percentunit", text="Of the interfaces whose speed NETFLOW_INTERFACES has."),
+            panel("table", "95th percentile of the month, bits a second", promql(f"quantile_over_time(0.95, ({FIVE_MINUTES})[30d:5m])", instant=True), unit="bps", text="Of averages over five minutes, as transit is billed. With deploy/prometheus/rules.yaml the recording rule answers faster."),
+            panel("table", "95th percentile of the month, share of the speed", promql(f"quantile_over_time(0.95, ({FIVE_MINUTES})[30d:5m]) / {SPEED}", instant=True), unit="percentunit", text="Of the interfaces whose speed NETFLOW_INTERFACES has."),
+            rates("Packets a second", TOP % f"sum by (exporter, interface, direction) (rate(netflow_interface_packets_total{{{device}}}[$__rate_interval]))", "{{exporter}} {{interface}} {{direction}}", spans_behind(AT_INTERFACE), unit="pps"),
+            rates("Flow records a second", TOP % f"sum by (exporter, interface, direction) (rate(netflow_interface_flows_total{{{device}}}[$__rate_interval]))", "{{exporter}} {{interface}} {{direction}}", spans_behind(AT_INTERFACE), unit="cps"),
+            row("As sFlow agents count"),
+            panel("timeseries", "Bits a second by the device's counters", promql(f"rate(netflow_sflow_interface_receive_bytes_total{{{device}}}[5m]) * 8", "{{exporter}} {{interface}} receive"), promql(f"rate(netflow_sflow_interface_transmit_bytes_total{{{device}}}[5m]) * 8", "{{exporter}} {{interface}} transmit"), unit="bps", text="Not estimated from samples. " + WANTS.format("sflow_counters")),
+            panel("timeseries", "Discards and errors", promql(f"rate(netflow_sflow_interface_receive_discards_total{{{device}}}[5m])", "{{exporter}} {{interface}} discarded, receive"), promql(f"rate(netflow_sflow_interface_transmit_discards_total{{{device}}}[5m])", "{{exporter}} {{interface}} discarded, transmit"), promql(f"rate(netflow_sflow_interface_receive_errors_total{{{device}}}[5m])", "{{exporter}} {{interface}} errors, receive"), promql(f"rate(netflow_sflow_interface_transmit_errors_total{{{device}}}[5m])", "{{exporter}} {{interface}} errors, transmit"), unit="pps", text=WANTS.format("sflow_counters")),
+        ],
+        [EXPORTER, INTERFACE],
+        since="now-6h",
+    )  # fmt: skip
+
+
+def applications():
+    of = "exporter, transport, service"
+    link = spans_behind(' && span.network.transport = "${__field.labels.transport}"')
+    names = "{{service}} ({{transport}}) {{exporter}}"
+    share = flow_rate("application", "service") + " / ignoring (service) group_left () sum(" + flow_rate("application", "exporter") + ")"
+    return dashboard(
+        "Applications",
+        "What the traffic is, by the exporter's application names or the server's port. " + WANTS.format("application"),
+        [
+            rates("Bits a second", TOP % flow_rate("application", of), names, link, width=24, height=10, stack=True, text=DOT),
+            panel("bargauge", "Share of all traffic", promql(TOP % f"({share})", "{{service}}"), unit="percentunit"),
+            rates("By transport", flow_rate("application", "exporter, transport"), "{{transport}} {{exporter}}", link, stack=True),
+            rates("Packets a second", TOP % f'sum by ({of}) (rate(netflow_application_packets_total{{exporter=~"$exporter"}}[$__rate_interval]))', names, link, unit="pps"),
+            rates("Flow records a second", TOP % f'sum by ({of}) (rate(netflow_application_flows_total{{exporter=~"$exporter"}}[$__rate_interval]))', names, link, unit="cps", text="Many short flows of one application: scans, or a resolver."),
+        ],
+        [EXPORTER],
+    )  # fmt: skip
+
+
+def networks():
+    pairs = "exporter, source, destination"
+    return dashboard(
+        "Networks and AS",
+        "Who exchanges traffic with whom: networks of NETFLOW_NETWORKS, autonomous systems. " + DOT,
+        [
+            rates("Networks", TOP % flow_rate("network", pairs), "{{source}} → {{destination}} {{exporter}}", spans_behind(' && span.netflow.source.network = "${__field.labels.source}"'), width=24, height=10, text="The ten largest pairs. " + WANTS.format("network")),
+            rates("Sent by network", TOP % flow_rate("network", "exporter, source"), "{{source}} {{exporter}}", spans_behind(' && span.netflow.source.network = "${__field.labels.source}"'), stack=True),
+            rates("Received by network", TOP % flow_rate("network", "exporter, destination"), "{{destination}} {{exporter}}", spans_behind(' && span.netflow.destination.network = "${__field.labels.destination}"'), stack=True),
+            panel("timeseries", "Requests between networks", promql('sum by (client, server) (rate(traces_service_graph_request_total{exporter=~"$exporter"}[$__rate_interval]))', "{{client}} → {{server}}"), unit="reqps", text=WANTS.format("service_graph") + " Grafana's Service Graph tab draws the same numbers."),
+            panel("timeseries", "Failed requests", promql('sum by (client, server) (rate(traces_service_graph_request_failed_total{exporter=~"$exporter"}[$__rate_interval]))', "{{client}} → {{server}}"), unit="reqps", text="Connections that nobody answered, or that were refused. " + WANTS.format("service_graph")),
+            row("Autonomous systems"),
+            rates("AS pairs", TOP % flow_rate("as", pairs), "AS{{source}} → AS{{destination}} {{exporter}}", spans_behind(" && span.netflow.src_as = ${__field.labels.source}"), width=24, height=10, text="The ten largest pairs. " + WANTS.format("as")),
+            rates("Sent by AS", TOP % flow_rate("as", "exporter, source"), "AS{{source}} {{exporter}}", spans_behind(" && span.netflow.src_as = ${__field.labels.source}"), stack=True),
+            rates("Received by AS", TOP % flow_rate("as", "exporter, destination"), "AS{{destination}} {{exporter}}", spans_behind(" && span.netflow.dst_as = ${__field.labels.destination}"), stack=True),
+        ],
+        [EXPORTER],
+    )  # fmt: skip
+
+
+def talkers():
+    def top(kind, labels, rows=10):
+        return f'topk({rows}, sum by ({labels}) (netflow_top_bytes{{kind="{kind}"}})) * 8 / 60'
+
+    source = spans_where('{ span.source.address = "${__field.labels.source}" }')
+    destination = spans_where('{ span.destination.address = "${__field.labels.destination}" }')
+    both = spans_where('{ span.source.address = "${__field.labels.source}" && span.destination.address = "${__field.labels.destination}" }')
+    return dashboard(
+        "Top talkers",
+        "The heaviest hosts and conversations of the last minute. " + WANTS.format("top") + " A click on a row leads to its flows.",
+        [
+            panel("bargauge", "Conversations", promql(top("conversation", "source, destination, transport, port", 20), "{{source}} → {{destination}} {{transport}} {{port}}"), unit="bps", width=24, height=12, link=both, text="The port is the server's. Each direction is a conversation of its own."),
+            panel("bargauge", "Sources", promql(top("source", "source"), "{{source}}"), unit="bps", height=10, link=source),
+            panel("bargauge", "Destinations", promql(top("destination", "destination"), "{{destination}}"), unit="bps", height=10, link=destination),
+            row("Over time"),
+            panel("timeseries", "Conversations over time", promql(top("conversation", "source, destination, transport, port"), "{{source}} → {{destination}} {{transport}} {{port}}"), unit="bps", width=24, link=both),
+            panel("timeseries", "Sources over time", promql(top("source", "source"), "{{source}}"), unit="bps", link=source),
+            panel("timeseries", "Destinations over time", promql(top("destination", "destination"), "{{destination}}"), unit="bps", link=destination),
         ],
     )  # fmt: skip
 
 
+MADE = {
+    "overview": overview(),
+    "interfaces": interfaces(),
+    "applications": applications(),
+    "networks": networks(),
+    "talkers": talkers(),
+    "daemon": daemon(),
+    "flows": flows(),
+    "exporter": exporter(),
+}
+
+
 def main():
     stale = []
-    for name, made in {"traffic": traffic(), "flows": flows(), "exporter": exporter(), "daemon": daemon()}.items():
+    for name, made in MADE.items():
         path = FOLDER / f"{name}.json"
         text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
         if sys.argv[1:] == ["--check"]:

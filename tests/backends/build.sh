@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds real backends from their Go modules, and fetches Zipkin from Maven Central, for the tests beside this file.
 #
-#   tests/backends/build.sh [--cached] [collector|jaeger|zipkin|zipkin_collector]...     without a name: all
+#   tests/backends/build.sh [--cached] [collector|jaeger|prometheus3|zipkin|zipkin_collector]...     without a name: all
 #
 # Each is kept in a folder of ${NETFLOW_BACKENDS_CACHE:-~/.cache/netflow2traces/backends} whose name is a hash of what
 # it is built from (the files in its folder here, the version of Go): a second run builds nothing.
@@ -13,7 +13,7 @@ set -euo pipefail
 shopt -s nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${NETFLOW_BACKENDS_CACHE:-$HOME/.cache/netflow2traces/backends}
-all=(collector jaeger zipkin zipkin_collector)
+all=(collector jaeger prometheus3 zipkin zipkin_collector)
 
 cached_only=0
 if [ "${1-}" = --cached ]; then
@@ -61,6 +61,13 @@ build_jaeger() {
     go build -mod=readonly -trimpath -ldflags="-s -w -X $module/internal/version.latestVersion=$(
         go list -mod=readonly -m -f '{{.Version}}' $module
     )" -o jaeger $module/cmd/jaeger
+}
+
+# Without service discovery, which is most of it. For OTLP; the tests of scraping take the one on the path.
+build_prometheus3() {
+    cp "$here/prometheus3"/go.{mod,sum} .
+    go build -mod=readonly -tags='remove_all_sd netgo' -ldflags='-s -w' -o prometheus3 \
+        github.com/prometheus/prometheus/cmd/prometheus
 }
 
 # A program for Java.

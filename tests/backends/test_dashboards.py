@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import unittest
 import urllib.error
@@ -35,6 +36,12 @@ def panels(dashboard):
     for panel in dashboard["panels"]:
         yield panel
         yield from panel.get("panels", [])
+
+
+def quick(rules):
+    """The rules for a test of a minute: what looks back over minutes and a month looks back over seconds."""
+    rules = re.sub(r"interval: \w+", "interval: 2s", rules)
+    return re.sub(r"\[\w+\]", "[20s]", re.sub(r"\[30d\]", "[2m]", rules))
 
 
 class Files(unittest.TestCase):
@@ -114,7 +121,9 @@ class Queries(unittest.TestCase):
         cls.daemon = Daemon(
             folder.path,
             OTEL_EXPORTER_OTLP_ENDPOINT=cls.tempo.endpoint(),
-            NETFLOW_METRICS="interface,exporter,application,network,as,service_graph",
+            NETFLOW_METRICS="interface,exporter,application,network,as,service_graph,top,sflow_counters",
+            # More interfaces report than have a place.
+            NETFLOW_METRICS_MAX_SERIES="16",
             NETFLOW_NETWORKS=str(folder.path / "networks.csv"),
             NETFLOW_INTERFACES=str(folder.path / "interfaces.csv"),
         )
@@ -130,7 +139,9 @@ class Queries(unittest.TestCase):
             assert old in config, old
             config = config.replace(old, new)
         path = folder.path / "prometheus.yaml"
-        path.write_text(config.partition("remote_write:")[0])
+        rules = folder.path / "rules.yaml"
+        rules.write_text(quick((REPOSITORY / "deploy" / "prometheus" / "rules.yaml").read_text()))
+        path.write_text(config.partition("remote_write:")[0] + f"\nrule_files: [{rules}]\n")
         cls.server = Process(
             "prometheus",
             [
@@ -155,6 +166,26 @@ class Queries(unittest.TestCase):
             )  # fmt: skip
             cls.addClassCleanup(sender.stop)
         cls.disturb()
+        cls.count_interfaces()
+
+    @classmethod
+    def count_interfaces(cls):
+        """An sFlow agent that counts its interfaces, which `send` doesn't: a sample a second."""
+        ended = threading.Event()
+
+        def count():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                second = 0
+                while not ended.wait(1):
+                    second += 1
+                    for index in (1, 2, 3):
+                        datagram = traffic.sflow_counters(index, second, octets=second * 1_000_000)
+                        sender.sendto(datagram, ("127.0.0.1", cls.daemon.port))
+
+        thread = threading.Thread(target=count)
+        thread.start()
+        cls.addClassCleanup(thread.join)
+        cls.addClassCleanup(ended.set)
 
     @classmethod
     def disturb(cls):
@@ -271,6 +302,21 @@ class Queries(unittest.TestCase):
                 self.assertEqual(attributes["netflow.flow.bytes"] * interval, float(exemplar["value"]))
                 opened += 1
         self.assertGreater(opened, 0)
+
+    def test_every_rule_returns_data(self):
+        def rules():
+            groups = get_json(f"{self.prometheus}/api/v1/rules")["data"]["groups"]
+            found = [rule for group in groups for rule in group["rules"]]
+            return found if found and all(rule["health"] == "ok" for rule in found) else None
+
+        asked = 0
+        for rule in until("rules that are evaluated", rules):
+            # What an alert compares is there, whether it fires or not.
+            expression = rule["name"] if rule["type"] == "recording" else re.split(r" (?:>|==) [0-9.]+$", rule["query"])[0]
+            with self.subTest(rule=rule["name"]):
+                until(expression, lambda e=expression: self.ask_prometheus(e), seconds=60, interval=0.5)
+            asked += 1
+        self.assertGreater(asked, 10)
 
     def spans(self, identifier):
         """Of a trace; none while it is on its way."""

@@ -83,3 +83,20 @@ class Exporter:
     def send(self, port, now, flows):
         self.socket.sendto(v5(now, flows, self.sequence), ("127.0.0.1", port))
         self.sequence += len(flows)
+
+
+def sflow_counters(interface, sequence, octets):
+    """A datagram of an sFlow agent that counts one interface: it received so many octets, and sent twice as many."""
+    direction = struct.Struct("!Q5I")
+    record = (
+        struct.pack("!IIQII", interface, 6, 10_000_000_000, 1, 3)
+        + direction.pack(octets, sequence, 2, 3, 4, 5)
+        + struct.pack("!I", 0)
+        + direction.pack(2 * octets, sequence, 2, 3, 4, 5)
+        + struct.pack("!I", 2)
+    )
+    # Sequence, source and one record of format 1.
+    sample = struct.pack("!IIII", sequence, interface, 1, 1) + struct.pack("!I", len(record)) + record
+    agent = socket.inet_aton("192.0.2.200")
+    header = struct.pack("!II4sIIII", 5, 1, agent, 9, sequence, 1000 * sequence, 1)
+    return header + struct.pack("!II", 2, len(sample)) + sample
