@@ -113,8 +113,11 @@ it, with another algorithm, or if the elements it needs are absent or zero: 305 
 311 (not with an algorithm that filters or hashes), otherwise 50, otherwise 34, otherwise 305 alone if it is greater than 1.
 A fraction is rounded to the nearest whole number.
 
-Options data applies to a record by its sampler (302, otherwise 48) and interface, by its sampler, by its interface, or to
-the whole domain, in this order. The interface is the input (10, otherwise 252), or the output (14, otherwise 253) if the
+Options data applies to a record by its sampler (302, otherwise 48) and interface, by its sampler, by its interface, by its
+direction (61), by its template (145; in NetFlow v9 the scope Template), or to the whole domain, in this order. What is
+reported for an interface and a direction holds for records of both. What is reported for a part of the device that
+records don't name, such as a line card, holds where all parts agree; so does what is reported for a sampler at several
+interfaces, for records without an interface. The interface is the input (10, otherwise 252), or the output (14, otherwise 253) if the
 record's direction (61) is egress; if nothing is known about that interface, the other one counts. A record without a
 sampler's number has the interval that all samplers of its domain share, if they share one. Options data of another
 Observation Domain counts only if there is none for the record's own.

@@ -61,6 +61,16 @@ pub(crate) enum Form {
     Cumulative,
 }
 
+impl Form {
+    /// It reads one field: of several the first that isn't zero.
+    pub(crate) fn is_of_one(self) -> bool {
+        matches!(
+            self,
+            Self::Direction | Self::ValueName | Self::ApplicationId
+        )
+    }
+}
+
 /// A row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attribute {

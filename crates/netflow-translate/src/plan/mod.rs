@@ -78,6 +78,8 @@ pub(crate) enum Step {
     /// The first that isn't zero or blank, else the first.
     FirstMac(Choices),
     FirstText(Choices),
+    /// Of a direction, a named value or an application id.
+    FirstOf(Form, Choices),
     /// A prefix and its length.
     Prefix(Choices, Choices),
     /// An address and its mask, if the address is zero.
@@ -104,6 +106,7 @@ impl Step {
                 | Self::NetworkType
                 | Self::Direction(_)
                 | Self::ValueName(..)
+                | Self::FirstOf(Form::Direction | Form::ValueName, _)
         )
     }
 
@@ -485,6 +488,7 @@ impl Compiler<'_> {
             Step::FirstNonZero(choices)
             | Step::FirstMac(choices)
             | Step::FirstText(choices)
+            | Step::FirstOf(_, choices)
             | Step::FirstApplicationName(choices) => {
                 let first = stretch(choices).first().map(|choice| choice.field);
                 self.shown.extend(first);
@@ -609,6 +613,9 @@ impl Compiler<'_> {
             Form::Protocol if self.length(first) == 1 => Step::Protocol(first),
             Form::Protocol => Step::WideProtocol(first),
             Form::NetworkType => Step::NetworkType,
+            form if form.is_of_one() && present.len() > 1 => {
+                Step::FirstOf(form, self.stretch(present)?)
+            }
             Form::Direction => Step::Direction(first),
             Form::ValueName => Step::ValueName(first, named_like(element)),
             Form::MplsLabel => Step::MplsLabel(first),

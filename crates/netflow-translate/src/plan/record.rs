@@ -226,7 +226,10 @@ impl<'a, L: Layout> Record<'a, L> {
             .unwrap_or_default()
     }
 
-    fn attributes<'w, 'room>(&self, writer: &'w mut SpanWriter<'room>) -> Attributes<'w, 'room> {
+    pub(super) fn attributes<'w, 'room>(
+        &self,
+        writer: &'w mut SpanWriter<'room>,
+    ) -> Attributes<'w, 'room> {
         Attributes {
             words: self.context.words,
             writer,
@@ -434,19 +437,7 @@ impl<'a, L: Layout> Record<'a, L> {
                 }
             }
             Step::Text(field) => write_text(key, self.field(field), writer),
-            Step::ApplicationId(field) => {
-                if let Some(id) = ApplicationId::read(self.field(field)) {
-                    let mut text = ShortText::default();
-                    text.push_number(u64::from(id.engine));
-                    text.push(b':');
-                    if let Some(enterprise) = id.enterprise {
-                        text.push_number(u64::from(enterprise));
-                        text.push(b':');
-                    }
-                    text.push_number(id.selector);
-                    writer.text(key, text.as_str());
-                }
-            }
+            Step::ApplicationId(field) => write_application_id(key, self.field(field), writer),
             Step::ApplicationName(field) => {
                 if let Some(name) = self
                     .context
@@ -487,6 +478,22 @@ impl<'a, L: Layout> Record<'a, L> {
     pub(super) fn icmp_swapped(&self) -> &'a Cell<bool> {
         self.context.icmp_swapped
     }
+}
+
+/// `engine:selector`, of an engine with enterprise numbers that between them.
+pub(super) fn write_application_id(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) {
+    let Some(id) = ApplicationId::read(octets) else {
+        return;
+    };
+    let mut text = ShortText::default();
+    text.push_number(u64::from(id.engine));
+    text.push(b':');
+    if let Some(enterprise) = id.enterprise {
+        text.push_number(u64::from(enterprise));
+        text.push(b':');
+    }
+    text.push_number(id.selector);
+    writer.text(key, text.as_str());
 }
 
 /// Text as an exporter sent it: without the zeros that fill it up, invalid UTF-8 replaced.

@@ -5,11 +5,12 @@ use netflow_wire::unsigned;
 use otlp_wire::text::{put_ipv4, put_ipv6};
 use otlp_wire::{Key, SpanWriter};
 
-use super::record::{Layout, Record, write_text};
+use super::record::{Layout, Record, write_application_id, write_text};
 use super::{Choice, Choices, Compiler, Family, IcmpPart, Op, Side, Step};
+use crate::attributes::encoded::{named_like, value_text};
 use crate::attributes::names::Name;
 use crate::attributes::short_text::ShortText;
-use crate::attributes::table::{ATTRIBUTES, Attribute};
+use crate::attributes::table::{ATTRIBUTES, Attribute, Form};
 use crate::plan::options::is_text;
 
 /// Elements of their own for ICMP's type, its code, or both.
@@ -163,6 +164,29 @@ impl<'a, L: Layout> Record<'a, L> {
         told.or(choices.first()).copied()
     }
 
+    fn write_chosen(&self, op: &Op, form: Form, choice: Choice, writer: &mut SpanWriter<'_>) {
+        let Choice { field, element, .. } = choice;
+        let values = &self.words().values;
+        match form {
+            Form::ApplicationId => write_application_id(&op.key, self.field(field), writer),
+            Form::Direction => {
+                if let Some(direction) = values.direction(self.unsigned(field)) {
+                    writer.encoded(direction);
+                }
+            }
+            _ => {
+                let (element, value) = (named_like(element), self.unsigned(field));
+                match values.named(element, value) {
+                    Some(named) => writer.encoded(named),
+                    None => {
+                        let text = value_text(element, value);
+                        self.attributes(writer).text(op.name, text.as_str());
+                    }
+                }
+            }
+        }
+    }
+
     /// Runs a step of this file.
     pub(super) fn write_together(
         &self,
@@ -197,6 +221,11 @@ impl<'a, L: Layout> Record<'a, L> {
             Step::FirstText(choices) => {
                 if let Some(octets) = self.first_text(choices, |_| true) {
                     write_text(key, octets, writer);
+                }
+            }
+            Step::FirstOf(form, choices) => {
+                if let Some(choice) = self.first_choice(choices) {
+                    self.write_chosen(op, form, choice, writer);
                 }
             }
             Step::FirstApplicationName(choices) => {

@@ -46,6 +46,38 @@ fn a_candidate_that_is_zero_or_blank_yields_to_the_next() {
 }
 
 #[test]
+fn of_names_and_ids_the_first_that_is_not_zero() {
+    let fields = [
+        f(233, 1),
+        f(40005, 1),
+        f(136, 1),
+        f(136, 1),
+        f(95, 4),
+        f(95, 4),
+    ];
+    let span = rig().flow(&record(v9(1), &fields, |r| {
+        r.u8(0).u8(2).u8(0).u8(3).u32(0).u32(0x0300_0050);
+    }));
+    let keys = [
+        "netflow.firewall.event",
+        "netflow.end_reason",
+        "netflow.application.id",
+    ];
+    assert_eq!(
+        values(&span, keys),
+        [
+            json!("flow_deleted"),
+            json!("end_of_flow_detected"),
+            json!("3:80")
+        ]
+    );
+    let span = flow(&[f(61, 1), f(61, 1)], |r| {
+        r.u8(0).u8(1);
+    });
+    assert_eq!(span.get("network.io.direction"), "transmit");
+}
+
+#[test]
 fn of_a_repeated_element_the_first_that_is_not_zero() {
     let span = flow(&[f(58, 2), f(58, 2), f(7, 2), f(7, 2)], |r| {
         r.u16(0).u16(30).u16(0).u16(80);

@@ -6,6 +6,8 @@
 use netflow_wire::{Header, Location, Template, VARIABLE_LENGTH, unsigned};
 use otlp_wire::UnixNanos;
 
+use crate::plan::MAX_REPEATED;
+
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 /// From 1900 to 1970 in seconds (RFC 5905).
@@ -195,22 +197,21 @@ impl From<TimeSpan> for FlowTimes {
 
 impl TimePlan {
     pub(crate) fn new(template: &Template) -> Self {
-        let field = |element: u16| {
-            let found = template.fields.iter().position(|field| {
+        let every = |element: u16| {
+            let fields = template.fields.iter().zip(0_u16..);
+            let of = fields.filter(move |(field, _)| {
                 field.enterprise == 0
                     && field.element == element
                     && !matches!(field.length, 0 | VARIABLE_LENGTH)
-            })?;
-            u16::try_from(found).ok()
+            });
+            of.map(|(_, index)| index).take(MAX_REPEATED)
         };
+        let field = |element| every(element).next();
         let sources = |table: &[(u16, Unit)]| {
             table
                 .iter()
-                .filter_map(|(element, unit)| {
-                    Some(Source {
-                        unit: *unit,
-                        field: field(*element)?,
-                    })
+                .flat_map(|(element, unit)| {
+                    every(*element).map(|field| Source { unit: *unit, field })
                 })
                 .collect()
         };
