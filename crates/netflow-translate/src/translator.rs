@@ -514,7 +514,8 @@ fn read_message<C: Fn() -> UnixNanos>(
     let (outcome, lists) = (reader.outcome, reader.lists);
     exporter.compiled += lists.compiled_octets();
     writing.counters.lists_cut.add(lists.cut());
-    let carried = Carried::new(header, outcome.records(), outcome.templates);
+    let (options, templates) = (outcome.options, outcome.templates);
+    let carried = Carried::new(header, outcome.records(), options, templates);
     let key = SequenceKey::of(arrival.session, header);
     let sequence = exporter.sequences.of(key);
     let verdict = sequence.judge(header, carried, reboot == Reboot::Restarted);

@@ -2,7 +2,7 @@
 //!
 //! v5 and v7 count flows, v9 export packets (RFC 3954, section 5.1), IPFIX Data Records (RFC 7011, section 3.1),
 //! sFlow datagrams of a sub-agent. Exporters are found that count otherwise: each message's own records in
-//! (softflowd, go-ipfix), templates too (nProbe), messages, flows, or nothing. A unit that explains every step of a
+//! (softflowd, go-ipfix), templates too (nProbe), no options data, messages, or nothing. A unit that explains every step of a
 //! session, where the version's own fails twice, is adopted.
 
 use std::hash::{Hash, Hasher};
@@ -79,13 +79,15 @@ pub(crate) struct Carried {
     own: Option<u32>,
     /// Data Records, likewise.
     records: Option<u32>,
+    /// Of these, flow records: the others are options data.
+    flows: Option<u32>,
     /// And Template Records.
     templates: u32,
 }
 
 impl Carried {
-    /// `records` is `None` where a Set could not be decoded.
-    pub(crate) fn new(header: &Header, records: Option<u32>, templates: u32) -> Self {
+    /// `records` is `None` where a Set could not be decoded; `options` of them are options data.
+    pub(crate) fn new(header: &Header, records: Option<u32>, options: u32, templates: u32) -> Self {
         let records = match header.version {
             // What the exporter counted, even where the datagram held less.
             Version::V1 | Version::V5 | Version::V7 => Some(u32::from(header.count)),
@@ -98,6 +100,7 @@ impl Carried {
         Self {
             own,
             records,
+            flows: records.map(|records| records.saturating_sub(options)),
             templates,
         }
     }
@@ -115,6 +118,10 @@ pub(crate) enum Unit {
     Records,
     /// Data Records, those of the message itself among them.
     RecordsIncluded,
+    /// Flow records alone, without options data.
+    Flows,
+    /// Likewise, those of the message itself among them.
+    FlowsIncluded,
     /// Template Records too.
     WithTemplates,
     /// Likewise, those of the message itself among them.
@@ -126,9 +133,11 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Records,
         Self::RecordsIncluded,
+        Self::Flows,
+        Self::FlowsIncluded,
         Self::WithTemplates,
         Self::WithTemplatesIncluded,
         Self::Messages,
@@ -141,6 +150,8 @@ impl Unit {
         match self {
             Self::Records => from.records,
             Self::RecordsIncluded => to.records,
+            Self::Flows => from.flows,
+            Self::FlowsIncluded => to.flows,
             Self::WithTemplates => with_templates(from),
             Self::WithTemplatesIncluded => with_templates(to),
             Self::Messages => Some(1),
@@ -162,6 +173,10 @@ impl Unit {
         match self {
             Self::Records => "records",
             Self::RecordsIncluded => "records, including those of the message itself",
+            Self::Flows => "flow records, without options data",
+            Self::FlowsIncluded => {
+                "flow records, without options data, including those of the message itself"
+            }
             Self::WithTemplates => "records and templates",
             Self::WithTemplatesIncluded => {
                 "records and templates, including those of the message itself"
@@ -174,7 +189,7 @@ impl Unit {
 
 /// Units that explain every step so far.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Candidates(u8);
+struct Candidates(u16);
 
 impl Default for Candidates {
     fn default() -> Self {

@@ -20,7 +20,7 @@ fn run(version: Version, messages: &[(u32, u16)]) -> Vec<Verdict> {
         .iter()
         .map(|(number, records)| {
             let header = header(version, *number, *records);
-            let carried = Carried::new(&header, Some(u32::from(*records)), 0);
+            let carried = Carried::new(&header, Some(u32::from(*records)), 0, 0);
             sequence.judge(&header, carried, false)
         })
         .collect()
@@ -66,7 +66,8 @@ fn a_far_jump_is_a_restart() {
     assert_eq!(far, [Verdict::Fine, Verdict::Restarted, Verdict::Fine]);
 }
 
-/// Messages of (records, templates), numbered by a unit; what is said of each.
+/// Messages of (records, templates), numbered by a unit; what is said of each. A message of more than four records has
+/// one of options data.
 fn counted(version: Version, unit: Unit, carried: &[(u16, u32)]) -> Vec<Verdict> {
     let mut sequence = Sequence::default();
     let mut number = 100_u32;
@@ -74,7 +75,8 @@ fn counted(version: Version, unit: Unit, carried: &[(u16, u32)]) -> Vec<Verdict>
     let mut verdicts = Vec::new();
     for (records, templates) in carried {
         let mut header = header(version, 0, *records);
-        let carried = Carried::new(&header, Some(u32::from(*records)), *templates);
+        let options = u32::from(*records > 4 && version != Version::V5);
+        let carried = Carried::new(&header, Some(u32::from(*records)), options, *templates);
         number += before.map_or(0, |before| unit.step(before, carried).unwrap());
         header.sequence = Some(number);
         verdicts.push(sequence.judge(&header, carried, false));
@@ -85,15 +87,31 @@ fn counted(version: Version, unit: Unit, carried: &[(u16, u32)]) -> Vec<Verdict>
 
 #[test]
 fn a_unit_that_explains_every_step_is_adopted_and_nothing_is_lost() {
+    use Unit::{
+        Constant, Flows, FlowsIncluded, Messages, Records, RecordsIncluded, WithTemplates,
+        WithTemplatesIncluded,
+    };
     use Verdict::{Adopted, Fine};
     let messages = [(3, 1), (5, 2), (2, 0), (4, 1), (6, 0), (3, 2), (1, 0)];
+    let records = [
+        RecordsIncluded,
+        Flows,
+        FlowsIncluded,
+        WithTemplates,
+        WithTemplatesIncluded,
+        Messages,
+        Constant,
+    ];
     let of = [
-        (Version::Ipfix, &[1, 2, 3, 4, 5][..]),
-        (Version::V9, &[0, 1, 5]),
-        (Version::V5, &[1, 4, 5]),
+        (Version::Ipfix, &records[..]),
+        (
+            Version::V9,
+            &[Records, RecordsIncluded, Flows, FlowsIncluded, Constant],
+        ),
+        (Version::V5, &[RecordsIncluded, Messages, Constant]),
     ];
     for (version, units) in of {
-        for unit in units.iter().map(|unit| Unit::ALL[*unit]) {
+        for unit in units.iter().copied() {
             let verdicts = counted(version, unit, &messages);
             let other = verdicts.iter().filter(|verdict| **verdict != Fine);
             let other: Vec<_> = other.collect();
@@ -223,7 +241,7 @@ fn nothing_is_said_lost_where_several_engines_count() {
     sequence.boot.shared = true;
     for number in [10, 5000, 11, 5001] {
         let header = header(Version::V9, number, 1);
-        let carried = Carried::new(&header, Some(1), 0);
+        let carried = Carried::new(&header, Some(1), 0, 0);
         assert_eq!(sequence.judge(&header, carried, false), Verdict::Fine);
     }
 }

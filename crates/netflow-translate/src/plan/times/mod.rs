@@ -40,6 +40,11 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
+    /// Since a fixed date: zero is none that a flow can have.
+    fn is_absolute(self) -> bool {
+        matches!(self, Self::Seconds | Self::Milliseconds | Self::Ntp(_))
+    }
+
     /// The resolution of its times. Uptimes are relative to the whole second of a message's header.
     fn resolution(self) -> u64 {
         match self {
@@ -290,7 +295,13 @@ impl TimePlan {
                 told.map_or(Boot::Unknown, |ms| Boot::At(ms.saturating_mul(MILLISECOND)))
             }
         };
-        let (start, end) = (pick(&self.starts, value), pick(&self.ends, value));
+        let mut times = [pick(&self.starts, value), pick(&self.ends, value)];
+        // 1970 is no time of a flow: what is zero stands where nothing was known.
+        let zeros = times.map(is_nothing);
+        for (time, _) in times.iter_mut().zip(zeros).filter(|(_, zero)| *zero) {
+            *time = None;
+        }
+        let [start, end] = times;
         if let (Boot::Unknown, Some((Unit::SysUptime, first)), Some((Unit::SysUptime, last))) =
             (boot, start, end)
         {
@@ -306,7 +317,7 @@ impl TimePlan {
                 suspect: true,
             };
         }
-        let told = |near: u64| self.told(value, [start, end], export, near, boot);
+        let told = |near: u64| self.told(value, times, zeros, export, near, boot);
         let by_export = told(export);
         if by_export.is_plausible(export) || export.abs_diff(received) <= CLOCKS_APART {
             return by_export.judged(export, export);
@@ -319,11 +330,13 @@ impl TimePlan {
         by_export.judged(export, export)
     }
 
-    /// The values of one record's fields; a time that is not unique is the one nearest to `near`.
+    /// The values of one record's fields; a time that is not unique is the one nearest to `near`. `zeros`: which were
+    /// zero, and are left out.
     fn told(
         &self,
         value: impl Fn(u16) -> u64 + Copy,
         [start, end]: [Option<(Unit, u64)>; 2],
+        zeros: [bool; 2],
         export: u64,
         near: u64,
         boot: Boot,
@@ -332,6 +345,7 @@ impl TimePlan {
             told.and_then(|(unit, value)| to_unix(unit, value, export, near, boot))
         };
         let (mut told_start, mut told_end) = (absolute(start), absolute(end));
+        let mut lacks = zeros.contains(&true);
         // An uptime without a base can't be converted.
         let mut underivable =
             start.is_some() != told_start.is_some() || end.is_some() != told_end.is_some();
@@ -361,31 +375,38 @@ impl TimePlan {
             (Some(start), None, Some(duration)) => {
                 told_end = Some(start.saturating_add(duration));
                 end_at = told_end;
+                lacks = false;
             }
             (None, Some(end), Some(duration)) => {
                 told_start = Some(end.saturating_sub(duration));
                 start_at = told_start;
+                lacks = false;
             }
             (Some(start), None, None) => {
                 told_end = absolute(pick(&self.events, value));
                 end_at = told_end.or(Some(start));
+                lacks &= told_end.is_none();
             }
             (None, Some(end), None) => start_at = Some(end),
             (None, None, _) => {
                 let event = absolute(pick(&self.events, value));
                 (told_start, told_end) = (event, event);
-                // Without any time it is the message's.
-                (start_at, end_at) = (event.or(Some(export)), event.or(Some(export)));
+                // Without any time it is the message's, and of a duration alone the end.
+                let lasted = duration.filter(|_| event.is_none()).unwrap_or(0);
+                end_at = event.or(Some(export));
+                start_at = end_at.map(|end| end.saturating_sub(lasted));
                 underivable &= event.is_none();
+                lacks &= event.is_none();
             }
         }
+        let [zero_start, zero_end] = zeros.map(|zero| zero.then_some(0));
         Told {
             start: start_at.unwrap_or(export),
             end: end_at.unwrap_or(export),
-            told_start,
-            told_end,
+            told_start: told_start.or(zero_start),
+            told_end: told_end.or(zero_end),
             resolution,
-            is_suspect: underivable || turned,
+            is_suspect: underivable || turned || lacks,
             turned,
         }
     }
@@ -472,6 +493,11 @@ enum Boot {
     /// It started then.
     At(u64),
     Unknown,
+}
+
+/// Zero, of a time that counts from a fixed date.
+fn is_nothing(time: Option<(Unit, u64)>) -> bool {
+    time.is_some_and(|(unit, told)| unit.is_absolute() && told == 0)
 }
 
 /// The first that is not zero, else the first.

@@ -486,3 +486,50 @@ fn a_start_after_the_export_is_that_of_another_boot() {
     assert!(is_same_boot(EXPORT * 1000 + 500, export));
     assert!(!is_same_boot((EXPORT + 3600) * 1000, export));
 }
+
+#[test]
+fn a_time_of_zero_is_none() {
+    let ms = EXPORT * 1000;
+    // One time is known, the other isn't.
+    for fields in [
+        [(152, 8, 0), (153, 8, ms - 1000)],
+        [(152, 8, ms - 1000), (153, 8, 0)],
+        [(150, 4, 0), (151, 4, EXPORT - 1)],
+        [(156, 8, 0), (153, 8, ms - 1000)],
+    ] {
+        let times = read(&fields);
+        let at = UnixNanos((EXPORT - 1) * SECOND);
+        assert_eq!((times.start, times.end), (at, at), "{fields:?}");
+        assert!(times.suspect, "{fields:?}");
+    }
+    let times = read(&[(152, 8, 0), (153, 8, 0)]);
+    assert!(times.suspect);
+    assert_eq!(times.told_start, Some(UnixNanos(0)));
+    // What else is told stands in for it.
+    for fields in [
+        [(152, 8, ms - 5000), (153, 8, 0), (161, 4, 4000)],
+        [(152, 8, 0), (153, 8, ms - 1000), (161, 4, 4000)],
+    ] {
+        let times = read(&fields);
+        assert_eq!(before(times), (5000 * MS, 1000 * MS), "{fields:?}");
+        assert!(!times.suspect, "{fields:?}");
+    }
+    let times = read(&[(152, 8, 0), (153, 8, 0), (323, 8, ms - 1000)]);
+    assert_eq!(
+        (before(times), times.suspect),
+        ((1000 * MS, 1000 * MS), false)
+    );
+    // As microseconds before the export, zero is a time.
+    let times = read(&[(158, 4, 1000), (159, 4, 0)]);
+    assert_eq!((before(times), times.suspect), ((MS, 0), false));
+}
+
+#[test]
+fn a_duration_alone_ends_at_the_export() {
+    let times = read(&[(161, 4, 4000)]);
+    assert_eq!((before(times), times.suspect), ((4000 * MS, 0), false));
+    assert_eq!((times.told_start, times.told_end), (None, None));
+    let times = read(&[(22, 4, 990_000), (162, 4, 4_000_000)]);
+    assert_eq!(times.start, UnixNanos((EXPORT - 4) * SECOND));
+    assert!(times.suspect);
+}
