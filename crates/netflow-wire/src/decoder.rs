@@ -12,7 +12,7 @@ use crate::message::{Header, Message, Version};
 use crate::session::Session;
 use crate::set::{Set, SetKind};
 use crate::template::{Template, TemplateRecord, TemplateRecords};
-use crate::template_cache::{Learning, Learnt, TemplateCache, TemplateKey};
+use crate::template_cache::{Learning, Learnt, TemplateCache, TemplateKey, Uptime};
 
 /// A Set of Data Records and the Template they follow.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<'a, P> Siblings<'a, P> {
     #[must_use]
     pub fn find(&self, id: u16) -> Option<&'a Learnt<P>> {
         let key = TemplateKey { id, ..self.key };
-        self.templates.find(key, self.now, self.limits)
+        self.templates.find(key, None, self.now, self.limits)
     }
 }
 
@@ -136,6 +136,7 @@ impl<P, C: Clone> Decoder<P, C> {
         visitor: &mut impl Visitor<P>,
     ) {
         let header = &message.header;
+        let uptime = Uptime::of(header);
         let key = |id| TemplateKey {
             session,
             version: header.version,
@@ -150,7 +151,7 @@ impl<P, C: Clone> Decoder<P, C> {
                     offset,
                     body,
                 }) => {
-                    if let Some(known) = self.templates.find(key(id), now, limits) {
+                    if let Some(known) = self.templates.find(key(id), uptime, now, limits) {
                         let plan = known.plan(|template| visitor.compile(template));
                         if visitor.admits(&known.template, plan) {
                             visitor.data(&DataSet {
@@ -195,7 +196,8 @@ impl<P, C: Clone> Decoder<P, C> {
                             }
                             Ok(TemplateRecord::Definition(template)) => {
                                 let id = template.id;
-                                let learning = self.templates.learn(key(id), template, now, limits);
+                                let learning =
+                                    self.templates.learn(key(id), template, uptime, now, limits);
                                 self.learnt = true;
                                 visitor.event(Event::Template { id, learning });
                             }
@@ -220,9 +222,11 @@ impl<P, C: Clone> Decoder<P, C> {
             return None;
         }
         let templates = &self.templates;
-        let ready = self
-            .held
-            .take(|key| templates.find(key, now, limits).is_some());
+        let ready = self.held.take(|set| {
+            templates
+                .find(set.key, Uptime::of(&set.header), now, limits)
+                .is_some()
+        });
         self.learnt = ready.is_some();
         ready
     }
@@ -235,7 +239,10 @@ impl<P, C: Clone> Decoder<P, C> {
         limits: &Limits,
         visitor: &mut impl Visitor<P>,
     ) {
-        if let Some(known) = self.templates.find(set.key, now, limits) {
+        if let Some(known) = self
+            .templates
+            .find(set.key, Uptime::of(&set.header), now, limits)
+        {
             let plan = known.plan(|template| visitor.compile(template));
             visitor.data(&DataSet {
                 header: &set.header,
@@ -273,7 +280,7 @@ impl<P, C: Clone> Decoder<P, C> {
         refreshed: Instant,
         limits: &Limits,
     ) {
-        self.templates.learn(key, template, refreshed, limits);
+        self.templates.learn(key, template, None, refreshed, limits);
         self.learnt = true;
     }
 

@@ -85,7 +85,7 @@ impl<C> HeldSets<C> {
 
     /// Gives those of a session that has ended to `dropped`.
     pub(crate) fn end_session(&mut self, session: Session, mut dropped: impl FnMut(HeldSet<C>)) {
-        while let Some(set) = self.take(|key| key.session == session) {
+        while let Some(set) = self.take(|set| set.key.session == session) {
             dropped(set);
         }
     }
@@ -93,9 +93,9 @@ impl<C> HeldSets<C> {
     /// Takes the first Set out for which `ready` holds.
     pub(crate) fn take(
         &mut self,
-        mut ready: impl FnMut(TemplateKey) -> bool,
+        mut ready: impl FnMut(&HeldSet<C>) -> bool,
     ) -> Option<HeldSet<C>> {
-        let index = self.sets.iter().position(|set| ready(set.key))?;
+        let index = self.sets.iter().position(|set| ready(set))?;
         let set = self.sets.remove(index)?;
         self.octets -= set.body.len();
         Some(set)
@@ -235,7 +235,7 @@ mod tests {
     fn sets_that_are_ready_come_in_the_order_they_came() {
         let mut held = HeldSets::default();
         hold(&mut held, &[(1, 2), (2, 3), (1, 4)]);
-        let mut next = |id| held.take(|key| key.id == id).map(|set| set.body.len());
+        let mut next = |id| held.take(|set| set.key.id == id).map(|set| set.body.len());
         assert_eq!([next(1), next(1), next(1)], [Some(2), Some(4), None]);
         assert_eq!((held.len(), held.octets()), (1, 3));
     }

@@ -36,7 +36,7 @@ pub use set::{Set, SetKind, Sets};
 pub use template::{
     FieldSpecifier, Template, TemplateRecord, TemplateRecords, V9_SCOPE, VARIABLE_LENGTH,
 };
-pub use template_cache::{Learning, Learnt, TemplateCache, TemplateKey};
+pub use template_cache::{Learning, Learnt, TemplateCache, TemplateKey, Uptime};
 pub mod ie;
 
 #[cfg(feature = "write")]

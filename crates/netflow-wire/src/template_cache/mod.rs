@@ -2,7 +2,10 @@
 //!
 //! A Template belongs to a Transport Session and an Observation Domain (RFC 7011, section 8). Over UDP routers change
 //! ports and spread line cards over several, so a look-up that misses asks the exporter's other ports, and believes
-//! them only if all that know the ID agree. Templates of a connection hold for it alone, until it ends.
+//! them only if all that know the ID agree, and if the exporter has not restarted since (it often has another port
+//! then). Templates of a connection hold for it alone, until it ends.
+
+mod uptime;
 
 use std::cell::{Cell, OnceCell};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -11,6 +14,7 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+pub use self::uptime::Uptime;
 use crate::limits::Limits;
 use crate::message::Version;
 use crate::session::Session;
@@ -72,6 +76,8 @@ pub struct Learnt<P> {
     plan: OnceCell<P>,
     /// When it was last sent.
     pub refreshed: Instant,
+    /// What its message said, of NetFlow v9.
+    uptime: Option<Uptime>,
     /// In a cell, so that a look-up needs no exclusive borrow: lists look other Templates up meanwhile.
     used: Cell<Instant>,
     /// Not learnt before a restart of the exporter.
@@ -156,17 +162,19 @@ impl<P> Default for TemplateCache<P> {
 }
 
 impl<P> TemplateCache<P> {
-    /// Takes a definition in.
+    /// Takes a definition in, with what its message said of the exporter's uptime.
     pub fn learn(
         &mut self,
         key: TemplateKey,
         template: Template,
+        uptime: Option<Uptime>,
         now: Instant,
         limits: &Limits,
     ) -> Learning {
         if let Some(known) = self.learnt.get_mut(&key) {
             let expired = is_expired(key, known, now, limits);
             known.refreshed = now;
+            known.uptime = uptime;
             known.trusted = true;
             if known.template == template {
                 return if expired {
@@ -213,6 +221,7 @@ impl<P> TemplateCache<P> {
                 template,
                 plan: OnceCell::new(),
                 refreshed: now,
+                uptime,
                 used: Cell::new(now),
                 trusted: true,
                 fingerprint,
@@ -222,8 +231,14 @@ impl<P> TemplateCache<P> {
         Learning::New
     }
 
-    /// The Template that data under `key` follows.
-    pub fn find(&self, key: TemplateKey, now: Instant, limits: &Limits) -> Option<&Learnt<P>> {
+    /// The Template that data under `key` follows, which came with `uptime`.
+    pub fn find(
+        &self,
+        key: TemplateKey,
+        uptime: Option<Uptime>,
+        now: Instant,
+        limits: &Limits,
+    ) -> Option<&Learnt<P>> {
         let found = match self.learnt.get(&key) {
             Some(known) if !is_expired(key, known, now, limits) => {
                 if !known.trusted {
@@ -233,7 +248,7 @@ impl<P> TemplateCache<P> {
             }
             _ => self
                 .learnt
-                .get(&self.under_another_port(key, now, limits)?)?,
+                .get(&self.under_another_port(key, uptime, now, limits)?)?,
         };
         found.used.set(now);
         Some(found)
@@ -245,6 +260,7 @@ impl<P> TemplateCache<P> {
     fn under_another_port(
         &self,
         key: TemplateKey,
+        uptime: Option<Uptime>,
         now: Instant,
         limits: &Limits,
     ) -> Option<TemplateKey> {
@@ -255,8 +271,12 @@ impl<P> TemplateCache<P> {
         // The newest: where all of these are too old, the others nearly always are.
         let keys = sessions.ports.iter().rev().take(MAX_PORTS_ASKED);
         keys.map(|port| key.at(*port)).find(|key| {
-            let known = self.learnt.get(key);
-            known.is_some_and(|known| known.trusted && !is_expired(*key, known, now, limits))
+            self.learnt.get(key).is_some_and(|known| {
+                let uptimes = uptime.zip(known.uptime);
+                known.trusted
+                    && !is_expired(*key, known, now, limits)
+                    && !uptimes.is_some_and(|(now, then)| now.is_after_restart(then))
+            })
         })
     }
 

@@ -38,13 +38,18 @@ impl Cache {
     }
 
     fn learn(&mut self, port: u16, id: u16, fields: usize) -> Learning {
-        self.cache
-            .learn(key(port, id), template(id, fields), self.now, &self.limits)
+        self.cache.learn(
+            key(port, id),
+            template(id, fields),
+            None,
+            self.now,
+            &self.limits,
+        )
     }
 
     /// Fields of what is found.
     fn find(&mut self, port: u16, id: u16) -> Option<usize> {
-        let found = self.cache.find(key(port, id), self.now, &self.limits);
+        let found = self.cache.find(key(port, id), None, self.now, &self.limits);
         found.map(|known| {
             let plan = *known.plan(|template| {
                 self.compiled += 1;
@@ -92,7 +97,7 @@ fn an_options_template_of_the_same_fields_is_another_definition() {
     c.learn(1, 256, 2);
     let fields = template(256, 2).fields;
     let options = Template::new(Version::Ipfix, 256, Some(1), fields);
-    let learning = c.cache.learn(key(1, 256), options, c.now, &c.limits);
+    let learning = c.cache.learn(key(1, 256), options, None, c.now, &c.limits);
     assert_eq!(learning, Learning::Replaced);
 }
 
@@ -137,7 +142,7 @@ fn version_and_domain_are_never_crossed() {
             ..key(1, 256)
         },
     ] {
-        assert!(c.cache.find(other, c.now, &c.limits).is_none());
+        assert!(c.cache.find(other, None, c.now, &c.limits).is_none());
     }
 }
 
@@ -301,4 +306,44 @@ fn after_a_restart_a_template_is_not_used_until_it_is_sent_again() {
     c.cache
         .set_trusted(Session::udp(1), Version::Ipfix, 1, true);
     assert_eq!(c.find(1, 256), Some(2));
+}
+
+#[test]
+fn another_port_does_not_serve_across_a_restart() {
+    let mut c = cache();
+    let at = |ms, seconds: u64| {
+        Some(Uptime {
+            ms,
+            export_time: seconds * 1_000_000_000,
+        })
+    };
+    let learnt = at(1_000_000, 1000);
+    c.cache
+        .learn(key(1, 256), template(256, 2), learnt, c.now, &c.limits);
+    let found = |port, uptime| {
+        let found = c.cache.find(key(port, 256), uptime, c.now, &c.limits);
+        found.is_some()
+    };
+    // A minute later it has been up for five seconds.
+    let restarted = at(5000, 1060);
+    assert!(!found(2, restarted));
+    // What holds for the port itself is judged by its own session.
+    assert!(found(1, restarted));
+    for (uptime, why) in [
+        (at(1_060_000, 1060), "a minute later"),
+        (at(940_000, 940), "a minute before: it waited"),
+        (at(992_000, 1000), "a clock that was set by a few seconds"),
+        (at(4_000_000_000, 1060), "another engine, up for longer"),
+        (None, "IPFIX"),
+    ] {
+        assert!(found(2, uptime), "{why}");
+    }
+    let mut c = cache();
+    let top = at(u32::MAX - 1000, 1000);
+    c.cache
+        .learn(key(1, 256), template(256, 2), top, c.now, &c.limits);
+    let wrapped = c
+        .cache
+        .find(key(2, 256), at(59_000, 1060), c.now, &c.limits);
+    assert!(wrapped.is_some());
 }
