@@ -200,9 +200,9 @@ def dashboard(title, description, panels, variables=(), since="now-30m"):
     }
 
 
-OCTETS = "| sum_over_time(span.netflow.flow.bytes)"
-PACKETS = "| sum_over_time(span.netflow.flow.packets)"
-SAMPLED = "As the exporter counted, not scaled by its sampling interval unless NETFLOW_SCALE_SAMPLED is on."
+OCTETS = "| sum_over_time(span.netflow.flow.estimated.bytes)"
+PACKETS = "| sum_over_time(span.netflow.flow.estimated.packets)"
+SAMPLED = "Each record's count times its sampling interval. With NETFLOW_SCALE_SAMPLED=true or NETFLOW_ATTRIBUTES=minimal spans don't have it: write netflow.flow.bytes or .packets in the query."
 FOUND = "select(span.source.address, span.source.port, span.destination.address, span.destination.port, span.network.transport, span.netflow.flow.bytes, span.netflow.flow.packets)"
 
 

@@ -91,11 +91,8 @@ impl<C> HeldSets<C> {
     }
 
     /// Takes the first Set out for which `ready` holds.
-    pub(crate) fn take(
-        &mut self,
-        mut ready: impl FnMut(&HeldSet<C>) -> bool,
-    ) -> Option<HeldSet<C>> {
-        let index = self.sets.iter().position(|set| ready(set))?;
+    pub(crate) fn take(&mut self, ready: impl FnMut(&HeldSet<C>) -> bool) -> Option<HeldSet<C>> {
+        let index = self.sets.iter().position(ready)?;
         let set = self.sets.remove(index)?;
         self.octets -= set.body.len();
         Some(set)

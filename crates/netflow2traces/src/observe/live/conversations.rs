@@ -99,9 +99,8 @@ impl Conversations {
         let Some((key, from_client)) = key_of(record) else {
             return;
         };
-        let scale = record.scale() as f64 * weight;
-        let octets = |octets: u64| (octets as f64 * scale).min(MAX_OCTETS) as u64;
-        let (there, back) = (octets(record.octets), octets(record.reverse_octets));
+        let octets = |octets: u64| (octets as f64 * weight).min(MAX_OCTETS) as u64;
+        let [there, back] = record.estimated().map(octets);
         let (up, down) = if from_client {
             (there, back)
         } else {
@@ -111,7 +110,7 @@ impl Conversations {
             from_client: up,
             from_server: down,
             records: 1,
-            is_estimate: scale > 1.0,
+            is_estimate: weight > 1.0 || record.is_estimate(),
         };
         pane.octets = pane.octets.saturating_add(added.octets());
         if pane.sums.len() >= MAX_IN_PANE && !pane.sums.contains_key(&key) {

@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) destination: End,
     pub(crate) transport: Option<u8>,
     pub(crate) octets: u64,
+    /// Its own estimate of what the sampled octets stand for.
+    estimated: Option<u64>,
     pub(crate) reverse_octets: u64,
     pub(crate) packets: u64,
     /// Where it came in and went out, by ifIndex.
@@ -73,6 +75,7 @@ impl Record {
             destination: End::default(),
             transport: None,
             octets: 0,
+            estimated: None,
             reverse_octets: 0,
             packets: 0,
             interfaces: [None; 2],
@@ -118,6 +121,7 @@ impl Record {
                     Name::DestinationPort => self.destination.port = port,
                     Name::ProtocolNumber => self.transport = u8::try_from(number).ok(),
                     Name::Bytes => self.octets = count,
+                    Name::EstimatedBytes => self.estimated = Some(count),
                     Name::ReverseBytes => self.reverse_octets = count,
                     Name::Packets => self.packets = count,
                     Name::InterfaceInput => self.interfaces[0] = interface(),
@@ -141,9 +145,16 @@ impl Record {
         (start.unwrap_or(self.start), end.unwrap_or(self.end))
     }
 
-    /// What to multiply its counts by to guess at the real traffic.
-    pub(crate) fn scale(&self) -> u64 {
-        if self.scaled { 1 } else { self.sampling }
+    /// Octets of the real traffic, as far as the sampling interval tells them, and those of the reverse direction.
+    pub(crate) fn estimated(&self) -> [u64; 2] {
+        let scale = if self.scaled { 1 } else { self.sampling };
+        let octets = self.estimated.unwrap_or(self.octets.saturating_mul(scale));
+        [octets, self.reverse_octets.saturating_mul(scale)]
+    }
+
+    /// Its counts are of a sample of the packets.
+    pub(crate) fn is_estimate(&self) -> bool {
+        self.sampling > 1 && !self.scaled
     }
 
     /// For the page.
@@ -333,6 +344,7 @@ pub(super) mod tests {
             destination: end(to),
             transport: Some(transport),
             octets,
+            estimated: None,
             reverse_octets: 0,
             packets: 1,
             interfaces: [Some(3), None],
