@@ -519,6 +519,9 @@ fn a_time_of_zero_is_none() {
         (before(times), times.suspect),
         ((1000 * MS, 1000 * MS), false)
     );
+    // So does a repetition of the element.
+    let times = read(&[(152, 8, 0), (152, 8, ms - 5000), (153, 8, ms - 1000)]);
+    assert_eq!(before(times), (5000 * MS, 1000 * MS));
     // As microseconds before the export, zero is a time.
     let times = read(&[(158, 4, 1000), (159, 4, 0)]);
     assert_eq!((before(times), times.suspect), ((MS, 0), false));
