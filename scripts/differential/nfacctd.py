@@ -31,25 +31,25 @@ def read(datagrams):
             file.write("\n".join([
                 "daemonize: false", "nfacctd_ip: 127.0.0.1", "nfacctd_port: %d" % port, "nfacctd_renormalize: true",
                 "plugins: print[all]", "aggregate[all]: peer_src_ip", "print_output[all]: csv",
-                "print_output_file[all]: " + out, "print_output_file_append[all]: true", "print_refresh_time[all]: 1",
-                "print_history[all]: 1m", "nfacctd_time_new: true", ""]))
+                "print_output_file[all]: " + out, "print_output_file_append[all]: true", "print_refresh_time[all]: 3600",
+                "nfacctd_time_new: true", ""]))
         with open(os.path.join(folder, "log"), "w+b") as log:
             collector = subprocess.Popen([NAME, "-f", configuration], stdout=log, stderr=log)
             try:
-                wait(lambda: is_bound(port), "it listens")
+                wait(lambda: queued(port) is not None, "it listens")
                 send(datagrams, port)
-                wait(lambda: len(rows(out)) == len(datagrams), "it prints what it was sent")
-                # The flows of one datagram may stand in two turns of its print.
+                wait(lambda: queued(port) == 0, "it takes what it was sent")
+                # From its core to its plugin; it prints what it has when it ends.
                 time.sleep(2)
+                collector.send_signal(signal.SIGINT)
+                wait(lambda: len(rows(out)) == len(datagrams), "it prints what it was sent")
+                collector.wait(PATIENCE)
                 return rows(out)
             except TimeoutError as error:
                 log.seek(0)
                 sys.exit("%s: %s: %s" % (NAME, error, log.read().decode(errors="replace")[-1000:]))
             finally:
-                collector.send_signal(signal.SIGINT)
-                try:
-                    collector.wait(PATIENCE)
-                except subprocess.TimeoutExpired:
+                if collector.poll() is None:
                     collector.kill()
 
 
@@ -73,9 +73,14 @@ def rows(path):
     return sums
 
 
-def is_bound(port):
+def queued(port):
+    """Octets that wait at a port; None if nobody listens."""
     with open("/proc/net/udp") as file:
-        return any(line.split()[1].endswith(":%04X" % port) for line in file.readlines()[1:])
+        for line in file.readlines()[1:]:
+            fields = line.split()
+            if fields[1].endswith(":%04X" % port):
+                return int(fields[4].partition(":")[2], 16)
+    return None
 
 
 def wait(condition, what):

@@ -41,8 +41,8 @@ impl Traffic {
 
     /// Adds a record that stands for `weight` of its kind.
     pub(crate) fn add(&mut self, record: &Record, weight: f64) {
-        let octets = record.octets.saturating_add(record.reverse_octets) as f64;
-        let octets = (octets * record.scale() as f64 * weight).min(MAX_OCTETS);
+        let [there, back] = record.estimated();
+        let octets = (there.saturating_add(back) as f64 * weight).min(MAX_OCTETS);
         let first = self.end.saturating_sub(SECONDS as u64);
         let (start, end) = record.times();
         // A clock that is ahead of ours: the flow ended when it came.
