@@ -5,7 +5,7 @@
 
 softflowd (v5, v9, IPFIX in all its time formats and with biflows, PSAMP), pmacctd (v5, v9, IPFIX, sampled too) and nfreplay
 (v5, v9) read a capture of packets that this script makes; fprobe (v1, v5, v7) listens to packets on loopback, and needs
-root. A NAME chooses those that begin with it. What isn't installed is left out and said. The exit status is 0 when all
+root. What ipt-netflow sends, a kernel module, is made in its formats and sent by `netflow2traces send`. A NAME chooses those that begin with it. What isn't installed is left out and said. The exit status is 0 when all
 that ran is as it should be, 1 when something isn't, 2 when nothing could run.
 """
 
@@ -27,6 +27,14 @@ import time
 import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "scripts", "differential"))
+import corpus  # noqa: E402
+import ipt_netflow  # noqa: E402
+
+# The daemon's.
+PROGRAM = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "debug", "netflow2traces")
+# Not a tool that may be absent.
+SELF = "netflow2traces"
 # The longest that one exporter, or the daemon, may take for anything.
 PATIENCE = 30
 
@@ -197,6 +205,16 @@ def nfreplay(version):
     return export
 
 
+def ipt(version):
+    def export(port, folder):
+        path = os.path.join(folder, "ipt-netflow-%d.pcap" % version)
+        payloads = ipt_netflow.datagrams(version, int(time.time()) - 5)
+        corpus.write([corpus.Datagram("", number, "192.0.2.1", 50_000, payload)
+                      for number, payload in enumerate(payloads, 1)], path)
+        run(PROGRAM, "send", path, "--to", "127.0.0.1:%d" % port)
+    return export
+
+
 # By name: the tool, how to run it, and the fewest flows that it must report. Versions before 9 have no IPv6.
 EXPORTERS = {
     "softflowd-v5": ("softflowd", softflowd("-v", "5"), 150),
@@ -215,6 +233,8 @@ EXPORTERS = {
     "fprobe-v1": ("fprobe", fprobe(1), 10),
     "fprobe-v5": ("fprobe", fprobe(5), 10),
     "fprobe-v7": ("fprobe", fprobe(7), 10),
+    **{"ipt-netflow-%s" % name: (SELF, ipt(version), 5 * ipt_netflow.FLOWS)
+       for name, version in (("v5", 5), ("v9", 9), ("ipfix", 10))},
     "nfreplay-v5": ("nfreplay", nfreplay(5), 150),
     "nfreplay-v9": ("nfreplay", nfreplay(9), 250),
 }
@@ -227,7 +247,7 @@ TROUBLES = (
 
 def judge(name, program, folder):
     """What is wrong, and a summary."""
-    tool, export, fewest = EXPORTERS[name]
+    _, export, fewest = EXPORTERS[name]
     with Daemon(program) as daemon:
         export(daemon.port, folder)
         counts = daemon.settled()
@@ -240,6 +260,8 @@ def judge(name, program, folder):
 
 def absent(tool):
     """Why an exporter can't run here."""
+    if tool == SELF:
+        return None
     if not shutil.which(tool):
         return tool + " is not installed"
     if tool == "nfreplay" and not (shutil.which("nfcapd") and shutil.which("softflowd")):
@@ -250,11 +272,12 @@ def absent(tool):
 
 
 def main():
+    global PROGRAM
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--program", default=os.path.join(
-        os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "debug", "netflow2traces"))
+    parser.add_argument("--program", default=PROGRAM)
     options = parser.parse_args()
+    PROGRAM = options.program
     if not shutil.which(options.program):
         print("%s is not built" % options.program, file=sys.stderr)
         sys.exit(2)
