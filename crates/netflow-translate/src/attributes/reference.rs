@@ -111,7 +111,7 @@ The interval comes from the first of these that has one: `NETFLOW_SAMPLING_OVERR
 If there are several elements, selectorAlgorithm (304) decides: 1 is (305 + 306) / 305, 3 is 310 / 309, 4 is 1 / 311. Without
 it, with another algorithm, or if the elements it needs are absent or zero: 305 with 306, otherwise 310 / 309, otherwise 1 /
 311 (not with an algorithm that filters or hashes), otherwise 50, otherwise 34, otherwise 305 alone if it is greater than 1.
-A fraction is rounded to the nearest whole number.
+A fraction is rounded to the nearest whole number. Sampling of whole flows (RFC 7014: 390, 396, 397) counts likewise.
 
 Options data applies to a record by its sampler (302, otherwise 48) and interface, by its sampler, by its interface, by its
 direction (61), by its template (145; in NetFlow v9 the scope Template), or to the whole domain, in this order. What is

@@ -1,6 +1,7 @@
 //! One packet in how many an exporter looked at, from wherever it says so.
 //!
-//! Sources: Cisco's v5 header; RFC 3954 section 8 (34, 48–50); RFC 5477 (302, 304–306, 309–311).
+//! Sources: Cisco's v5 header; RFC 3954 section 8 (34, 48–50); RFC 5477 (302, 304–306, 309–311); RFC 7014, of
+//! whole flows (390, 396, 397).
 //! Fractions of an interval (3 of every 10) are rounded to the nearest whole number.
 
 use netflow_wire::{Header, Template, unsigned};
@@ -45,9 +46,9 @@ mod algorithm {
 /// Fields of a template about sampling.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RecordSampling {
-    /// 304.
+    /// 304; 390, whose algorithms have the same numbers, of flows.
     algorithm: Option<u16>,
-    /// 305 and 306.
+    /// 305 and 306; 396 and 397 of flows.
     packet_interval: Option<u16>,
     packet_space: Option<u16>,
     /// 309 and 310.
@@ -82,9 +83,9 @@ impl RecordSampling {
             u16::try_from(found).ok()
         };
         let mut plan = Self {
-            algorithm: field(304),
-            packet_interval: field(305),
-            packet_space: field(306),
+            algorithm: field(304).or_else(|| field(390)),
+            packet_interval: field(305).or_else(|| field(396)),
+            packet_space: field(306).or_else(|| field(397)),
             size: field(309),
             population: field(310),
             probability: field(311),
@@ -408,6 +409,12 @@ mod tests {
             Some(10)
         );
         assert_eq!(interval(&[(305, 4, 3), (306, 4, 7)]), Some(3));
+        // Of whole flows.
+        assert_eq!(interval(&[(390, 2, 1), (396, 4, 1), (397, 4, 9)]), Some(10));
+        assert_eq!(
+            interval(&[(390, 2, 3), (309, 4, 1), (310, 4, 64)]),
+            Some(64)
+        );
         // More of them than there are.
         assert_eq!(interval(&[(309, 4, 50), (310, 4, 10)]), None);
         assert_eq!(interval(&[(8, 4, 1)]), None);
