@@ -5,6 +5,7 @@ mod batches;
 mod bounds;
 mod choices;
 mod connections;
+mod filters;
 mod flow_metrics;
 mod habits;
 mod identity;
