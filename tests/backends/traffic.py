@@ -100,3 +100,24 @@ def sflow_counters(interface, sequence, octets):
     agent = socket.inet_aton("192.0.2.200")
     header = struct.pack("!II4sIIII", 5, 1, agent, 9, sequence, 1000 * sequence, 1)
     return header + struct.pack("!II", 2, len(sample)) + sample
+
+
+TCP, UDP = 6, 17
+SYN, RST, ACK = 0x02, 0x04, 0x10
+
+
+def v5_datagram(now, records, sequence=0):
+    """A NetFlow v5 datagram of at most 30 flows that ended a second ago.
+
+    Each is source, destination, their ports, protocol, TCP flags, packets, octets.
+    """
+    uptime = 10_000_000
+    datagram = struct.pack("!HHIIIIBBH", 5, len(records), uptime, int(now), int(now % 1 * 1e9), sequence, 0, 0, 0)
+    for source, destination, source_port, destination_port, protocol, flags, packets, octets in records:
+        datagram += struct.pack(
+            "!4s4s4sHHIIIIHHBBBBHHBBH",
+            *(socket.inet_aton(address) for address in (source, destination, "0.0.0.0")),
+            1, 2, packets, octets, uptime - 3_000, uptime - 1_000, source_port, destination_port, 0, flags, protocol,
+            0, 0, 0, 0, 0, 0,
+        )  # fmt: skip
+    return datagram
