@@ -109,6 +109,10 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Format::Json | Format::Otlp => Escaped::json(out),
         Format::Table | Format::Csv => Escaped::plain(out),
     };
+    if is_live && io::stdin().is_terminal() {
+        let hint = "reading hexadecimal text from the terminal; Ctrl-D ends it. A capture comes through a pipe or `<`\n";
+        let _ = io::stderr().write_all(hint.as_bytes());
+    }
     let ended = decode(options, show, &mut io::stdin().lock(), &mut out);
     match ended {
         Ok(summary) => {
