@@ -31,8 +31,9 @@ export function showTraffic({ end, octets: seconds }) {
   traffic.chart.draw(seconds.map((_, index) => end - (seconds.length - index) * 1000), seconds);
   const complete = seconds.slice(-2 * COMPLETE_AFTER, -COMPLETE_AFTER);
   const isComplete = trafficLooks > 2 * COMPLETE_AFTER;
-  setText(traffic.value, isComplete ? bits(complete.reduce((sum, value) => sum + value, 0) / complete.length) : '–');
-  setText(traffic.unit, isComplete ? 'per second, a minute ago' : 'collecting');
+  const mean = complete.reduce((sum, value) => sum + value, 0) / complete.length;
+  setText(traffic.value, isComplete ? `${bits(mean)}/s` : '–');
+  setText(traffic.unit, isComplete ? '1 min ago' : 'collecting');
 }
 
 let traffic = null;
