@@ -7,4 +7,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export NETFLOW_CRASH_ROUNDS="${1:-200}"
-exec cargo test -p netflow2traces --test spool --locked -- --nocapture crash
+exec cargo test -p netflow2traces --test end_to_end --locked -- --nocapture spool::crash

@@ -7,4 +7,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export NETFLOW_SOAK_SECONDS="${1:-1860}"
-exec cargo test -p netflow2traces --test spool --locked -- --nocapture soak
+exec cargo test -p netflow2traces --test end_to_end --locked -- --nocapture spool::soak

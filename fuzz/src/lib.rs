@@ -1,6 +1,6 @@
 //! What is promised of any input, as functions that panic where a promise is broken.
 //!
-//! The fuzz targets call them on nightly; `crates/netflow2traces/tests/fuzz_corpus.rs` calls the same ones
+//! The fuzz targets call them on nightly; `crates/netflow2traces/tests/translation/fuzz_corpus.rs` calls the same ones
 //! with the corpus on stable.
 
 pub mod budgets;

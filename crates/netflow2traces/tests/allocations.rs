@@ -1,13 +1,14 @@
 //! A warm translator allocates nothing for a flow, nothing for a datagram, and little for a batch.
 
-#![expect(unsafe_code, reason = "an allocator that counts")]
+#[expect(unsafe_code, reason = "an allocator that counts")]
+#[path = "support/allocator.rs"]
+mod allocator;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Instant;
 
+use allocator::{ALLOCATIONS, HELD};
 use netflow_wire::sflow::{FlowRecord, RawHeader};
 use netflow_wire::write::{
     Field, IpfixHeader, MessageWriter, Record, SflowHeader, SflowSample, SflowWriter, V5Header,
@@ -18,42 +19,6 @@ use netflow2traces::config::{
 };
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
-
-thread_local! {
-    /// Allocations of this thread: tests run beside each other.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    /// Octets that it holds.
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-fn count(octets: isize) {
-    // While a thread ends its counters may be gone.
-    _ = LIVE.try_with(|live| live.set(live.get() + octets));
-    if octets > 0 {
-        _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
-    }
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters are constant thread-locals without
-// destructors, which allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-layout.size().cast_signed());
-        // SAFETY: the pointer came from `alloc` above, that is from the system, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const SECONDS: u32 = 1_700_000_000;
 const UPTIME_MS: u32 = 1_000_000;
@@ -354,7 +319,7 @@ fn an_exporter_holds_no_more_than_its_bound() {
     let mut translator = translator(&config);
     let now = Instant::now();
     send(&mut translator, &v5_datagram(), 1, now);
-    let before = LIVE.get();
+    let before = HELD.get();
     let drain = |translator: &mut Translator<fn() -> UnixNanos>| {
         while let Some(batch) = translator.poll_batch(now) {
             drop(batch);
@@ -373,7 +338,7 @@ fn an_exporter_holds_no_more_than_its_bound() {
         send(&mut translator, &message.finish().expect("fits"), 2, now);
         drain(&mut translator);
     }
-    let templates = LIVE.get() - before;
+    let templates = HELD.get() - before;
     for domain in 0..400_u32 {
         let mut message = MessageWriter::ipfix(IpfixHeader {
             export_time: SECONDS,
@@ -393,7 +358,7 @@ fn an_exporter_holds_no_more_than_its_bound() {
         send(&mut translator, &message.finish().expect("fits"), 2, now);
         drain(&mut translator);
     }
-    let all = LIVE.get() - before;
+    let all = HELD.get() - before;
     println!("{templates} octets with templates, {all} with names too");
     assert!(all <= MOST, "{all} octets");
 }
@@ -425,7 +390,7 @@ fn a_flood_of_invented_sources_costs_bounded_memory_and_no_honest_flow() {
     let mut translator = translator(&config);
     let counters = translator.counters();
     let mut now = Instant::now();
-    let before = LIVE.get();
+    let before = HELD.get();
     send(&mut translator, &teaching, 1, now);
     let (mut most, mut honest) = (0, 0);
     for source in 0..SOURCES {
@@ -447,7 +412,7 @@ fn a_flood_of_invented_sources_costs_bounded_memory_and_no_honest_flow() {
         while let Some(batch) = translator.poll_batch(now) {
             drop(batch);
         }
-        most = most.max(LIVE.get() - before);
+        most = most.max(HELD.get() - before);
     }
     println!("{most} octets at most");
     assert!(most <= MOST, "{most} octets");

@@ -1,47 +1,26 @@
 //! However many senders say whatever: what one worker keeps for them is no more than its budget, and what datagrams
 //! cause is no more than theirs. Measured by an allocator that counts, over sequences with kept state.
 
-#![expect(unsafe_code, reason = "an allocator that counts")]
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[expect(unsafe_code, reason = "an allocator that counts")]
+#[path = "support/allocator.rs"]
+mod allocator;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use allocator::{LIVE, PEAK};
 use netflow_wire::write::{Field, IpfixHeader, MessageWriter, V5Header, V5Record, V9Header, v5};
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
 use netflow2traces::translate::{Datagram, Ids, StateBudget, Translator};
 use otlp_wire::UnixNanos;
 use proptest::prelude::*;
 
-/// Octets that the process holds, and the most that it held.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
 /// There is one allocator: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(live, Relaxed);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the pointer came from `alloc` above, that is from the system, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const WALL: u64 = 1_700_000_000_000_000_000;
 const SECONDS: u32 = 1_700_000_000;

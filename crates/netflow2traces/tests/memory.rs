@@ -1,42 +1,20 @@
 //! However much comes while the backend takes nothing: memory is bounded by the queue and the requests in flight.
 
-#![expect(unsafe_code, reason = "an allocator that counts")]
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+#[expect(unsafe_code, reason = "an allocator that counts")]
+#[path = "support/allocator.rs"]
+mod allocator;
+
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
+use allocator::{LIVE, PEAK};
 use bytes::Bytes;
 use netflow2traces::config::{Deliver, Exporter, Otlp, Spool, SpoolMode};
 use netflow2traces::deliver::{Count, Delivery};
 use otlp_wire::{EncodedBatch, UnixNanos};
 use tokio::net::TcpListener;
-
-/// Octets that the process holds, and the most that it held.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(live, Relaxed);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the system's too.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the pointer came from `alloc` above, that is from the system, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const QUEUE: usize = 16 << 20;
 const REQUEST: usize = 256 << 10;

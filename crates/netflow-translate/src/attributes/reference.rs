@@ -14,7 +14,7 @@ const OPENING: &str = "\
 # Attributes
 
 <!-- Made from the table in crates/netflow-translate/src/attributes/table.rs. To change it, change the
-table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test attributes_reference -->
+table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test reference -->
 
 Every flow record becomes a span `netflow.flow`; so does every packet that sFlow samples. An attribute is present if the
 record has the field, whatever its value: 0 is a value. Missing fields are not invented.

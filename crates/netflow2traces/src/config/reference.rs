@@ -10,7 +10,7 @@ const OPENING: &str = "\
 # Configuration
 
 <!-- Made from the table in crates/netflow2traces/src/config/settings/. To change it, change the
-table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test configuration -->
+table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test reference -->
 
 The daemon needs one setting: where to send spans.
 
@@ -148,7 +148,7 @@ pub fn env_example() -> String {
          # one setting is required: the endpoint. docs/configuration.md explains each setting.\n\
          #\n\
          # Made from the table of settings. To change it, change the table and run:\n\
-         # UPDATE_GENERATED=1 cargo test -p netflow2traces --test configuration\n",
+         # UPDATE_GENERATED=1 cargo test -p netflow2traces --test reference\n",
     );
     for section in Section::ALL {
         let _ = writeln!(text, "\n# --- {} ---", section.title());

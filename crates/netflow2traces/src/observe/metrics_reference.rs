@@ -12,7 +12,7 @@ const OPENING: &str = "\
 # Metrics
 
 <!-- Made from the table in crates/netflow2traces/src/observe/metric_table.rs. To change it, change the
-table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test metrics_reference -->
+table and run: UPDATE_GENERATED=1 cargo test -p netflow2traces --test reference -->
 
 `http://127.0.0.1:9464/metrics` (`NETFLOW_ADMIN_HOST`, `NETFLOW_ADMIN_PORT`) has all metrics of the daemon, in the text format of Prometheus, or as OpenMetrics if the client asks for it.
 

@@ -2,17 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-/// How records are compared; the captures themselves are read by the program.
-#[path = "../flows"]
-mod flows {
-    pub(crate) mod compare;
-    pub(crate) mod expected;
-    pub(crate) mod spans;
-}
+#[path = "../flows/mod.rs"]
+mod flows;
 
 mod filters;
 mod other_traffic;
 mod people;
+mod softflowd;
 
 use std::fs;
 use std::io::Write;

@@ -21,10 +21,13 @@ mod never_pass;
 mod odd;
 mod pipeline;
 mod proxy;
+mod receive;
 mod renewal;
 mod replicas;
 mod shutdown;
 mod spool;
+#[cfg(target_os = "linux")]
+mod steering;
 mod tls;
 mod too_large;
 

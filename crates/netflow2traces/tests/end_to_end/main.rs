@@ -8,7 +8,6 @@ mod admin_client;
 mod backend;
 #[path = "../support/certificates.rs"]
 mod certificates;
-#[expect(dead_code, reason = "parts of it serve other tests")]
 mod daemon;
 mod exporter;
 #[path = "../support/left_out.rs"]
@@ -19,7 +18,9 @@ mod spans;
 
 mod admin;
 mod admin_limits;
+mod cli;
 mod console;
+mod demo;
 #[cfg(target_os = "linux")]
 mod flood;
 mod flow_metrics;
@@ -34,8 +35,10 @@ mod page;
 mod restart;
 #[cfg(target_os = "linux")]
 mod restricted;
+mod send;
 mod shutdown;
 mod span_time;
+mod spool;
 mod stalled;
 mod stop;
 #[cfg(target_os = "linux")]

@@ -5,20 +5,19 @@ mod batches;
 mod bounds;
 mod choices;
 mod connections;
+mod debug_log;
 mod filters;
 mod flow_metrics;
+mod fuzz_corpus;
 mod habits;
 mod identity;
-#[expect(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "parts of it serve other tests, and a test fails by a panic"
-)]
+#[expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 #[path = "../support/log.rs"]
 mod log;
 mod parity;
 mod quirks;
 mod rig;
+mod samples;
 mod sampling;
 mod saved;
 mod schemas;

@@ -10,7 +10,7 @@ use netflow2traces::observe::http::AllowedHosts;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::rig::{get, grpc_client, id, json_of, request, start, traces};
+use super::rig::{get, grpc_client, id, json_of, request, start, traces};
 
 #[tokio::test]
 async fn bounds_hold_and_the_oldest_leaves() {

@@ -175,7 +175,7 @@ fn generated_files_are_fresh() {
         let found = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             found == text,
-            "{name} is stale: run UPDATE_GENERATED=1 cargo test -p netflow2traces --test configuration"
+            "{name} is stale: run UPDATE_GENERATED=1 cargo test -p netflow2traces --test reference"
         );
     }
 }

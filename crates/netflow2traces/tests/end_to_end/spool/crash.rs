@@ -10,11 +10,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use tonic::Code;
 
+use super::{PATIENCE, accepted, assert_balanced, part, spooling};
 use crate::admin_client::Admin;
 use crate::backend::{self, FakeBackend, Reply};
 use crate::daemon::Setup;
 use crate::exporter::{Exporter, now, v5_datagram};
-use crate::{PATIENCE, accepted, assert_balanced, part, spooling};
 
 const SHORT: usize = 10;
 

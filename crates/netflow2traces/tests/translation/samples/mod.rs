@@ -24,8 +24,8 @@ type Wall = fn() -> UnixNanos;
 
 /// Where every attribute is documented.
 const REFERENCE: [&str; 2] = [
-    include_str!("../../../../docs/attributes.md"),
-    include_str!("../../../../docs/sflow.md"),
+    include_str!("../../../../../docs/attributes.md"),
+    include_str!("../../../../../docs/sflow.md"),
 ];
 
 /// Attributes with their values as text.

@@ -12,7 +12,7 @@ use prost::Message;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::rig::{T0, attribute, get, id, json_of, request, start};
+use super::rig::{T0, attribute, get, id, json_of, request, start};
 
 /// The numbers of 64 bits are texts, the milliseconds are 32 bits: another form is an error for all
 /// that was found.

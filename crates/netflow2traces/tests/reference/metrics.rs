@@ -16,7 +16,7 @@ fn the_reference_is_fresh() {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == text,
-        "docs/metrics.md is stale: run UPDATE_GENERATED=1 cargo test -p netflow2traces --test metrics_reference"
+        "docs/metrics.md is stale: run UPDATE_GENERATED=1 cargo test -p netflow2traces --test reference"
     );
 }
 

@@ -4,7 +4,7 @@
 
 mod backend;
 mod compose;
-#[path = "../support/left_out.rs"]
+#[path = "../../support/left_out.rs"]
 mod left_out;
 mod memory;
 mod mistakes;

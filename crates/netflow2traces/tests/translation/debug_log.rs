@@ -1,9 +1,6 @@
 //! `LOG_LEVEL=DEBUG`: what was understood of datagrams and flows is shown, but not without bound.
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-#[path = "support/log.rs"]
-mod log;
-
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 

@@ -4,10 +4,8 @@
 
 mod attributes;
 mod comparison;
-#[path = "../flows/mod.rs"]
-mod flows;
 
-use flows::Case;
+use crate::flows::{self, Case};
 
 #[test]
 fn netflow_v5_of_softflowd() {

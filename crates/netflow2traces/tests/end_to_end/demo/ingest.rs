@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message;
 use tonic::codec::CompressionEncoding;
 
-use crate::rig::{get, grpc_client, id, json_of, post, request, start, tempo_form};
+use super::rig::{get, grpc_client, id, json_of, post, request, start, tempo_form};
 
 #[tokio::test]
 async fn spans_come_by_grpc_and_leave_by_id() {

@@ -11,12 +11,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tonic::Code;
 
+use super::{accepted, assert_balanced, part, spooling};
 use crate::admin_client::{Admin, value};
 use crate::backend::{FakeBackend, Reply};
 use crate::daemon::{Daemon, Setup};
 use crate::exporter::{Exporter, now, v5_datagram};
 use crate::left_out::left_out;
-use crate::{accepted, assert_balanced, part, spooling};
 
 const FAILING: &str = "spool can't be written: batches stay in memory";
 const AGAIN: &str = "spool can be written again";

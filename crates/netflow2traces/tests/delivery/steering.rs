@@ -1,6 +1,5 @@
 //! One exporter, one worker, from the socket to the span: templates that came from one port, or to one, serve the
 //! records of every other, whether the kernel chooses the workers or refuses to.
-#![cfg(target_os = "linux")]
 #![expect(
     clippy::unwrap_used,
     reason = "a test ends at the first surprise, in its helpers too"

@@ -5,7 +5,7 @@ use netflow2traces::demo::BackendOptions;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
 
-use crate::rig::{get, id, json_of, request, start, tempo_form};
+use super::rig::{get, id, json_of, request, start, tempo_form};
 
 #[tokio::test]
 async fn trace_by_id_has_every_form() {

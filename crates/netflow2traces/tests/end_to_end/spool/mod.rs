@@ -2,21 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 #![expect(clippy::print_stdout, reason = "long runs have figures")]
 
-#[expect(dead_code, reason = "parts of it serve other tests")]
-#[path = "../end_to_end/admin_client.rs"]
-mod admin_client;
-#[expect(dead_code, reason = "parts of it serve other tests")]
-#[path = "../support/backend/mod.rs"]
-mod backend;
-#[expect(dead_code, reason = "parts of it serve other tests")]
-#[path = "../end_to_end/daemon.rs"]
-mod daemon;
-#[expect(dead_code, reason = "parts of it serve other tests")]
-#[path = "../end_to_end/exporter.rs"]
-mod exporter;
-#[path = "../support/left_out.rs"]
-mod left_out;
-
 mod crash;
 mod disk;
 mod restart;
@@ -28,8 +13,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use backend::FakeBackend;
-use daemon::Setup;
+use crate::backend::FakeBackend;
+use crate::daemon::Setup;
 
 /// Longest wait for something that should happen soon.
 const PATIENCE: Duration = Duration::from_secs(60);

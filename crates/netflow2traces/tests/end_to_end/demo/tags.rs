@@ -4,7 +4,7 @@ use http::StatusCode;
 use netflow2traces::demo::{Backend, BackendOptions};
 use serde_json::json;
 
-use crate::rig::{T0, get, json_of, request, start};
+use super::rig::{T0, get, json_of, request, start};
 
 /// With a trace to port 443 of one exporter and one to port 53 of another.
 async fn with_two_traces() -> Backend {

@@ -11,27 +11,27 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-#[path = "../../../fuzz/src/budgets.rs"]
+#[path = "../../../../fuzz/src/budgets.rs"]
 mod budgets;
-#[path = "../../../fuzz/src/gzip.rs"]
+#[path = "../../../../fuzz/src/gzip.rs"]
 mod gzip;
-#[path = "../../../fuzz/src/memory.rs"]
+#[path = "../../../../fuzz/src/memory.rs"]
 mod memory;
-#[path = "../../../fuzz/src/message.rs"]
+#[path = "../../../../fuzz/src/message.rs"]
 mod message;
-#[path = "../../../fuzz/src/otlp_response.rs"]
+#[path = "../../../../fuzz/src/otlp_response.rs"]
 mod otlp_response;
-#[path = "../../../fuzz/src/pcap.rs"]
+#[path = "../../../../fuzz/src/pcap.rs"]
 mod pcap;
-#[path = "../../../fuzz/src/sequence.rs"]
+#[path = "../../../../fuzz/src/sequence.rs"]
 mod sequence;
-#[path = "../../../fuzz/src/session.rs"]
+#[path = "../../../../fuzz/src/session.rs"]
 mod session;
-#[path = "../../../fuzz/src/sflow.rs"]
+#[path = "../../../../fuzz/src/sflow.rs"]
 mod sflow;
-#[path = "../../../fuzz/src/spool_segment.rs"]
+#[path = "../../../../fuzz/src/spool_segment.rs"]
 mod spool_segment;
-#[path = "../../../fuzz/src/translate.rs"]
+#[path = "../../../../fuzz/src/translate.rs"]
 mod translate;
 
 fn replay(target: &str, run: fn(&[u8])) {

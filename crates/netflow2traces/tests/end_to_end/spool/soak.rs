@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tonic::Code;
 
+use super::{PATIENCE, assert_balanced, part, spooling};
 use crate::admin_client::{Admin, value};
 use crate::backend::{FakeBackend, Reply};
 use crate::daemon::Setup;
 use crate::exporter::{Exporter, now, v5_datagram};
-use crate::{PATIENCE, assert_balanced, part, spooling};
 
 /// Without a wish, so long that it goes through all that a long run does.
 const SHORT: Duration = Duration::from_secs(20);

@@ -7,11 +7,11 @@ use std::path::Path;
 use serde_json::Value;
 use tonic::Code;
 
+use super::{accepted, assert_balanced, part, spooling};
 use crate::admin_client::Admin;
 use crate::backend::{FakeBackend, Reply};
 use crate::daemon::Setup;
 use crate::exporter::{Exporter, now, v5_datagram};
-use crate::{accepted, assert_balanced, part, spooling};
 
 #[tokio::test]
 async fn what_a_stop_could_not_deliver_the_next_run_does() {

@@ -4,7 +4,7 @@ use http::{StatusCode, header};
 use netflow2traces::demo::BackendOptions;
 use serde_json::json;
 
-use crate::rig::{T0, get, id, json_of, request, start, traces};
+use super::rig::{T0, get, id, json_of, request, start, traces};
 
 #[tokio::test]
 async fn search_finds_by_tags_and_by_selector() {

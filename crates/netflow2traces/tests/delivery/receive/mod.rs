@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::rig::*;
 use netflow2traces::receive::{BindError, Handler, Opening, Receivers, Steering};
 use netflow2traces::translate::Datagram;
-use rig::*;
 
 /// Long enough for any machine; a test that waits for it has failed.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -56,7 +56,7 @@ fn every_attribute_of_a_span_is_in_the_reference() {
 
 #[test]
 fn every_name_is_in_the_reference_as_each_schema_spells_it() {
-    let reference = attributes_reference() + include_str!("../../../docs/sflow.md");
+    let reference = attributes_reference() + include_str!("../../../../docs/sflow.md");
     let label = |key: &str| key.starts_with("netflow.mpls.label.");
     for name in Name::ALL {
         for key in [name.netflow(), name.flow()].into_iter().flatten() {

@@ -1,0 +1,6 @@
+//! What is written down is what the program does: settings, attributes, metrics, and the documents that speak of them.
+
+mod attributes;
+mod configuration;
+mod documents;
+mod metrics;
