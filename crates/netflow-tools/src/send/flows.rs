@@ -10,6 +10,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::Pattern;
+use crate::traffic::{Kind, Sizes, next_kind};
 
 pub(super) const ICMP: u8 = 1;
 pub(super) const TCP: u8 = 6;
@@ -37,6 +38,8 @@ pub(super) struct Flow {
     pub(super) tcp_flags: u8,
     pub(super) packets: u32,
     pub(super) octets: u32,
+    /// What they are drawn from anew whenever the flow is sent.
+    pub(super) size: Size,
     /// SNMP indexes.
     pub(super) input: u16,
     pub(super) output: u16,
@@ -47,6 +50,35 @@ pub(super) struct Flow {
     /// Milliseconds between its last packet and its export.
     pub(super) last_age_ms: u32,
 }
+
+/// What the packets and octets of a flow are drawn from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Size {
+    /// The fewest packets.
+    pub(super) packets: u32,
+    /// A few flows have far more of them.
+    pub(super) is_heavy: bool,
+    /// Octets of a packet: at least so many, and less than so many more.
+    pub(super) octets: (u32, u32),
+}
+
+impl Size {
+    /// Packets and octets, chosen by random bits.
+    #[inline]
+    pub(super) fn draw(self, sizes: &Sizes, bits: u64) -> (u32, u32) {
+        let packets = if self.is_heavy {
+            sizes.size(self.packets.into(), bits) as u32
+        } else {
+            self.packets
+        };
+        let (least, more) = self.octets;
+        let each = least + ((u64::from(more) * (bits >> 32)) >> 32) as u32;
+        (packets, packets * each)
+    }
+}
+
+/// A heavy flow has up to so many times the packets of a light one: 60,000 packets in all.
+pub(super) const HEAVIEST: u32 = 3_000;
 
 /// What a service's conversations are like.
 struct Service {
@@ -116,7 +148,7 @@ const PING: Service = Service {
     protocol: ICMP,
     port: 0,
     tos: 0,
-    packets: 1..=5,
+    packets: 1..=4,
     octets: [84..=84, 84..=84],
     duration_ms: 0..=4_000,
 };
@@ -126,6 +158,7 @@ pub(super) struct Flows {
     random: Xoshiro256PlusPlus,
     pattern: Pattern,
     is_v6: bool,
+    sizes: Sizes,
     /// The other direction of the conversation that was reported last.
     back: Option<Flow>,
 }
@@ -136,6 +169,7 @@ impl Flows {
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
             pattern,
             is_v6,
+            sizes: Sizes::new(HEAVIEST),
             back: None,
         }
     }
@@ -149,14 +183,15 @@ impl Flows {
             Pattern::Https => self.web(),
             Pattern::Dns => &DNS,
             Pattern::Ssh => &SSH,
-            Pattern::Mixed => match self.random.random_range(0..100) {
-                0..50 => self.web(),
-                50..78 => &DNS,
-                78..86 => &HTTP,
-                86..90 => &SSH,
-                90..94 => &NTP,
-                94..97 => &SMTP,
-                _ => &PING,
+            Pattern::Mixed => match next_kind(&mut self.random) {
+                Kind::Web => &HTTPS,
+                Kind::Quic => &QUIC,
+                Kind::PlainWeb => &HTTP,
+                Kind::Dns => &DNS,
+                Kind::Ssh => &SSH,
+                Kind::Ntp => &NTP,
+                Kind::Mail => &SMTP,
+                Kind::Ping => &PING,
             },
         };
         let (there, back) = self.conversation(service);
@@ -174,11 +209,19 @@ impl Flows {
 
     fn conversation(&mut self, service: &Service) -> (Flow, Flow) {
         let random = &mut self.random;
-        let packets = random.random_range(service.packets.clone());
-        let [request, answer] = service
-            .octets
-            .clone()
-            .map(|octets| random.random_range(octets));
+        let is_heavy = service.packets.end() > &(4 * service.packets.start());
+        let packets = if is_heavy {
+            *service.packets.start()
+        } else {
+            random.random_range(service.packets.clone())
+        };
+        let [request, answer] = service.octets.clone().map(|octets| Size {
+            packets,
+            is_heavy,
+            octets: (*octets.start(), octets.end() - octets.start() + 1),
+        });
+        let [of_request, of_answer] =
+            [request, answer].map(|size| size.draw(&self.sizes, random.random()));
         let last_age_ms = random.random_range(AGE);
         let first_age_ms = last_age_ms + random.random_range(service.duration_ms.clone());
         let client_number = random.random_range(0..1 << 16);
@@ -216,8 +259,9 @@ impl Flows {
             protocol,
             tos: service.tos,
             tcp_flags: if protocol == TCP { WHOLE } else { 0 },
-            packets,
-            octets: packets * request,
+            packets: of_request.0,
+            octets: of_request.1,
+            size: request,
             input: customer,
             output: 9,
             source_as: 64_512,
@@ -230,7 +274,9 @@ impl Flows {
             destination: client,
             source_port: back_ports[0],
             destination_port: back_ports[1],
-            octets: packets * answer,
+            packets: of_answer.0,
+            octets: of_answer.1,
+            size: answer,
             input: there.output,
             output: there.input,
             source_as: there.destination_as,

@@ -96,6 +96,7 @@ impl Generator {
                     domain,
                     agent: source.unwrap_or(AGENT),
                     samples: 0,
+                    random: random.random::<u64>() | 1,
                 };
                 Exporter {
                     source,
@@ -135,7 +136,15 @@ impl Generator {
         let is_due = |last: u64| u128::from(exporter.stamp.now_ms - last) >= interval;
         if protocol.has_templates() && exporter.templates_at.is_none_or(is_due) {
             exporter.templates_at = Some(exporter.stamp.now_ms);
-            fill_in(protocol, &mut self.templates, &[], 0, &mut exporter.stamp);
+            let sizes = self.ring.sizes();
+            fill_in(
+                protocol,
+                &mut self.templates,
+                &[],
+                0,
+                sizes,
+                &mut exporter.stamp,
+            );
             return Ok(Some(Turn {
                 exporter: number,
                 source,
@@ -163,6 +172,7 @@ impl Generator {
                     &mut self.rest,
                     &prepared.patches,
                     prepared.flows,
+                    self.ring.sizes(),
                     stamp,
                 );
             }
@@ -352,6 +362,46 @@ mod tests {
                 let [first, last] = [24, 28].map(|at| uptime.wrapping_sub(u32_at(record, at)));
                 assert!(first >= last && (1_000..=4_000).contains(&last) && first < 20_000);
             }
+        }
+    }
+
+    #[test]
+    fn what_comes_again_has_other_sizes_and_the_same_ends() {
+        for (protocol, header, record, ends) in [
+            (Protocol::V5, 24, 48, 0..16),
+            (Protocol::V9, 24, 51, 0..12),
+            (Protocol::Ipfix, 20, 59, 0..12),
+        ] {
+            let options = GenerateOptions {
+                exporters: 1,
+                count: Some(3 * 32_770),
+                ..options(protocol)
+            };
+            let (datagrams, _) = all(&options, 1);
+            let data: Vec<_> = datagrams
+                .iter()
+                .filter(|(_, octets)| octets.len() > header + 5 * record)
+                .collect();
+            let (mut same, mut all) = (0, 0);
+            let again = data.iter().skip(3_276).zip(&data);
+            for ((_, later), (_, earlier)) in again.take(500) {
+                assert_ne!(later[header..], earlier[header..]);
+                for index in 0..10 {
+                    let at = header + index * record;
+                    let of = ends.start + at..ends.end + at;
+                    assert_eq!(later[of.clone()], earlier[of], "{protocol:?}");
+                    let size = at
+                        + if protocol == Protocol::V5 {
+                            16
+                        } else {
+                            record - 24
+                        };
+                    same += usize::from(later[size..size + 8] == earlier[size..size + 8]);
+                    all += 1;
+                }
+            }
+            // Flows of one packet, such as NTP's, have one size.
+            assert!(same * 3 < all, "{protocol:?}: {same} of {all}");
         }
     }
 

@@ -10,6 +10,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::tide;
+use crate::traffic::{Kind, Sizes, next_kind};
 
 /// Wall time in milliseconds since 1970.
 pub(super) type UnixMillis = u64;
@@ -34,6 +35,8 @@ const WHOLE: u8 = 0x1b;
 /// PSH and ACK: a part of a connection that continues.
 const ONGOING: u8 = 0x18;
 
+/// The largest answers are so many times as long as the smallest: some 12 MB.
+const HEAVIEST: u32 = 2_000;
 /// How long before now conversations ended, in milliseconds. The least is a second, because v9 says
 /// its export time in whole seconds: so no flow ends after the second that its packet names.
 const AGE: std::ops::Range<u64> = 1_000..2_500;
@@ -134,6 +137,7 @@ pub(super) struct Conversation {
 pub(super) struct Conversations {
     random: Xoshiro256PlusPlus,
     scan: Scan,
+    sizes: Sizes,
 }
 
 /// A port scan, which lasts for a few conversations.
@@ -149,6 +153,7 @@ impl Conversations {
         Self {
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
             scan: Scan::default(),
+            sizes: Sizes::new(HEAVIEST),
         }
     }
 
@@ -159,14 +164,16 @@ impl Conversations {
         }
         let backups = if tide::is_backup_time(now) { 12 } else { 1 };
         match self.random.random_range(0..98 + backups) {
-            0..36 => self.web(now),
-            36..44 => self.quic(now),
-            44..48 => self.plain_web(now),
-            48..73 => self.dns(now),
-            73..78 => self.mail(now),
-            78..83 => self.ntp(now),
-            83..88 => self.ssh(now),
-            88..96 => self.ping(now),
+            0..96 => match next_kind(&mut self.random) {
+                Kind::Web => self.web(now),
+                Kind::Quic => self.quic(now),
+                Kind::PlainWeb => self.plain_web(now),
+                Kind::Dns => self.dns(now),
+                Kind::Mail => self.mail(now),
+                Kind::Ntp => self.ntp(now),
+                Kind::Ssh => self.ssh(now),
+                Kind::Ping => self.ping(now),
+            },
             98.. => self.backup(now),
             _ => {
                 self.scan = Scan {
@@ -180,7 +187,7 @@ impl Conversations {
     }
 
     fn web(&mut self, now: UnixMillis) -> Conversation {
-        let octets = self.skewed(4_000, 3_000_000);
+        let octets = self.octets(4_000);
         let mut made = self.with_internet(now, TCP, 443, 120..30_000, octets);
         made.tos = if self.random.random_bool(0.1) {
             0x28
@@ -191,12 +198,12 @@ impl Conversations {
     }
 
     fn quic(&mut self, now: UnixMillis) -> Conversation {
-        let octets = self.skewed(6_000, 8_000_000);
+        let octets = self.octets(6_000);
         self.with_internet(now, UDP, 443, 200..45_000, octets)
     }
 
     fn plain_web(&mut self, now: UnixMillis) -> Conversation {
-        let octets = self.skewed(600, 200_000);
+        let octets = self.octets(600);
         self.with_internet(now, TCP, 80, 20..4_000, octets)
     }
 
@@ -221,7 +228,7 @@ impl Conversations {
         } else {
             25
         };
-        let octets = self.skewed(2_000, 400_000);
+        let octets = self.octets(2_000);
         self.with_internet(now, TCP, port, 300..20_000, octets)
     }
 
@@ -415,10 +422,9 @@ impl Conversations {
         [Site::Branch, Site::Core, Site::DataCentre][self.random.random_range(0..3_usize)]
     }
 
-    /// A number between the bounds, most often near the lower one.
-    fn skewed(&mut self, low: u64, high: u64) -> u64 {
-        let part: f64 = self.random.random();
-        low + ((high - low) as f64 * part * part * part * part) as u64
+    /// Octets, most often few, now and then very many.
+    fn octets(&mut self, least: u64) -> u64 {
+        self.sizes.size(least, self.random.random())
     }
 
     /// What went there and back, each packets and octets; the answer begins a little later.

@@ -31,13 +31,19 @@ pub(super) fn prepare(protocol: Protocol, flows: &[Flow]) -> Result<Prepared, Wr
             (write::v5(&V5Header::default(), &records)?, 24, 48)
         }
     };
-    // First and Last stand at 24 and 28 in the records of all three.
+    // dPkts, dOctets, First and Last stand at 16, 20, 24 and 28 in the records of all three.
     let patches = flows.iter().enumerate().flat_map(|(index, flow)| {
         let start = header + index * record;
-        [(24, flow.first_age_ms), (28, flow.last_age_ms)].map(|(at, age_ms)| Patch::Uptime {
-            at: start + at,
-            age_ms,
-        })
+        let [first, last] =
+            [(24, flow.first_age_ms), (28, flow.last_age_ms)].map(|(at, age_ms)| Patch::Uptime {
+                at: start + at,
+                age_ms,
+            });
+        let size = Patch::Size {
+            at: start + 16,
+            size: flow.size,
+        };
+        [size, first, last]
     });
     Ok(Prepared {
         octets,

@@ -2,7 +2,7 @@
 //! sending to sending.
 //!
 //! What changes is the header (export time, uptime, sequence, domain) and the times of the flows, which stay the
-//! same distance behind the export.
+//! same distance behind the export, and their packets and octets, which are drawn anew.
 
 mod fixed;
 mod sflow;
@@ -13,7 +13,8 @@ use std::net::Ipv4Addr;
 use netflow_wire::write::WriteError;
 
 use super::Protocol;
-use super::flows::Flow;
+use super::flows::{Flow, Size};
+use crate::traffic::Sizes;
 
 /// The longest UDP payload over IPv4.
 pub(super) const MAX_PAYLOAD: usize = 65_507;
@@ -27,6 +28,8 @@ pub(super) enum Patch {
     Uptime { at: usize, age_ms: u32 },
     /// Milliseconds since 1970, so long before the export.
     UnixMillis { at: usize, age_ms: u32 },
+    /// Packets and octets, of 32 bits each and one behind the other.
+    Size { at: usize, size: Size },
     /// The sequence number of a sample of sFlow, and the packets it was chosen from.
     Sample { sequence_at: usize, pool_at: usize },
 }
@@ -53,6 +56,19 @@ pub(super) struct Stamp {
     pub(super) agent: Ipv4Addr,
     /// Samples before, of sFlow.
     pub(super) samples: u32,
+    /// What the sizes of flows follow from; not zero.
+    pub(super) random: u64,
+}
+
+impl Stamp {
+    /// The next random bits: xorshift64* (Vigna, 2016).
+    #[inline]
+    fn bits(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
 }
 
 impl Protocol {
@@ -159,7 +175,13 @@ impl Protocol {
     }
 
     /// Fills in what else changes.
-    pub(super) fn stamp_records(self, octets: &mut [u8], patches: &[Patch], stamp: &Stamp) {
+    pub(super) fn stamp_records(
+        self,
+        octets: &mut [u8],
+        patches: &[Patch],
+        sizes: &Sizes,
+        stamp: &mut Stamp,
+    ) {
         let now_ms = self.export_time_ms(stamp.now_ms);
         let mut samples = stamp.samples;
         for patch in patches {
@@ -169,6 +191,11 @@ impl Protocol {
                 }
                 Patch::UnixMillis { at, age_ms } => {
                     put(octets, at, (now_ms - u64::from(age_ms)).to_be_bytes());
+                }
+                Patch::Size { at, size } => {
+                    let (packets, all) = size.draw(sizes, stamp.bits());
+                    let both = u64::from(packets) << 32 | u64::from(all);
+                    put(octets, at, both.to_be_bytes());
                 }
                 Patch::Sample {
                     sequence_at,

@@ -46,6 +46,9 @@ const REST: [Field; 11] = [
     Field::new(17, 4), // bgpDestinationAsNumber
 ];
 
+/// Octets of the rest before the packets.
+const BEFORE_SIZE: usize = 7;
+
 /// Addresses, then times, then the rest.
 fn fields(protocol: Protocol, is_v6: bool) -> Vec<Field> {
     let addresses = if is_v6 { ADDRESSES_V6 } else { ADDRESSES_V4 };
@@ -85,7 +88,8 @@ pub(super) fn prepare(protocol: Protocol, flows: &[Flow]) -> Result<Prepared, Wr
     let mut message = message(protocol);
     message.declare(template, &fields);
     let mut at = message.octets() + SET_HEADER + 3 * address;
-    let mut patches = Vec::with_capacity(2 * flows.len());
+    let times = if protocol == Protocol::V9 { 8 } else { 16 };
+    let mut patches = Vec::with_capacity(3 * flows.len());
     message.data_set(template, |set| {
         for flow in flows {
             set.record(|record| {
@@ -112,6 +116,10 @@ pub(super) fn prepare(protocol: Protocol, flows: &[Flow]) -> Result<Prepared, Wr
                         },
                     });
                 }
+                patches.push(Patch::Size {
+                    at: at + times + BEFORE_SIZE,
+                    size: flow.size,
+                });
                 record.u16(flow.source_port).u16(flow.destination_port);
                 record.u8(flow.protocol).u8(flow.tcp_flags).u8(flow.tos);
                 record.u32(flow.packets).u32(flow.octets);
