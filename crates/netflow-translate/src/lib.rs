@@ -41,7 +41,7 @@ use otlp_wire::UnixNanos;
 
 pub use attributes::names::{Name, ValueType};
 pub use attributes::protocols::transport;
-pub use attributes::reference;
+pub use attributes::{reference, sflow_reference};
 pub use counters::rejected::{MAX_REJECTED, RejectedDatagram};
 pub use counters::traffic::{Protocol, ProtocolCounters, Traffic};
 pub use counters::translate::TranslateCounters;

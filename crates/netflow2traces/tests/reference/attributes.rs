@@ -8,6 +8,7 @@ use std::time::Instant;
 use netflow_wire::write::{Field, IpfixHeader, MessageWriter, V5Header, V5Record, v5};
 use netflow2traces::config::{self, Machine, Purpose, Sources};
 use netflow2traces::translate::reference::attributes_reference;
+use netflow2traces::translate::sflow_reference::sflow_reference;
 use netflow2traces::translate::{Datagram, Ids, Name, Translator};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otlp_wire::UnixNanos;
@@ -26,8 +27,24 @@ fn the_reference_is_fresh() {
     assert!(
         found == text,
         "docs/attributes.md is stale: run UPDATE_GENERATED=1 cargo test -p netflow2traces --test \
-         attributes_reference"
+         reference"
     );
+}
+
+#[test]
+fn the_tables_of_sflow_are_fresh() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/sflow.md");
+    let found = std::fs::read_to_string(&path).unwrap();
+    let text = sflow_reference(&found);
+    assert_eq!(text.matches("<!-- generated table: ").count(), 5);
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    } else {
+        assert!(
+            found == text,
+            "docs/sflow.md is stale: run UPDATE_GENERATED=1 cargo test -p netflow2traces --test reference"
+        );
+    }
 }
 
 #[test]
