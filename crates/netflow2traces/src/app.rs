@@ -203,7 +203,7 @@ async fn announce(
         DEMO_PATIENCE
     };
     let traces = first_traces(&backend.store, exporters, patience).await;
-    say(&announcement(backend.api_address, &traces));
+    say(&announcement(reachable(backend.api_address), &traces));
 }
 
 #[expect(clippy::print_stdout, reason = "the demo speaks to a person")]

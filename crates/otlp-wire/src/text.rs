@@ -105,6 +105,13 @@ pub fn put_hex(room: &mut [u8], octets: &[u8]) -> usize {
     written
 }
 
+/// Lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(octets: &[u8]) -> String {
+    let pairs = octets.iter().flat_map(|octet| HEX_PAIR[*octet as usize]);
+    pairs.map(char::from).collect()
+}
+
 /// Writes a number in decimal; returns its length, 1 to 20.
 #[inline]
 pub fn put_decimal(room: &mut [u8; 20], value: u64) -> usize {

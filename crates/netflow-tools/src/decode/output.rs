@@ -8,6 +8,7 @@ use netflow_translate::Name;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use otlp_wire::UnixNanos;
 use otlp_wire::json::{self, JsonError};
+use otlp_wire::text::hex;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::records::{Record, value};
@@ -184,16 +185,6 @@ impl Serialize for Shown<'_> {
             _ => serializer.serialize_none(),
         }
     }
-}
-
-/// In lower case, without anything between.
-pub(super) fn hex(octets: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(2 * octets.len());
-    for octet in octets {
-        let _ = write!(text, "{octet:02x}");
-    }
-    text
 }
 
 /// RFC 3339 with as many digits as it takes.

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use otlp_wire::json::JsonError;
+use otlp_wire::text::hex;
 
-use super::output::{hex, protocol};
+use super::output::protocol;
 use super::records::{Origin, Records};
 use crate::capture::{CaptureError, Content, Seen, Skipped, Tally, UdpPayload};
 use netflow_translate::{TranslateCounters, WaitingSet};

@@ -1,14 +1,14 @@
 //! What the demo says when the first traces are there: lines that can be pasted into a shell.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use otlp_wire::text::hex;
 use tokio::time::Instant;
 
-use super::query::hex;
 use super::store::{StoredTrace, TraceStore, attribute};
 
 const FLOW_SPAN: &str = "netflow.flow";
@@ -42,10 +42,11 @@ pub async fn first_traces(
     }
 }
 
-/// The text for stdout: how to fetch a trace and to search, with ids and values of these traces.
+/// The text for stdout: how to fetch a trace and to search, with ids and values of these traces. `api` is an address that
+/// a client on this machine can use.
 #[must_use]
 pub fn announcement(api: SocketAddr, traces: &[Arc<StoredTrace>]) -> String {
-    let url = format!("http://{}", reachable(api));
+    let url = format!("http://{api}");
     let mut text = String::from("Traces are there. From another terminal:\n\n");
     let mut line = |what: &str, command: String| {
         let _infallible = writeln!(text, "  # {what}\n  {command}\n");
@@ -148,18 +149,10 @@ fn example(trace: &Arc<StoredTrace>) -> Option<(i64, String)> {
     Some((*port, exporter(trace)))
 }
 
-/// An address that a client on this machine can use.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
     use opentelemetry_proto::tonic::resource::v1::Resource;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
@@ -216,7 +209,7 @@ mod tests {
         store.insert(request(2, "127.10.0.1", 5, &[51_000, 53]));
         store.insert(request(3, "127.10.0.1", 5, &[]));
         let traces = first_traces(&store, 2, Duration::from_secs(10)).await;
-        let api = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3200));
+        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, 3200));
         let expected = r#"Traces are there. From another terminal:
 
   # one trace

@@ -10,7 +10,8 @@ use super::progress::{Goal, Progress};
 use super::socket::FlowSocket;
 use super::stop::Stop;
 use super::totals::{Sent, Totals};
-use super::{GenerateOptions, Options, address_of, has_addresses, unix_millis};
+use super::{GenerateOptions, Options, address_of, has_addresses};
+use crate::traffic::unix_millis;
 
 /// # Errors
 /// When there is no way to the target.

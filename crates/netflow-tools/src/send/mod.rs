@@ -230,9 +230,3 @@ fn address_of(exporter: u32) -> Ipv4Addr {
 
 /// The last of 127.0.0.0/8 is for broadcasts.
 const MAX_EXPORTERS: u32 = 0x00ff_fffe;
-
-/// The clock, in milliseconds since 1970.
-fn unix_millis() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
-}

@@ -1,6 +1,14 @@
 //! What invented traffic is like, for `demo` and `send` alike: which applications, and how large their flows are.
 
+use std::time::SystemTime;
+
 use rand::{Rng, RngExt};
+
+/// The clock, in milliseconds since 1970.
+pub(crate) fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
 
 /// An application of the mix.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use netflow_wire::foreign::Foreign;
 use otlp_wire::UnixNanos;
+use otlp_wire::text::hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
@@ -22,7 +23,7 @@ use tokio::sync::Semaphore;
 use super::accounting::{Account, accounts};
 use super::flow_metrics::FlowSource;
 use super::flow_metrics::families::families;
-use super::live::{self, Live, Tap, record};
+use super::live::{self, Live, Tap};
 use super::metrics::{Format, Metrics};
 use super::page;
 use super::stages::{Phase, Stages, Steered};
@@ -564,7 +565,7 @@ fn rejected_lines(datagram: &RejectedDatagram) -> String {
         wall_time(datagram.received_at),
         datagram.source,
         datagram.problem.replace(char::is_control, " "),
-        record::hex(&datagram.octets)
+        hex(&datagram.octets)
     )
 }
 
@@ -577,7 +578,7 @@ fn rejected_datagram(datagram: &RejectedDatagram) -> Value {
         "rejected": if datagram.whole { "datagram" } else { "set" },
         "octets": datagram.length,
         "cut": datagram.octets.len() < datagram.length,
-        "hex": record::hex(&datagram.octets),
+        "hex": hex(&datagram.octets),
     })
 }
 

@@ -376,7 +376,8 @@ fn canonical(source: SocketAddr) -> SocketAddr {
     }
 }
 
-fn wall_clock() -> UnixNanos {
+/// Nanoseconds since 1970; before that there are none.
+pub(crate) fn wall_clock() -> UnixNanos {
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -8,7 +8,7 @@ mod mailbox;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use anyhow::bail;
 use otlp_wire::UnixNanos;
@@ -16,7 +16,7 @@ use otlp_wire::UnixNanos;
 use crate::config;
 use crate::deliver::Delivery;
 use crate::observe::live::Tap;
-use crate::receive::Handler;
+use crate::receive::{Handler, wall_clock};
 use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
 use crate::translate::{ConversationCounts, Datagram, Ids, StateBudget, Translator};
@@ -56,7 +56,7 @@ impl Worker {
         let request_limit = delivery.request_limit();
         let mut translator = Translator::new(
             &shared.translate,
-            wall_time as fn() -> UnixNanos,
+            wall_clock as fn() -> UnixNanos,
             Ids::new(seed),
         )
         .with_flow_metrics(&shared.places)
@@ -117,12 +117,4 @@ impl Handler for Worker {
     fn on_wake(&mut self, now: Instant) {
         self.mailbox.answer(&mut self.translator, now);
     }
-}
-
-/// Nanoseconds since 1970; before that there are none.
-fn wall_time() -> UnixNanos {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    UnixNanos(since.map_or(0, |since| {
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    }))
 }

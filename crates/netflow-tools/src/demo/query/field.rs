@@ -8,8 +8,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use otlp_wire::text::hex;
 
-use super::hex;
 use crate::demo::store::{Origin, StoredTrace, attribute};
 
 /// What a condition or a tag name speaks of.

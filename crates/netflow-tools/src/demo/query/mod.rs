@@ -188,16 +188,3 @@ impl Field {
         trace_ql::field_name(name)
     }
 }
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(octets: &[u8]) -> String {
-    use std::fmt::Write as _;
-    octets.iter().fold(
-        String::with_capacity(octets.len() * 2),
-        |mut text, octet| {
-            let _infallible = write!(text, "{octet:02x}");
-            text
-        },
-    )
-}

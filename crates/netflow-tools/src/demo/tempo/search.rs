@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use otlp_wire::text::hex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ApiError, collected, json as tempo_json, limit, times};
-use crate::demo::query::{self, Context, duration_nanos, hex};
+use crate::demo::query::{self, Context, duration_nanos};
 use crate::demo::store::{StoredTrace, TraceStore};
 
 /// Traces in an answer that asks for no number, as in Tempo.

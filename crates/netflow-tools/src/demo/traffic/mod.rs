@@ -12,7 +12,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use netflow_wire::write::WriteError;
 use tokio::net::UdpSocket;
@@ -22,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use self::conversations::{Conversations, UnixMillis};
 use self::exporters::Exporter;
+use crate::traffic::unix_millis;
 
 /// How often conversations end.
 const TICK: Duration = Duration::from_millis(100);
@@ -97,13 +98,11 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Binds a socket for each exporter and begins to send to `target`; an unspecified address
-    /// (`0.0.0.0`, `::`) stands for loopback.
+    /// Binds a socket for each exporter and begins to send to `target`.
     ///
     /// # Errors
     /// [`TrafficError::Socket`].
     pub async fn start(target: SocketAddr, options: TrafficOptions) -> Result<Self, TrafficError> {
-        let target = SocketAddr::new(reachable(target.ip()), target.port());
         let network = Network::new(unix_millis(), options.seed);
         let mut sockets = Vec::new();
         let mut exporters = Vec::new();
@@ -278,21 +277,6 @@ async fn connected(own: Ipv4Addr, target: SocketAddr) -> io::Result<UdpSocket> {
     };
     socket.connect(target).await?;
     Ok(socket)
-}
-
-fn reachable(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        other => other,
-    }
-}
-
-fn unix_millis() -> UnixMillis {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use otlp_wire::text::hex;
+
 use super::families::{Family, Kind, Labels, Number, Point};
 use crate::observe::metrics::Format;
 use crate::translate::metrics::{Exemplar, GRAPH_BOUNDS, GraphTotals};
@@ -99,19 +101,14 @@ fn write_labels(labels: &Labels, last: Option<(&'static str, String)>, out: &mut
 }
 
 fn write_exemplar(exemplar: &Exemplar, out: &mut String) -> std::fmt::Result {
-    out.push_str(" # {trace_id=\"");
-    write_hex(&exemplar.trace_id, out)?;
-    out.push_str("\",span_id=\"");
-    write_hex(&exemplar.span_id, out)?;
+    let (trace, span) = (hex(&exemplar.trace_id), hex(&exemplar.span_id));
     let millis = exemplar.received_at.0 / 1_000_000;
     let (seconds, millis) = (millis / 1_000, millis % 1_000);
-    write!(out, "\"}} {} {seconds}.{millis:03}", exemplar.bytes)
-}
-
-fn write_hex(octets: &[u8], out: &mut String) -> std::fmt::Result {
-    octets
-        .iter()
-        .try_for_each(|octet| write!(out, "{octet:02x}"))
+    write!(
+        out,
+        " # {{trace_id=\"{trace}\",span_id=\"{span}\"}} {} {seconds}.{millis:03}",
+        exemplar.bytes
+    )
 }
 
 #[cfg(test)]

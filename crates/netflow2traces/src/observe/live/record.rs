@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use otlp_wire::text::hex;
 use otlp_wire::view::{self, SpanView, ValueView};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -188,16 +189,6 @@ fn exporter_of(span: &SpanView<'_>) -> Arc<str> {
         Some((_, ValueView::Text(address))) => Arc::from(address),
         _ => Arc::from(""),
     }
-}
-
-/// In small letters.
-pub(crate) fn hex(octets: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(octets.len() * 2);
-    for octet in octets {
-        let _infallible = write!(text, "{octet:02x}");
-    }
-    text
 }
 
 /// What is asked for, as it was written; empty is nothing.
