@@ -10,7 +10,7 @@ use super::sources::{Given, Sources};
 use super::values::Rejection;
 use super::{
     Config, Deliver, Exporter, FlowMetrics, Log, Receive, SamplerKind, Selection, ServiceGraph,
-    ShapeKind, SpanTime, Spool, TraceSampler, TraceShape, Translate, later, resource, settings,
+    SpanTime, Spool, TraceSampler, TraceShape, Translate, later, resource, settings,
 };
 use crate::translate::filter::Filter;
 use crate::translate::metrics::{View, Views};
@@ -308,13 +308,13 @@ impl Loader<'_> {
     }
 
     fn shape(&mut self) -> TraceShape {
-        let window = self.value(&settings::CONVERSATION_WINDOW);
-        let key = self.optional(&settings::CONVERSATION_KEY);
-        match self.value(&settings::TRACE_SHAPE) {
-            ShapeKind::Packet => TraceShape::Packet,
-            ShapeKind::Flow => TraceShape::Flow,
-            ShapeKind::Conversation => TraceShape::Conversation { window, key },
+        let mut shape = self.value(&settings::TRACE_SHAPE);
+        let window_set = self.value(&settings::CONVERSATION_WINDOW);
+        let key_set = self.optional(&settings::CONVERSATION_KEY);
+        if let TraceShape::Conversation { window, key } = &mut shape {
+            (*window, *key) = (window_set, key_set);
         }
+        shape
     }
 
     fn service_graph(&mut self, shape: TraceShape) -> ServiceGraph {

@@ -76,14 +76,6 @@ pub struct Receive {
     pub receive_buffer: usize,
 }
 
-/// The words of `NETFLOW_TRACE_SHAPE`, without the settings of conversations.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ShapeKind {
-    Packet,
-    Flow,
-    Conversation,
-}
-
 impl Receive {
     /// How many there are.
     #[must_use]

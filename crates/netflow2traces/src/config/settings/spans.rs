@@ -6,11 +6,11 @@ use super::{HOUR, SECOND};
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values::{self, choice};
 use crate::config::{
-    AttributeLevel, SamplerKind, Semconv, ServiceGraph, ServiceName, ShapeKind, SpanName, SpanTime,
+    AttributeLevel, SamplerKind, Semconv, ServiceGraph, ServiceName, SpanName, SpanTime, TraceShape,
 };
 
 settings! { SPANS:
-    TRACE_SHAPE: ShapeKind {
+    TRACE_SHAPE: TraceShape {
         section: Spans,
         variables: ["NETFLOW_TRACE_SHAPE"],
         flag: "trace-shape",
@@ -25,9 +25,10 @@ settings! { SPANS:
             1,000 of them; a conversation has another trace in each `NETFLOW_CONVERSATION_WINDOW`. \
             With `flow` and `conversation` there are no spans about the work on a datagram.",
         parse: |text| choice(text, &[
-            ("packet", ShapeKind::Packet),
-            ("flow", ShapeKind::Flow),
-            ("conversation", ShapeKind::Conversation),
+            ("packet", TraceShape::Packet),
+            ("flow", TraceShape::Flow),
+            // Its settings are filled in when all are read.
+            ("conversation", TraceShape::Conversation { window: Duration::ZERO, key: None }),
         ]),
     }
     CONVERSATION_WINDOW: Duration {
