@@ -1,15 +1,18 @@
-//! What flow metrics cost a flow: NetFlow v9 whose addresses, interfaces and AS numbers follow Zipf's law, by view.
+//! What flow metrics cost a flow: NetFlow v9 whose addresses, interfaces and AS numbers follow Zipf's law, by view. And
+//! what a scrape of full views costs, with the memory that it takes for a moment.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
 use divan::Bencher;
-use divan::counter::ItemsCount;
+use divan::counter::{BytesCount, ItemsCount};
 use netflow_wire::write::{Field, MessageWriter, V9Header};
 use netflow2traces::config::{self, Machine, Purpose, Sources};
+use netflow2traces::observe::flow_metrics::{families::families, text};
+use netflow2traces::observe::metrics::Format;
 use netflow2traces::translate::enrich::networks::Networks;
-use netflow2traces::translate::metrics::{Places, View};
+use netflow2traces::translate::metrics::{FlowReading, Places, View};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
 use rand::rngs::SmallRng;
@@ -19,6 +22,10 @@ const SECONDS: u32 = 1_700_000_000;
 const NOW: UnixNanos = UnixNanos(SECONDS as u64 * 1_000_000_000);
 const DATAGRAMS: usize = 200;
 const FLOWS: usize = 24;
+
+/// Tells what a scrape allocates; nothing else that is measured here allocates for a flow.
+#[global_allocator]
+static ALLOCATOR: divan::AllocProfiler = divan::AllocProfiler::system();
 
 fn main() {
     divan::main();
@@ -150,4 +157,50 @@ fn interface_with_networks_and(bencher: Bencher<'_, '_>, view: View) {
 #[divan::bench]
 fn all_with_networks(bencher: Bencher<'_, '_>) {
     run(bencher, &View::ALL, true);
+}
+
+/// A record of each of so many exporters: as many series of each view that counts records.
+fn full(series: u32) -> Translator<fn() -> UnixNanos> {
+    let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
+    let loaded =
+        config::load(Purpose::Run, &sources, &Machine::read()).expect("defaults are valid");
+    let clock: fn() -> UnixNanos = || NOW;
+    let places = Places::new(View::ALL.into_iter().collect(), series);
+    let mut translator = Translator::new(&loaded.config.translate, clock, Ids::new([7; 32]))
+        .with_flow_metrics(&places);
+    translator.name_networks(Some(Arc::new(networks())));
+    let (datagrams, now) = (datagrams(), Instant::now());
+    for (exporter, octets) in (0..series).zip(datagrams.iter().cycle()) {
+        let [.., high, low] = exporter.to_be_bytes();
+        let datagram = Datagram {
+            octets,
+            source: ([172, 16, high, low], 2055).into(),
+            received_at: NOW,
+        };
+        translator.on_datagram(&datagram, now);
+        while translator.poll_batch(now).is_some() {}
+    }
+    translator
+}
+
+/// 2,000 series of each view, read and written as OpenMetrics text with exemplars.
+#[divan::bench]
+fn scrape(bencher: Bencher<'_, '_>) {
+    const SERIES: u32 = 2_000;
+    let translator = full(SERIES);
+    let now = Instant::now();
+    let scrape = || {
+        let reading = translator.flow_metrics(now).expect("views are counted");
+        let mut out = String::new();
+        let families = families(&FlowReading::merge(vec![reading]));
+        text::write(&families, Format::OpenMetrics, &mut out);
+        out
+    };
+    let reading = translator.flow_metrics(now).expect("views are counted");
+    for (view, reading) in &reading.views {
+        assert!(reading.series.len() >= SERIES as usize, "{view:?}");
+    }
+    bencher
+        .counter(BytesCount::new(scrape().len()))
+        .bench_local(scrape);
 }
