@@ -28,11 +28,11 @@ const TROUBLES: &[(&str, &str)] = &[
     ("datagrams_truncated", "datagrams shorter than their header"),
     (
         "datagrams_unknown_version",
-        "datagrams that are no flow messages (--port leaves other traffic out)",
+        "datagrams that are not flow messages (--port excludes other traffic)",
     ),
     (
         "datagrams_bad_length",
-        "IPFIX messages with a length that is less than their header's",
+        "IPFIX messages whose length is smaller than their header",
     ),
     (
         "datagrams_bad_agent",
@@ -41,19 +41,19 @@ const TROUBLES: &[(&str, &str)] = &[
     ("samples_unknown", "sFlow samples of unknown types"),
     (
         "samples_truncated",
-        "sFlow samples that go past their datagram",
+        "sFlow samples that extend beyond their datagram",
     ),
     (
         "samples_malformed",
-        "sFlow samples whose fields go past their length",
+        "sFlow samples whose fields extend beyond their length",
     ),
     (
         "sample_records_truncated",
-        "records of sFlow samples that go past their sample",
+        "records of sFlow samples that extend beyond their sample",
     ),
     (
         "sample_records_malformed",
-        "records of sFlow samples whose fields go past their length",
+        "records of sFlow samples whose fields extend beyond their length",
     ),
     (
         "templates_evicted",
@@ -66,25 +66,25 @@ const TROUBLES: &[(&str, &str)] = &[
     ("records_too_large", "records that are too large for a span"),
     (
         "records_cut",
-        "records past what one datagram may cause, without a span",
+        "records beyond what one datagram may cause, without a span",
     ),
-    ("lists_cut", "attributes whose lists lack elements"),
+    ("lists_cut", "attributes whose lists were cut"),
     (
         "sets_expired",
         "sets dropped while they waited for their template",
     ),
     ("sets_bad_length", "sets with a length below 4"),
-    ("sets_truncated", "sets that go past the datagram's end"),
-    ("sets_reserved_id", "sets of a reserved id"),
+    ("sets_truncated", "sets that extend beyond the datagram"),
+    ("sets_reserved_id", "sets with a reserved id"),
     (
         "sets_malformed_template",
-        "templates that go past their set",
+        "templates that extend beyond their set",
     ),
-    ("sets_too_many_fields", "templates of too many fields"),
+    ("sets_too_many_fields", "templates with too many fields"),
     ("sets_empty_record", "sets whose records would be empty"),
     (
         "sets_truncated_record",
-        "sets whose last record goes past their end",
+        "sets whose last record extends beyond their end",
     ),
     (
         "exporters_evicted",
@@ -401,16 +401,16 @@ impl Summary {
             if *name == "datagrams_unknown_version" && !self.contents.is_empty() {
                 let _ = writeln!(
                     wrong,
-                    "    the capture also holds: {}",
+                    "    the capture also contains: {}",
                     self.other_contents()
                 );
             }
         }
         self.describe_waiting(&mut wrong);
         if !wrong.is_empty() {
-            let _ = write!(text, "not understood:\n{wrong}");
+            let _ = write!(text, "not decoded:\n{wrong}");
         } else if self.exit_code() == 0 {
-            text.push_str("everything was understood\n");
+            text.push_str("everything was decoded\n");
         }
         text
     }
@@ -442,7 +442,7 @@ impl Summary {
             text.push('\n');
             return;
         }
-        text.push_str("; the capture holds:\n");
+        text.push_str("; the capture contains:\n");
         for (content, found) in self.most_frequent().take(MAX_LISTED) {
             let (frame, file) = found.first;
             let _ = write!(
@@ -480,7 +480,7 @@ impl Summary {
     fn describe_not_chosen(&self, text: &mut String) {
         if self.not_chosen > 0 {
             let payloads = counted(self.not_chosen, "UDP payload");
-            let _ = writeln!(text, "left out by --port: {payloads}");
+            let _ = writeln!(text, "excluded by --port: {payloads}");
         }
     }
 

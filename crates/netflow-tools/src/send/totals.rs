@@ -61,7 +61,7 @@ impl Totals {
             self.counts_flows
                 .then(|| format!("{} flow records in ", grouped(self.flows()))),
             Some(format!(
-                "{} datagrams ({} octets) in {seconds:.3} s",
+                "{} datagrams ({} bytes) in {seconds:.3} s",
                 grouped(datagrams),
                 grouped(self.octets())
             )),
@@ -210,7 +210,7 @@ mod tests {
         };
         assert_eq!(
             totals.text(),
-            "sent 4,500 flow records in 150 datagrams (15,000 octets) in 1.500 s\n     \
+            "sent 4,500 flow records in 150 datagrams (15,000 bytes) in 1.500 s\n     \
              3,000 flow records/s, 100 datagrams/s\n     \
              2 of the datagrams are templates\n     \
              127.0.0.1                                 3,000 flow records         100 datagrams\n     \

@@ -270,7 +270,7 @@ fn parse_keys(fields: &[String]) -> Result<BTreeMap<&str, &str>, String> {
         }
         check_text(&format!("the value of {key}"), value)?;
         if keys.insert(key, value).is_some() {
-            return Err(format!("the key {key} stands there twice"));
+            return Err(format!("the key {key} is given twice"));
         }
         if keys.len() > MAX_KEYS {
             return Err(format!("more than {MAX_KEYS} keys"));
@@ -371,10 +371,7 @@ mod tests {
                 "10.0.0.0/8,a,port=1",
                 "line 1: the key port is an attribute of every flow",
             ),
-            (
-                "10.0.0.0/8,a,k=1,k=2",
-                "line 1: the key k stands there twice",
-            ),
+            ("10.0.0.0/8,a,k=1,k=2", "line 1: the key k is given twice"),
             ("10.0.0.0/8,\"a", "line 1: a quoted field doesn't end"),
         ] {
             let error = Networks::parse(text, None).unwrap_err();

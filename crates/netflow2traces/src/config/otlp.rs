@@ -223,9 +223,7 @@ pub(super) fn retryable_status(text: &str) -> Result<RetryableStatus, Rejection>
     for item in values::items(text) {
         if let Ok(status) = item.parse::<u16>() {
             if !(300..=599).contains(&status) {
-                return Err(Rejection(format!(
-                    "{item} is not an HTTP status that refuses"
-                )));
+                return Err(Rejection(format!("{item} is not an HTTP error status")));
             }
             found.http.push(status);
         } else {

@@ -44,7 +44,7 @@ is part of; a daemon that started without what its operator set would be worse t
 - **Booleans** are `true` or `false` (also `1`, `0`, `yes`, `no`, `on`, `off`); the flag alone means
   `true`.
 - **Lists** are separated by commas.
-- **In `.env`**, a value with a space, `#`, `$` or a quote stands in single quotes.
+- **In `.env`**, put a value with a space, `#`, `$` or a quote in single quotes.
 ";
 
 const BACKENDS: &str = "\

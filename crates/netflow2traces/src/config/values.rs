@@ -37,7 +37,7 @@ pub(super) fn list<T: PartialEq>(
     for item in items(text) {
         let value = read(item)?;
         if values.contains(&value) {
-            return Err(Rejection(format!("{item} stands there twice")));
+            return Err(Rejection(format!("{item} is given twice")));
         }
         values.push(value);
     }
@@ -71,7 +71,7 @@ pub fn traces_exporter(text: &str) -> Result<ExporterKind, Rejection> {
         [_, _] if has(ExporterKind::Otlp) && has(ExporterKind::Console) => {
             Ok(ExporterKind::OtlpAndConsole)
         }
-        _ => Err(Rejection(format!("{text} is not a possible combination"))),
+        _ => Err(Rejection(format!("{text} is not a valid combination"))),
     }
 }
 
@@ -305,7 +305,7 @@ pub fn trace_url(text: &str) -> Result<String, Rejection> {
         ));
     }
     if host.parse::<http::uri::Authority>().is_err() || host.len() == authority.len() {
-        return Err(Rejection(format!("{TRACE_ID} must stand behind the host")));
+        return Err(Rejection(format!("{TRACE_ID} must come after the host")));
     }
     Ok(text.to_owned())
 }
@@ -371,7 +371,7 @@ pub fn attributes(text: &str) -> Result<Vec<(String, String)>, Rejection> {
             )));
         }
         if attributes.iter().any(|(known, _)| *known == key) {
-            return Err(Rejection(format!("{key} stands there twice")));
+            return Err(Rejection(format!("{key} is given twice")));
         }
         attributes.push((key, value));
     }

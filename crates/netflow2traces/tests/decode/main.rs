@@ -100,7 +100,7 @@ fn otlp_lines_have_the_expected_records() {
         let expected = captures().join(name).with_extension("expected.json");
         let expected = Expected::read(&expected).unwrap();
         let ended = decode(["--format", "otlp", &capture(name)]);
-        ended.tells(0, "everything was understood");
+        ended.tells(0, "everything was decoded");
         let requests: Vec<Vec<u8>> = ended
             .stdout
             .lines()
@@ -252,7 +252,7 @@ fn octets_of_a_message_need_no_packets_around_them() {
     let hex = format!("# from a router\n{hex}\n");
     for (name, octets, frame) in [("a.ipfix", message, 1), ("a.hex", hex.as_bytes(), 2)] {
         let ended = decode([&*written(&folder, name, octets)]);
-        ended.tells(0, "everything was understood");
+        ended.tells(0, "everything was decoded");
         let records = ended.records();
         assert_eq!(records.len(), wanted.len());
         for (record, wanted) in records.iter().zip(&wanted) {
@@ -273,7 +273,7 @@ fn templates_hold_over_files_and_data_may_come_first() {
     let template = written(&folder, "template.hex", template.as_bytes());
     let data = written(&folder, "data.hex", data.as_bytes());
     for (files, note) in [
-        ([&*template, &*data], "everything was understood"),
+        ([&*template, &*data], "everything was decoded"),
         (
             [&*data, &*template],
             "note: 1 set before the template, decoded when that came",
@@ -317,7 +317,7 @@ fn implausible_times_are_shown_as_they_were_told() {
 #[test]
 fn what_is_no_flow_message_is_told_with_its_place() {
     let ended = decode_stdin(["-"], b"0005\nffff 0102\n0000\n");
-    ended.tells(1, "datagrams that are no flow messages");
+    ended.tells(1, "datagrams that are not flow messages");
     ended.tells(1, "frame 2: version 65535 is unknown; bytes ffff0102");
     ended.tells(1, "datagrams shorter than their header: 1");
     assert!(ended.stdout.is_empty());
@@ -326,7 +326,7 @@ fn what_is_no_flow_message_is_told_with_its_place() {
 #[test]
 fn ports_narrow_what_is_looked_at() {
     let ended = decode(["--port", "9995,9996", &*capture("softflowd-v5")]);
-    ended.tells(2, "left out by --port: 1 UDP payload");
+    ended.tells(2, "excluded by --port: 1 UDP payload");
     ended.tells(2, "nothing to decode");
     assert!(ended.stdout.is_empty());
     let ended = decode([

@@ -94,7 +94,7 @@ fn what_a_capture_holds_instead_of_flows_is_named() {
         let ended = decode_stdin(["-"], &pcap(&[frame.clone(), frame]));
         ended.tells(
             2,
-            "nothing to decode: no NetFlow, IPFIX or sFlow was found; the capture holds:\n",
+            "nothing to decode: no NetFlow, IPFIX or sFlow was found; the capture contains:\n",
         );
         ended.tells(2, named);
         assert!(ended.stdout.is_empty());
@@ -133,10 +133,10 @@ fn flows_beside_other_traffic_are_decoded_and_the_rest_is_named() {
     let ended = decode_stdin(["-"], &file);
     ended.tells(
         1,
-        "datagrams that are no flow messages (--port leaves other traffic out): 1\n",
+        "datagrams that are not flow messages (--port excludes other traffic): 1\n",
     );
-    ended.tells(1, "the capture also holds: syslog (1)");
-    decode_stdin(["--port", "2055", "-"], &file).tells(0, "left out by --port: 1 UDP payload");
+    ended.tells(1, "the capture also contains: syslog (1)");
+    decode_stdin(["--port", "2055", "-"], &file).tells(0, "excluded by --port: 1 UDP payload");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{Ended, NAMES, capture, decode, decode_stdin, decode_with};
 #[test]
 fn a_table_has_columns() {
     let ended = decode(["--format", "table", &*capture("softflowd-ipfix")]);
-    ended.tells(0, "everything was understood");
+    ended.tells(0, "everything was decoded");
     let lines: Vec<&str> = ended.stdout.lines().collect();
     assert_eq!(
         lines[0],
@@ -34,7 +34,7 @@ fn comma_separated_values_are_those_of_json() {
     for name in NAMES {
         let records = decode([&*capture(name)]).records();
         let ended = decode(["--format", "csv", &*capture(name)]);
-        ended.tells(0, "everything was understood");
+        ended.tells(0, "everything was decoded");
         let mut lines = ended.stdout.lines();
         let names: Vec<&str> = lines.next().unwrap().split(',').collect();
         assert_eq!(

@@ -149,7 +149,7 @@ fn addresses(arrived: &[Arrived]) -> BTreeSet<IpAddr> {
     arrived.iter().map(|arrived| arrived.source.ip()).collect()
 }
 
-/// Counters that are zero where everything was understood and nothing is missing.
+/// Counters that are zero where everything was decoded and nothing is missing.
 fn assert_no_trouble(counters: &TranslateCounters) {
     let harmless = [
         "datagrams_decoded",

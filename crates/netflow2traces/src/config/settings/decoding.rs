@@ -120,10 +120,10 @@ settings! { DECODING:
         accepted: "a readable CSV file with lines such as \
             32473,7,acmeTenant,string,acme.tenant",
         summary: "CSV file that defines Information Elements",
-        details: "Each line is `enterprise,element,name,type[,attribute]` and gives an element that no registry \
-            here knows a name and a type, without a new version of the daemon. Its value is shown as `attribute` \
-            with `NETFLOW_ATTRIBUTES=standard` and `all`; without an attribute as `ipfix.<name>` with `all`. A \
-            mistake in the file stops the start and names the line. The file is read once, at the start. \
+        details: "Each line is `enterprise,element,name,type[,attribute]` and gives a name and a type to an element \
+            that the daemon doesn't know, without a new version. Its value is shown as `attribute` with \
+            `NETFLOW_ATTRIBUTES=standard` and `all`; without an attribute, as `ipfix.<name>` with `all`. If the file \
+            has an error, the daemon doesn't start and names the line. The file is read once, at the start. \
             [fields.md](fields.md) describes it, and has files for NetObserv and Antrea.",
         parse: fields::read,
     }

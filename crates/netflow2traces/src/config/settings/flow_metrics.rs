@@ -80,10 +80,9 @@ settings! { FLOW_METRICS:
         preset: Preset::Text("50"),
         accepted: "a whole number from 1 to 1000",
         summary: "Rows of each kind in the view top",
-        details: "How many of the heaviest conversations, sources and destinations of the last minute \
-            the view `top` of `NETFLOW_METRICS` shows. Each is a series with addresses as labels, \
-            and they change all the time: with 50 rows, a Prometheus may meet thousands of new \
-            series an hour.",
+        details: "The number of the largest conversations, sources and destinations of the last minute that the view \
+            `top` of `NETFLOW_METRICS` shows. Each is a series with addresses as labels, and these change all the \
+            time: with 50 rows, a Prometheus may see thousands of new series per hour.",
         parse: |text| values::whole_number(text, 1..=1000)
             .map(|number| usize::try_from(number).unwrap_or(usize::MAX)),
     }

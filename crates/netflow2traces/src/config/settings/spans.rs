@@ -95,12 +95,11 @@ settings! { SPANS:
         placeholder: "HOW",
         preset: Preset::Text("none"),
         accepted: "none, spans",
-        summary: "Whether backends can draw a service graph of flow spans",
-        details: "`spans`, with `NETFLOW_TRACE_SHAPE=flow` alone: the span of a request has the kind \
-            CLIENT, the network of its client as `service.name` and the network of its server as \
-            `peer.service`, both by their names in `NETFLOW_NETWORKS`, or `other`. Zipkin and the \
-            metrics generator of Tempo then draw the graph that the view `service_graph` of \
-            `NETFLOW_METRICS` counts; docs/traces.md says how.",
+        summary: "Whether backends can draw a service graph from flow spans",
+        details: "`spans` needs `NETFLOW_TRACE_SHAPE=flow`: the span of a request has the kind CLIENT, the network \
+            of its client as `service.name` and the network of its server as `peer.service`, both by their names in \
+            `NETFLOW_NETWORKS`, or `other`. Zipkin and the metrics generator of Tempo then draw the graph that the \
+            view `service_graph` of `NETFLOW_METRICS` counts; docs/traces.md says how.",
         parse: |text| choice(text, &[
             ("none", ServiceGraph::None),
             ("spans", ServiceGraph::Spans),

@@ -274,7 +274,7 @@ const FAILED: Name = Name {
     otlp: "traces_service_graph_request_failed_total",
     unit: "1",
     kind: Kind::Counter,
-    help: "Of these, TCP connections that nobody answered or that were refused; none of sampled exporters",
+    help: "Of these, TCP connections without an answer or refused; none for sampled exporters",
     labels: EDGE,
 };
 const SERVER_SECONDS: Name = Name {
@@ -282,7 +282,7 @@ const SERVER_SECONDS: Name = Name {
     otlp: "traces_service_graph_request_server_seconds",
     unit: "s",
     kind: Kind::Histogram,
-    help: "How long these records' flows lasted",
+    help: "Durations of these records' flows",
     labels: EDGE,
 };
 const CLIENT_SECONDS: Name = Name {
@@ -296,7 +296,7 @@ const LOST: Name = Name {
     otlp: "netflow.exporter.lost",
     unit: "1",
     kind: Kind::Counter,
-    help: "Lost between the exporter and here, by its sequence numbers, in the unit that its protocol counts",
+    help: "Lost between the exporter and the daemon, by sequence numbers, in the unit of its protocol",
     labels: "`exporter`, `unit`: `flows` (v5, v7), `messages` (v9), `records` (IPFIX), `datagrams` (sFlow)",
 };
 
@@ -315,7 +315,7 @@ const EXPORTER_INFO: Name = Name {
     otlp: "netflow.exporter.info",
     unit: "1",
     kind: Kind::Info,
-    help: "What `NETFLOW_NETWORKS` says of an exporter: `name` where it names that address alone",
+    help: "Names of an exporter in `NETFLOW_NETWORKS`: `name` if a line is for its address alone",
     labels: "`exporter`, `name`, `network`",
 };
 
@@ -324,7 +324,7 @@ const INTERFACE_SPEED: Name = Name {
     otlp: "netflow.interface.speed",
     unit: "By/s",
     kind: Kind::Gauge,
-    help: "Speed of an interface in bytes a second, of `NETFLOW_INTERFACES`",
+    help: "Speed of an interface in bytes per second, from `NETFLOW_INTERFACES`",
     labels: "`exporter`, `interface`",
 };
 
@@ -333,7 +333,7 @@ const INTERFACE_INFO: Name = Name {
     otlp: "netflow.interface.info",
     unit: "1",
     kind: Kind::Info,
-    help: "What an interface is called, by `NETFLOW_INTERFACES` or options data",
+    help: "Name and description of an interface, from `NETFLOW_INTERFACES` or options data",
     labels: "`exporter`, `interface`, `name`, `description`",
 };
 
