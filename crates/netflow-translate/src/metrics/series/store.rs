@@ -7,8 +7,8 @@ use hashbrown::hash_table::Entry;
 
 use super::{Series, SeriesKey, hash, whole_hash};
 
-/// A power of two, and this one.
-const SHORTCUTS_BITS: u32 = 10;
+/// As a power of two: twice as many as a view has series at most, where nothing else is chosen.
+const SHORTCUTS_BITS: u32 = 12;
 /// Shortcuts of a view: each series has one of them, which it may share with others.
 const SHORTCUTS: usize = 1 << SHORTCUTS_BITS;
 /// 2^64 by the golden ratio: neighbouring numbers multiplied by it lie far apart.
