@@ -24,8 +24,8 @@ It simulates flows (web, DNS, SSH, mail and pings between documentation addresse
 with the chosen protocol, at an even rate, until it reaches the count or the time, or until
 Ctrl-C. Then it reports exactly what it sent. The same --seed makes the same flows in the same
 order; only times follow the clock. As in real traffic, flows go both ways, and a few large ones
-carry most of the bytes. After 32,768 flow records the same conversations come again, with other
-packets and bytes (sFlow: in other samples).
+carry most of the bytes. After 32,768 flow records (8,192 with --ip both) the same conversations
+come again, with other packets and bytes (sFlow: in other samples).
 
 With the target 127.0.0.1, each of several --exporters has its own address (127.0.0.1, 127.0.0.2, ...);
 with other targets they differ in their observation domains. Templates of v9 and IPFIX are sent first

@@ -60,7 +60,11 @@ impl Ring {
         let per_datagram = options.flows_per_datagram();
         // Each exporter begins elsewhere in the ring, so that it holds what all of them send.
         let wanted = options.count.and_then(|count| usize::try_from(count).ok());
-        let flows = wanted.unwrap_or(FLOWS).clamp(LEAST_FLOWS, FLOWS);
+        let flows = match options.family {
+            // One behind the other: both have to come before long.
+            Family::Both => LEAST_FLOWS,
+            Family::V4 | Family::V6 => wanted.unwrap_or(FLOWS).clamp(LEAST_FLOWS, FLOWS),
+        };
         let count = (flows / per_datagram).max(MIN_DATAGRAMS);
         let v4 = match options.family {
             Family::V4 => count,
