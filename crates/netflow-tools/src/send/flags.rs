@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::{
     Family, GenerateOptions, MAX_EXPORTERS, Options, Pattern, Protocol, ReplayOptions, ReplayPace,
-    What, has_addresses,
+    TlsOptions, Transport, What, has_addresses,
 };
 
 const DEFAULT_PORT: u16 = 2055;
@@ -18,7 +18,7 @@ const DEFAULT_RATE: f64 = 1_000.0;
 const DEFAULT_TARGET: &str = "127.0.0.1";
 
 const LONG: &str = "\
-Sends flow records to a UDP port, as routers do, to try out, test or load a collector.
+Sends flow records to a UDP port, or over TCP or TLS, as routers do, to try out, test or load a collector.
 
 It simulates flows (web, DNS, SSH, mail and pings between documentation addresses) and exports them
 with the chosen protocol, at an even rate, until it reaches the count or the time, or until
@@ -46,6 +46,9 @@ Examples:
 
   netflow2traces send --protocol ipfix --ip both --rate max --duration 10s --json
       As fast as possible; the totals are printed as a line of JSON.
+
+  netflow2traces send --transport tls --tls-ca ca.pem --to collector.example:4740 --count 1000
+      IPFIX over TLS; ca.pem has the authority that signed the collector's certificate.
 
   netflow2traces send flows.pcap --port 2055
       A capture at its own pace, only datagrams that were sent to port 2055.
@@ -75,6 +78,7 @@ pub fn command() -> Command {
                 .default_value(DEFAULT_TARGET)
                 .help(format!("Target; the port defaults to {DEFAULT_PORT}")),
         )
+        .args(transport())
         .args(what())
         .args(how_much())
         .args(of_captures())
@@ -99,6 +103,27 @@ const INVENTED: [&str; 8] = [
     "template-interval",
     "seed",
 ];
+
+fn transport() -> [Arg; 4] {
+    [
+        option("transport", "TRANSPORT")
+            .value_parser(["udp", "tcp", "tls"])
+            .default_value("udp")
+            .help("udp, tcp or tls; over tcp and tls only IPFIX can be sent"),
+        option("tls-ca", "FILE")
+            .value_parser(value_parser!(PathBuf))
+            .required_if_eq("transport", "tls")
+            .help("Authority that signed the collector's certificate, for tls"),
+        option("tls-certificate", "FILE")
+            .value_parser(value_parser!(PathBuf))
+            .requires("tls-key")
+            .help("Certificate to show the collector, for tls"),
+        option("tls-key", "FILE")
+            .value_parser(value_parser!(PathBuf))
+            .requires("tls-certificate")
+            .help("Key of that certificate"),
+    ]
+}
 
 fn what() -> [Arg; 6] {
     [
@@ -181,6 +206,7 @@ pub fn options(matches: &ArgMatches) -> Result<Options, clap::Error> {
             .as_deref()
             .unwrap_or(DEFAULT_TARGET),
     )?;
+    let transport = transport_of(matches)?;
     let rate = one::<Rate>(matches, "rate");
     let what = match one::<PathBuf>(matches, "FILE") {
         Some(file) => What::Replay(ReplayOptions {
@@ -202,12 +228,48 @@ pub fn options(matches: &ArgMatches) -> Result<Options, clap::Error> {
     };
     Ok(Options {
         target,
+        transport,
         what,
         duration: one(matches, "duration"),
         segments: !matches.get_flag("no-gso"),
         quiet: matches.get_flag("quiet"),
         json: matches.get_flag("json"),
     })
+}
+
+fn transport_of(matches: &ArgMatches) -> Result<Transport, clap::Error> {
+    let word = one::<String>(matches, "transport");
+    let transport = match word.as_deref() {
+        Some("tcp") => Transport::Tcp,
+        Some("tls") => {
+            let to = one::<String>(matches, "to").unwrap_or_default();
+            let identity = one(matches, "tls-certificate").zip(one(matches, "tls-key"));
+            Transport::Tls(TlsOptions {
+                host: host(&to).to_owned(),
+                authority: one(matches, "tls-ca").unwrap_or_default(),
+                identity,
+            })
+        }
+        _ => return Ok(Transport::Udp),
+    };
+    let is_invented = one::<PathBuf>(matches, "FILE").is_none();
+    if is_invented && one::<Protocol>(matches, "protocol") != Some(Protocol::Ipfix) {
+        return Err(mistake(
+            "--transport: only IPFIX can be sent over tcp and tls; leave --protocol out".to_owned(),
+        ));
+    }
+    Ok(transport)
+}
+
+/// The host of HOST, HOST:PORT or [IPv6]:PORT.
+fn host(to: &str) -> &str {
+    if let Some((inside, _)) = to.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return inside;
+    }
+    match to.rsplit_once(':') {
+        Some((host, _)) if !host.contains(':') => host,
+        _ => to,
+    }
 }
 
 fn generate(
@@ -352,6 +414,24 @@ mod tests {
     }
 
     #[test]
+    fn the_name_that_a_certificate_must_have_is_the_targets_host() {
+        for (to, host) in [
+            ("127.0.0.1:4740", "127.0.0.1"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("[::1]:4740", "::1"),
+            ("::1", "::1"),
+        ] {
+            let to = format!("--to={to}");
+            let options = parsed(&["--transport=tls", "--tls-ca=ca.pem", &to]).unwrap();
+            let Transport::Tls(tls) = options.transport else {
+                panic!("over TLS");
+            };
+            assert_eq!((&*tls.host, tls.identity), (host, None), "{to}");
+        }
+        assert_eq!(parsed(&[]).unwrap().transport, Transport::Udp);
+    }
+
+    #[test]
     fn what_does_not_go_together_is_refused() {
         for (arguments, reason) in [
             (&["--protocol=v5", "--ip=6"][..], "v5 has no IPv6"),
@@ -365,6 +445,13 @@ mod tests {
             (&["--at-once"], "required"),
             (&["--port=5"], "required"),
             (&["--duration=0s"], "no time at all"),
+            (&["--transport=tls"], "--tls-ca"),
+            (&["--transport=tcp", "--protocol=v9"], "only IPFIX"),
+            (&["--transport=sctp"], "possible values"),
+            (
+                &["--transport=tls", "--tls-ca=a", "--tls-key=b"],
+                "--tls-certificate",
+            ),
         ] {
             let error = parsed(arguments).unwrap_err();
             assert!(error.contains(reason), "{arguments:?}: {error}");

@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use super::generator::Generator;
+use super::outlet::Outlet;
 use super::pace::Pace;
 use super::progress::{Goal, Progress};
-use super::socket::FlowSocket;
 use super::stop::Stop;
 use super::totals::{Sent, Totals};
 use super::{GenerateOptions, Options, address_of, has_addresses};
@@ -21,8 +21,8 @@ pub(super) fn run(
     stop: &Stop,
 ) -> anyhow::Result<Totals> {
     let target = options.target;
-    let mut socket = FlowSocket::open(target, None, options.segments)
-        .with_context(|| format!("can't send to {target}"))?;
+    let mut socket =
+        Outlet::open(options, None).with_context(|| format!("can't send to {target}"))?;
     let has_addresses = has_addresses(target);
     let sources = (0..).map(|number| has_addresses.then(|| address_of(number)));
     let mut generator = Generator::new(generate, sources, unix_millis())?;

@@ -1,14 +1,17 @@
-//! A flow exporter for tests: options in, datagrams out to a UDP port, and exact totals at the end.
+//! A flow exporter for tests: options in, datagrams out to a UDP port or messages over connections, and exact totals at
+//! the end.
 //!
 //! It either invents flows, which follow from a seed, and exports them as one or many exporters, or sends the UDP
 //! payloads of a capture again. What is invented is prepared ahead, so that sending costs little more than the
 //! system calls.
 
+mod connections;
 mod flags;
 mod flows;
 mod format;
 mod generate;
 mod generator;
+mod outlet;
 mod pace;
 mod progress;
 mod replay;
@@ -29,12 +32,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::stop::Stop;
 use self::totals::Totals;
 
+pub use connections::{TlsOptions, Transport};
 pub use flags::{command, options};
 
 /// What to send, and where to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     pub target: SocketAddr,
+    pub transport: Transport,
     pub what: What,
     /// Ends it after so long, if it hasn't ended before.
     pub duration: Option<Duration>,

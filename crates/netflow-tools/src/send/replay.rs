@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use otlp_wire::UnixNanos;
 
+use super::connections::Transport;
+use super::outlet::Outlet;
 use super::pace::Pace;
 use super::progress::{Goal, Progress};
-use super::socket::FlowSocket;
 use super::stop::Stop;
 use super::totals::{Sent, Totals};
 use super::{Options, ReplayOptions, ReplayPace, address_of, has_addresses};
@@ -67,6 +68,10 @@ pub(super) fn run(
             totals.cut += 1;
             continue;
         }
+        if options.transport != Transport::Udp && !is_ipfix(payload.octets) {
+            totals.not_ipfix += 1;
+            continue;
+        }
         loop {
             let now = Instant::now();
             progress.show(sent, now);
@@ -96,6 +101,15 @@ pub(super) fn run(
     totals.missed = schedule.missed();
     (totals.by_exporter, totals.refused) = sources.end();
     Ok(totals)
+}
+
+/// Only IPFIX says how long a message is, as a connection needs it.
+fn is_ipfix(octets: &[u8]) -> bool {
+    let says_length = |octets: &[u8]| {
+        let length = octets.get(2..4)?.first_chunk()?;
+        Some(usize::from(u16::from_be_bytes(*length)) == octets.len())
+    };
+    octets.starts_with(&[0, 10]) && says_length(octets) == Some(true)
 }
 
 /// When a payload is due.
@@ -139,7 +153,7 @@ impl Schedule {
 /// A socket for each source of the capture.
 struct Sources<'a> {
     options: &'a Options,
-    outlets: Vec<(Option<SocketAddr>, FlowSocket)>,
+    outlets: Vec<(Option<SocketAddr>, Outlet)>,
     /// In the order that they came.
     addresses: Vec<IpAddr>,
     sent: Vec<Sent>,
@@ -190,7 +204,7 @@ impl<'a> Sources<'a> {
             }
             _ => None,
         };
-        let socket = FlowSocket::open(self.options.target, own, self.options.segments)?;
+        let socket = Outlet::open(self.options, own).map_err(io::Error::other)?;
         let name = match (source, socket.local_address()) {
             (Some(source), Ok(local)) => format!("{source} from {local}"),
             (Some(source), Err(_)) => source.to_string(),

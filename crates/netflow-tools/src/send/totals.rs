@@ -24,6 +24,8 @@ pub(super) struct Totals {
     pub(super) failure: Option<String>,
     /// Payloads of a capture that were left out: not captured whole.
     pub(super) cut: u64,
+    /// Payloads of a capture that were left out: over a connection only IPFIX can be sent.
+    pub(super) not_ipfix: u64,
     /// Whether flow records are counted: those of a capture aren't.
     pub(super) counts_flows: bool,
 }
@@ -151,6 +153,13 @@ impl Totals {
                 "warning: {cut} payloads were left out: the capture has only a part of them"
             );
         }
+        if self.not_ipfix > 0 {
+            let others = grouped(self.not_ipfix);
+            let _ = writeln!(
+                text,
+                "warning: {others} payloads were left out: over TCP and TLS only IPFIX can be sent"
+            );
+        }
         if !self.missed.is_zero() {
             let missed = self.missed.as_secs_f64();
             let _ = writeln!(
@@ -166,7 +175,7 @@ impl Totals {
 
     /// Whether something listened to everything that was sent.
     pub(super) fn is_success(&self) -> bool {
-        self.failure.is_none() && self.refused == 0 && self.cut == 0
+        self.failure.is_none() && self.refused == 0 && self.cut == 0 && self.not_ipfix == 0
     }
 }
 
