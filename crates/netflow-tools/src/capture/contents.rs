@@ -80,7 +80,9 @@ impl fmt::Display for Content {
             Self::UdpPort(port) => write!(f, "unknown datagrams to UDP port {port}"),
             Self::Tcp(Foreign::Dns | Foreign::Syslog) => write!(f, "{} over TCP", self.foreign()),
             Self::Tcp(foreign) => f.write_str(foreign.name()),
-            Self::IpfixOverTcp => f.write_str("IPFIX over TCP, of which decode reads only UDP"),
+            Self::IpfixOverTcp => f.write_str(
+                "IPFIX over TCP, of which no message begins in a segment of the capture",
+            ),
             Self::TcpPort(port) => write!(f, "TCP port {port}"),
             Self::Ip(protocol) => match ie::protocol_keyword(*protocol) {
                 Some(keyword) => f.write_str(keyword),

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::octets::{u16_at, u32_at};
 
+pub(super) const TCP: u8 = 6;
 const UDP: u8 = 17;
 const UDP_HEADER: usize = 8;
 const IPV6_HEADER: usize = 40;
@@ -23,9 +24,12 @@ pub(super) enum Ip<'a> {
 /// Something else than UDP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Other<'a> {
+    pub(super) addresses: Addresses,
     pub(super) protocol: u8,
     /// What stands behind the IP header; nothing of a fragment.
     pub(super) octets: &'a [u8],
+    /// The packet ends before this does.
+    pub(super) is_cut: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,8 +92,10 @@ fn ipv4(packet: &[u8]) -> Option<Ip<'_>> {
     }
     if protocol != UDP {
         return Some(Ip::Other(Other {
+            addresses,
             protocol,
             octets: &[],
+            is_cut,
         }));
     }
     Some(Ip::Fragment(Fragment {
@@ -161,7 +167,14 @@ fn behind_extensions(
                 // An atomic fragment (RFC 6946): the whole packet.
                 8
             }
-            _ => return Some(Ip::Other(Other { protocol, octets })),
+            _ => {
+                return Some(Ip::Other(Other {
+                    addresses,
+                    protocol,
+                    octets,
+                    is_cut,
+                }));
+            }
         };
         protocol = *octets.first()?;
         octets = octets.get(header_octets..)?;

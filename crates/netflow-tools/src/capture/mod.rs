@@ -1,4 +1,5 @@
-//! Captures: the octets of a file in, UDP payloads out, each with its frame's number, its time and its sender.
+//! Captures: the octets of a file in, UDP payloads and IPFIX messages of TCP connections out, each with its frame's
+//! number, its time and its sender.
 //!
 //! Classic pcap, pcapng, either of them gzipped, IPFIX Files (RFC 5655) and text of hexadecimal octets, told
 //! apart by their first octets. Every number in a capture is untrusted: every length is checked, a
@@ -13,11 +14,13 @@ mod input;
 mod ip;
 mod link;
 mod octets;
+mod segments;
 mod skipped;
 
 use std::io::Read;
 use std::net::SocketAddr;
 
+use netflow_wire::Transport;
 use otlp_wire::UnixNanos;
 
 use format::{Format, Layer};
@@ -25,6 +28,7 @@ use fragments::Fragments;
 use input::Input;
 use ip::{Ip, Udp};
 use link::Network;
+use segments::{Segment, Segments};
 
 pub use contents::Content;
 pub use error::CaptureError;
@@ -33,7 +37,7 @@ pub use skipped::{Seen, Skipped, Tally};
 /// The longest packet or message that is read. Captures are cut at 256 KiB by the tools that make them.
 pub const MAX_PACKET_OCTETS: usize = 256 * 1024;
 
-/// A UDP payload, or a message of a file that has no packets.
+/// A UDP payload, an IPFIX message of a TCP connection, or a message of a file that has no packets.
 #[derive(Clone, Copy, Debug)]
 pub struct UdpPayload<'a> {
     /// The frame's number in its file, from 1; of fragments the last one's. A message's number or a line's where
@@ -43,6 +47,10 @@ pub struct UdpPayload<'a> {
     pub at: Option<UnixNanos>,
     /// Source and destination; a file of messages has none.
     pub addresses: Option<(SocketAddr, SocketAddr)>,
+    /// How it came; UDP too where a file doesn't say it.
+    pub transport: Transport,
+    /// It is the first message of its connection.
+    pub begins_session: bool,
     /// The payload.
     pub octets: &'a [u8],
     /// The capture holds only its beginning.
@@ -55,6 +63,9 @@ pub struct Capture<R> {
     input: Input<R>,
     format: Format,
     fragments: Fragments,
+    segments: Segments,
+    /// When the packet that was read last was captured.
+    at: Option<UnixNanos>,
     /// The packet that was read last.
     packet: Vec<u8>,
     /// The payload that was given last.
@@ -76,6 +87,8 @@ impl<R: Read> Capture<R> {
             input,
             format,
             fragments: Fragments::default(),
+            segments: Segments::default(),
+            at: None,
             packet: Vec::new(),
             payload: Vec::new(),
             frame: 0,
@@ -91,6 +104,19 @@ impl<R: Read> Capture<R> {
     /// is good; nothing more comes.
     pub fn next_payload(&mut self) -> Result<Option<UdpPayload<'_>>, CaptureError> {
         loop {
+            if let Some(message) = self.segments.next() {
+                self.payload = message.octets;
+                self.tally.payloads += 1;
+                return Ok(Some(UdpPayload {
+                    frame: self.frame,
+                    at: self.at,
+                    addresses: Some(message.ends),
+                    transport: Transport::Tcp,
+                    begins_session: message.begins,
+                    octets: &self.payload,
+                    is_cut: false,
+                }));
+            }
             if self.ended {
                 return Ok(None);
             }
@@ -99,7 +125,7 @@ impl<R: Read> Capture<R> {
                 Ok(Some(packet)) => packet,
                 Ok(None) => {
                     self.end();
-                    return Ok(None);
+                    continue;
                 }
                 Err(error) => {
                     self.end();
@@ -107,6 +133,7 @@ impl<R: Read> Capture<R> {
                 }
             };
             self.frame = packet.number.unwrap_or(self.frame + 1);
+            self.at = packet.at;
             self.tally.packets += 1;
             let (addresses, is_cut) = match packet.layer {
                 Layer::Message => {
@@ -129,6 +156,8 @@ impl<R: Read> Capture<R> {
                 frame: self.frame,
                 at: packet.at,
                 addresses,
+                transport: Transport::Udp,
+                begins_session: false,
                 octets: &self.payload,
                 is_cut,
             }));
@@ -204,6 +233,18 @@ impl<R: Read> Capture<R> {
                     _ => Err(Skipped::Malformed),
                 }
             }
+            Ip::Other(other) if other.protocol == ip::TCP => {
+                let is_cut = other.is_cut || damaged == Skipped::CutHeader;
+                match self.segments.add(other.addresses, other.octets, is_cut) {
+                    Segment::Taken => Err(Skipped::PartOfStream),
+                    Segment::Gap => Err(Skipped::StreamGap),
+                    Segment::Other => {
+                        let content = Content::of_packet(other.protocol, other.octets);
+                        self.tally.note(content, self.frame);
+                        Err(Skipped::NotUdp)
+                    }
+                }
+            }
             Ip::Other(other) => {
                 let content = Content::of_packet(other.protocol, other.octets);
                 self.tally.note(content, self.frame);
@@ -215,6 +256,9 @@ impl<R: Read> Capture<R> {
 
     fn end(&mut self) {
         self.ended = true;
+        for _ in 0..self.segments.finish() {
+            self.tally.skip(Skipped::StreamGap, self.frame);
+        }
         let tally = &mut self.tally;
         self.fragments
             .give_up(|skipped, frame| tally.skip(skipped, frame));

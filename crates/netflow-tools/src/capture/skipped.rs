@@ -13,6 +13,10 @@ pub enum Skipped {
     NotUdp,
     /// A fragment that others were waited for, and which came: no loss.
     PartOfDatagram,
+    /// A segment of a TCP connection whose messages are given out: no loss.
+    PartOfStream,
+    /// Segments of a TCP connection with IPFIX are not in the capture, or not whole.
+    StreamGap,
     /// Its link type is not read.
     UnknownLink(u16),
     /// A header of IP or UDP doesn't hold together.
@@ -33,7 +37,10 @@ impl Skipped {
     /// Something was in the packet that could not be got out.
     #[must_use]
     pub fn is_loss(self) -> bool {
-        !matches!(self, Self::NotUdp | Self::PartOfDatagram)
+        !matches!(
+            self,
+            Self::NotUdp | Self::PartOfDatagram | Self::PartOfStream
+        )
     }
 }
 
@@ -46,6 +53,10 @@ impl fmt::Display for Skipped {
             }
             Self::NotUdp => "packets that aren't UDP",
             Self::PartOfDatagram => "reassembled fragments",
+            Self::PartOfStream => "reassembled TCP segments with IPFIX",
+            Self::StreamGap => {
+                "gaps in TCP connections with IPFIX: segments are missing from the capture, or cut by it"
+            }
             Self::Malformed => "packets with a damaged IP or UDP header",
             Self::CutHeader => {
                 "packets that the capture cut before their payload (capture with a larger snapshot length)"

@@ -301,7 +301,15 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
             source,
             received_at,
         };
-        self.translator.on_datagram(&datagram, self.now);
+        let transport = payload.transport;
+        if payload.begins_session {
+            let session = netflow_wire::Session {
+                transport,
+                port: source.port(),
+            };
+            self.translator.end_session(source.ip(), session);
+        }
+        self.translator.on_message(&datagram, transport, self.now);
         self.translator.flush();
         let mut batches: Vec<Bytes> = Vec::new();
         while let Some(batch) = self.translator.poll_batch(self.now) {

@@ -5,6 +5,7 @@
 #[path = "../flows/mod.rs"]
 mod flows;
 
+mod connections;
 mod filters;
 mod other_traffic;
 mod people;

@@ -33,7 +33,16 @@ fn tcp(source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
     ip(6, &[&ports, &rest[..], payload].concat())
 }
 
-fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
+/// A TCP segment with a sequence number and flags.
+pub(super) fn segment(sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let mut octets = [40_000_u16, 4_739].map(u16::to_be_bytes).concat();
+    octets.extend(sequence.to_be_bytes());
+    octets.extend([0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    octets.extend(payload);
+    ip(6, &octets)
+}
+
+pub(super) fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
     let mut file = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1]
         .map(u32::to_le_bytes)
         .concat();
@@ -81,7 +90,7 @@ fn what_a_capture_holds_instead_of_flows_is_named() {
         (tcp(443, 40_000, b""), "TLS: 2 packets"),
         (
             tcp(40_000, 4739, b"\0\x0a\0\x10"),
-            "IPFIX over TCP, of which decode reads only UDP: 2 packets",
+            "IPFIX over TCP, of which no message begins in a segment of the capture: 2 packets",
         ),
         (tcp(22, 40_000, b"x"), "TCP port 22: 2 packets"),
         (ip(1, &[8, 0, 0, 0]), "ICMP: 2 packets"),
