@@ -45,6 +45,7 @@ pub use attributes::{reference, sflow_reference};
 pub use counters::rejected::{MAX_REJECTED, RejectedDatagram};
 pub use counters::traffic::{Protocol, ProtocolCounters, Traffic};
 pub use counters::translate::TranslateCounters;
+pub use exporter::admission::AllowList;
 pub use exporter::report::{ExporterReport, FieldReport, Rows, TemplateReport, WaitingSet};
 pub use exporter::saved::{
     Saved, SavedAgent, SavedDomain, SavedExporter, SavedTemplate, SavedType,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Mistake, Mistakes};
 use crate::deliver;
 use crate::enrichment;
+use crate::streams;
 use crate::template_store;
 use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::enrich::networks::Networks;
@@ -29,6 +30,11 @@ pub fn check(config: &Config) -> Result<(), Mistakes> {
         && let Err(error) = deliver::MetricsSender::new(&own.otlp)
     {
         reject(error.to_string());
+    }
+    if let Some(files) = &config.streams.tls_files
+        && let Err(sentence) = streams::check_tls(files)
+    {
+        reject(sentence);
     }
     if let Some(spool) = &config.deliver.spool {
         let writable =

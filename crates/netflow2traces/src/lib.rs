@@ -12,6 +12,7 @@ pub mod program;
 pub mod receive;
 mod runtime;
 mod stop;
+pub mod streams;
 pub mod supervisor;
 pub mod template_store;
 pub mod worker;

@@ -21,6 +21,10 @@ const SPOOL_PART: u32 = 4;
 const SPOOL_MOST: Duration = Duration::from_secs(2);
 /// … and this beyond the end, for a disk that is slow.
 const SPOOL_MORE: Duration = Duration::from_millis(400);
+/// Of the time to stop, connections have this part to bring what had been sent …
+const CONNECTIONS_PART: u32 = 4;
+/// … but not more than this.
+const CONNECTIONS_MOST: Duration = Duration::from_secs(2);
 /// After a second signal.
 const AT_ONCE: Duration = Duration::from_millis(500);
 /// How long the last request with own metrics may take, though the time to deliver is over.
@@ -76,6 +80,7 @@ impl Signals {
 pub(crate) struct Schedule {
     asked: Instant,
     deadline: Instant,
+    connections: Instant,
     delivered: Instant,
     written: Instant,
 }
@@ -98,9 +103,15 @@ impl Schedule {
         Self {
             asked,
             deadline,
+            connections: asked + (timeout / CONNECTIONS_PART).min(CONNECTIONS_MOST),
             delivered: deadline - for_spool,
             written: deadline + SPOOL_MORE,
         }
+    }
+
+    /// No connection is read after this.
+    pub(crate) const fn connections(&self) -> Instant {
+        self.connections
     }
 
     /// No attempt to deliver after this.
@@ -155,6 +166,7 @@ mod tests {
             for with_spool in [false, true] {
                 let schedule = Schedule::new(asked, timeout, with_spool);
                 assert!(schedule.delivered() <= asked + timeout);
+                assert!(schedule.connections() <= schedule.delivered());
                 assert!(schedule.delivered() + SPOOL_MOST >= asked + timeout);
                 assert!(schedule.delivered() >= asked + timeout / 2);
                 assert!(schedule.written() < asked + timeout + LAST_RESORT);

@@ -12,7 +12,7 @@ const BURST: Duration = Duration::from_secs(1);
 
 /// `NETFLOW_ALLOWED_EXPORTERS` as ranges of addresses that neither meet nor overlap, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct AllowList(Option<Ranges>);
+pub struct AllowList(Option<Ranges>);
 
 #[derive(Debug)]
 struct Ranges {
@@ -22,7 +22,8 @@ struct Ranges {
 
 impl AllowList {
     /// An empty list allows everyone.
-    pub(crate) fn new(networks: &[IpNet]) -> Self {
+    #[must_use]
+    pub fn new(networks: &[IpNet]) -> Self {
         if networks.is_empty() {
             return Self(None);
         }
@@ -50,7 +51,8 @@ impl AllowList {
 
     /// Whether datagrams of `source` are taken. An IPv4-mapped address has to be an IPv4 one by now.
     #[inline]
-    pub(crate) fn allows(&self, source: IpAddr) -> bool {
+    #[must_use]
+    pub fn allows(&self, source: IpAddr) -> bool {
         match (&self.0, source) {
             (None, _) => true,
             (Some(ranges), IpAddr::V4(source)) => holds(&ranges.v4, source),

@@ -201,10 +201,11 @@ impl Loader<'_> {
             Purpose::Demo => (Exporter::None, false),
         };
         let receive = self.receive(machine);
+        let mut streams = self.streams();
         let translate = self.translate(machine);
         let limit = self.memory_limit(machine, &receive);
         let mut deliver = self.deliver(exporter, console_copy, translate.batch_max_octets, limit);
-        let memory = self.memory(limit, &mut deliver, receive.workers);
+        let memory = self.memory(limit, &mut deliver, &mut streams, receive.workers);
         let networks = self.optional(&settings::NETWORKS);
         let flow_metrics = self.flow_metrics(networks.is_some());
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
@@ -218,6 +219,7 @@ impl Loader<'_> {
         let own_metrics = self.own_metrics(purpose);
         Config {
             receive,
+            streams,
             translate,
             deliver,
             memory,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::load::Loader;
-use super::{Deliver, Machine, Receive, settings};
+use super::{Deliver, Machine, Receive, Streams, settings};
 
 const MIB: usize = 1 << 20;
 /// More is of no use to most: it is what a thousand exporters and a minute without the backend need.
@@ -115,6 +115,11 @@ fn state(
     limit.saturating_sub(others).max(limit / 8)
 }
 
+/// Octets that connections take: themselves, what was read and waits, and incomplete messages.
+const fn of_streams(limit: usize) -> usize {
+    limit / 16 * 3
+}
+
 /// Octets that requests under way take: each is there once more, compressed or as JSON.
 fn in_flight(concurrency: usize, max_request: usize) -> usize {
     concurrency.saturating_mul(max_request).saturating_mul(2)
@@ -130,7 +135,13 @@ impl Loader<'_> {
     }
 
     /// Shares the memory out. What delivery was given and doesn't fit is cut, with a warning.
-    pub(super) fn memory(&mut self, limit: usize, deliver: &mut Deliver, workers: usize) -> Memory {
+    pub(super) fn memory(
+        &mut self,
+        limit: usize,
+        deliver: &mut Deliver,
+        streams: &mut Streams,
+        workers: usize,
+    ) -> Memory {
         let most = (limit / 2).max(deliver.max_request_size);
         if deliver.queue_size > most {
             self.warnings.push(format!(
@@ -153,7 +164,10 @@ impl Loader<'_> {
             ));
             deliver.concurrency = fitting;
         }
-        let in_flight = in_flight(deliver.concurrency, request);
+        if !streams.is_off() {
+            streams.memory = of_streams(limit);
+        }
+        let in_flight = in_flight(deliver.concurrency, request) + streams.memory;
         Memory {
             limit,
             state: state(limit, deliver.queue_size, in_flight, request, workers),

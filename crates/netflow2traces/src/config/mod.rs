@@ -20,6 +20,7 @@ mod sampling_overrides;
 pub mod setting;
 pub mod settings;
 pub mod sources;
+mod streams;
 pub mod values;
 
 use std::net::{IpAddr, SocketAddr};
@@ -39,11 +40,13 @@ pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin};
 pub use memory::Memory;
 pub use resource::Machine;
 pub use sources::{Environment, Flags, Sources};
+pub use streams::{ListenTls, Streams};
 
 /// The effective configuration of the daemon.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub receive: Receive,
+    pub streams: Streams,
     pub translate: Translate,
     pub deliver: Deliver,
     pub memory: Memory,

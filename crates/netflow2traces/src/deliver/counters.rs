@@ -240,6 +240,8 @@ pub struct Counters {
     pub queued: SpanCounter,
     /// Taken from the queue, not settled yet (gauge).
     pub in_flight: SpanCounter,
+    /// Encoded octets of these that are in no spool (gauge).
+    pub live_octets_in_flight: AtomicU64,
     /// Waiting in the spool (gauge).
     pub spooled: SpanCounter,
     pub spool: SpoolCounters,

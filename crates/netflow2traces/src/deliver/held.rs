@@ -20,6 +20,8 @@ use super::spool::format::Position;
 pub(super) struct Held {
     batch: EncodedBatch,
     count: Count,
+    /// Octets that it may bring back to the queue.
+    live_octets: u64,
     queue: Arc<Queue>,
     /// Its entry in the spool, if it has one.
     entry: Option<Arc<Entry>>,
@@ -113,9 +115,17 @@ impl Held {
     ) -> Self {
         let count = Count::of(&batch);
         queue.counters().in_flight.add(count);
+        let live_octets = if entry.is_none() {
+            batch.octets.len()
+        } else {
+            0
+        };
+        let in_flight = &queue.counters().live_octets_in_flight;
+        in_flight.fetch_add(live_octets as u64, Relaxed);
         Self {
             batch,
             count,
+            live_octets: live_octets as u64,
             queue: Arc::clone(queue),
             entry,
             history,
@@ -208,6 +218,9 @@ impl Drop for Held {
                 self.queue.counters().dropped.shutdown.add(self.count);
             }
         }
-        self.queue.counters().in_flight.subtract(self.count);
+        let counters = self.queue.counters();
+        counters.in_flight.subtract(self.count);
+        let in_flight = &counters.live_octets_in_flight;
+        in_flight.fetch_sub(self.live_octets, Relaxed);
     }
 }

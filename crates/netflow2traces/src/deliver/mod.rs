@@ -25,6 +25,7 @@ mod phrases;
 mod queue;
 mod report;
 pub mod retry;
+mod room;
 mod sender;
 mod sizes;
 pub mod spool;
@@ -59,6 +60,7 @@ pub use outcome::{
     Cause, GrpcCode, Outcome, classify_grpc, classify_http, retry_after, stated_limit,
 };
 pub use queue::Queue;
+pub use room::Room;
 pub use sender::DeliverError;
 pub use spool::check_segments as check_spool;
 pub use tls::TlsError;
@@ -211,6 +213,12 @@ impl Delivery {
     /// Reads the files of TLS and headers again. Files that change are noticed without it, within seconds.
     pub fn reload_files(&self) {
         self.shared.sender.reload();
+    }
+
+    /// Whether sources that can wait may add more.
+    #[must_use]
+    pub fn room(&self, config: &Deliver) -> Room {
+        Room::new(self.counters(), config)
     }
 
     /// Where batches are handed over.

@@ -35,6 +35,10 @@ const NEVER: u64 = u64::MAX;
 pub enum Kind {
     /// Receives and translates, a thread for each worker.
     Receive,
+    /// Accepts connections of exporters.
+    Connections,
+    /// Watches the TLS files for exporters.
+    Certificates,
     /// Asks the workers whether they make progress.
     Pulse,
     /// Sends batches, a task for each request that may be in flight.
@@ -64,8 +68,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Receive,
+        Self::Connections,
+        Self::Certificates,
         Self::Pulse,
         Self::Delivery,
         Self::Losses,
@@ -86,6 +92,8 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Receive => "receive",
+            Self::Connections => "connections",
+            Self::Certificates => "certificates",
             Self::Pulse => "pulse",
             Self::Delivery => "delivery",
             Self::Losses => "losses",

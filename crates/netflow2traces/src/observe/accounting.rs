@@ -95,10 +95,13 @@ pub fn accounts(stages: &Stages) -> [Account; 5] {
 
 fn datagrams(stages: &Stages) -> Account {
     let count = |counter| stages.translate(counter);
-    Account::new(
+    Account::of_sources(
         "datagrams",
-        "datagrams received",
-        stages.receive(|all| all.datagrams.value()),
+        "datagrams and messages of connections received",
+        [
+            ("datagrams", stages.receive(|all| all.datagrams.value())),
+            ("messages", stages.streams.messages()),
+        ],
         [
             ("decoded", count(|all| all.datagrams_decoded.value())),
             ("truncated", count(|all| all.datagrams_truncated.value())),

@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use super::accounting::{Account, accounts};
+use super::connections;
 use super::flow_metrics::FlowSource;
 use super::flow_metrics::families::families;
 use super::live::{self, Live, Tap};
@@ -240,6 +241,7 @@ fn receive(stages: &Stages) -> Value {
     };
     json!({
         "listening": facts.listening,
+        "connections": connections::status(stages),
         "receive_buffer": {
             "requested": facts.receive_buffer.requested,
             "granted": facts.receive_buffer.granted,

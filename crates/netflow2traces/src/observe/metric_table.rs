@@ -1,6 +1,7 @@
 //! THE table of metrics: name, meaning, labels, and where each value is read. `/metrics` and `docs/metrics.md` are
 //! made from it. Names and labels are public.
 
+use netflow_wire::Transport;
 use prometheus_client::metrics::MetricType;
 
 use super::logging;
@@ -8,6 +9,7 @@ use super::stages::Stages;
 use crate::deliver::{Count, Counters, DropReason};
 use crate::health::Kind;
 use crate::receive::WorkerCounters;
+use crate::streams::{Reason, TransportCounters};
 use crate::translate::counters::Distribution;
 use crate::translate::{Protocol, ProtocolCounters, Traffic};
 
@@ -157,6 +159,30 @@ macro_rules! stored {
     };
 }
 
+/// Series of the connections of each transport.
+macro_rules! connections {
+    ($field:ident) => {
+        &[
+            (&[("transport", "tcp")], |stages| {
+                of_transport(stages, Transport::Tcp).$field.value()
+            }),
+            (&[("transport", "tls")], |stages| {
+                of_transport(stages, Transport::Tls).$field.value()
+            }),
+        ]
+    };
+}
+
+macro_rules! closed {
+    ($($reason:ident $value:literal),+ $(,)?) => {
+        &[$((&[("reason", $value)], |stages| stages.streams.closed(Reason::$reason).value()),)+]
+    };
+}
+
+fn of_transport(stages: &Stages, transport: Transport) -> &TransportCounters {
+    stages.streams.of(transport)
+}
+
 /// One series of a number of the spool, without labels.
 macro_rules! spool {
     ($field:ident) => {
@@ -196,6 +222,28 @@ pub static METRICS: &[Metric] = metrics! {
             stages.receive(|all| all.receive_errors.value())
         })]),
             "Failed reads from sockets";
+        netflow_connections: Series::Gauges(connections!(open)),
+            "Connections of exporters that are open";
+        netflow_connections_accepted_total: Series::Counters(connections!(accepted)),
+            "Connections of exporters that were accepted";
+        netflow_connections_closed_total: Series::Counters(closed!(
+            Exporter "exporter", Broken "broken", Handshake "handshake", Framing "framing", Incomplete "incomplete",
+            Idle "idle", Displaced "displaced", Memory "memory", Replaced "replaced", Forgotten "forgotten", Stop "stop",
+            Failed "failed", NotAllowed "not_allowed", TooMany "too_many", TooManyOfAddress "too_many_of_address",
+            Accept "accept",
+        )),
+            "Connections that were closed or turned away, by reason (docs/connections.md)";
+        netflow_messages_total: Series::Counters(connections!(messages)),
+            "IPFIX messages received over connections; netflow_packets_total counts them too";
+        netflow_message_bytes_total: Series::Counters(connections!(octets)),
+            "Bytes of these messages";
+        netflow_connection_buffer_bytes: Series::Gauges(&[
+            (&[("state", "waiting")], |stages| stages.streams.octets_waiting.value()),
+            (&[("state", "incomplete")], |stages| stages.streams.octets_incomplete.value()),
+        ]),
+            "Bytes received over connections that wait for their worker, or for the rest of their message";
+        netflow_connection_workers_paused: Series::Gauges(&[(&[], |stages| stages.streams.workers_paused.value())]),
+            "Workers that read no messages of connections at the moment because the queue has no room: exporters are slowed down";
     }
     Decoding {
         netflow_packet_errors_total: Series::Counters(translated_by!("reason":
@@ -441,7 +489,7 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_log_lines_dropped_total: Series::Counters(&[(&[], |_| logging::lines_dropped())]),
             "Log lines that were not written because stderr was closed or not read fast enough";
         netflow_part_restarts_total: Series::Counters(restarts!(
-            Receive "receive", Pulse "pulse", Delivery "delivery", Losses "losses", Spool "spool", SpoolSync "spool_sync",
+            Receive "receive", Connections "connections", Certificates "certificates", Pulse "pulse", Delivery "delivery", Losses "losses", Spool "spool", SpoolSync "spool_sync",
             TemplateStore "template_store", Enrichment "enrichment", OwnMetrics "own_metrics", Admin "admin", Page "page", Notifier "notifier",
             Console "console", Log "log"
         )),

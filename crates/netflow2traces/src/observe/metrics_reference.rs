@@ -31,7 +31,7 @@ metrics ([flow-metrics.md](flow-metrics.md)) do grow with it, up to `NETFLOW_MET
 
 **Every loss is counted.** At rest these sums balance, over all labels that aren't named:
 
-- received: `netflow_worker_packets_total` = `netflow_packets_total` of all versions except `unknown` +
+- received: `netflow_worker_packets_total` + `netflow_messages_total` = `netflow_packets_total` of all versions except `unknown` +
   `netflow_packet_errors_total` + `netflow_packets_dropped_total`;
 - flow records: `netflow_flows_total` = `netflow_spans_total{kind=\"flow\"}` + `netflow_flows_skipped_total`;
 - Sets without a template: `netflow_sets_waited_total` = `netflow_sets_decoded_late_total` +

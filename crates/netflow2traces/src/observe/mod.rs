@@ -2,6 +2,7 @@
 
 pub mod accounting;
 pub mod api;
+mod connections;
 mod diagnosis;
 pub mod flow_metrics;
 pub mod healthcheck;

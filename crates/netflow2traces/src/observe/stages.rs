@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
+use netflow_wire::Transport;
 use tokio::runtime::Handle;
 
 use super::own_metrics::ExportCounters;
@@ -13,6 +14,7 @@ use crate::config::{self, Exporter, print};
 use crate::deliver;
 use crate::health::Health;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
+use crate::streams::StreamCounters;
 use crate::template_store;
 use crate::translate::{Protocol, ProtocolCounters, StateBudget, TranslateCounters};
 
@@ -27,6 +29,8 @@ pub struct Stages {
     pub delivered: Arc<deliver::Counters>,
     /// All zero without a store.
     pub template_store: Arc<template_store::Counters>,
+    /// All zero without listeners for connections.
+    pub streams: Arc<StreamCounters>,
     /// Octets of a request, as the backend has taught.
     pub request_limit: Arc<AtomicUsize>,
     /// The long-lived threads and tasks.
@@ -46,6 +50,8 @@ pub struct Facts {
     pub started_instant: Instant,
     /// Where flow records are received.
     pub listening: Vec<SocketAddr>,
+    /// Where connections are accepted, and of which transport.
+    pub connections: Vec<(SocketAddr, Transport)>,
     pub receive_buffer: ReceiveBuffer,
     pub steering: Steered,
     /// Where the page, metrics and health are served, if they are.
@@ -115,6 +121,7 @@ impl Facts {
             started: SystemTime::now(),
             started_instant: Instant::now(),
             listening: receivers.local_addresses().to_vec(),
+            connections: Vec::new(),
             admin,
             receive_buffer: receivers.receive_buffer(),
             steering: match receivers.steering() {
@@ -149,6 +156,7 @@ impl Stages {
             delivered: delivery.counters(),
             state_budget: StateBudget::new(facts.memory.state, received_by),
             template_store: Arc::default(),
+            streams: Arc::default(),
             request_limit: delivery.request_limit(),
             health: delivery.health(),
             own_metrics: ExportCounters::default(),

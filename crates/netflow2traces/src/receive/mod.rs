@@ -55,6 +55,17 @@ pub use self::wake::Waker;
 use crate::config;
 use crate::translate::Datagram;
 
+/// The worker that `source` (not an IPv4-mapped address) belongs to, of so many.
+#[must_use]
+pub fn worker_of(source: IpAddr, workers: usize) -> usize {
+    #[cfg(target_os = "linux")]
+    if workers > 1 {
+        return steering::worker_of(source, workers);
+    }
+    let _ = (source, workers);
+    0
+}
+
 /// What a worker does with its datagrams. It is called by that worker's thread alone.
 pub trait Handler {
     /// Takes one datagram.
@@ -111,12 +122,7 @@ impl Receivers {
     /// source address.
     #[must_use]
     pub fn worker_of(&self, source: IpAddr) -> usize {
-        #[cfg(target_os = "linux")]
-        if self.workers() > 1 {
-            return steering::worker_of(source, self.workers());
-        }
-        let _ = source;
-        0
+        worker_of(source, self.workers())
     }
 
     /// Who chooses the worker for a datagram.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Waker(Arc<WakeSignal>);
 
 impl Waker {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(WakeSignal {
             asked: AtomicBool::new(false),
             #[cfg(target_os = "linux")]

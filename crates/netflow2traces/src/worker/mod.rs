@@ -17,6 +17,7 @@ use crate::config;
 use crate::deliver::Delivery;
 use crate::observe::live::Tap;
 use crate::receive::{Handler, wall_clock};
+use crate::streams::Reading;
 use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
 use crate::translate::{ConversationCounts, Datagram, Ids, StateBudget, Translator};
@@ -39,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) translator: Translator<fn() -> UnixNanos>,
     /// What the admin server wants to know of the translator.
     pub(crate) mailbox: Arc<Mailbox>,
+    /// The messages of connections, where there are listeners for them.
+    pub(crate) streams: Option<Reading>,
     /// Octets of a request, as the backend has taught.
     request_limit: Arc<AtomicUsize>,
     limit_heeded: usize,
@@ -71,11 +74,19 @@ impl Worker {
         Ok(Self {
             translator,
             mailbox: Arc::default(),
+            streams: None,
             limit_heeded: request_limit.load(Ordering::Relaxed),
             request_limit,
             now: Instant::now(),
             in_burst: false,
         })
+    }
+
+    /// Reads the messages of connections that wait, whether or not there is room for what becomes of them.
+    pub(crate) fn read_the_rest(&mut self) {
+        if let Some(mut streams) = self.streams.take() {
+            streams.read_rest(&mut self.translator, Instant::now());
+        }
     }
 
     /// Lets a batch go that is old enough.
@@ -105,11 +116,19 @@ impl Handler for Worker {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.translator.next_deadline()
+        let streams = self.streams.as_ref();
+        let messages = streams.and_then(|streams| streams.due(self.now));
+        [self.translator.next_deadline(), messages]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn on_deadline(&mut self, now: Instant) {
         self.now = now;
+        if let Some(streams) = &mut self.streams {
+            streams.read_some(&mut self.translator, now);
+        }
         self.translator.on_deadline(now);
         self.hand_over();
     }

@@ -180,8 +180,13 @@ impl Daemon {
     /// Waits for a line of the log with this message.
     pub(crate) async fn says(&self, message: &str) {
         let said = |lines: &[Value]| lines.iter().any(|line| is(line, message));
-        let said = self.log.until(message, said).await;
-        assert!(said, "{message}: {:#?}", self.log());
+        self.until(message, said).await;
+    }
+
+    /// Waits until this holds for the lines of the log.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&[Value]) -> bool) {
+        let met = self.log.until(what, holds).await;
+        assert!(met, "{what}: {:#?}", self.log());
     }
 
     /// Its process id.

@@ -76,6 +76,7 @@ mod receiving;
 mod resource;
 mod selection;
 mod spans;
+mod streams;
 mod watching;
 
 pub use backend::*;
@@ -88,12 +89,14 @@ pub use receiving::*;
 pub use resource::*;
 pub use selection::*;
 pub use spans::*;
+pub use streams::*;
 pub use watching::*;
 
 /// The rooms, in the order in which they are shown.
-const ROOMS: [&[&About]; 11] = [
+const ROOMS: [&[&About]; 12] = [
     BACKEND,
     RECEIVING,
+    STREAMS,
     DECODING,
     SPANS,
     SELECTION,

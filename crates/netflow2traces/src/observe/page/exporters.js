@@ -20,7 +20,7 @@ export function showExporters({ total, exporters }) {
 function update(row, exporter) {
   const cells = row.cells;
   setText(cells[0], exporter.address);
-  setText(cells[1], exporter.versions.map((version) => VERSIONS[version] ?? version).join(', ') || 'unknown');
+  setText(cells[1], protocols(exporter));
   setText(cells[2], exporter.rates ? short(exporter.rates.flows) : '–');
   setText(cells[3], exporter.rates ? short(exporter.rates.datagrams) : '–');
   const lost = loss(exporter);
@@ -34,6 +34,13 @@ function update(row, exporter) {
   setText(cells[7], exporter.last_seen ? ago(Date.parse(exporter.last_seen)) : '–');
   const all = remarks(exporter);
   if (cells[8].textContent !== all.join('')) cells[8].replaceChildren(...all.map((text) => make('span', { className: 'remark' }, text)));
+}
+
+/** What an exporter sends, and over what if that is not UDP alone. */
+function protocols({ versions, transports }) {
+  const text = versions.map((version) => VERSIONS[version] ?? version).join(', ') || 'unknown';
+  const isUdp = transports.length === 0 || transports.join() === 'udp';
+  return isUdp ? text : `${text} over ${transports.map((transport) => transport.toUpperCase()).join(', ')}`;
 }
 
 function ago(millis) {

@@ -1,6 +1,9 @@
 //! The composition root: the only module that knows all the others. Builds the stages back to front, starts
 //! them, waits for a signal, and stops them front to back.
 
+mod connections;
+mod totals;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,19 +12,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::cli::{self, DemoOptions};
 use crate::config::values::TRACE_ID;
 use crate::config::{self, Config, FlowMetrics};
-use crate::deliver::{Delivery, Totals};
+use crate::deliver::Delivery;
 use crate::demo::{
     Backend, BackendOptions, HostFilter, Traffic, TrafficOptions, announcement, first_traces,
 };
 use crate::enrichment::{Table, TableFile, Watching};
 use crate::files;
 use crate::health::Pulse;
-use crate::observe::accounting::accounts;
 use crate::observe::api::Watched;
 use crate::observe::flow_metrics::FlowSource;
 use crate::observe::healthcheck::reachable;
@@ -34,13 +36,14 @@ use crate::program;
 use crate::receive::{Receivers, Running};
 use crate::runtime;
 use crate::stop::{Schedule, Signals};
+use crate::streams::Streams;
 use crate::supervisor::{Supervised, Supervisor};
 use crate::template_store::conversation_key;
 use crate::template_store::{self, Keeper, Keeping};
+use crate::translate::StateBudget;
 use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
-use crate::translate::{StateBudget, TranslateCounters};
 use crate::worker::{Mailboxes, Shared, Worker};
 
 /// How often it is looked whether all workers are still there.
@@ -214,6 +217,7 @@ fn say(text: &str) {
 /// The running stages.
 struct Daemon {
     running: Running<Worker>,
+    streams: Option<Streams>,
     delivery: Delivery,
     stages: Arc<Stages>,
     admin: Option<AdminServer>,
@@ -231,9 +235,13 @@ impl Daemon {
         let delivery = Delivery::start(&config.deliver)?;
         delivery.look_for_backend();
         let receivers = supervised.open(&config.receive)?;
+        let streams = connections::Prepared::open(config, &receivers)?;
         let admin = config.admin.map(AdminListener::bind).transpose()?;
         let page = admin.as_ref().map(AdminListener::address);
-        let facts = Facts::new(&receivers, page, &config.deliver, config.memory);
+        let mut facts = Facts::new(&receivers, page, &config.deliver, config.memory);
+        if let Some(streams) = &streams {
+            facts.connections = streams.listeners.local_addresses();
+        }
         let budget = StateBudget::new(config.memory.state, receivers.workers());
         let tap = Arc::new(Tap::default());
         let networks = open_table::<Networks>(config.networks.as_ref())?;
@@ -254,6 +262,9 @@ impl Daemon {
         let mut workers = (0..receivers.workers())
             .map(|_| Worker::new(&shared, &delivery))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        if let Some(streams) = &streams {
+            streams.connect(&mut workers, &delivery, &config.deliver);
+        }
         let store_counters = Arc::default();
         let keeper = load_templates(config, &store_counters, &receivers, &mut workers)?;
         receivers.announce();
@@ -268,6 +279,9 @@ impl Daemon {
         let mut stages = Stages::new(receivers.counters(), translated, &delivery, facts);
         stages.state_budget = budget;
         stages.template_store = store_counters;
+        if let Some(streams) = &streams {
+            stages.streams = streams.exchange.counters();
+        }
         if let Some(part) = logging::part() {
             stages.health.add(part);
         }
@@ -279,6 +293,9 @@ impl Daemon {
                 "the receive threads could not be started; allow the process more threads (`ulimit -u`, TasksMax= in a \
                  systemd unit, the container's pids limit)",
             )?;
+        let streams = streams
+            .map(|streams| streams.start(running.wakers(), &stages.health))
+            .transpose()?;
         stages.enter(Phase::Running);
         let wakers = running.wakers().iter().cloned();
         let mailboxes = Mailboxes::new(given.into_iter().zip(wakers).collect());
@@ -327,6 +344,7 @@ impl Daemon {
         };
         Ok(Self {
             running,
+            streams,
             delivery,
             stages,
             admin,
@@ -354,6 +372,9 @@ impl Daemon {
     /// Reads again what files say.
     fn reload(&self) {
         self.delivery.reload_files();
+        if let Some(streams) = &self.streams {
+            streams.reload_files();
+        }
         if let Some(own_metrics) = &self.own_metrics {
             own_metrics.reload_files();
         }
@@ -377,6 +398,7 @@ impl Daemon {
         }
         let Self {
             running,
+            streams,
             delivery,
             stages,
             admin,
@@ -394,9 +416,13 @@ impl Daemon {
         }
         let mut second = false;
         let until = schedule.delivered();
-        let joined = tokio::task::spawn_blocking(move || running.stop_by(Some(until)));
+        let read = schedule.connections();
+        let stopping = async {
+            connections::stop(streams, read).await;
+            tokio::task::spawn_blocking(move || running.stop_by(Some(until))).await
+        };
         let (mut workers, busy) = tokio::select! {
-            joined = joined => {
+            joined = stopping => {
                 let stopped = joined.context("the receive threads could not be joined")?;
                 (stopped.handlers, stopped.busy > 0)
             }
@@ -408,6 +434,7 @@ impl Daemon {
         drop(files);
         let mut waiting = 0;
         for worker in &mut workers {
+            worker.read_the_rest();
             worker.translator.flush();
             worker.hand_over();
             waiting += worker.translator.sets_waiting();
@@ -447,7 +474,7 @@ impl Daemon {
                 }
             }
         };
-        let lost = say_totals(&stages, &totals, waiting) || busy;
+        let lost = totals::say_totals(&stages, &totals, waiting) || busy;
         if let Some(own_metrics) = own_metrics {
             own_metrics.stop(schedule.metrics()).await;
         }
@@ -521,68 +548,4 @@ async fn store_the_last(keeping: Keeping, workers: &mut [Worker]) {
     let written = tokio::task::spawn_blocking(move || keeper.write_or_say());
     // It doesn't panic, and it is never cancelled.
     let _ = written.await;
-}
-
-/// The line of totals at the end, a warning if anything was lost; whether it was.
-fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) -> bool {
-    let translate = |counter| stages.translate(counter);
-    let kernel_drops = stages.receive(|all| all.kernel_drops.value());
-    let truncated = stages.receive(|all| all.truncated.value());
-    let too_large = translate(|all| all.records_too_large.value());
-    let cut = translate(|all| all.records_cut.value());
-    let sets_expired = translate(|all| all.sets_expired.value());
-    let delivered = totals.lost();
-    let lost =
-        delivered.flow + delivered.work + kernel_drops + truncated + too_large + cut + sets_expired
-            > 0
-            || sets_waiting > 0;
-    macro_rules! say {
-        ($level:ident) => {
-            $level!(
-                datagrams = stages.receive(|all| all.datagrams.value()),
-                datagrams_decoded = translate(|all| all.datagrams_decoded.value()),
-                datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
-                datagrams_not_allowed = translate(|all| all.datagrams_not_allowed.value()),
-                datagrams_rate_limited = translate(|all| all.datagrams_rate_limited.value()),
-                kernel_drops,
-                truncated,
-                flow_spans = translate(|all| all.flow_spans.value()),
-                work_spans = translate(|all| all.work_spans.value()),
-                records_filtered = translate(|all| all.records_filtered.value()),
-                records_sampled_out = translate(|all| all.records_sampled_out.value()),
-                records_sampled_by_size = translate(|all| all.records_sampled_by_size.value()),
-                records_too_large = too_large,
-                records_cut = cut,
-                records_rate_limited = translate(|all| all.records_rate_limited.value()),
-                options_records = translate(|all| all.options_records.value()),
-                sets_bad = translate(|all| all.sets_bad.value()),
-                sets_waiting,
-                sets_expired,
-                flow_spans_accepted = totals.accepted.flow,
-                flow_spans_rejected = totals.rejected.flow,
-                flow_spans_dropped = totals.dropped.flow,
-                flow_spans_discarded = totals.discarded.flow,
-                flow_spans_spooled = totals.spooled.flow,
-                flow_spans_recovered = totals.recovered.flow,
-                "stopped"
-            )
-        };
-    }
-    // Who only wants to see warnings wants to see this one.
-    if lost {
-        say!(warn);
-    } else {
-        say!(info);
-    }
-    for account in accounts(stages) {
-        if !account.balances() {
-            warn!(
-                account = account.name,
-                total = account.total,
-                difference = account.difference,
-                "the accounts don't balance: something went uncounted"
-            );
-        }
-    }
-    lost
 }
