@@ -39,6 +39,8 @@ const NO_ROUTE: &str = "nothing answers at that address; check host and port of 
      firewalls or network policies on the way";
 const NO_PROXY_THERE: &str = "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY, or exempt the backend with \
      NO_PROXY";
+const NOT_A_PROXY: &str = "what answers there is not an HTTP proxy; check HTTPS_PROXY and HTTP_PROXY, or exempt the \
+     backend with NO_PROXY";
 const PROXY_CREDENTIALS: &str = "the proxy requires credentials; set HTTPS_PROXY (HTTP_PROXY for an http:// endpoint) to \
      http://USER:PASSWORD@HOST:PORT";
 const PROXY_REFUSES: &str = "the proxy doesn't connect to the backend; allow it there, or exempt the backend with \
@@ -162,7 +164,7 @@ pub(super) fn proxy_refused(target: &str, status: Option<u16>, text: &str) -> Ca
     let remedy = match status {
         Some(407) => PROXY_CREDENTIALS,
         Some(_) => PROXY_REFUSES,
-        None => NO_PROXY_THERE,
+        None => NOT_A_PROXY,
     };
     Cause::with_remedy(
         format!("the proxy gives no connection to {target}: {text}"),
@@ -453,7 +455,11 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = String::new();
     for source in sources(error) {
         let http2 = source.downcast_ref().and_then(http2_text);
-        let part = http2.unwrap_or_else(|| source.to_string());
+        let mut part = http2.unwrap_or_else(|| source.to_string());
+        // rustls adds a page for programmers.
+        if let Some(at) = part.find(": https://docs.rs/") {
+            part.truncate(at);
+        }
         // Many errors repeat their source's message in their own.
         if !text.contains(&part) {
             if !text.is_empty() {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -105,6 +106,18 @@ impl Daemon {
         assert!(status.success(), "{command}");
     }
 
+    /// Sends the signal again and again: one right after the first may be taken for its echo.
+    async fn terminate_until_it_ends(&mut self) {
+        let mut again = tokio::time::interval(Duration::from_millis(100));
+        let ended = async {
+            while self.child.try_wait().unwrap().is_none() {
+                again.tick().await;
+                self.terminate();
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    }
+
     /// Waits for the end.
     async fn exit_code(mut self) -> Option<i32> {
         let ended = tokio::task::spawn_blocking(move || self.child.wait().unwrap());
@@ -149,15 +162,22 @@ async fn log_lines_come_when_stderr_is_read_again() {
 
 #[tokio::test]
 async fn while_nobody_reads_stdout_the_console_exporter_stops_in_time_and_says_what_was_lost() {
-    let setup = Setup::to_console().with("NETFLOW_SHUTDOWN_TIMEOUT", "200ms");
-    let mut daemon = Daemon::start(&setup);
-    daemon.stdout.fill();
-    daemon.send_from(40);
-    daemon.log.line_with("exporter appeared");
-    daemon.terminate();
-    let totals = daemon.log.line_with("stopped");
-    assert_eq!(totals["flow_spans_dropped"], 40, "{totals}");
-    assert_eq!(daemon.exit_code().await, Some(1));
+    // With a second signal the first would wait for ever.
+    for (timeout, signals) in [("200ms", 1), ("1h", 2)] {
+        let setup = Setup::to_console().with("NETFLOW_SHUTDOWN_TIMEOUT", timeout);
+        let mut daemon = Daemon::start(&setup);
+        daemon.stdout.fill();
+        daemon.send_from(40);
+        daemon.log.line_with("exporter appeared");
+        daemon.terminate();
+        if signals == 2 {
+            daemon.log.line_with("stopping");
+            daemon.terminate_until_it_ends().await;
+        }
+        let totals = daemon.log.line_with("stopped");
+        assert_eq!(totals["flow_spans_dropped"], 40, "{totals}");
+        assert_eq!(daemon.exit_code().await, Some(1));
+    }
 }
 
 #[tokio::test]
