@@ -467,8 +467,8 @@ mod tests {
             ("http://localhost:16686/trace/", "no {trace_id}"),
             ("javascript:alert(1)//{trace_id}", "http://"),
             ("localhost/{trace_id}", "http://"),
-            ("http://{trace_id}/", "behind the host"),
-            ("http:///{trace_id}", "behind the host"),
+            ("http://{trace_id}/", "after the host"),
+            ("http:///{trace_id}", "after the host"),
             ("http://me:secret@host/{trace_id}", "password"),
             ("http://host/a b/{trace_id}", "percent-encoded"),
         ] {
