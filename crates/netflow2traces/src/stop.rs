@@ -114,6 +114,11 @@ impl Schedule {
         self.connections
     }
 
+    /// What connections brought is read until then only as far as there is room for it; what remains is read then.
+    pub(crate) fn rest(&self) -> Instant {
+        self.asked + (self.delivered - self.asked) / 2
+    }
+
     /// No attempt to deliver after this.
     pub(crate) const fn delivered(&self) -> Instant {
         self.delivered
@@ -167,6 +172,7 @@ mod tests {
                 let schedule = Schedule::new(asked, timeout, with_spool);
                 assert!(schedule.delivered() <= asked + timeout);
                 assert!(schedule.connections() <= schedule.delivered());
+                assert!(schedule.rest() <= schedule.delivered());
                 assert!(schedule.delivered() + SPOOL_MOST >= asked + timeout);
                 assert!(schedule.delivered() >= asked + timeout / 2);
                 assert!(schedule.written() < asked + timeout + LAST_RESORT);

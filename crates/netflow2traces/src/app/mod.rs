@@ -46,6 +46,8 @@ use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
 use crate::worker::{Mailboxes, Shared, Worker};
 
+/// At the stop, how soon it is looked again whether messages of connections have room.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How often it is looked whether all workers are still there.
 const WATCH: Duration = Duration::from_secs(1);
 /// How long the demo waits for its first traces before it says what there is.
@@ -432,6 +434,18 @@ impl Daemon {
             }
         };
         drop(files);
+        let reading = schedule.rest();
+        let rest = async {
+            for worker in &mut workers {
+                while !worker.read_with_room() && Instant::now() < reading {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = rest => {}
+            () = signals.second(&schedule), if !second => second = true,
+        }
         let mut waiting = 0;
         for worker in &mut workers {
             worker.read_the_rest();

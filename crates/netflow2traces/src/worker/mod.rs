@@ -82,6 +82,17 @@ impl Worker {
         })
     }
 
+    /// Reads messages of connections that wait, as long as there is room for what becomes of them. `true`: that was all.
+    pub(crate) fn read_with_room(&mut self) -> bool {
+        self.now = Instant::now();
+        let is_all = self.streams.as_mut().is_none_or(|streams| {
+            streams.read_some(&mut self.translator, self.now);
+            streams.due(self.now).is_none()
+        });
+        self.hand_over();
+        is_all
+    }
+
     /// Reads the messages of connections that wait, whether or not there is room for what becomes of them.
     pub(crate) fn read_the_rest(&mut self) {
         if let Some(mut streams) = self.streams.take() {
