@@ -371,7 +371,8 @@ proptest! {
                 rig.translator.poll_batch(rig.now);
                 round = round.max(rig.made.load(Relaxed) - before);
             }
-            prop_assert!(rig.budget.used() <= state.max(4 << 20), "{}", rig.budget.used());
+            // The last exporter stays whatever it weighs: its own bounds hold, of which those of templates are the largest.
+            prop_assert!(rig.budget.used() <= state.max(5 << 20), "{}", rig.budget.used());
         }
         prop_assert!(round <= budget(2 * 65_535) + (4 << 20), "{}", round);
         rig.translator.flush();
