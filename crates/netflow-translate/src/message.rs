@@ -101,10 +101,13 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
         records: R,
     ) {
         let metadata = self.metadata.of(header.observation_domain);
+        let interfaces = self.writing.interfaces.clone();
+        let interfaces = interfaces.as_ref();
         let context = SetContext {
             words: self.writing.words,
             header,
             metadata,
+            interfaces: interfaces.and_then(|all| all.of(self.source.to_canonical())),
             received_at: self.arrival.received_at,
             init_time: metadata
                 .find(Metadata::init_time)

@@ -165,6 +165,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 scratch: Vec::new(),
                 networks: None,
                 names_version: 0,
+                interfaces: None,
+                locator: None,
                 odds: TraceOdds::new(config.sampler),
                 asked,
                 metrics: None,

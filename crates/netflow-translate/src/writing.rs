@@ -9,6 +9,8 @@ use crate::batch::Batches;
 use crate::config;
 use crate::counters::translate::TranslateCounters;
 use crate::debug_log::DebugLog;
+use crate::enrich::geo::Locator;
+use crate::enrich::interfaces::Interfaces;
 use crate::enrich::networks::Networks;
 use crate::exporter::admission::Rate;
 use crate::filter::Asked;
@@ -50,6 +52,10 @@ pub(crate) struct Writing<C> {
     pub(crate) networks: Option<Arc<Networks>>,
     /// Changes with the names, which resources have too.
     pub(crate) names_version: u32,
+    /// `NETFLOW_INTERFACES`.
+    pub(crate) interfaces: Option<Arc<Interfaces>>,
+    /// `NETFLOW_GEOIP_COUNTRY` and `NETFLOW_GEOIP_ASN`.
+    pub(crate) locator: Option<Box<Locator>>,
     /// How likely the sampler keeps a trace.
     pub(crate) odds: TraceOdds,
     /// What the selection asks of a flow; `None`: there is no selection.
@@ -67,6 +73,7 @@ impl<C> Writing<C> {
     pub(crate) fn asks_nothing(&self) -> bool {
         self.shape.is_packet()
             && self.networks.is_none()
+            && self.locator.is_none()
             && self.graph.is_none()
             && !self.fronts.wants_endpoints()
     }

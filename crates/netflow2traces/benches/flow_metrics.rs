@@ -2,6 +2,7 @@
 //! what a scrape of full views costs, with the memory that it takes for a moment.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,12 +12,18 @@ use netflow_wire::write::{Field, MessageWriter, V9Header};
 use netflow2traces::config::{self, Machine, Purpose, Sources};
 use netflow2traces::observe::flow_metrics::{families::families, text};
 use netflow2traces::observe::metrics::Format;
+use netflow2traces::translate::enrich::geo::{Database, DatabaseKind, Databases, Locator};
 use netflow2traces::translate::enrich::networks::Networks;
 use netflow2traces::translate::metrics::{FlowReading, Places, View};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+
+use self::mmdb::Data;
+
+#[path = "../tests/support/mmdb.rs"]
+mod mmdb;
 
 const SECONDS: u32 = 1_700_000_000;
 const NOW: UnixNanos = UnixNanos(SECONDS as u64 * 1_000_000_000);
@@ -101,7 +108,32 @@ fn networks() -> Networks {
     Networks::parse(&text, None).expect("valid")
 }
 
+/// Both databases: a record for each of 4,096 networks of sources, and for each destination.
+fn databases() -> Databases {
+    const CODES: [&str; 4] = ["DE", "FR", "NL", "US"];
+    let names: Vec<String> = (0..4_096_u32)
+        .map(|n| format!("10.{}.{}.0/20", n / 16, n % 16 * 16))
+        .chain((0..256).map(|n| format!("198.51.100.{n}/32")))
+        .collect();
+    let all = |make: &dyn Fn(usize) -> Data| {
+        let networks = names.iter().enumerate();
+        let networks: Vec<_> = networks.map(|(n, name)| (name.as_str(), make(n))).collect();
+        mmdb::database(&networks)
+    };
+    let country = all(&|n| mmdb::country(CODES[n % 4]));
+    let asn = all(&|n| mmdb::system(64_512 + n as u32, "Example Networks"));
+    let open = |octets, kind| Arc::new(Database::new(octets, kind).expect("a database"));
+    Databases {
+        country: Some(open(country, DatabaseKind::Country)),
+        asn: Some(open(asn, DatabaseKind::Asn)),
+    }
+}
+
 fn run(bencher: Bencher<'_, '_>, views: &[View], named: bool) {
+    run_with(bencher, views, named, Databases::default());
+}
+
+fn run_with(bencher: Bencher<'_, '_>, views: &[View], named: bool, databases: Databases) {
     let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
     let loaded =
         config::load(Purpose::Run, &sources, &Machine::read()).expect("defaults are valid");
@@ -110,6 +142,7 @@ fn run(bencher: Bencher<'_, '_>, views: &[View], named: bool) {
     let mut translator = Translator::new(&loaded.config.translate, clock, Ids::new([7; 32]))
         .with_flow_metrics(&places);
     translator.name_networks(named.then(|| Arc::new(networks())));
+    translator.locate(databases);
     let (datagrams, now) = (datagrams(), Instant::now());
     let source = "192.0.2.1:2055".parse().expect("an address");
     bencher
@@ -137,6 +170,34 @@ fn none(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn none_with_networks(bencher: Bencher<'_, '_>) {
     run(bencher, &[], true);
+}
+
+/// Of views none; addresses follow Zipf's law.
+#[divan::bench]
+fn none_with_databases(bencher: Bencher<'_, '_>) {
+    run_with(bencher, &[], false, databases());
+}
+
+/// A look-up of an address that isn't remembered: with 16 times as many addresses as are, in an order without repetition.
+#[divan::bench]
+fn a_new_address(bencher: Bencher<'_, '_>) {
+    let mut locator = Locator::new(databases());
+    let mut n = 0_u32;
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        n = n.wrapping_add(1);
+        let address = Ipv4Addr::from_bits(0x0a00_0000 | n.wrapping_mul(0x9e37_79b1) >> 15);
+        divan::black_box(locator.ends(Some(address.into()), None));
+    });
+}
+
+#[divan::bench]
+fn interface_and_country_with_databases(bencher: Bencher<'_, '_>) {
+    run_with(
+        bencher,
+        &[View::Interface, View::Country],
+        false,
+        databases(),
+    );
 }
 
 #[divan::bench]

@@ -1,4 +1,4 @@
-//! `NETFLOW_NETWORKS` and `NETFLOW_INTERFACES`: the files are read at the start, watched, and swapped whole when they
+//! `NETFLOW_NETWORKS`, `NETFLOW_INTERFACES`, `NETFLOW_GEOIP_COUNTRY` and `NETFLOW_GEOIP_ASN`: the files are read at the start, watched, and swapped whole when they
 //! change. While a new version can't be used, the one before stays in use.
 
 use std::fs::File;
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::health::{Health, Kind, Part, caught};
+use crate::translate::enrich::geo::{Database, DatabaseError, DatabaseKind};
 use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::enrich::networks::{FileError, Networks};
 
@@ -20,32 +21,43 @@ use crate::translate::enrich::networks::{FileError, Networks};
 const LOOK: Duration = Duration::from_secs(2);
 /// A look that takes longer hangs.
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
-/// Octets of a file.
-const MAX_OCTETS: u64 = 64 << 20;
+/// Octets of a file of names.
+const MAX_TEXT: u64 = 64 << 20;
+/// Octets of a database. Those of cities are the largest, some 130 MiB.
+const MAX_DATABASE: u64 = 512 << 20;
 
-/// A table that is made of a file's text.
+/// A table that is made of a file's content.
 pub trait Table: Sized + Send + Sync + 'static {
     /// The variable that names the file.
     const VARIABLE: &'static str;
     /// Of the part that watches the file.
     const INDEX: usize;
+    /// Octets of a file at most.
+    const MAX_OCTETS: u64;
 
     /// Makes the table; `before` is the version in use.
     ///
     /// # Errors
-    /// The line that can't be used.
-    fn parse(text: &str, before: Option<&Self>) -> Result<Self, FileError>;
+    /// What can't be used.
+    fn parse(octets: Vec<u8>, before: Option<&Self>) -> Result<Self, TableError>;
 
-    /// Lines of the file that say something.
+    /// Lines of the file that say something; nodes of a database.
     fn rows(&self) -> usize;
+}
+
+/// A file of text.
+fn text(octets: Vec<u8>) -> Result<String, TableError> {
+    String::from_utf8(octets).map_err(|_| TableError::NotText)
 }
 
 impl Table for Networks {
     const VARIABLE: &'static str = "NETFLOW_NETWORKS";
     const INDEX: usize = 0;
 
-    fn parse(text: &str, before: Option<&Self>) -> Result<Self, FileError> {
-        Self::parse(text, before)
+    const MAX_OCTETS: u64 = MAX_TEXT;
+
+    fn parse(octets: Vec<u8>, before: Option<&Self>) -> Result<Self, TableError> {
+        Ok(Self::parse(&text(octets)?, before)?)
     }
 
     fn rows(&self) -> usize {
@@ -57,12 +69,52 @@ impl Table for Interfaces {
     const VARIABLE: &'static str = "NETFLOW_INTERFACES";
     const INDEX: usize = 1;
 
-    fn parse(text: &str, _: Option<&Self>) -> Result<Self, FileError> {
-        Self::parse(text)
+    const MAX_OCTETS: u64 = MAX_TEXT;
+
+    fn parse(octets: Vec<u8>, _: Option<&Self>) -> Result<Self, TableError> {
+        Ok(Self::parse(&text(octets)?)?)
     }
 
     fn rows(&self) -> usize {
         self.len()
+    }
+}
+
+/// `NETFLOW_GEOIP_COUNTRY`.
+#[derive(Debug)]
+pub struct CountryDatabase(pub Arc<Database>);
+
+/// `NETFLOW_GEOIP_ASN`.
+#[derive(Debug)]
+pub struct AsnDatabase(pub Arc<Database>);
+
+impl Table for CountryDatabase {
+    const VARIABLE: &'static str = "NETFLOW_GEOIP_COUNTRY";
+    const INDEX: usize = 2;
+    const MAX_OCTETS: u64 = MAX_DATABASE;
+
+    fn parse(octets: Vec<u8>, _: Option<&Self>) -> Result<Self, TableError> {
+        let database = Database::new(octets, DatabaseKind::Country)?;
+        Ok(Self(Arc::new(database)))
+    }
+
+    fn rows(&self) -> usize {
+        self.0.nodes()
+    }
+}
+
+impl Table for AsnDatabase {
+    const VARIABLE: &'static str = "NETFLOW_GEOIP_ASN";
+    const INDEX: usize = 3;
+    const MAX_OCTETS: u64 = MAX_DATABASE;
+
+    fn parse(octets: Vec<u8>, _: Option<&Self>) -> Result<Self, TableError> {
+        let database = Database::new(octets, DatabaseKind::Asn)?;
+        Ok(Self(Arc::new(database)))
+    }
+
+    fn rows(&self) -> usize {
+        self.0.nodes()
     }
 }
 
@@ -71,10 +123,14 @@ impl Table for Interfaces {
 pub enum TableError {
     #[error("it can't be read: {0}")]
     Unreadable(#[from] io::Error),
-    #[error("it is larger than {} MiB", MAX_OCTETS >> 20)]
-    TooLarge,
+    #[error("it is larger than {} MiB", .0 >> 20)]
+    TooLarge(u64),
+    #[error("it isn't text in UTF-8")]
+    NotText,
     #[error(transparent)]
     Content(#[from] FileError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
 }
 
 /// Reads a file.
@@ -82,13 +138,13 @@ pub enum TableError {
 /// # Errors
 /// [`TableError`], with the line that can't be used.
 pub fn read<T: Table>(path: &Path, before: Option<&T>) -> Result<T, TableError> {
-    let mut text = String::new();
-    let mut file = File::open(path)?.take(MAX_OCTETS + 1);
-    file.read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_OCTETS {
-        return Err(TableError::TooLarge);
+    let mut octets = Vec::new();
+    let mut file = File::open(path)?.take(T::MAX_OCTETS + 1);
+    file.read_to_end(&mut octets)?;
+    if octets.len() as u64 > T::MAX_OCTETS {
+        return Err(TableError::TooLarge(T::MAX_OCTETS));
     }
-    Ok(T::parse(&text, before)?)
+    T::parse(octets, before)
 }
 
 /// What changes when the file is written or another takes its place.
@@ -162,6 +218,15 @@ impl<T: Table> TableFile<T> {
             }
         }
     }
+}
+
+/// Opens the file that a setting names, if it does.
+///
+/// # Errors
+/// What is wrong with the file, with the variable that names it.
+pub fn open_table<T: Table>(path: Option<&PathBuf>) -> anyhow::Result<Option<TableFile<T>>> {
+    let file = path.cloned().map(TableFile::open).transpose();
+    file.map_err(|error| anyhow::anyhow!("{}: {error}", T::VARIABLE))
 }
 
 /// A task that watches a file. Dropped, it ends.

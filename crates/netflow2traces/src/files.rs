@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Mistake, Mistakes};
 use crate::deliver;
-use crate::enrichment;
+use crate::enrichment::{self, AsnDatabase, CountryDatabase, Table};
 use crate::streams;
 use crate::template_store;
 use crate::translate::enrich::interfaces::Interfaces;
@@ -54,16 +54,13 @@ pub fn check(config: &Config) -> Result<(), Mistakes> {
             path.display()
         ));
     }
-    if let Some(path) = &config.networks
-        && let Err(problem) = enrichment::read::<Networks>(path, None)
-    {
-        reject(format!("NETFLOW_NETWORKS={}: {problem}", path.display()));
-    }
-    if let Some(path) = &config.interfaces
-        && let Err(problem) = enrichment::read::<Interfaces>(path, None)
-    {
-        reject(format!("NETFLOW_INTERFACES={}: {problem}", path.display()));
-    }
+    let tables = [
+        table::<Networks>(config.networks.as_ref()),
+        table::<Interfaces>(config.interfaces.as_ref()),
+        table::<CountryDatabase>(config.geoip_country.as_ref()),
+        table::<AsnDatabase>(config.geoip_asn.as_ref()),
+    ];
+    tables.into_iter().flatten().for_each(&mut reject);
     // The certificate that spans and metrics share is one error.
     mistakes.dedup();
     if mistakes.is_empty() {
@@ -73,6 +70,13 @@ pub fn check(config: &Config) -> Result<(), Mistakes> {
         mistakes,
         warnings: Vec::new(),
     })
+}
+
+/// What is wrong with a file, if anything is.
+fn table<T: Table>(path: Option<&PathBuf>) -> Option<String> {
+    let path = path?;
+    let problem = enrichment::read::<T>(path, None).err()?;
+    Some(format!("{}={}: {problem}", T::VARIABLE, path.display()))
 }
 
 /// Whether the template store can be read, and replaced.

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod databases;
 pub mod deliver;
 pub mod enrichment;
 pub mod files;

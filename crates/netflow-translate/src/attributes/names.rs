@@ -143,6 +143,11 @@ names! {
     AdjustedBytes: Minimal, Int, "netflow.sample.adjusted_bytes";
     PeerService: Minimal, Text, "peer.service";
     PeerName: Minimal, Text, "service.peer.name";
+    SourceCountry: Minimal, Text, "source.geo.country.iso_code";
+    DestinationCountry: Minimal, Text, "destination.geo.country.iso_code";
+    SourceOrganization: Minimal, Text, "source.as.organization.name";
+    DestinationOrganization: Minimal, Text, "destination.as.organization.name";
+    AsOrigin: Minimal, Text, "netflow.as.origin";
     FlowStart: Minimal, Int, "netflow.flow.start_unix_nano";
     FlowEnd: Minimal, Int, "netflow.flow.end_unix_nano";
     TimeSuspect: Minimal, Bool, "netflow.time.suspect";

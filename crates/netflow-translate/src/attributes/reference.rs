@@ -136,6 +136,21 @@ The span of a request has the kind CLIENT (others INTERNAL), and the status ERRO
 its resource is the network of the client. [traces.md](traces.md#a-service-graph-of-spans) describes the graph.
 ";
 
+const ENRICHMENT: &str = "\
+### What files say
+
+With every level, where the settings name files ([flow-metrics.md](flow-metrics.md)):
+
+| attribute | type | value |
+|---|---|---|
+| `netflow.source.network`, `netflow.destination.network` | string | `NETFLOW_NETWORKS`: the name of the longest prefix that holds the address |
+| `source.KEY`, `destination.KEY` | string | `NETFLOW_NETWORKS`: each further key of that line |
+| `source.geo.country.iso_code`, `destination.geo.country.iso_code` | string | `NETFLOW_GEOIP_COUNTRY`: two letters |
+| `source.as.number`, `destination.as.number` | int | with `NETFLOW_GEOIP_ASN`: the number that the exporter reports, unless it is 0; else the database's. Under `NETFLOW_SEMCONV=flow` and `both` the record's own number stands there, zero or not, if it has one |
+| `source.as.organization.name`, `destination.as.organization.name` | string | `NETFLOW_GEOIP_ASN`: who runs that system, where the database has the same number |
+| `netflow.as.origin` | string | where these numbers come from: `exporter`, `database`, or `both`, one for each end |
+";
+
 const TIMES: &str = "\
 ## Times
 
@@ -334,7 +349,10 @@ pub fn attributes_reference() -> String {
             row(&mut text, attribute);
         }
     }
-    let _ = write!(text, "\n{EVERYTHING}\n{SAMPLING}\n{GRAPH}\n{TIMES}");
+    let _ = write!(
+        text,
+        "\n{EVERYTHING}\n{SAMPLING}\n{GRAPH}\n{ENRICHMENT}\n{TIMES}"
+    );
     text.push_str("| | elements |\n|---|---|\n");
     for (what, elements) in [
         ("start", STARTS),

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
+
 use super::csv;
 use super::networks::{FileError, check_text};
 
@@ -11,7 +13,20 @@ const MAX_INTERFACES: usize = 1 << 20;
 
 /// One version of the file.
 #[derive(Debug, Default)]
-pub struct Interfaces(HashMap<(IpAddr, u32), Interface>);
+pub struct Interfaces(HashMap<IpAddr, OfExporter>);
+
+/// The interfaces of one exporter.
+#[derive(Debug, Default)]
+pub struct OfExporter(HashMap<u32, Interface, RandomState>);
+
+impl OfExporter {
+    /// The name of an interface.
+    #[inline]
+    #[must_use]
+    pub fn name(&self, index: u32) -> Option<&str> {
+        Some(&self.0.get(&index)?.name)
+    }
+}
 
 /// What the file says of an interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,7 +46,8 @@ impl Interfaces {
     /// # Errors
     /// The first line that can't be used, with what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, FileError> {
-        let mut interfaces = HashMap::new();
+        let mut interfaces: HashMap<IpAddr, OfExporter> = HashMap::new();
+        let mut number = 0;
         for (line, text) in (1..).zip(text.lines()) {
             let fail = |problem: String| FileError::new(line, problem);
             let fields = csv::fields(text).map_err(|problem| fail(problem.to_owned()))?;
@@ -62,7 +78,8 @@ impl Interfaces {
             if !description.is_empty() {
                 check_text("the description", description).map_err(fail)?;
             }
-            if interfaces.len() >= MAX_INTERFACES {
+            number += 1;
+            if number > MAX_INTERFACES {
                 return Err(fail(format!("more than {MAX_INTERFACES} interfaces")));
             }
             let interface = Interface {
@@ -70,8 +87,8 @@ impl Interfaces {
                 speed: parse_speed(speed).map_err(fail)?,
                 description: description.into(),
             };
-            let key = (address.to_canonical(), index);
-            if interfaces.insert(key, interface).is_some() {
+            let of_exporter = interfaces.entry(address.to_canonical()).or_default();
+            if of_exporter.0.insert(index, interface).is_some() {
                 return Err(fail(format!(
                     "interface {index} of {exporter} stands there already"
                 )));
@@ -83,13 +100,19 @@ impl Interfaces {
     /// What the file says of an interface.
     #[must_use]
     pub fn get(&self, exporter: IpAddr, index: u32) -> Option<&Interface> {
-        self.0.get(&(exporter, index))
+        self.of(exporter)?.0.get(&index)
+    }
+
+    /// What the file says of an exporter's interfaces.
+    #[must_use]
+    pub fn of(&self, exporter: IpAddr) -> Option<&OfExporter> {
+        self.0.get(&exporter)
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.values().map(|of| of.0.len()).sum()
     }
 
     /// Whether there is none.

@@ -3,6 +3,7 @@
 
 mod csv;
 pub mod fields;
+pub mod geo;
 pub mod interfaces;
 pub mod networks;
 pub mod prefixes;

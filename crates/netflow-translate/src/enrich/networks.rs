@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use otlp_wire::{Value, push_key_value};
 
 use super::csv;
+use super::geo::Located;
 use super::prefixes::PrefixTable;
 
 /// Networks of one file.
@@ -111,6 +112,43 @@ pub struct Enriched<'a> {
     pub source: Option<Known<'a>>,
     /// Of its destination.
     pub destination: Option<Known<'a>>,
+    /// What databases know of its source and its destination.
+    pub located: [Located<'a>; 2],
+}
+
+impl Enriched<'_> {
+    /// The networks of both ends, as series have them: the number of the name and one, 0 for every other network.
+    #[inline]
+    pub(crate) fn networks(&self) -> [u32; 2] {
+        [self.source, self.destination].map(|known| known.map_or(0, |known| known.name + 1))
+    }
+
+    /// The AS numbers of both ends: what was exported, else what a database has; 0 where neither knows one.
+    #[inline]
+    pub(crate) fn systems(&self, exported: [u32; 2]) -> [u32; 2] {
+        let [source, destination] = self.located.map(|end| end.system.map_or(0, |of| of.number));
+        let [exported_source, exported_destination] = exported;
+        [
+            if exported_source == 0 {
+                source
+            } else {
+                exported_source
+            },
+            if exported_destination == 0 {
+                destination
+            } else {
+                exported_destination
+            },
+        ]
+    }
+
+    /// The countries of both ends, as their letters; 0 where none is known.
+    #[inline]
+    pub(crate) fn countries(&self) -> [u32; 2] {
+        let code = |[first, second]: [u8; 2]| u32::from(first) << 8 | u32::from(second);
+        self.located
+            .map(|end| end.country.map_or(0, |country| code(country.code)))
+    }
 }
 
 impl Networks {
@@ -183,6 +221,7 @@ impl Networks {
         Enriched {
             source: source.and_then(|address| self.find(address)),
             destination: destination.and_then(|address| self.find(address)),
+            located: Default::default(),
         }
     }
 

@@ -25,13 +25,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use netflow_wire::sflow::InterfaceCounters;
-use otlp_wire::{ResourceFront, SpanId, SpanWriter, TraceId, UnixNanos};
+use otlp_wire::{Key, ResourceFront, SpanId, SpanWriter, TraceId, UnixNanos};
 
 use crate::allowance;
 use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::batch::Membership;
 use crate::config::{self, AttributeLevel, SpanTime};
 use crate::debug_log;
+use crate::enrich::geo::Locator;
 use crate::enrich::networks::{Enriched, Networks};
 use crate::exporter::Arrival;
 use crate::filter::{Address, Asked, FlowView};
@@ -64,6 +65,8 @@ pub(crate) trait Flow {
     fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_>;
     /// Fills in what a filter may ask of it; counts as they were exported.
     fn fill(&self, view: &mut FlowView<'_>);
+    /// Whether it writes AS numbers of source and destination itself.
+    fn has_systems(&self) -> [bool; 2];
     /// Writes its own attributes; `scratch` is room for an encoded value.
     fn write(&self, scaling: Scaling, scratch: &mut Vec<u8>, writer: &mut SpanWriter<'_>);
 }
@@ -111,7 +114,18 @@ pub(crate) struct FlowContext {
     exporter: Address,
     /// What the selection asks of a flow; `None`: there is no selection.
     asked: Option<Asked>,
+    /// Where AS numbers are written that databases may know.
+    systems: Option<Systems>,
     odds: TraceOdds,
+}
+
+/// How AS numbers are written where a database is in use.
+#[derive(Clone, Copy)]
+struct Systems {
+    /// `source.as.number` and `destination.as.number`.
+    keys: [Key; 2],
+    /// Records write these keys too, if they have the elements.
+    are_of_records: bool,
 }
 
 /// Where an exporter's spans go: its place in the batch, and its resource.
@@ -135,6 +149,14 @@ impl FlowContext {
             .as_mut()
             .map(|metrics| metrics.datagram(exporter, arrival.received_at, now));
         let wants = wants(writing);
+        let keys = writing
+            .locator
+            .as_ref()
+            .and_then(|locator| locator.number_keys());
+        let systems = keys.map(|keys| Systems {
+            keys,
+            are_of_records: writing.config.semconv != config::Semconv::Netflow,
+        });
         let config: &config::Translate = &writing.config;
         let standard = config.attributes >= AttributeLevel::Standard;
         Self {
@@ -156,6 +178,7 @@ impl FlowContext {
             wants,
             exporter: exporter.into(),
             asked: writing.asked,
+            systems,
             odds: writing.odds,
         }
     }
@@ -228,6 +251,7 @@ impl FlowContext {
 fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
     let by_metrics = writing.metrics.as_ref().map(|metrics| metrics.wants());
     let endpoints = writing.networks.is_some()
+        || writing.locator.is_some()
         || writing.fronts.wants_endpoints()
         || writing.graph.is_some()
         || writing.shape.wants_endpoints();
@@ -237,6 +261,7 @@ fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
             let wants = wants.unwrap_or_default();
             Some(Wants {
                 endpoints: wants.endpoints || endpoints,
+                autonomous_systems: wants.autonomous_systems || writing.locator.is_some(),
                 ..wants
             })
         }
@@ -245,10 +270,25 @@ fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
 
 /// What is known of a flow's ends besides what it says.
 #[inline(always)]
-fn known<'a>(networks: Option<&'a Networks>, facts: Option<&FlowFacts<'_>>) -> Enriched<'a> {
-    match (networks, facts) {
-        (Some(networks), Some(facts)) => networks.ends(facts.ends.source, facts.ends.destination),
-        _ => Enriched::default(),
+fn known<'a>(
+    networks: Option<&'a Networks>,
+    locator: &'a mut Option<Box<Locator>>,
+    facts: Option<&FlowFacts<'_>>,
+) -> Enriched<'a> {
+    let Some(facts) = facts else {
+        return Enriched::default();
+    };
+    let (source, destination) = (facts.ends.source, facts.ends.destination);
+    let known = match networks {
+        Some(networks) => networks.ends(source, destination),
+        None => Enriched::default(),
+    };
+    match locator {
+        Some(locator) => Enriched {
+            located: locator.ends(source, destination),
+            ..known
+        },
+        None => known,
     }
 }
 
@@ -269,7 +309,8 @@ fn count_unwritten<C, S: Flows>(
         if let (true, Some(facts)) = (writing.graph.is_some(), &mut facts) {
             note_server(facts, &mut writing.listeners);
         }
-        let known = known(writing.networks.as_deref(), facts.as_ref());
+        let (networks, locator) = (writing.networks.as_deref(), &mut writing.locator);
+        let known = known(networks, locator, facts.as_ref());
         let metrics = &mut writing.metrics;
         context.count(facts.as_ref(), &known, None, place.counted, metrics);
     }
@@ -300,6 +341,7 @@ pub(crate) fn write_flows<C, S: Flows>(
             scratch,
             metrics,
             networks,
+            locator,
             config,
             shape,
             listeners,
@@ -344,6 +386,7 @@ pub(crate) fn write_flows<C, S: Flows>(
                 listeners,
                 servers,
                 keys: &words.keys,
+                locator,
                 pending: &mut pending,
             };
             write::asked(flows, context, room, tools, asking, writer)

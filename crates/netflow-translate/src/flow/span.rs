@@ -2,7 +2,7 @@
 
 use otlp_wire::{SpanHead, SpanId, SpanWriter, Status, TraceId, UnixNanos};
 
-use super::{Flow, FlowContext, trace};
+use super::{Flow, FlowContext, Systems, trace};
 use crate::attributes::names::Name;
 use crate::attributes::vocabulary::Attributes;
 use crate::config::SpanTime;
@@ -30,6 +30,8 @@ pub(super) struct About<'a> {
     pub(super) interval: Option<(u64, Origin)>,
     pub(super) times: TimeSpan,
     pub(super) known: Enriched<'a>,
+    /// AS numbers of source and destination as they were exported; 0: none, or nothing asks.
+    pub(super) exported: [u32; 2],
     pub(super) kept: Kept,
     /// Which of the names of spans is its.
     pub(super) name: usize,
@@ -51,6 +53,7 @@ pub(super) fn write_span<F: Flow>(
         interval,
         times,
         known,
+        exported,
         kept,
         name,
         asked,
@@ -97,6 +100,13 @@ pub(super) fn write_span<F: Flow>(
     if let Some(destination) = known.destination {
         writer.apart(|writer| writer.encoded_octets(destination.destination));
     }
+    if let [Some(_), _] | [_, Some(_)] = known.located.map(|end| end.country) {
+        writer.apart(|writer| write_countries(&known, writer));
+    }
+    if let Some(systems) = &context.systems {
+        let own = flow.has_systems();
+        writer.apart(|writer| write_systems(systems, own, exported, &known, context, writer));
+    }
     if let Some(bytes) = kept.adjusted_bytes {
         for key in context.words.keys.of(Name::AdjustedBytes) {
             writer.unsigned(key, bytes);
@@ -129,6 +139,56 @@ pub(super) fn write_span<F: Flow>(
         false => Written::No,
         true if times.suspect => Written::Suspect,
         true => Written::Plain,
+    }
+}
+
+fn write_countries(known: &Enriched<'_>, writer: &mut SpanWriter<'_>) {
+    for (side, end) in known.located.iter().enumerate() {
+        if let Some(encoded) = end.country.and_then(|country| country.encoded.get(side)) {
+            writer.encoded_octets(encoded);
+        }
+    }
+}
+
+/// Numbers and names of the autonomous systems of both ends. The exporter's number counts before the database's, and an
+/// organization is named if its number is the one that counts.
+fn write_systems(
+    systems: &Systems,
+    own: [bool; 2],
+    exported: [u32; 2],
+    known: &Enriched<'_>,
+    context: &FlowContext,
+    writer: &mut SpanWriter<'_>,
+) {
+    let (mut by_exporter, mut by_database) = (false, false);
+    let ends = exported.into_iter().zip(&known.located).zip(own);
+    for ((side, key), ((exported, end), is_written)) in systems.keys.iter().enumerate().zip(ends) {
+        let found = end.system.map_or(0, |system| system.number);
+        let number = if exported == 0 { found } else { exported };
+        if number == 0 {
+            continue;
+        }
+        if !(systems.are_of_records && is_written) {
+            writer.unsigned(key, u64::from(number));
+            by_exporter |= exported != 0;
+            by_database |= exported == 0;
+        } else if exported != 0 {
+            by_exporter = true;
+        }
+        if let Some(system) = end.system.filter(|_| found == number)
+            && let Some(name) = system.encoded.get(side)
+        {
+            writer.encoded_octets(name);
+        }
+    }
+    let origin = match (by_exporter, by_database) {
+        (false, false) => return,
+        (true, false) => "exporter",
+        (false, true) => "database",
+        (true, true) => "both",
+    };
+    for key in context.words.keys.of(Name::AsOrigin) {
+        writer.text(key, origin);
     }
 }
 

@@ -11,6 +11,7 @@ use super::select::{LeftOut, Selecting};
 use super::span::{About, Written, write_span};
 use super::{Flow, FlowContext, Flows, known};
 use crate::attributes::names::Keys;
+use crate::enrich::geo::Locator;
 use crate::enrich::networks::{Enriched, NameId};
 use crate::flow::ids::Ids;
 use crate::flow::roles::Listeners;
@@ -71,6 +72,7 @@ pub(super) struct Asking<'a> {
     /// `None`: no span is a request.
     pub(super) servers: Option<&'a mut Servers>,
     pub(super) keys: &'a Keys,
+    pub(super) locator: &'a mut Option<Box<Locator>>,
     pub(super) pending: &'a mut Pending,
 }
 
@@ -147,6 +149,7 @@ pub(super) fn plain<S: Flows>(
             interval,
             times,
             known: Enriched::default(),
+            exported: [0; 2],
             kept: Kept::default(),
             name: 0,
             asked: None,
@@ -195,6 +198,7 @@ pub(super) fn asked<S: Flows>(
         listeners,
         mut servers,
         keys,
+        locator,
         pending,
     } = asking;
     let (mut spans, mut suspect) = (0, 0);
@@ -220,7 +224,7 @@ pub(super) fn asked<S: Flows>(
                 if let (true, Some(facts)) = (servers.is_some(), &mut facts) {
                     note_server(facts, listeners);
                 }
-                let known = known(by.networks, facts.as_ref());
+                let known = known(by.networks, locator, facts.as_ref());
                 context.count(facts.as_ref(), &known, None, counted, metrics);
             }
             flows.advance();
@@ -230,7 +234,7 @@ pub(super) fn asked<S: Flows>(
             pending.decided = Some((trace_id, decision));
             break ended;
         }
-        let known = known(by.networks, facts.as_ref());
+        let known = known(by.networks, locator, facts.as_ref());
         let request = match (&servers, &mut facts) {
             (Some(_), Some(facts)) => request(facts, &known, listeners),
             _ => None,
@@ -257,10 +261,14 @@ pub(super) fn asked<S: Flows>(
             }
             _ => None,
         };
+        let exported = facts
+            .as_ref()
+            .map_or([0; 2], |facts| [facts.source_as, facts.destination_as]);
         let about = About {
             interval,
             times,
             known,
+            exported,
             kept,
             name,
             asked,

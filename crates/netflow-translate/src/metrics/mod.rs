@@ -22,7 +22,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use otlp_wire::{SpanId, TraceId, UnixNanos};
 
-use crate::enrich::networks::{Enriched, Known};
+use crate::enrich::networks::Enriched;
 use crate::flow::roles::{End, Listeners};
 
 pub use self::devices::DeviceCounters;
@@ -118,6 +118,8 @@ pub(crate) struct FlowMetrics {
     /// The view `top`.
     top: Option<Top>,
     top_rows: usize,
+    /// A view asks which end of a flow is the server.
+    wants_server: bool,
     /// The view `sflow_counters`.
     devices: Option<SeriesTable<DeviceCounters>>,
     listeners: Listeners,
@@ -166,6 +168,9 @@ impl FlowMetrics {
             graph: graph.map(|room| SeriesTable::new(Arc::clone(room), hasher.clone())),
             top: has_top.then(|| Top::new(hasher.clone())),
             top_rows: places.top,
+            wants_server: [View::Application, View::ServiceGraph, View::Top]
+                .into_iter()
+                .any(|view| places.views.contains(view)),
             devices: devices.map(|room| SeriesTable::new(Arc::clone(room), hasher.clone())),
             hasher,
             listeners: Listeners::default(),
@@ -194,6 +199,7 @@ impl FlowMetrics {
         let beyond = [
             View::Application,
             View::Network,
+            View::Country,
             View::ServiceGraph,
             View::Top,
         ];
@@ -240,7 +246,20 @@ impl FlowMetrics {
         self.count_interfaces(flow.counts(), span, counting, exporter);
         if !self.views.is_only_interface() {
             let addition = Addition::new(flow.counts(), span, counting);
-            self.count_beyond(flow, known, &addition, counting);
+            let server = match self.wants_server {
+                true => flow.server.unwrap_or_else(|| self.listeners.server(flow)),
+                false => End::Destination,
+            };
+            self.count_beyond(flow, known, server, &addition, counting);
+            if let Some(graph) = &mut self.graph {
+                let [source, destination] = known.networks();
+                let edge = graph::edge(counting.exporter, flow, server, source, destination);
+                if let Some(edge) = edge {
+                    let failed = has_failed(flow);
+                    let addition = Addition { failed, ..addition };
+                    graph.count(counting.exporter_hash, edge, &addition, counting.minute);
+                }
+            }
         }
     }
 
@@ -277,6 +296,7 @@ impl FlowMetrics {
         &mut self,
         flow: &FlowFacts<'_>,
         known: &Enriched<'_>,
+        server: End,
         addition: &Addition,
         counting: &Counting,
     ) {
@@ -287,12 +307,6 @@ impl FlowMetrics {
             }
         };
         count(&mut self.tables, View::Exporter, 0, 0);
-        let asks_for_server =
-            self.graph.is_some() || self.top.is_some() || self.views.contains(View::Application);
-        let server = match asks_for_server {
-            true => flow.server.unwrap_or_else(|| self.listeners.server(flow)),
-            false => End::Destination,
-        };
         if self.views.contains(View::Application) {
             let service = self.service(flow, server);
             let protocol = flow.ends.protocol.map_or(UNKNOWN_PROTOCOL, u32::from);
@@ -301,22 +315,12 @@ impl FlowMetrics {
         if let Some(top) = &mut self.top {
             top.count(flow, server, counting.exporter_hash, counting.pane);
         }
-        // 0 is every other network.
-        let network = |known: Option<Known<'_>>| known.map_or(0, |known| known.name + 1);
-        let (source, destination) = (network(known.source), network(known.destination));
+        let [source, destination] = known.networks();
         count(&mut self.tables, View::Network, source, destination);
-        if let Some(graph) = &mut self.graph
-            && let Some(edge) = graph::edge(counting.exporter, flow, server, source, destination)
-        {
-            let failed = has_failed(flow);
-            let addition = Addition {
-                failed,
-                ..*addition
-            };
-            graph.count(counting.exporter_hash, edge, &addition, counting.minute);
-        }
-        let (source, destination) = (flow.source_as, flow.destination_as);
+        let [source, destination] = known.systems([flow.source_as, flow.destination_as]);
         count(&mut self.tables, View::As, source, destination);
+        let [source, destination] = known.countries();
+        count(&mut self.tables, View::Country, source, destination);
     }
 
     /// The application that the exporter names, else the server's port.

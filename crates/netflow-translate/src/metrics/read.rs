@@ -9,6 +9,7 @@ use super::{
     DeviceCounters, FlowMetrics, GraphTotals, NAMED, Places, SeriesKey, TopReading, TopRow, View,
     ViewReading,
 };
+use crate::enrich::geo::{Databases, Locator};
 use crate::enrich::interfaces::Interfaces;
 use crate::enrich::networks::Networks;
 use crate::exporter::Exporter;
@@ -73,6 +74,17 @@ impl<C> Translator<C> {
     pub fn name_networks(&mut self, networks: Option<Arc<Networks>>) {
         self.writing.networks = networks;
         self.writing.names_version = self.writing.names_version.wrapping_add(1);
+    }
+
+    /// Names interfaces in spans from here on; of a new version of the file too.
+    pub fn name_interfaces(&mut self, interfaces: Option<Arc<Interfaces>>) {
+        self.writing.interfaces = interfaces;
+    }
+
+    /// Looks addresses up in databases from here on; in new versions of them too.
+    pub fn locate(&mut self, databases: Databases) {
+        let has_any = databases.country.is_some() || databases.asn.is_some();
+        self.writing.locator = has_any.then(|| Box::new(Locator::new(databases)));
     }
 
     /// The flow metrics of this worker; `None` if no view is counted. Reading changes nothing.

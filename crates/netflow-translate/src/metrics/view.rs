@@ -13,6 +13,8 @@ pub enum View {
     Network,
     /// By autonomous systems.
     As,
+    /// By countries.
+    Country,
     /// Requests between networks.
     ServiceGraph,
     /// The heaviest conversations, sources and destinations of the last minute.
@@ -23,12 +25,13 @@ pub enum View {
 
 impl View {
     /// Every view.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Interface,
         Self::Exporter,
         Self::Application,
         Self::Network,
         Self::As,
+        Self::Country,
         Self::ServiceGraph,
         Self::Top,
         Self::SflowCounters,
@@ -43,6 +46,7 @@ impl View {
             Self::Application => "application",
             Self::Network => "network",
             Self::As => "as",
+            Self::Country => "country",
             Self::ServiceGraph => "service_graph",
             Self::Top => "top",
             Self::SflowCounters => "sflow_counters",

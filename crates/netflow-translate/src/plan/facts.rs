@@ -139,6 +139,14 @@ impl FactsPlan {
     }
 }
 
+impl FactsPlan {
+    /// The template has AS numbers of source and destination.
+    #[inline]
+    pub(crate) fn has_systems(&self) -> [bool; 2] {
+        [self.source_as, self.destination_as].map(|number| !matches!(number, Number::Absent))
+    }
+}
+
 impl<'a, L: Layout> Record<'a, L> {
     /// What it says of its interfaces and its size.
     #[inline(always)]

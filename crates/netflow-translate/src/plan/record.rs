@@ -12,6 +12,7 @@ use crate::attributes::encoded::value_text;
 use crate::attributes::names::Name;
 use crate::attributes::short_text::ShortText;
 use crate::attributes::vocabulary::{Attributes, Vocabulary};
+use crate::enrich::interfaces::OfExporter;
 use crate::exporter::metadata::DomainMetadata;
 use crate::filter::FlowView;
 use crate::flow::Flow;
@@ -27,6 +28,8 @@ pub(crate) struct SetContext<'a> {
     pub(crate) words: &'static Vocabulary,
     pub(crate) header: &'a Header,
     pub(crate) metadata: DomainMetadata<'a>,
+    /// `NETFLOW_INTERFACES`, of this exporter.
+    pub(crate) interfaces: Option<&'a OfExporter>,
     /// When the datagram came.
     pub(crate) received_at: UnixNanos,
     /// Element 160 of the options data.
@@ -123,6 +126,11 @@ impl<L: Layout> Flow for Record<'_, L> {
     #[inline(always)]
     fn agent(&self) -> Option<IpAddr> {
         self.context.agent.filter(|_| !self.plan.names_agent)
+    }
+
+    #[inline(always)]
+    fn has_systems(&self) -> [bool; 2] {
+        self.plan.facts.has_systems()
     }
 
     #[inline(always)]
@@ -469,6 +477,10 @@ impl<'a, L: Layout> Record<'a, L> {
 
     pub(super) fn words(&self) -> &'static Vocabulary {
         self.context.words
+    }
+
+    pub(super) fn interfaces(&self) -> Option<&'a OfExporter> {
+        self.context.interfaces
     }
 
     pub(super) fn metadata(&self) -> DomainMetadata<'a> {

@@ -384,7 +384,8 @@ impl<'a, L: Layout> Record<'a, L> {
         own.or_else(|| self.known_application(choices))
     }
 
-    /// The record's own name of the interface it was metered at, else what options data say of its index.
+    /// What `NETFLOW_INTERFACES` says of the index, else the record's own name of the interface it was metered at, else
+    /// what options data say of its index.
     fn write_interface_name(
         &self,
         key: &Key,
@@ -393,6 +394,17 @@ impl<'a, L: Layout> Record<'a, L> {
         writer: &mut SpanWriter<'_>,
     ) {
         let is_name = |element| INTERFACE_NAMES.contains(&element);
+        let indexes = self.choices(choices).iter();
+        let indexes = indexes.filter(|choice| !is_name(choice.element));
+        let mut indexes = indexes.map(|choice| self.unsigned(choice.field));
+        let index = indexes.clone().find(|index| *index != 0);
+        let index = index.or_else(|| indexes.next());
+        if let (Some(interfaces), Some(index)) = (self.interfaces(), index)
+            && let Ok(index) = u32::try_from(index)
+            && let Some(name) = interfaces.name(index)
+        {
+            return writer.text(key, name);
+        }
         let direction = self.plan.together.direction;
         let metered = match direction.map(|field| self.unsigned(field)) {
             Some(1) => Side::Output,
@@ -403,11 +415,7 @@ impl<'a, L: Layout> Record<'a, L> {
         {
             return write_text(key, own, writer);
         }
-        let indexes = self.choices(choices).iter();
-        let indexes = indexes.filter(|choice| !is_name(choice.element));
-        let mut indexes = indexes.map(|choice| self.unsigned(choice.field));
-        let index = indexes.clone().find(|index| *index != 0);
-        if let Some(index) = index.or_else(|| indexes.next())
+        if let Some(index) = index
             && let Some(name) = self.metadata().find(|known| known.interface(index))
         {
             writer.text(key, name);

@@ -89,7 +89,10 @@ impl Sflow {
             None => own,
         };
         let trace = Trace::new(&mut writing.ids, &writing.odds);
+        let interfaces = writing.interfaces.clone();
+        let interfaces = interfaces.as_ref();
         let samples = SampleContext {
+            interfaces: interfaces.and_then(|all| all.of(sender.address.to_canonical())),
             words: writing.words,
             wants: &self.wants,
             level: writing.config.attributes,

@@ -9,6 +9,7 @@ use super::seen::Seen;
 use crate::attributes::names::Name;
 use crate::attributes::vocabulary::{Attributes, Vocabulary};
 use crate::config::AttributeLevel;
+use crate::enrich::interfaces::OfExporter;
 use crate::filter::{FlowView, Number, Place};
 use crate::flow::Flow;
 use crate::flow::frame::{
@@ -25,6 +26,8 @@ pub(super) struct SampleContext<'a> {
     pub(super) wants: &'a SampleWants,
     pub(super) level: AttributeLevel,
     pub(super) sampling: &'a ConfiguredSampling,
+    /// `NETFLOW_INTERFACES`, of this exporter.
+    pub(super) interfaces: Option<&'a OfExporter>,
     /// When the datagram came: sFlow has no time.
     pub(super) received_at: UnixNanos,
 }
@@ -113,6 +116,10 @@ impl Flow for SampledFlow<'_> {
 
     fn agent(&self) -> Option<IpAddr> {
         None
+    }
+
+    fn has_systems(&self) -> [bool; 2] {
+        [self.seen.gateway.is_some(); 2]
     }
 
     fn counts(&self, interval: u64) -> FlowCounts {
@@ -213,6 +220,9 @@ impl Flow for SampledFlow<'_> {
             }
             frame::write(&seen.frame, wanted, out);
             write_standard(sample, seen, vlan, out);
+            if let Some(interfaces) = context.interfaces {
+                write_interface_names(sample, interfaces, out);
+            }
             if let Some(mpls) = labels {
                 write_labels(mpls.input.as_slice(), out);
             }
@@ -245,6 +255,23 @@ fn write_minimal(
     if let Some((source, destination)) = ases(seen) {
         out.unsigned(Name::SourceAs, u64::from(source));
         out.unsigned(Name::DestinationAs, u64::from(destination));
+    }
+}
+
+fn write_interface_names(
+    flow: &FlowSample<'_>,
+    interfaces: &OfExporter,
+    out: &mut Attributes<'_, '_>,
+) {
+    for (name, interface) in [
+        (Name::InterfaceInputName, flow.input),
+        (Name::InterfaceOutputName, flow.output),
+    ] {
+        if let Interface::Index(index) = interface
+            && let Some(text) = interfaces.name(index)
+        {
+            out.text(name, text);
+        }
     }
 }
 

@@ -5,7 +5,6 @@ mod connections;
 mod totals;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +16,12 @@ use tracing::{error, info};
 use crate::cli::{self, DemoOptions};
 use crate::config::values::TRACE_ID;
 use crate::config::{self, Config, FlowMetrics};
+use crate::databases::DatabaseFiles;
 use crate::deliver::Delivery;
 use crate::demo::{
     Backend, BackendOptions, HostFilter, Traffic, TrafficOptions, announcement, first_traces,
 };
-use crate::enrichment::{Table, TableFile, Watching};
+use crate::enrichment::{Watching, open_table};
 use crate::files;
 use crate::health::Pulse;
 use crate::observe::api::Watched;
@@ -226,7 +226,7 @@ struct Daemon {
     own_metrics: Option<MetricsExport>,
     flows: FlowSource,
     /// The tasks that watch files of names.
-    files: [Option<Watching>; 2],
+    files: [Option<Watching>; 4],
     keeping: Option<Keeping>,
     supervisor: Supervisor,
     pulse: Pulse,
@@ -248,6 +248,7 @@ impl Daemon {
         let tap = Arc::new(Tap::default());
         let networks = open_table::<Networks>(config.networks.as_ref())?;
         let interfaces = open_table::<Interfaces>(config.interfaces.as_ref())?;
+        let databases = DatabaseFiles::open(config)?;
         let FlowMetrics {
             views,
             max_series,
@@ -256,6 +257,8 @@ impl Daemon {
         let shared = Shared {
             translate: conversation_key::settled(&config.translate)?,
             networks: networks.as_ref().map(|file| Arc::clone(&file.table)),
+            interfaces: interfaces.as_ref().map(|file| Arc::clone(&file.table)),
+            databases: databases.now(),
             places: Places::new(views, max_series).with_top(top),
             budget: Arc::clone(&budget),
             conversations: Arc::default(),
@@ -311,13 +314,15 @@ impl Daemon {
         });
         let interfaces = interfaces.map(|file| {
             flows.describe(&file.table);
-            let flows = flows.clone();
-            Watching::start(file, health, move |new| {
+            let (flows, mailboxes) = (flows.clone(), mailboxes.clone());
+            Watching::start(file, health, move |new: &Arc<Interfaces>| {
                 flows.describe(new);
-                true
+                let new = Arc::clone(new);
+                mailboxes.put_all(move |machine| machine.name_interfaces(Some(Arc::clone(&new))))
             })
         });
-        let files = [networks, interfaces];
+        let [country, asn] = databases.watch(health, &mailboxes);
+        let files = [networks, interfaces, country, asn];
         let pulse = Pulse::start(&stages.health, mailboxes.clone());
         let supervisor = supervised.attend(&stages, &mailboxes);
         let watched = Watched::new(
@@ -501,12 +506,6 @@ impl Daemon {
             ExitCode::SUCCESS
         })
     }
-}
-
-/// Reads a file of names that a setting names.
-fn open_table<T: Table>(path: Option<&PathBuf>) -> anyhow::Result<Option<TableFile<T>>> {
-    let file = path.cloned().map(TableFile::open).transpose();
-    file.map_err(|error| anyhow!("{}: {error}", T::VARIABLE))
 }
 
 /// Gives the workers what the template store has, each exporter to the worker that the kernel gives it to.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use super::resource::Machine;
 use super::setting::{Preset, Setting};
@@ -13,7 +12,7 @@ use super::{
     SpanTime, Spool, TraceSampler, TraceShape, Translate, later, resource, settings,
 };
 use crate::translate::filter::Filter;
-use crate::translate::metrics::{View, Views};
+use crate::translate::metrics::View;
 
 /// What the configuration is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -207,7 +206,8 @@ impl Loader<'_> {
         let mut deliver = self.deliver(exporter, console_copy, translate.batch_max_octets, limit);
         let memory = self.memory(limit, &mut deliver, &mut streams, receive.workers);
         let networks = self.optional(&settings::NETWORKS);
-        let flow_metrics = self.flow_metrics(networks.is_some());
+        let geoip_country = self.optional(&settings::GEOIP_COUNTRY);
+        let flow_metrics = self.flow_metrics(networks.is_some(), geoip_country.is_some());
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
         let admin = self.admin();
         let mut admin_hosts = self
@@ -225,7 +225,9 @@ impl Loader<'_> {
             memory,
             flow_metrics,
             networks,
-            interfaces: self.interfaces(flow_metrics.views),
+            interfaces: self.optional(&settings::INTERFACES),
+            geoip_country,
+            geoip_asn: self.optional(&settings::GEOIP_ASN),
             admin,
             admin_hosts,
             trace_url,
@@ -301,14 +303,6 @@ impl Loader<'_> {
         }
     }
 
-    fn interfaces(&mut self, views: Views) -> Option<PathBuf> {
-        if !views.contains(View::Interface) {
-            let because = "NETFLOW_METRICS doesn't have the view interface";
-            self.warn_without_effect(&settings::INTERFACES, because);
-        }
-        self.optional(&settings::INTERFACES)
-    }
-
     fn shape(&mut self) -> TraceShape {
         let mut shape = self.value(&settings::TRACE_SHAPE);
         let window_set = self.value(&settings::CONVERSATION_WINDOW);
@@ -341,7 +335,7 @@ impl Loader<'_> {
         graph
     }
 
-    fn flow_metrics(&mut self, has_networks: bool) -> FlowMetrics {
+    fn flow_metrics(&mut self, has_networks: bool, has_countries: bool) -> FlowMetrics {
         let views = self.value(&settings::FLOW_VIEWS);
         if views.is_empty() {
             self.warn_without_effect(&settings::METRICS_MAX_SERIES, "NETFLOW_METRICS is none");
@@ -354,6 +348,13 @@ impl Loader<'_> {
                      names networks, is not set"
                 ));
             }
+        }
+        if views.contains(View::Country) && !has_countries {
+            self.warnings.push(
+                "the view country of NETFLOW_METRICS has one series for each exporter: NETFLOW_GEOIP_COUNTRY, which \
+                 knows the countries of addresses, is not set"
+                    .to_owned(),
+            );
         }
         if !views.contains(View::Top) {
             let because = "NETFLOW_METRICS doesn't have the view top";

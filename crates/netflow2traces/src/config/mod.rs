@@ -55,6 +55,10 @@ pub struct Config {
     pub networks: Option<PathBuf>,
     /// `NETFLOW_INTERFACES`.
     pub interfaces: Option<PathBuf>,
+    /// `NETFLOW_GEOIP_COUNTRY`.
+    pub geoip_country: Option<PathBuf>,
+    /// `NETFLOW_GEOIP_ASN`.
+    pub geoip_asn: Option<PathBuf>,
     /// Where metrics and health are served, if they are.
     pub admin: Option<SocketAddr>,
     /// The names that a `Host` header may carry there besides those that no web site can own: as configured, and this

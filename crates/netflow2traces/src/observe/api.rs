@@ -89,14 +89,15 @@ pub(super) fn router(watched: Arc<Watched>) -> Router {
         .route("/api/rejected", get(rejected))
         .route("/api/history", get(history))
         .route("/api/live", get(live::live))
+        .route("/api/conversations", get(live::conversations))
         .route("/api/traces/{id}", get(trace))
         .fallback(|| async { (StatusCode::NOT_FOUND, PATHS) })
         .with_state(watched)
 }
 
 const PATHS: &str = "not here; there are / (the page), /metrics, /livez, /readyz, /api/status, \
-                     /api/exporters, /api/templates, /api/rejected, /api/history, /api/live and \
-                     /api/traces/TRACE_ID\n";
+                     /api/exporters, /api/templates, /api/rejected, /api/history, \
+                     /api/conversations, /api/live and /api/traces/TRACE_ID\n";
 
 async fn metrics(State(watched): Shared, headers: HeaderMap) -> Response {
     let accept = headers.get_all(header::ACCEPT).iter();

@@ -97,6 +97,17 @@ impl Mailboxes {
         all
     }
 
+    /// Lets every worker do the same with its own state, soon; `false` if one of them has too much to do.
+    #[must_use]
+    pub fn put_all(&self, work: impl Fn(&mut Machine) + Clone + Send + 'static) -> bool {
+        let mut all = true;
+        for worker in 0..self.workers() {
+            let work = work.clone();
+            all &= self.put(worker, move |machine, _| work(machine)).is_ok();
+        }
+        all
+    }
+
     /// Asks every worker, and gives the answers in their order. What is asked runs on the worker's thread: it
     /// should be short.
     ///

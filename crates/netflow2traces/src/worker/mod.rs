@@ -18,6 +18,8 @@ use crate::deliver::Delivery;
 use crate::observe::live::Tap;
 use crate::receive::{Handler, wall_clock};
 use crate::streams::Reading;
+use crate::translate::enrich::geo::Databases;
+use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
 use crate::translate::{ConversationCounts, Datagram, Ids, StateBudget, Translator};
@@ -29,6 +31,10 @@ pub(crate) struct Shared {
     pub(crate) translate: config::Translate,
     /// `NETFLOW_NETWORKS`.
     pub(crate) networks: Option<Arc<Networks>>,
+    /// `NETFLOW_INTERFACES`.
+    pub(crate) interfaces: Option<Arc<Interfaces>>,
+    /// `NETFLOW_GEOIP_COUNTRY` and `NETFLOW_GEOIP_ASN`.
+    pub(crate) databases: Databases,
     pub(crate) places: Places,
     pub(crate) budget: Arc<StateBudget>,
     pub(crate) conversations: Arc<ConversationCounts>,
@@ -66,6 +72,8 @@ impl Worker {
         .with_budget(&shared.budget)
         .with_conversations(&shared.conversations);
         translator.name_networks(shared.networks.clone());
+        translator.name_interfaces(shared.interfaces.clone());
+        translator.locate(shared.databases.clone());
         let (queue, tap) = (delivery.queue(), Arc::clone(&shared.tap));
         translator.hand_over_to(move |batch| {
             tap.offer(&batch);

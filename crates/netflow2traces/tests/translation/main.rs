@@ -11,9 +11,12 @@ mod flow_metrics;
 mod fuzz_corpus;
 mod habits;
 mod identity;
+mod locations;
 #[expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 #[path = "../support/log.rs"]
 mod log;
+#[path = "../support/mmdb.rs"]
+mod mmdb;
 mod parity;
 mod quirks;
 mod rig;

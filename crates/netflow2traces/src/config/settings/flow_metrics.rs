@@ -33,9 +33,42 @@ settings! { FLOW_METRICS:
         accepted: "a readable CSV file with lines such as 192.0.2.1,3,Gi0/3,10G,to Berlin",
         summary: "CSV file of names, speeds and descriptions of interfaces",
         details: "Each line is `exporter,ifindex,name[,speed,description]`, the speed in bits a second with `k`, \
-            `M`, `G` or `T`; lines that begin with `#` are comments. Flow metrics show them in \
-            `netflow_interface_info` and `netflow_interface_speed_bytes`; they take precedence over names that \
-            exporters report in options data. The file is checked and reloaded like `NETFLOW_NETWORKS`.",
+            `M`, `G` or `T`; lines that begin with `#` are comments. Spans have the names in \
+            `netflow.interface.input.name` and `netflow.interface.output.name`; flow metrics have them in \
+            `netflow_interface_info`, and the speeds in `netflow_interface_speed_bytes`. They take precedence over \
+            names that exporters report. The file is checked and reloaded like `NETFLOW_NETWORKS`.",
+        parse: readable,
+    }
+    GEOIP_COUNTRY: PathBuf {
+        section: FlowMetrics,
+        variables: ["NETFLOW_GEOIP_COUNTRY"],
+        flag: "geoip-country",
+        placeholder: "FILE",
+        preset: Preset::Nothing("no countries"),
+        accepted: "a readable database of MaxMind's format (.mmdb)",
+        summary: "Database of the countries of addresses",
+        details: "A database of countries or cities in MaxMind's format, such as GeoLite2 Country or \
+            DB-IP's: records with `country.iso_code`, or a flat `country_code`. Spans get \
+            `source.geo.country.iso_code` and `destination.geo.country.iso_code`, and the view \
+            `country` of `NETFLOW_METRICS` counts by them. The file is kept in memory, checked and reloaded like \
+            `NETFLOW_NETWORKS`.",
+        parse: readable,
+    }
+    GEOIP_ASN: PathBuf {
+        section: FlowMetrics,
+        variables: ["NETFLOW_GEOIP_ASN"],
+        flag: "geoip-asn",
+        placeholder: "FILE",
+        preset: Preset::Nothing("AS numbers of exporters alone"),
+        accepted: "a readable database of MaxMind's format (.mmdb)",
+        summary: "Database of the AS numbers of addresses",
+        details: "A database of autonomous systems in MaxMind's format: records with \
+            `autonomous_system_number` and `autonomous_system_organization`, or flat `asn` and \
+            `as_name`. Spans get `source.as.number`, `source.as.organization.name` and the same of \
+            the destination; a number that the exporter reports wins, and `netflow.as.origin` says \
+            which it is (`exporter`, `database`, `both`). The view `as` of `NETFLOW_METRICS` uses it \
+            where the exporter has no number. The file is kept in memory, checked and reloaded like \
+            `NETFLOW_NETWORKS`.",
         parse: readable,
     }
     FLOW_VIEWS: Views {
@@ -45,13 +78,14 @@ settings! { FLOW_METRICS:
         placeholder: "VIEW,…",
         preset: Preset::Text("interface"),
         accepted: "none, or views separated by commas: interface, exporter, application, \
-            network, as, service_graph, top, sflow_counters",
+            network, as, country, service_graph, top, sflow_counters",
         summary: "Which flow metrics are counted",
         details: "Every flow record is counted, before any sampling of spans. `interface`: by exporter, interface \
             and direction. `exporter`: by exporter, with the records lost on the network and the longest flow. \
             `application`: by exporter, transport and the service of the server's port. `network`: by exporter and \
             the names that `NETFLOW_NETWORKS` gives to source and destination. `as`: by exporter and the AS numbers \
-            of both. `service_graph`: requests between networks, in the form that Grafana's Service Graph tab needs. \
+            of both. `country`: by exporter and the countries of both, from `NETFLOW_GEOIP_COUNTRY`. \
+            `service_graph`: requests between networks, in the form that Grafana's Service Graph tab needs. \
             `top`: the largest conversations, sources and destinations of the last minute. `sflow_counters`: the \
             counters that sFlow agents report for their interfaces. `none`: no flow metrics, at no cost.",
         parse: views,

@@ -121,6 +121,16 @@ impl Of<'_> {
         name.unwrap_or("other").to_owned()
     }
 
+    /// The code of a country.
+    fn country(number: u32) -> String {
+        match number.to_be_bytes() {
+            [0, 0, first, second] if number != 0 => {
+                [first, second].map(char::from).iter().collect()
+            }
+            _ => "unknown".to_owned(),
+        }
+    }
+
     /// IANA's keyword of the protocol.
     fn transport(&self) -> String {
         let number = u8::try_from(self.key.first);
@@ -247,13 +257,29 @@ const VIEWS: &[Counters] = &[
             "netflow_as",
             "netflow.as",
             "between autonomous systems",
-            "`exporter`, `source`, `destination`: AS numbers, 0 where the exporter has none"
+            "`exporter`, `source`, `destination`: AS numbers, 0 where none is known"
         ),
         labels: |of| {
             vec![
                 ("exporter", of.exporter()),
                 ("source", of.key.first.to_string()),
                 ("destination", of.key.second.to_string()),
+            ]
+        },
+    },
+    Counters {
+        view: View::Country,
+        names: counters!(
+            "netflow_country",
+            "netflow.country",
+            "between countries of `NETFLOW_GEOIP_COUNTRY`",
+            "`exporter`, `source`, `destination`: codes of two letters, or `unknown`"
+        ),
+        labels: |of| {
+            vec![
+                ("exporter", of.exporter()),
+                ("source", Of::country(of.key.first)),
+                ("destination", Of::country(of.key.second)),
             ]
         },
     },

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::record::Record;
+use super::record::{Filter, Record};
 use super::tap::Tapped;
+use super::tops::Tops;
 use super::{Live, Seen};
 use crate::observe::api::{self, Status, Watched};
 use crate::observe::diagnosis::{self, Findings};
@@ -20,6 +21,8 @@ const MAX_EXPORTERS: usize = 200;
 const MAX_STRANGERS: usize = 5;
 /// Conversations on the page.
 const MAX_CONVERSATIONS: usize = 25;
+/// Rows of each of the other lists.
+pub(super) const MAX_ROWS: usize = 10;
 
 /// What all pages get alike is written once.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(super) struct Look {
     pub(super) exporters: Option<String>,
     pub(super) conversations: String,
     pub(super) traffic: String,
+    /// The heaviest of the last minute, without any filter.
+    pub(super) tops: String,
     /// New ones, in the order they came.
     pub(super) records: Arc<[Record]>,
     /// Flow spans that were made, and those of them that were not looked at.
@@ -51,7 +56,12 @@ pub(super) async fn take(watched: &Arc<Watched>, round: u64, now: Instant) -> Lo
     let reader = Arc::clone(watched);
     // Batches of megabytes: not on a thread that delivers.
     let read = tokio::task::spawn_blocking(move || read(&reader.live, tapped, now));
-    let (records, conversations, traffic) = read.await.unwrap_or_default();
+    let Read {
+        records,
+        conversations,
+        traffic,
+        tops,
+    } = read.await.unwrap_or_default();
     let exporters = if round.is_multiple_of(ASK_EVERY) {
         exporters(watched, now).await
     } else {
@@ -62,14 +72,24 @@ pub(super) async fn take(watched: &Arc<Watched>, round: u64, now: Instant) -> Lo
         exporters: exporters.map(|exporters| exporters.to_string()),
         conversations,
         traffic,
+        tops,
         records,
         flow_spans,
         passed_over,
     }
 }
 
+/// What the new batches hold, as JSON but the records.
+#[derive(Debug, Default)]
+struct Read {
+    records: Arc<[Record]>,
+    conversations: String,
+    traffic: String,
+    tops: String,
+}
+
 /// Records of the batches; batches, records and conversations are kept.
-fn read(live: &Live, tapped: Tapped, now: Instant) -> (Arc<[Record]>, String, String) {
+fn read(live: &Live, tapped: Tapped, now: Instant) -> Read {
     let mut records = Vec::new();
     let mut seen = live.lock_seen();
     let Seen {
@@ -81,7 +101,8 @@ fn read(live: &Live, tapped: Tapped, now: Instant) -> (Arc<[Record]>, String, St
     conversations.turn(now);
     traffic.turn(since_1970());
     for batch in tapped.batches {
-        for record in Record::of_batch(&batch.octets) {
+        for mut record in Record::of_batch(&batch.octets) {
+            record.weight = batch.weight;
             conversations.add(&record, batch.weight);
             traffic.add(&record, batch.weight);
             records.push(record);
@@ -89,11 +110,17 @@ fn read(live: &Live, tapped: Tapped, now: Instant) -> (Arc<[Record]>, String, St
         kept.keep_batch(batch.octets);
     }
     let records: Arc<[Record]> = records.into();
-    if !records.is_empty() {
-        kept.keep_records(Arc::clone(&records));
-    }
+    kept.keep_records(now, Arc::clone(&records));
     let conversations = conversations.heaviest(MAX_CONVERSATIONS, now).to_string();
-    (records, conversations, traffic.shown().to_string())
+    let (shown, looks) = (traffic.shown().to_string(), kept.looks());
+    drop(seen);
+    let tops = Tops::of(&looks, &Filter::default(), now);
+    Read {
+        records,
+        conversations,
+        traffic: shown,
+        tops: tops.shown(MAX_ROWS).to_string(),
+    }
 }
 
 /// In nanoseconds.

@@ -8,6 +8,7 @@ mod look;
 pub(super) mod record;
 mod stream;
 mod tap;
+mod tops;
 mod traffic;
 
 use std::collections::HashMap;
@@ -18,14 +19,14 @@ use netflow_wire::foreign::Foreign;
 use serde_json::Value;
 use tokio::sync::{Semaphore, broadcast};
 
+use self::conversations::Conversations;
 use super::api::Watched;
 use crate::health::Part;
-use conversations::Conversations;
 use kept::Kept;
 use traffic::Traffic;
 
 pub(super) use history::{History, Sample};
-pub(super) use stream::{Lease, live};
+pub(super) use stream::{Lease, conversations, live};
 pub use tap::Tap;
 
 /// Pages open at once.

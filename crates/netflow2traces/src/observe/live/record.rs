@@ -21,7 +21,7 @@ pub(crate) struct Record {
     /// The flow's own start and end, where the span has other times.
     own_times: [Option<u64>; 2],
     is_suspect: bool,
-    exporter: Arc<str>,
+    pub(super) exporter: Arc<str>,
     version: i64,
     pub(crate) source: End,
     pub(crate) destination: End,
@@ -32,9 +32,15 @@ pub(crate) struct Record {
     pub(crate) reverse_octets: u64,
     pub(crate) packets: u64,
     /// Where it came in and went out, by ifIndex.
-    interfaces: [Option<u32>; 2],
-    /// Their names, as far as the exporter or a file gives them.
-    interface_names: [Option<Box<str>>; 2],
+    pub(super) interfaces: [Option<u32>; 2],
+    /// What these are called.
+    pub(super) interface_names: [Option<Box<str>>; 2],
+    /// Autonomous systems of source and destination; 0: unknown.
+    pub(super) systems: [u32; 2],
+    /// What the organizations of these systems are called.
+    pub(super) organizations: [Option<Box<str>>; 2],
+    /// For how many records it stands: 1 if none was passed over.
+    pub(super) weight: f64,
     /// One packet in so many was seen, and the counts are not multiplied by it.
     pub(crate) sampling: u64,
     scaled: bool,
@@ -81,6 +87,9 @@ impl Record {
             packets: 0,
             interfaces: [None; 2],
             interface_names: [None, None],
+            systems: [0; 2],
+            organizations: [None, None],
+            weight: 1.0,
             sampling: 1,
             scaled: false,
         };
@@ -111,6 +120,12 @@ impl Record {
             (Name::InterfaceOutputName, ValueView::Text(text)) => {
                 self.interface_names[1] = Some(text.into());
             }
+            (Name::SourceOrganization, ValueView::Text(text)) => {
+                self.organizations[0] = Some(text.into());
+            }
+            (Name::DestinationOrganization, ValueView::Text(text)) => {
+                self.organizations[1] = Some(text.into());
+            }
             (Name::SamplingScaled, ValueView::Bool(scaled)) => self.scaled = scaled,
             (Name::TimeSuspect, ValueView::Bool(suspect)) => self.is_suspect = suspect,
             (name, ValueView::Int(number)) => {
@@ -129,6 +144,9 @@ impl Record {
                     Name::InterfaceOutput => self.interfaces[1] = interface(),
                     Name::FlowStart => self.own_times[0] = Some(count),
                     Name::FlowEnd => self.own_times[1] = Some(count),
+                    // A database may know one where the exporter has 0.
+                    Name::SourceAs if count > 0 => self.systems[0] = interface().unwrap_or(0),
+                    Name::DestinationAs if count > 0 => self.systems[1] = interface().unwrap_or(0),
                     Name::SamplingInterval => self.sampling = count.max(1),
                     _ => {}
                 }
@@ -156,6 +174,14 @@ impl Record {
     /// Its counts are of a sample of the packets.
     pub(crate) fn is_estimate(&self) -> bool {
         self.sampling > 1 && !self.scaled
+    }
+
+    /// The same, for all the records that it stands for.
+    pub(super) fn weighed(&self) -> [u64; 2] {
+        /// More than a record can mean.
+        const MAX: f64 = 1e15;
+        self.estimated()
+            .map(|octets| (octets as f64 * self.weight).min(MAX) as u64)
     }
 
     /// For the page.
@@ -240,6 +266,11 @@ impl Interface {
 }
 
 impl Filter {
+    /// Everything is wanted.
+    pub(super) fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// # Errors
     /// A sentence on the field that can't be understood.
     pub(crate) fn read(text: &FilterText) -> Result<Self, (&'static str, String)> {
@@ -340,6 +371,9 @@ pub(super) mod tests {
             packets: 1,
             interfaces: [Some(3), None],
             interface_names: [Some("Te0/0/0".into()), None],
+            systems: [0; 2],
+            organizations: [None, None],
+            weight: 1.0,
             sampling: 1,
             scaled: false,
         }

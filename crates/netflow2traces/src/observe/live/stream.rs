@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
@@ -18,12 +20,21 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::MAX_PAGES;
-use super::look::Look;
+use super::look::{self, Look};
 use super::record::{Filter, FilterText, Record};
+use super::tops::Tops;
 use crate::observe::api::Watched;
 
 /// Records that a page gets with one look.
 const MAX_RECORDS: usize = 40;
+/// Conversations where nobody asks for a number.
+const MAX_CONVERSATIONS: usize = 25;
+/// Rows of a list at most.
+const MAX_ROWS: usize = 1000;
+/// Looks after which there is something to show.
+const FIRST_LOOKS: usize = 2;
+/// A look takes no longer, unless the daemon has too much to do.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Events on their way to one page.
 const MAX_EVENTS: usize = 8;
 /// A page that takes nothing for so long is gone.
@@ -138,8 +149,20 @@ impl Page {
             if let Some(exporters) = &look.exporters {
                 self.send("exporters", exporters).await?;
             }
-            self.send("conversations", &look.conversations).await?;
             self.send("traffic", &look.traffic).await?;
+            match self.filter.clone() {
+                Ok(filter) if !filter.is_everything() => {
+                    let rows = [MAX_CONVERSATIONS, look::MAX_ROWS];
+                    let (conversations, tops) = tops(&self.watched, filter, rows).await?;
+                    self.send("conversations", &conversations.to_string())
+                        .await?;
+                    self.send("tops", &tops.to_string()).await?;
+                }
+                _ => {
+                    self.send("conversations", &look.conversations).await?;
+                    self.send("tops", &look.tops).await?;
+                }
+            }
             if let Ok(filter) = &self.filter {
                 let newest_first = look.records.iter().rev();
                 let mut matched = 0;
@@ -176,6 +199,76 @@ impl Page {
         sent.ok()?.ok()?;
         self.lease.prolong(STALLED);
         Some(())
+    }
+}
+
+/// The conversations that a filter lets through, and the other lists; `None`: the daemon ends.
+async fn tops(
+    watched: &Arc<Watched>,
+    filter: Filter,
+    [conversations, rows]: [usize; 2],
+) -> Option<(Value, Value)> {
+    let looks = {
+        let seen = watched.live.lock_seen();
+        seen.kept.looks()
+    };
+    let now = std::time::Instant::now();
+    // It goes through thousands of records: not on a thread that delivers.
+    let made = tokio::task::spawn_blocking(move || {
+        let tops = Tops::of(&looks, &filter, now);
+        (tops.conversations(conversations), tops.shown(rows))
+    });
+    made.await.ok()
+}
+
+/// Parameters of `/api/conversations`, besides those of a filter.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(in crate::observe) struct Limit {
+    limit: Option<usize>,
+}
+
+/// The answer to `/api/conversations`: what was reported in the last minutes, as far as somebody looked. Asking is
+/// looking: the first answer takes two seconds.
+pub(in crate::observe) async fn conversations(
+    State(watched): State<Arc<Watched>>,
+    wanted: Result<Query<FilterText>, QueryRejection>,
+    limit: Result<Query<Limit>, QueryRejection>,
+) -> Response {
+    let refused = |text: String| (StatusCode::BAD_REQUEST, format!("{text}\n")).into_response();
+    let (wanted, limit) = match (wanted, limit) {
+        (Ok(Query(wanted)), Ok(Query(limit))) => (wanted, limit),
+        (Err(rejection), _) | (_, Err(rejection)) => return refused(rejection.body_text()),
+    };
+    let filter = match Filter::read(&wanted) {
+        Ok(filter) => filter,
+        Err((field, sentence)) => return refused(format!("{field}: {sentence}")),
+    };
+    let Ok(_permit) = Arc::clone(&watched.live.pages).try_acquire_owned() else {
+        let text = format!("too many pages are open (limit: {MAX_PAGES}): close one\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
+    let mut looks = watched.live.looks.subscribe();
+    if watched.live.lock_seen().kept.looks().len() < FIRST_LOOKS {
+        for _ in 0..FIRST_LOOKS {
+            let _ = tokio::time::timeout(PATIENCE, looks.recv()).await;
+        }
+    }
+    let rows = limit.limit.unwrap_or(MAX_CONVERSATIONS).clamp(1, MAX_ROWS);
+    match tops(&watched, filter, [rows; 2]).await {
+        Some((conversations, tops)) => Json(json!({
+            "seconds": tops["seconds"],
+            "octets": tops["octets"],
+            "bits_per_second": tops["bits"],
+            "conversations": conversations["conversations"],
+            "heaviest": conversations["heaviest"],
+            "hosts": tops["hosts"],
+            "ports": tops["ports"],
+            "systems": tops["systems"],
+            "interfaces": tops["interfaces"],
+            "exporters": tops["exporters"],
+        }))
+        .into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending\n").into_response(),
     }
 }
 

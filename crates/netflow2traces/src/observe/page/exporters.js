@@ -6,12 +6,22 @@ import { count, percent, plural, short, span } from './format.js';
 const VERSIONS = { v1: 'NetFlow v1', v5: 'NetFlow v5', v7: 'NetFlow v7', v9: 'NetFlow v9', ipfix: 'IPFIX', sflow: 'sFlow v5' };
 const ORIGINS = { header: 'announced in headers', record: 'announced in records', options: 'announced in options data', config: 'configured here' };
 
+let only = () => {};
+
+export const onExporter = (filter) => {
+  only = filter;
+};
+
 export function showExporters({ total, exporters }) {
   byId('exporters-empty').hidden = exporters.length > 0;
   byId('exporters').hidden = exporters.length === 0;
   const note = total > exporters.length ? `the latest ${count(exporters.length)} of ${count(total)}` : total > 0 ? String(total) : '';
   setText(byId('exporters-note'), note);
-  const create = () => makeRow('address', 'nowrap', 'number', 'number', 'number', 'number', 'nowrap', 'nowrap', 'remarks');
+  const create = ({ address }) => {
+    const row = makeRow('address', 'nowrap', 'number', 'number', 'number', 'number', 'nowrap', 'nowrap', 'remarks');
+    row.cells[0].append(make('button', { className: 'link', 'aria-label': `Only traffic of ${address}`, on: { click: () => only(address) } }, address));
+    return row;
+  };
   const table = byId('exporters').tBodies[0];
   const key = (row) => row.address;
   syncRows(table, steady(table, exporters, key), key, create, update);
@@ -19,7 +29,6 @@ export function showExporters({ total, exporters }) {
 
 function update(row, exporter) {
   const cells = row.cells;
-  setText(cells[0], exporter.address);
   setText(cells[1], protocols(exporter));
   setText(cells[2], exporter.rates ? short(exporter.rates.flows) : '–');
   setText(cells[3], exporter.rates ? short(exporter.rates.datagrams) : '–');

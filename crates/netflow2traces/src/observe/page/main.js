@@ -1,9 +1,10 @@
 // The live connection: it is open while the page can be seen, and carries the filter.
 
 import { byId, setText } from './dom.js';
-import { showExporters } from './exporters.js';
+import { onExporter, showExporters } from './exporters.js';
 import { forgetRecords, onFilter, onTrace, showConversations, showRecords } from './flows.js';
 import { showDisconnected, showHistory, showStatus, showTraffic } from './overview.js';
+import { onNarrow, showTops } from './tops.js';
 import { onTraceClosed, openTrace, setTraceUrl } from './trace.js';
 
 /** How long to wait after a refused connection, in milliseconds. */
@@ -45,6 +46,7 @@ function connect() {
   on('exporters', showExporters);
   on('conversations', showConversations);
   on('traffic', showTraffic);
+  on('tops', showTops);
   on('records', showRecords);
   source.addEventListener('error', async () => {
     const mine = source;
@@ -84,6 +86,15 @@ form.addEventListener('submit', (event) => {
   want(Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value.trim()])));
   connect();
 });
+
+/** Narrows the filter from what it is. */
+function narrow(fields) {
+  for (const [name, value] of Object.entries(fields)) form.elements[name].value = value;
+  form.requestSubmit();
+  byId('tops').scrollIntoView({ block: 'nearest' });
+}
+onNarrow(narrow);
+onExporter((address) => narrow({ exporter: address, interface: '' }));
 
 onFilter((fields) => {
   for (const name of FIELDS) form.elements[name].value = fields[name] ?? '';

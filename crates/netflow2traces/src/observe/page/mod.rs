@@ -36,6 +36,7 @@ static FILES: &[(&str, &str, &str)] = files![
     "/page/overview.js" SCRIPT "overview.js",
     "/page/exporters.js" SCRIPT "exporters.js",
     "/page/flows.js" SCRIPT "flows.js",
+    "/page/tops.js" SCRIPT "tops.js",
     "/page/trace.js" SCRIPT "trace.js",
 ];
 
