@@ -323,8 +323,7 @@ class Check:
                 raise Failed("the backend shows no such trace")
         page.press("Escape", 27)
         page.until("!document.querySelector('#trace').open && !location.hash.includes('trace')", "a closed trace")
-        if page.value("document.activeElement.tagName") != "BUTTON":
-            raise Failed("the focus is not back where it was")
+        page.until("document.activeElement.tagName === 'BUTTON'", "the focus back where it was")
         page.value("document.activeElement.blur(), document.querySelector('#pause').click(), 0")
         trace = link.rsplit("/", 1)[1]
         with self.page(daemon, f"#trace={trace}") as other:
