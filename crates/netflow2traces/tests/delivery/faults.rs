@@ -133,7 +133,7 @@ fn setup(grpc: bool) -> crate::backend::Setup {
 fn scripts(grpc: bool) -> Vec<(&'static str, Vec<Reply>)> {
     let http = |status, headers| Reply::Http(status, headers, b"");
     let mut scripts = vec![
-        ("slow", vec![Reply::Slow(Duration::from_millis(200)); 4]),
+        ("held", vec![Reply::Held; 4]),
         ("silent", vec![Reply::Silence; 2]),
         (
             "a part",
@@ -151,7 +151,7 @@ fn scripts(grpc: bool) -> Vec<(&'static str, Vec<Reply>)> {
                 http(502, vec![]),
                 Reply::CutRequest,
                 http(403, vec![]),
-                Reply::Slow(Duration::from_millis(50)),
+                Reply::Held,
                 Reply::Partial(1, "x"),
             ],
         ),
@@ -212,6 +212,8 @@ async fn the_books_balance_after_every_answer() {
                     let config = keeping(config, &directory, mode);
                     let batches = fresh(BATCHES, 5, 100);
                     let delivery = start(&config, &batches);
+                    backend.wait_for_arrivals(1).await;
+                    backend.release(BATCHES);
                     finish(&delivery).await;
                     assert_books(&what, &batches, &backend.received(), &delivery);
                 });

@@ -94,19 +94,17 @@ async fn old_batches_come_in_their_order_beside_new_ones() {
     assert!(totals.balanced());
     drop(delivery);
 
-    let backend = FakeBackend::grpc()
-        .script([Reply::Slow(Duration::from_millis(300))])
-        .start()
-        .await;
+    let backend = FakeBackend::grpc().script([Reply::Held]).start().await;
     let mut config = spooled(grpc_to(&backend), directory.path(), SpoolMode::Overflow);
     config.concurrency = 1;
     let new = fresh(40, 5, 100);
-    // Pushed while the first request is slow: all of the new ones wait beside the old ones.
+    // Pushed while the first request waits: all of the new ones wait beside the old ones.
     let delivery = start(&config, &[]);
     backend.wait_for_arrivals(1).await;
     for batch in &new {
         delivery.queue().push(batch.clone());
     }
+    backend.release(1);
     let totals = finish(&delivery).await;
     assert_eq!(totals.recovered, count(200, 40));
     assert_eq!(totals.accepted, count(400, 80));

@@ -86,7 +86,7 @@ async fn crash(setup: &Setup, backend: &FakeBackend, spool: &Path, round: usize)
     backend.answers(match round % 5 {
         _ if size(spool) > LARGE => None,
         0 => None,
-        1 => Some(Reply::Slow(Duration::from_millis(30))),
+        1 => Some(Reply::Held),
         _ => Some(Reply::Grpc(Code::Unavailable, "away")),
     });
     let daemon = setup.clone().start().await;
@@ -94,8 +94,12 @@ async fn crash(setup: &Setup, backend: &FakeBackend, spool: &Path, round: usize)
     // So many looks at the clock, two milliseconds apart: where the kill meets the daemon is chance.
     let mut pace = tokio::time::interval(Duration::from_millis(2));
     let mut sequence = 0;
-    for _ in 0..rand::random_range(10..200) {
+    for tick in 0..rand::random_range(10..200) {
         pace.tick().await;
+        // Of the slow answers one in some ticks goes.
+        if tick % 8 == 0 {
+            backend.release(1);
+        }
         for _ in 0..4 {
             exporter.send(&v5_datagram(now(), sequence, 1000, 10));
             sequence += 10;

@@ -166,8 +166,8 @@ impl TraceService for Export {
                 Err(tonic::Status::with_details(code, "slow down", details))
             }
             Reply::Silence => std::future::pending().await,
-            Reply::Slow(delay) => {
-                tokio::time::sleep(delay).await;
+            Reply::Held => {
+                self.shared.released().await;
                 Ok(tonic::Response::new(response_to(&Reply::Ok)))
             }
             reply => Ok(tonic::Response::new(response_to(&reply))),
@@ -275,8 +275,8 @@ pub(super) async fn answer_http(
             panic!("{reply:?} is not for HTTP")
         }
         reply => {
-            if let Reply::Slow(delay) = reply {
-                tokio::time::sleep(delay).await;
+            if matches!(reply, Reply::Held) {
+                shared.released().await;
             }
             let response = response_to(&reply);
             let (media_type, octets) = if json {

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use opentelemetry_proto::tonic::collector::trace::v1 as otlp;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use answers::{answer_grpc, answer_http};
 
@@ -35,8 +35,8 @@ pub(crate) enum Reply {
     GrpcRetryInfo(tonic::Code, Duration),
     /// An HTTP status with headers and a body, over either protocol.
     Http(u16, Vec<(&'static str, &'static str)>, &'static [u8]),
-    /// Accepted, but not before this time has passed.
-    Slow(Duration),
+    /// Accepted, but not before the test releases it.
+    Held,
     /// The request is read and never answered.
     Silence,
     /// The connection is cut before the request was read whole.
@@ -51,7 +51,7 @@ impl Reply {
     }
 
     fn accepts(&self) -> bool {
-        matches!(self, Self::Ok | Self::Partial(..) | Self::Slow(_))
+        matches!(self, Self::Ok | Self::Partial(..) | Self::Held)
     }
 }
 
@@ -104,6 +104,8 @@ struct Books {
 struct Shared {
     books: Mutex<Books>,
     changed: watch::Sender<()>,
+    /// How many answers that are held may go.
+    released: Semaphore,
     /// HTTP: larger bodies get 413. gRPC: tonic's own limit.
     max_body: usize,
     /// Counts and keeps nothing.
@@ -176,6 +178,7 @@ impl Setup {
                 ..Books::default()
             }),
             changed: watch::Sender::new(()),
+            released: Semaphore::new(0),
             max_body: self.max_body.unwrap_or(16 << 20),
             forgetful: self.forgetful,
         });
@@ -230,6 +233,11 @@ impl FakeBackend {
     /// What it answers from here on, after the script: `None` is success.
     pub(crate) fn answers(&self, reply: Option<Reply>) {
         self.shared.books.lock().unwrap().standing = reply;
+    }
+
+    /// Lets so many answers go that are held, or will be.
+    pub(crate) fn release(&self, answers: usize) {
+        self.shared.released.add_permits(answers);
     }
 
     /// Whatever large or poisonous requests met, they meet it no more.
@@ -309,6 +317,12 @@ impl Shared {
         scripted
             .or_else(|| books.standing.clone())
             .unwrap_or(Reply::Ok)
+    }
+
+    async fn released(&self) {
+        if let Ok(permit) = self.released.acquire().await {
+            permit.forget();
+        }
     }
 
     fn is_next(&self, wanted: impl Fn(&Reply) -> bool) -> bool {
