@@ -2,6 +2,8 @@
 //! records that they must hold.
 
 pub(crate) mod compare;
+#[path = "../support/defaults.rs"]
+mod defaults;
 pub(crate) mod expected;
 mod pcap;
 pub(crate) mod spans;

@@ -6,6 +6,8 @@ mod bounds;
 mod choices;
 mod connections;
 mod debug_log;
+#[path = "../support/defaults.rs"]
+mod defaults;
 mod filters;
 mod flow_metrics;
 mod fuzz_corpus;

@@ -4,9 +4,9 @@ mod sections;
 mod sflow;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use netflow2traces::config::{AttributeLevel, Selection, SpanTime, TraceSampler, Translate};
+use netflow2traces::config::{AttributeLevel, Translate};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
@@ -40,32 +40,11 @@ struct Shown {
     error: Option<String>,
 }
 
+/// The daemon's defaults, but for the attributes.
 fn configuration(attributes: AttributeLevel) -> Translate {
     Translate {
-        template_lifetime: Duration::from_secs(24 * 60 * 60),
-        allowed_exporters: Vec::new(),
-        max_rate_per_exporter: None,
-        max_record_rate_per_exporter: None,
-        template_store: None,
-        max_exporters: 65_536,
-        max_templates_per_exporter: 4_096,
-        span_time: SpanTime::Flow,
-        span_max_age: Duration::from_secs(25),
         attributes,
-        semconv: netflow2traces::config::Semconv::Netflow,
-        shape: netflow2traces::config::TraceShape::Packet,
-        span_name: netflow2traces::config::SpanName::Schema,
-        service_name: netflow2traces::config::ServiceName::Fixed,
-        service_graph: netflow2traces::config::ServiceGraph::None,
-        sampler: TraceSampler::AlwaysOn,
-        selection: Selection::default(),
-        resource: vec![("service.name".to_owned(), "netflow-to-traces".to_owned())],
-        batch_delay: Duration::from_secs(1),
-        batch_max_spans: 8_192,
-        batch_max_octets: 2 << 20,
-        sampling_override: Vec::new(),
-        fields: None,
-        scale_sampled: false,
+        ..crate::defaults::translate()
     }
 }
 
