@@ -53,7 +53,7 @@ pub(crate) trait Flow {
     /// What it is a record of.
     fn format(&self) -> Format;
     fn time_span(&self) -> TimeSpan;
-    /// The same, and what of it was told.
+    /// The same, and what of it was reported.
     fn times(&self) -> FlowTimes;
     /// One packet in how many was looked at, and where that was learnt.
     fn interval(&self) -> Option<(u64, Origin)>;

@@ -471,7 +471,7 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// What the backend said by HTTP/2's own means; its library calls an end in order "not a result of an error".
+/// What the backend said in HTTP/2's own frames; its library calls an end in order "not a result of an error".
 fn http2_text(error: &h2::Error) -> Option<String> {
     let reason = error.reason().filter(|_| error.is_remote())?;
     let ended = if error.is_go_away() {

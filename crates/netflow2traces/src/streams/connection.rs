@@ -1,7 +1,7 @@
 //! One connection: its octets into messages, as fast as they can be used and no faster.
 //!
 //! A connection that waits holds no buffer. It reads only while there is room for what it reads, so that a full queue
-//! slows the exporter down by TCP's own means.
+//! slows the exporter down through TCP's own flow control.
 
 use std::future::{Future, poll_fn};
 use std::io;
