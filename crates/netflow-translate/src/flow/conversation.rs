@@ -174,10 +174,10 @@ impl Sketch {
         let add =
             |cell: Option<&AtomicU32>| cell.map_or(0, |cell| cell.fetch_add(1, Ordering::Relaxed));
         let [one, other] = self.cells(id).map(add);
-        // Each row gives every number once. So near to each other, both may be of this id alone, counted by several
-        // workers at once, and the smaller numbers may be given twice.
+        // Each row gives every number once, but a choice between them may give one twice. So near to each other, both may be
+        // of this id alone, counted by several workers at once: then the first row alone says it.
         if one.abs_diff(other) < MAX_WORKERS {
-            one.max(other)
+            one
         } else {
             one.min(other)
         }
