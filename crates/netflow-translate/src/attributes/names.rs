@@ -121,6 +121,13 @@ names! {
     User: Standard, Text, "netflow.user";
     SecurityGroupSource: Standard, Int, "netflow.security_group.source";
     SecurityGroupDestination: Standard, Int, "netflow.security_group.destination";
+    SourcePodNamespace: Standard, Text, "source.k8s.namespace.name";
+    SourcePod: Standard, Text, "source.k8s.pod.name";
+    SourceNode: Standard, Text, "source.k8s.node.name";
+    DestinationPodNamespace: Standard, Text, "destination.k8s.namespace.name";
+    DestinationPod: Standard, Text, "destination.k8s.pod.name";
+    DestinationNode: Standard, Text, "destination.k8s.node.name";
+    DestinationServicePort: Standard, Text, "destination.k8s.service.port_name";
     ExporterAgent: Standard, Text, "netflow.exporter.agent";
     TunnelType: Standard, Text, "netflow.tunnel.type";
     TunnelVni: Standard, Int, "netflow.tunnel.vni";

@@ -71,6 +71,14 @@ impl Form {
     }
 }
 
+/// The row of this key, if only elements of vendors have it: another vendor's element may have it too.
+pub(crate) fn of_vendors(key: &str) -> Option<&'static Attribute> {
+    let name = Name::of(key)?;
+    let row = ATTRIBUTES.iter().find(|row| row.name == name)?;
+    let is_vendors = |source: &Source| ![0, ie::REVERSE].contains(&source.0);
+    row.sources.iter().all(is_vendors).then_some(row)
+}
+
 /// A row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attribute {
@@ -106,6 +114,11 @@ const fn vmware(id: u16) -> Source {
 /// Enterprise number of Ixia.
 const fn ixia(id: u16) -> Source {
     (3054, id)
+}
+
+/// Enterprise number of Antrea.
+const fn antrea(id: u16) -> Source {
+    (56506, id)
 }
 
 const fn row(name: Name, form: Form, pick: Pick, sources: &'static [Source]) -> Attribute {
@@ -454,6 +467,38 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
         &[vmware(880)],
     ),
     // Not of the flow's family: the first that isn't zero.
+    row(
+        Name::SourcePodNamespace,
+        Form::Text,
+        Pick::First,
+        &[antrea(100)],
+    ),
+    row(Name::SourcePod, Form::Text, Pick::First, &[antrea(101)]),
+    row(Name::SourceNode, Form::Text, Pick::First, &[antrea(104)]),
+    row(
+        Name::DestinationPodNamespace,
+        Form::Text,
+        Pick::First,
+        &[antrea(102)],
+    ),
+    row(
+        Name::DestinationPod,
+        Form::Text,
+        Pick::First,
+        &[antrea(103)],
+    ),
+    row(
+        Name::DestinationNode,
+        Form::Text,
+        Pick::First,
+        &[antrea(105)],
+    ),
+    row(
+        Name::DestinationServicePort,
+        Form::Text,
+        Pick::First,
+        &[antrea(109)],
+    ),
     row(
         Name::ExporterAgent,
         Form::Address,

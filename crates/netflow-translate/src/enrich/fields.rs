@@ -8,6 +8,7 @@ use netflow_wire::{FieldSpecifier, Version};
 use super::csv;
 use super::networks::FileError;
 use crate::attributes::names::Name;
+use crate::attributes::table::of_vendors;
 
 /// Definitions in a file.
 const MAX_FIELDS: usize = 16 * 1024;
@@ -187,7 +188,8 @@ fn read_attribute(key: &str) -> Result<Option<String>, String> {
              underscores, such as source.k8s.pod.name"
         ));
     }
-    if Name::of(key).is_some() || TAKEN.contains(&key) || key.starts_with("ipfix.") {
+    let is_ours = Name::of(key).is_some() && of_vendors(key).is_none();
+    if is_ours || TAKEN.contains(&key) || key.starts_with("ipfix.") {
         return Err(format!(
             "attribute \"{key}\" belongs to netflow2traces; choose another key, such as vendor.{}",
             key.rsplit('.').next().unwrap_or(key)

@@ -236,6 +236,38 @@ fn what_users_look_for_is_at_standard() {
 }
 
 #[test]
+fn antreas_pods_namespaces_and_nodes_are_at_standard_and_blank_ones_are_none() {
+    const ANTREA: u32 = 56506;
+    let keys = [
+        "source.k8s.namespace.name",
+        "source.k8s.pod.name",
+        "source.k8s.node.name",
+        "destination.k8s.namespace.name",
+        "destination.k8s.pod.name",
+        "destination.k8s.node.name",
+        "destination.k8s.service.port_name",
+    ];
+    let fields = [100, 101, 104, 102, 103, 105, 109].map(|id| Field::enterprise(ANTREA, id, 8));
+    let span = flow(&fields, |record| {
+        for text in ["shop", "web-0", "node-1", "db", "pg-0", "", "db/pg"] {
+            record.text(text, 8);
+        }
+    });
+    assert_eq!(
+        values(&span, keys),
+        [
+            json!("shop"),
+            json!("web-0"),
+            json!("node-1"),
+            json!("db"),
+            json!("pg-0"),
+            Value::Null,
+            json!("db/pg"),
+        ]
+    );
+}
+
+#[test]
 fn ciscos_clients_and_servers_are_source_and_destination_in_both_versions() {
     let numbers = [12236, 12237, 12241, 8338, 8337, 1232];
     let lengths = [4, 4, 2, 8, 8, 2];
@@ -447,6 +479,26 @@ fn an_attribute_of_several_elements_is_of_the_first_in_the_template() {
         r.u32(9);
     }));
     assert_eq!(span.get("acme.kind"), 9);
+}
+
+#[test]
+fn an_attribute_of_a_vendors_elements_may_be_of_another_vendors_too() {
+    let text = "32473,7734,sourcePodName,string,source.k8s.pod.name\n";
+    let own = Field::enterprise(32473, 7734, 8);
+    let antreas = Field::enterprise(56506, 101, 8);
+    let pods = |fields: &[Field]| {
+        let span = rig_of(text, AttributeLevel::All).flow(&record(ipfix(1), fields, |record| {
+            for field in fields {
+                record.text(&format!("pod-{}", field.element), 8);
+            }
+        }));
+        values(&span, ["source.k8s.pod.name", "ipfix.source_pod_name"])
+    };
+    assert_eq!(pods(&[own]), [json!("pod-7734"), Value::Null]);
+    // In one record it is of the one that has it without the file.
+    for both in [[own, antreas], [antreas, own]] {
+        assert_eq!(pods(&both), [json!("pod-101"), json!("pod-7734")]);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use otlp_wire::text::{put_ipv4, put_ipv6, put_mac};
 use otlp_wire::{Key, SpanWriter, Value};
 
 pub(crate) use self::lists::{ListPlan, ListRoom, Lists, NoTemplates, Resolve};
+use crate::attributes::table::{Source, of_vendors};
 use crate::config::AttributeLevel;
 use crate::enrich::fields::{Definition, Fields};
 use crate::plan::Choices;
@@ -95,7 +96,7 @@ pub(crate) fn compile(
         }
         // The same attribute may be of several elements: in one template it is of the first.
         let own = types.attribute(template.version, field);
-        let own = own.filter(|key| own_keys.insert(*key));
+        let own = own.filter(|key| own_keys.insert(*key) && !is_shown(template, key));
         if level < AttributeLevel::All && own.is_none() {
             continue;
         }
@@ -119,6 +120,15 @@ pub(crate) fn compile(
         steps.push(step);
     }
     steps.into()
+}
+
+/// Whether a named attribute with this key shows another field of the template.
+fn is_shown(template: &Template, key: &str) -> bool {
+    let has = |source: &Source| {
+        let mut fields = template.fields.iter();
+        fields.any(|field| (field.enterprise, field.element) == *source)
+    };
+    of_vendors(key).is_some_and(|row| row.sources.iter().any(has))
 }
 
 /// Octets that the steps take.
