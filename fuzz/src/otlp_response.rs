@@ -85,6 +85,7 @@ fn request(input: &[u8]) {
         flow_spans: 0,
         work_spans: 0,
         oldest: UnixNanos(1),
+        receipt: None,
     };
     let Some((left, right)) = split(&batch) else {
         return;

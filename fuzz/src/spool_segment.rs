@@ -67,6 +67,7 @@ fn changed(input: &[u8]) {
             flow_spans: 1,
             work_spans: 0,
             oldest: UnixNanos(3),
+            receipt: None,
         };
         let header = EntryHeader::of(&batch, UnixNanos(4)).expect("a short batch");
         let offset = file.len() as u64;

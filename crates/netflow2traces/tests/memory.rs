@@ -33,6 +33,7 @@ fn batch() -> EncodedBatch {
         flow_spans: 100,
         work_spans: 3,
         oldest: UnixNanos(u64::try_from(now.unwrap().as_nanos()).unwrap()),
+        receipt: None,
     }
 }
 

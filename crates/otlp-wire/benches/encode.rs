@@ -118,6 +118,7 @@ fn split_of_a_request(bencher: Bencher<'_, '_>) {
         flow_spans: 4 * SPANS as u32,
         work_spans: 0,
         oldest: UnixNanos(1),
+        receipt: None,
     };
     assert!(split(&request).is_some());
     bencher

@@ -81,8 +81,8 @@ fn attribute<'a>(resource_spans: &'a [u8], key: &str) -> Result<&'a [u8], WireEr
     Ok(&[])
 }
 
-/// What is left of a batch without some of its groups, and what was taken out, without octets. `None` if the batch is
-/// not well-formed, or nothing is left.
+/// What is left of a batch without some of its groups, with a receipt of its own, and what was taken out, without octets.
+/// `None` if the batch is not well-formed, or nothing is left.
 #[must_use]
 pub fn without(batch: &EncodedBatch, taken: &[Group]) -> Option<(EncodedBatch, EncodedBatch)> {
     let request = batch.octets.as_ref();
@@ -110,6 +110,7 @@ pub fn without(batch: &EncodedBatch, taken: &[Group]) -> Option<(EncodedBatch, E
         flow_spans: batch.flow_spans.checked_sub(out.flow_spans)?,
         work_spans: batch.work_spans.checked_sub(out.work_spans)?,
         oldest: batch.oldest,
+        receipt: batch.receipt_for_another_part(),
     };
     Some((left, out))
 }

@@ -15,6 +15,7 @@ pub mod gzip;
 pub mod json;
 pub mod proto;
 mod read;
+mod receipt;
 mod request;
 pub mod response;
 mod span;
@@ -25,6 +26,7 @@ pub mod view;
 pub use attributes::{Encoded, Key, Value, push_key_value};
 pub use batch::{EncodedBatch, UnixNanos};
 pub use read::WireError;
+pub use receipt::{Receipt, Settled, Source};
 pub use request::ResourceFront;
 pub use span::{
     SAMPLED_AND_RANDOM, SpanFront, SpanHead, SpanId, SpanKind, SpanWriter, Status, TraceId,

@@ -15,7 +15,8 @@ use crate::view::is_flow_name;
 ///
 /// The cut is between two spans; between two `ResourceSpans` or two traces when such a place is near
 /// the middle. Where a `ResourceSpans` or `ScopeSpans` is cut, both halves have its resource and its
-/// scope. The spans of each half are counted anew, by name; `oldest` is kept.
+/// scope. The spans of each half are counted anew, by name; `oldest` is kept, and each half has a receipt. The batch's own
+/// has then to be settled as the halves are.
 ///
 /// `None` if the batch holds fewer than two spans, or is not a well-formed request.
 #[must_use]
@@ -28,6 +29,7 @@ pub fn split(batch: &EncodedBatch) -> Option<(EncodedBatch, EncodedBatch)> {
         flow_spans: counts.flow,
         work_spans: counts.work,
         oldest: batch.oldest,
+        receipt: batch.receipt_for_another_part(),
     };
     Some((half(left, cut.left), half(right, cut.right)))
 }

@@ -52,6 +52,7 @@ fn batch_of(request: &ExportTraceServiceRequest) -> EncodedBatch {
         flow_spans: u32::try_from(flow.len()).unwrap(),
         work_spans: u32::try_from(work.len()).unwrap(),
         oldest: UnixNanos(7),
+        receipt: None,
     }
 }
 

@@ -120,6 +120,7 @@ fn spool() -> [(&'static str, Vec<u8>); 3] {
             flow_spans: 1,
             work_spans: 3,
             oldest: UnixNanos(5),
+            receipt: None,
         };
         let header = EntryHeader::of(&batch, UnixNanos(6)).expect("a short batch");
         file.extend(header.encode(&segment, file.len() as u64));

@@ -299,6 +299,7 @@ impl Batches {
                 flow_spans: self.flow_spans,
                 work_spans: self.work_spans,
                 oldest: self.oldest,
+                receipt: None,
             };
             match &mut self.sink.0 {
                 Some(sink) => sink(batch),

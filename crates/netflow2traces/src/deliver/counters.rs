@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use otlp_wire::EncodedBatch;
+use otlp_wire::{EncodedBatch, Settled};
 
 /// A number of spans, of either kind.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -137,6 +137,14 @@ impl DropReason {
             Self::SpoolFull => "spool_full",
             Self::SpoolAge => "spool_age",
             Self::SpoolUnreadable => "spool_unreadable",
+        }
+    }
+
+    /// What a source hears of a batch that was given up for it.
+    pub(super) const fn outcome(self) -> Settled {
+        match self {
+            Self::Shutdown => Settled::Stopped,
+            _ => Settled::Dropped,
         }
     }
 }

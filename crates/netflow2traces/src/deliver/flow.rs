@@ -46,7 +46,7 @@ impl Shared {
                         pieces.extend([second, first]);
                         continue;
                     }
-                    Err(whole) => piece = whole,
+                    Err(whole) => piece = *whole,
                 }
             }
             let history = piece.history();

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use otlp_wire::EncodedBatch;
+use otlp_wire::{EncodedBatch, Settled};
 use tracing::error;
 
 use super::counters::{Count, DropReason};
@@ -148,22 +148,22 @@ impl Held {
         let counters = self.queue.counters();
         counters.rejected.add(rejected);
         counters.accepted.add(self.count.minus(rejected));
-        self.settle();
+        self.settle(Settled::Delivered);
     }
 
     pub(super) fn reject(self) {
         self.queue.counters().rejected.add(self.count);
-        self.settle();
+        self.settle(Settled::Dropped);
     }
 
     pub(super) fn discard(self) {
         self.queue.counters().discarded.add(self.count);
-        self.settle();
+        self.settle(Settled::Delivered);
     }
 
     pub(super) fn drop_for(self, reason: DropReason) {
         self.queue.counters().dropped.by(reason).add(self.count);
-        self.settle();
+        self.settle(reason.outcome());
     }
 
     /// Gives it back to the queue for another attempt.
@@ -173,11 +173,11 @@ impl Held {
         let queue = Arc::clone(&self.queue);
         // Counted twice for a moment rather than nowhere.
         queue.postpone(postponed, later);
-        self.settle();
+        self.settled = true;
     }
 
     /// The two halves, or the batch itself if it has but one span.
-    pub(super) fn split(self) -> Result<(Self, Self), Self> {
+    pub(super) fn split(self) -> Result<(Self, Self), Box<Self>> {
         match otlp_wire::split(&self.batch) {
             Some((first, second)) => {
                 let half = |batch| {
@@ -185,14 +185,16 @@ impl Held {
                     Self::with(batch, &self.queue, entry, self.history, turn)
                 };
                 let halves = (half(first), half(second));
-                self.settle();
+                // As its halves are.
+                self.settle(Settled::Delivered);
                 Ok(halves)
             }
-            None => Err(self),
+            None => Err(Box::new(self)),
         }
     }
 
-    fn settle(mut self) {
+    fn settle(mut self, outcome: Settled) {
+        self.batch.settle(outcome);
         self.settled = true;
     }
 }
@@ -214,8 +216,9 @@ impl Drop for Held {
                 self.queue.postpone(postponed, Later::at(now(), history));
             } else if let Some(entry) = &self.entry {
                 entry.give_back(batch);
-            } else if self.queue.return_live(batch).is_some() {
+            } else if let Some(mut batch) = self.queue.return_live(batch) {
                 self.queue.counters().dropped.shutdown.add(self.count);
+                batch.settle(DropReason::Shutdown.outcome());
             }
         }
         let counters = self.queue.counters();

@@ -16,7 +16,7 @@ use crate::failures::{endpoint_of, reserved_port};
 use crate::{batch, finish, ids_of, otlp, start, to, until};
 
 /// The spans of these batches in one, each under the resource of its exporter.
-fn mixed(parts: &[(&str, &EncodedBatch)]) -> EncodedBatch {
+pub(crate) fn mixed(parts: &[(&str, &EncodedBatch)]) -> EncodedBatch {
     let named = |address: &str| {
         let value = any_value::Value::StringValue(address.into());
         Resource {
@@ -43,6 +43,7 @@ fn mixed(parts: &[(&str, &EncodedBatch)]) -> EncodedBatch {
         flow_spans: parts.iter().map(|(_, batch)| batch.flow_spans).sum(),
         work_spans: parts.iter().map(|(_, batch)| batch.work_spans).sum(),
         oldest: UnixNanos(1),
+        receipt: None,
     }
 }
 

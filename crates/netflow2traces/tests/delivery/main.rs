@@ -21,6 +21,7 @@ mod never_pass;
 mod odd;
 mod pipeline;
 mod proxy;
+mod receipts;
 mod receive;
 mod renewal;
 mod replicas;
@@ -87,6 +88,7 @@ pub(crate) fn batch(flow_spans: u32, padding: usize) -> EncodedBatch {
         flow_spans,
         work_spans: 1,
         oldest: UnixNanos(1),
+        receipt: None,
     }
 }
 

@@ -69,7 +69,7 @@ impl Queue {
 
     /// Appends a batch and never blocks for longer than a few moves of pointers. Where there is no
     /// room the oldest spans of the heaviest exporters are dropped and counted; after the drain began, the batch itself.
-    pub fn push(&self, batch: EncodedBatch) {
+    pub fn push(&self, mut batch: EncodedBatch) {
         self.counters.pushed.add(Count::of(&batch));
         if let Some(console) = &self.copies {
             console.copy(&batch, &self.counters);
@@ -77,6 +77,7 @@ impl Queue {
         let mut state = self.lock();
         if state.closed {
             self.counters.dropped.shutdown.add(Count::of(&batch));
+            batch.settle(DropReason::Shutdown.outcome());
             return;
         }
         self.make_room(&mut state, batch.octets.len());
@@ -164,8 +165,9 @@ impl Queue {
     /// Drops and counts what is inside.
     pub(super) fn clear(&self, reason: DropReason) {
         let mut state = self.lock();
-        while let Some(batch) = self.take_oldest(&mut state) {
+        while let Some(mut batch) = self.take_oldest(&mut state) {
             self.counters.dropped.by(reason).add(Count::of(&batch));
+            batch.settle(reason.outcome());
         }
     }
 
@@ -224,6 +226,7 @@ mod tests {
             flow_spans: 10,
             work_spans: 3,
             oldest: UnixNanos(number),
+            receipt: None,
         }
     }
 

@@ -107,6 +107,7 @@ mod tests {
             flow_spans: u32::try_from(flows).unwrap(),
             work_spans: 1,
             oldest: UnixNanos(1),
+            receipt: None,
         };
         let header = EntryHeader::of(&batch, UnixNanos(2)).unwrap();
         let segment = SegmentHeader { number: 1, salt: 2 };

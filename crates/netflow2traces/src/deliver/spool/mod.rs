@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use otlp_wire::{EncodedBatch, UnixNanos};
+use otlp_wire::{EncodedBatch, Settled, UnixNanos};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -250,22 +250,22 @@ impl Worker {
 
     /// Whether the batch is off the queue.
     fn write(&mut self, store: &mut Store, batch: EncodedBatch) -> bool {
-        self.writing = Some(batch.clone());
-        let outcome = store.append(&batch, self.clock.now());
-        let taken = self.wrote(store, batch, outcome);
-        self.writing = None;
-        taken
+        let now = self.clock.now();
+        let outcome = store.append(self.writing.insert(batch), now);
+        let batch = self.writing.take().unwrap_or_default();
+        self.wrote(store, batch, outcome)
     }
 
     fn wrote(
         &mut self,
         store: &mut Store,
-        batch: EncodedBatch,
+        mut batch: EncodedBatch,
         outcome: Result<Position, AppendError>,
     ) -> bool {
         match outcome {
             Ok(position) => {
                 self.queue.written(&batch, true);
+                batch.settle(Settled::Spooled);
                 self.works_again(store, Instant::now());
                 if self.queue.wants_pass() && store.pass(position) {
                     self.queue.offer(Spooled { batch, position });

@@ -104,6 +104,7 @@ mod tests {
             flow_spans,
             work_spans: 3,
             oldest: UnixNanos(0),
+            receipt: None,
         }
     }
 

@@ -14,6 +14,7 @@ fn batch(number: u32, octets: Vec<u8>) -> EncodedBatch {
         flow_spans: number,
         work_spans: 3,
         oldest: UnixNanos(1_000 + u64::from(number)),
+        receipt: None,
     }
 }
 

@@ -352,6 +352,7 @@ impl Store {
                 flow_spans: found.header.flow_spans,
                 work_spans: found.header.work_spans,
                 oldest: found.header.oldest,
+                receipt: None,
             };
             return Ok(Some((position, batch)));
         }

@@ -18,6 +18,7 @@ fn batch(number: u32, octets: usize) -> EncodedBatch {
         flow_spans: number,
         work_spans: 1,
         oldest: UnixNanos(NOW.0 + u64::from(number)),
+        receipt: None,
     }
 }
 
