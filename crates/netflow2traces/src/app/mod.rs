@@ -2,9 +2,11 @@
 //! them, waits for a signal, and stops them front to back.
 
 mod connections;
+mod demo;
 mod totals;
 
-use std::net::SocketAddr;
+pub use demo::demo;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,14 +15,10 @@ use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tracing::{error, info};
 
-use crate::cli::{self, DemoOptions};
-use crate::config::values::TRACE_ID;
+use crate::cli;
 use crate::config::{self, Config, FlowMetrics};
 use crate::databases::DatabaseFiles;
 use crate::deliver::Delivery;
-use crate::demo::{
-    Backend, BackendOptions, HostFilter, Traffic, TrafficOptions, announcement, first_traces,
-};
 use crate::enrichment::{Watching, open_table};
 use crate::files;
 use crate::health::Pulse;
@@ -32,7 +30,6 @@ use crate::observe::live::Tap;
 use crate::observe::logging;
 use crate::observe::own_metrics::MetricsExport;
 use crate::observe::stages::{Facts, Phase, Stages};
-use crate::program;
 use crate::receive::{Receivers, Running};
 use crate::runtime;
 use crate::stop::{Schedule, Signals};
@@ -50,14 +47,6 @@ use crate::worker::{Mailboxes, Shared, Worker};
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How often it is looked whether all workers are still there.
 const WATCH: Duration = Duration::from_secs(1);
-/// How long the demo waits for its first traces before it says what there is.
-const DEMO_PATIENCE: Duration = Duration::from_secs(15);
-/// What Docker and Podman call their host, for a Grafana in a container.
-const CONTAINER_HOSTS: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
-/// Threads for the blocking work of the embedded backend.
-const DEMO_THREADS: usize = 16;
-/// The embedded backend is near: the demo needn't wait long to show something.
-const DEMO_BATCH_DELAY: Duration = Duration::from_millis(200);
 
 /// Runs the daemon until a signal. The exit code is a success if nothing was lost.
 ///
@@ -87,73 +76,6 @@ fn abandon(runtime: Runtime) {
     runtime.shutdown_background();
 }
 
-/// Runs the demo until a signal: the daemon, an embedded backend, and traffic unless it is turned off.
-///
-/// # Errors
-/// What keeps it from starting: a port that is taken.
-pub fn demo(options: &DemoOptions, config: &Config) -> anyhow::Result<ExitCode> {
-    let runtime = runtime::start(config.deliver.concurrency + DEMO_THREADS)?;
-    let code = runtime.block_on(async {
-        let mut signals = Signals::new()?;
-        let api = SocketAddr::new(options.http_host, options.http_port);
-        let names = CONTAINER_HOSTS.map(str::to_owned);
-        let hosts = AllowedHosts::new(&[&names, config.admin_hosts.as_slice()].concat());
-        let allows = move |headers: &_, version| hosts.allow(headers, version);
-        let backend = Backend::start(BackendOptions {
-            api,
-            hosts: Some(HostFilter(Arc::new(allows))),
-            ..BackendOptions::default()
-        })
-        .await?;
-        let mut config = config.clone();
-        config.deliver.exporter =
-            config::Exporter::Otlp(config::Otlp::plain_grpc(backend.grpc_address));
-        config.translate.batch_delay = config.translate.batch_delay.min(DEMO_BATCH_DELAY);
-        config.trace_url.get_or_insert_with(|| {
-            let api = reachable(backend.api_address);
-            format!("http://{api}/trace/{TRACE_ID}")
-        });
-        let daemon = Daemon::start(&config, Supervised::default())?;
-        let target = *daemon
-            .stages
-            .facts
-            .listening
-            .first()
-            .ok_or_else(|| anyhow!("nothing is bound"))?;
-        let target = reachable(target);
-        let traffic = if options.traffic {
-            Some(Traffic::start(target, TrafficOptions::default()).await?)
-        } else {
-            None
-        };
-        let exporters = traffic
-            .as_ref()
-            .map_or(1, |traffic| traffic.exporters.len());
-        let why = {
-            let announce = announce(&backend, exporters, target, config.admin, traffic.is_none());
-            tokio::pin!(announce);
-            let mut announced = false;
-            loop {
-                tokio::select! {
-                    why = signals.stop(|| daemon.reload()) => break Ok(why),
-                    failed = daemon.failed() => break Err(failed),
-                    () = &mut announce, if !announced => announced = true,
-                }
-            }
-        };
-        if let Some(traffic) = traffic {
-            traffic.stop().await;
-        }
-        let code = daemon
-            .stop(why, &mut signals, config.shutdown_timeout)
-            .await;
-        backend.shutdown().await;
-        code
-    });
-    abandon(runtime);
-    code
-}
-
 /// Tries the directories and files that settings name, before anything is started.
 ///
 /// # Errors
@@ -174,46 +96,6 @@ pub fn try_backend(exporter: &config::Exporter) -> Result<ExitCode, cli::Failure
     let shown = runtime.block_on(cli::show_connection(exporter));
     abandon(runtime);
     shown
-}
-
-/// Tells on stdout where the demo is and, once there are traces, how to fetch them.
-async fn announce(
-    backend: &Backend,
-    exporters: usize,
-    target: SocketAddr,
-    admin: Option<SocketAddr>,
-    waits_for_routers: bool,
-) {
-    if let Some(admin) = admin {
-        let admin = reachable(admin);
-        say(&format!("See it: http://{admin}/\n"));
-    }
-    say(&format!(
-        "Embedded backend: http://{} (Tempo's HTTP API), accepts OTLP at {} (gRPC) and {} (HTTP)\n",
-        reachable(backend.api_address),
-        backend.grpc_address,
-        backend.http_address
-    ));
-    let patience = if waits_for_routers {
-        let port = target.port();
-        say(&format!(
-            "No simulated traffic: point an exporter at UDP port {port} of this machine, or try\n\n  \
-             {} send --to {target} --count 100\n\n\
-             While nothing arrives, the page says what to check.\n",
-            program::name()
-        ));
-        // Until the user stops it.
-        Duration::from_secs(u64::from(u32::MAX))
-    } else {
-        DEMO_PATIENCE
-    };
-    let traces = first_traces(&backend.store, exporters, patience).await;
-    say(&announcement(reachable(backend.api_address), &traces));
-}
-
-#[expect(clippy::print_stdout, reason = "the demo speaks to a person")]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 /// The running stages.
