@@ -24,6 +24,16 @@ pub enum Transport {
     Tls(TlsOptions),
 }
 
+impl Transport {
+    /// What goes over it: a connection has no datagrams.
+    pub(super) fn units(&self) -> &'static str {
+        match self {
+            Self::Udp => "datagrams",
+            Self::Tcp | Self::Tls(_) => "messages",
+        }
+    }
+}
+
 /// What TLS needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TlsOptions {

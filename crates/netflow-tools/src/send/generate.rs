@@ -38,6 +38,7 @@ pub(super) fn run(
             })
             .collect(),
         counts_flows: true,
+        transport: options.transport.clone(),
         ..Totals::default()
     };
     let started = Instant::now();

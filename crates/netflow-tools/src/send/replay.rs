@@ -43,10 +43,13 @@ pub(super) fn run(
     let started = Instant::now();
     let end = options.duration.map(|duration| started + duration);
     let goal = options.duration.map_or(Goal::Endless, Goal::Time);
-    let mut progress = Progress::new(goal, "datagrams", options.quiet, started);
+    let mut progress = Progress::new(goal, options.transport.units(), options.quiet, started);
     let mut schedule = Schedule::new(replay.pace, started);
     let mut sources = Sources::new(options);
-    let mut totals = Totals::default();
+    let mut totals = Totals {
+        transport: options.transport.clone(),
+        ..Totals::default()
+    };
     let mut sent = 0;
     'file: loop {
         let payload = match capture.next_payload() {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::Transport;
+
 /// Exporters that are reported one by one.
 const FEW: usize = 16;
 
@@ -28,6 +30,7 @@ pub(super) struct Totals {
     pub(super) not_ipfix: u64,
     /// Whether flow records are counted: those of a capture aren't.
     pub(super) counts_flows: bool,
+    pub(super) transport: Transport,
 }
 
 /// What one exporter sent.
@@ -59,11 +62,12 @@ impl Totals {
         let mut text = String::new();
         let seconds = self.elapsed.as_secs_f64();
         let datagrams = self.datagrams();
+        let units = self.transport.units();
         let what = [
             self.counts_flows
                 .then(|| format!("{} flow records in ", grouped(self.flows()))),
             Some(format!(
-                "{} datagrams ({} bytes) in {seconds:.3} s",
+                "{} {units} ({} bytes) in {seconds:.3} s",
                 grouped(datagrams),
                 grouped(self.octets())
             )),
@@ -75,16 +79,16 @@ impl Totals {
             let _ = match self.counts_flows {
                 true => writeln!(
                     text,
-                    "     {} flow records/s, {} datagrams/s",
+                    "     {} flow records/s, {} {units}/s",
                     a_second(self.flows()),
                     a_second(datagrams)
                 ),
-                false => writeln!(text, "     {} datagrams/s", a_second(datagrams)),
+                false => writeln!(text, "     {} {units}/s", a_second(datagrams)),
             };
         }
         if self.template_datagrams > 0 {
             let templates = grouped(self.template_datagrams);
-            let _ = writeln!(text, "     {templates} of the datagrams are templates");
+            let _ = writeln!(text, "     {templates} of the {units} are templates");
         }
         if (2..=FEW).contains(&self.by_exporter.len()) {
             for sent in &self.by_exporter {
@@ -94,7 +98,7 @@ impl Totals {
                 };
                 let _ = writeln!(
                     text,
-                    "     {:<32}{flows}{:>12} datagrams",
+                    "     {:<32}{flows}{:>12} {units}",
                     sent.name,
                     grouped(sent.datagrams)
                 );
@@ -143,7 +147,7 @@ impl Totals {
             let refused = grouped(self.refused);
             let _ = writeln!(
                 text,
-                "warning: nobody listened to {refused} of the datagrams or more"
+                "warning: no program listened to {refused} of the datagrams or more"
             );
         }
         if self.cut > 0 {
@@ -224,6 +228,14 @@ mod tests {
              2 of the datagrams are templates\n     \
              127.0.0.1                                 3,000 flow records         100 datagrams\n     \
              127.0.0.2                                 1,500 flow records          50 datagrams\n"
+        );
+        let over_tcp = Totals {
+            transport: Transport::Tcp,
+            ..totals.clone()
+        };
+        assert_eq!(
+            over_tcp.text(),
+            totals.text().replace("datagrams", "messages")
         );
         let json: serde_json::Value = serde_json::from_str(&totals.json()).unwrap();
         assert_eq!(json["flow_records"], 4_500);

@@ -298,7 +298,11 @@ fn without_a_listener_it_says_so() {
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.total("datagrams"), 3);
     assert!(ended.total("refused") > 0);
-    assert!(ended.stderr.contains("nobody listened"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("no program listened"),
+        "{}",
+        ended.stderr
+    );
 }
 
 /// Captures of ours: formats of several kinds.
