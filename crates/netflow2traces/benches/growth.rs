@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use netflow_wire::write::{Field, IpfixHeader, MessageWriter, V5Header, V5Record, v5};
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
+use netflow2traces::receive::wall_clock;
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
 
@@ -80,7 +81,8 @@ impl Case {
             max_templates_per_exporter: 20_000,
             ..loaded.expect("defaults are sound").config.translate
         };
-        let mut translator = Translator::new(&config, wall as fn() -> UnixNanos, Ids::new([7; 32]));
+        let mut translator =
+            Translator::new(&config, wall_clock as fn() -> UnixNanos, Ids::new([7; 32]));
         for octets in templates {
             send(&mut translator, exporter(0), octets, Instant::now());
         }
@@ -181,11 +183,6 @@ fn cpu_nanos() -> u64 {
     first
         .and_then(|nanos| nanos.parse().ok())
         .expect("a number")
-}
-
-fn wall() -> UnixNanos {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    UnixNanos(since.map_or(0, |since| since.as_nanos() as u64))
 }
 
 fn exporter(index: usize) -> SocketAddr {

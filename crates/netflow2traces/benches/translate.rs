@@ -15,8 +15,8 @@ use netflow_wire::write::{
     V9Header, v5,
 };
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
+use netflow2traces::receive::wall_clock;
 use netflow2traces::translate::{Datagram, Ids, Translator};
-use otlp_wire::UnixNanos;
 
 fn main() {
     divan::main();
@@ -353,11 +353,6 @@ fn sflow_datagram() -> Vec<u8> {
     writer.finish().expect("fits")
 }
 
-fn wall() -> UnixNanos {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    UnixNanos(since.map_or(0, |since| since.as_nanos() as u64))
-}
-
 /// Translates the last of `datagrams` over and over, the others once before.
 fn run(bencher: Bencher<'_, '_>, level: AttributeLevel, datagrams: &[Vec<u8>], flows: usize) {
     let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
@@ -367,7 +362,7 @@ fn run(bencher: Bencher<'_, '_>, level: AttributeLevel, datagrams: &[Vec<u8>], f
         attributes: level,
         ..loaded.config.translate
     };
-    let mut translator = Translator::new(&config, wall, Ids::new([7; 32]));
+    let mut translator = Translator::new(&config, wall_clock, Ids::new([7; 32]));
     let source = "192.0.2.1:2055".parse().expect("an address");
     let now = Instant::now();
     for octets in datagrams {
@@ -375,7 +370,7 @@ fn run(bencher: Bencher<'_, '_>, level: AttributeLevel, datagrams: &[Vec<u8>], f
             &Datagram {
                 octets,
                 source,
-                received_at: wall(),
+                received_at: wall_clock(),
             },
             now,
         );

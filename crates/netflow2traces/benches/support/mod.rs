@@ -1,11 +1,12 @@
 //! Requests of traffic that never repeats: what a branch predictor can't learn from one iteration to the next.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use netflow_wire::write::{Field, IpfixHeader, MessageWriter, V5Header, V5Record, v5};
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
+use netflow2traces::receive::wall_clock;
 use netflow2traces::translate::{Datagram, Ids, Translator};
-use otlp_wire::{EncodedBatch, UnixNanos};
+use otlp_wire::EncodedBatch;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -95,11 +96,6 @@ impl Flow {
     }
 }
 
-fn wall() -> UnixNanos {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    UnixNanos(since.map_or(0, |since| since.as_nanos() as u64))
-}
-
 fn configuration(level: AttributeLevel) -> config::Translate {
     let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
     let loaded = config::load(Purpose::Run, &sources, &Machine::read());
@@ -117,7 +113,7 @@ pub(crate) fn batches(
     number: usize,
 ) -> Vec<EncodedBatch> {
     let config = configuration(level);
-    let mut translator = Translator::new(&config, wall, Ids::new([7; 32]));
+    let mut translator = Translator::new(&config, wall_clock, Ids::new([7; 32]));
     let mut random = Xoshiro256PlusPlus::seed_from_u64(11);
     let mut batches = Vec::new();
     let now = Instant::now();
@@ -129,7 +125,7 @@ pub(crate) fn batches(
         let datagram = Datagram {
             octets: &datagram,
             source: ([192, 0, 2, 1], 2055).into(),
-            received_at: wall(),
+            received_at: wall_clock(),
         };
         translator.on_datagram(&datagram, now);
         batches.extend(std::iter::from_fn(|| translator.poll_batch(now)));

@@ -382,8 +382,9 @@ fn canonical(source: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Nanoseconds since 1970; before that there are none.
-pub(crate) fn wall_clock() -> UnixNanos {
+/// The system's clock: nanoseconds since 1970; 0 before that.
+#[must_use]
+pub fn wall_clock() -> UnixNanos {
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

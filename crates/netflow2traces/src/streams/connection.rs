@@ -9,10 +9,9 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use netflow_wire::Transport;
-use otlp_wire::UnixNanos;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
@@ -22,6 +21,7 @@ use super::counters::{Reason, StreamCounters};
 use super::frames::{FramingError, Messages, whole};
 use super::inbox::{Chunk, Outlet};
 use super::registry::{Place, Registry};
+use crate::receive::wall_clock;
 
 /// Octets that are read at once.
 const READ: usize = 64 << 10;
@@ -300,11 +300,4 @@ async fn now<F: Future>(future: F) -> Option<F::Output> {
         Poll::Pending => Poll::Ready(None),
     })
     .await
-}
-
-fn wall_clock() -> UnixNanos {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    UnixNanos(since.map_or(0, |since| {
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-    }))
 }

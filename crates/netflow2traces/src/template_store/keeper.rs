@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use otlp_wire::UnixNanos;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +17,7 @@ use super::file::{self, LoadError};
 use super::format;
 use crate::health::{Kind, Part, caught};
 use crate::observe::stages::Stages;
+use crate::receive::wall_clock;
 use crate::translate::{Saved, SavedExporter};
 use crate::worker::Mailboxes;
 
@@ -121,7 +122,7 @@ impl Keeper {
     /// # Errors
     /// When that fails; the old file is still there.
     pub fn write(&mut self) -> io::Result<()> {
-        let oldest = wall_nanos().saturating_sub(self.lifetime.as_nanos());
+        let oldest = u128::from(wall_clock().0).saturating_sub(self.lifetime.as_nanos());
         let octets = &mut self.octets;
         self.exporters.retain(|_, kept| {
             let keep = u128::from(kept.seen.0) >= oldest;
@@ -314,11 +315,6 @@ fn lock(keeper: &Mutex<Keeper>) -> MutexGuard<'_, Keeper> {
     keeper.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn wall_nanos() -> u128 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default().as_nanos()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,7 +324,7 @@ mod tests {
         let interfaces = (0..names as u64).map(|index| (index, Box::from("name")));
         SavedExporter {
             address: [192, 0, 2, last].into(),
-            seen: UnixNanos(u64::try_from(wall_nanos()).unwrap()),
+            seen: wall_clock(),
             templates: Vec::new(),
             domains: vec![SavedDomain {
                 interfaces: interfaces.collect(),

@@ -5,9 +5,8 @@
     reason = "a test ends at the first surprise, in its helpers too"
 )]
 
-use std::io::{self, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netflow_wire::write::{Field, IpfixHeader, MessageWriter};
@@ -15,7 +14,10 @@ use netflow2traces::config::{self, Machine, Purpose, Sources};
 use netflow2traces::receive::{Handler, Opening, Receivers, Running, Steering, SteeringProgram};
 use netflow2traces::translate::{Datagram, Ids, TranslateCounters, Translator};
 use otlp_wire::UnixNanos;
-use tracing_subscriber::fmt::MakeWriter;
+use serde_json::Value;
+use tracing::Level;
+
+use crate::log::Log;
 
 /// Long enough for any machine; a test that waits for it has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -39,23 +41,19 @@ fn templates_serve_every_port_of_their_exporter_with_two_workers() {
 
 #[test]
 fn refused_steering_is_said_and_all_is_decoded_by_one_worker() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .finish();
-    let receivers = tracing::subscriber::with_default(subscriber, || {
-        let config = receive(4);
-        let receivers = open(Opening::new(&config).steering(SteeringProgram::refused()));
-        receivers.announce();
-        receivers
-    });
+    let (log, guard) = Log::begin(Level::WARN);
+    let config = receive(4);
+    let receivers = open(Opening::new(&config).steering(SteeringProgram::refused()));
+    receivers.announce();
+    drop(guard);
     assert!(matches!(receivers.steering(), Steering::Refused(_)));
     assert_eq!(receivers.workers(), 1);
-    let said = log.text();
-    let warning = said.lines().find(|line| line.contains(" WARN "));
-    let warning = warning.expect("it is warned of");
-    assert!(warning.contains("one worker receives all"), "{warning}");
+    let said = log.lines();
+    let is_warned_of = |line: &Value| {
+        let message = line["message"].as_str();
+        message.is_some_and(|message| message.contains("one worker receives all"))
+    };
+    assert!(said.iter().any(is_warned_of), "{said:?}");
 
     let collector = Collector::start(receivers);
     let flows = collector.send_all();
@@ -213,32 +211,4 @@ fn data(sequence: u32) -> Vec<u8> {
         });
     });
     message.finish().unwrap()
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(octets)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
 }

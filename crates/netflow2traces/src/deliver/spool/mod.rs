@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use otlp_wire::{EncodedBatch, Settled, UnixNanos};
 use tokio::sync::watch;
@@ -26,6 +26,7 @@ use super::queue::{Queue, Spooled};
 use super::report::Limiter;
 use crate::config;
 use crate::health::{Health, Kind, Part};
+use crate::receive::wall_clock;
 pub use directory::{SpoolError, check_segments};
 use format::Position;
 use report::SpoolReport;
@@ -320,9 +321,8 @@ struct Clock {
 
 impl Clock {
     fn start() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
-            started: UnixNanos(nanos(since.unwrap_or_default())),
+            started: wall_clock(),
             since: Instant::now(),
         }
     }

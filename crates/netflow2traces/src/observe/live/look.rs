@@ -11,6 +11,7 @@ use super::tops::Tops;
 use super::{Live, Seen};
 use crate::observe::api::{self, Status, Watched};
 use crate::observe::diagnosis::{self, Findings};
+use crate::receive::wall_clock;
 use crate::translate::ExporterReport;
 
 /// Every so many looks the workers are asked for their exporters.
@@ -99,7 +100,7 @@ fn read(live: &Live, tapped: Tapped, now: Instant) -> Read {
         ..
     } = &mut *seen;
     conversations.turn(now);
-    traffic.turn(since_1970());
+    traffic.turn(wall_clock().0);
     for batch in tapped.batches {
         for mut record in Record::of_batch(&batch.octets) {
             record.weight = batch.weight;
@@ -121,12 +122,6 @@ fn read(live: &Live, tapped: Tapped, now: Instant) -> Read {
         traffic: shown,
         tops: tops.shown(MAX_ROWS).to_string(),
     }
-}
-
-/// In nanoseconds.
-fn since_1970() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn status(watched: &Watched) -> Value {
