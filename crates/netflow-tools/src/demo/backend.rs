@@ -12,11 +12,15 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::IntoResponse as _;
+use axum::serve::Listener as _;
 use http::{HeaderMap, StatusCode, Version};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
-use super::listen::BoundedListener;
+use super::listen::{BoundedConnection, BoundedListener};
 use super::store::{StoreLimits, TraceStore};
 use super::{ingest, tempo};
 
@@ -26,7 +30,7 @@ pub const TEMPO_PORT: u16 = 3200;
 /// How long connections get to finish their requests at the end.
 const GRACE: Duration = Duration::from_secs(2);
 /// Requests of one gRPC connection that are worked on at once.
-const REQUESTS_PER_CONNECTION: usize = 16;
+const REQUESTS_PER_CONNECTION: u32 = 16;
 
 /// Says whether a request of this version with these headers asks for a host that is the backend's.
 #[derive(Clone)]
@@ -106,9 +110,9 @@ pub enum BackendError {
 pub struct Backend {
     /// Where Tempo's API is served.
     pub api_address: SocketAddr,
-    /// Where OTLP/gRPC is taken: `http://` and this is an endpoint for `grpc`.
+    /// Where OTLP/gRPC is accepted: `http://` and this is an endpoint for `grpc`.
     pub grpc_address: SocketAddr,
-    /// Where OTLP/HTTP is taken: `http://` and this is an endpoint for `http/protobuf`.
+    /// Where OTLP/HTTP is accepted: `http://` and this is an endpoint for `http/protobuf`.
     pub http_address: SocketAddr,
     /// What came.
     pub store: TraceStore,
@@ -150,7 +154,7 @@ impl Backend {
                 &stop,
             ),
             serve(http, ingest::http(store.clone(), options.max_body), &stop),
-            serve_grpc(grpc, store.clone(), options.max_body, &stop),
+            serve_grpc(grpc, ingest::grpc(store.clone(), options.max_body), &stop),
         ];
         Ok(Self {
             api_address,
@@ -162,7 +166,7 @@ impl Backend {
         })
     }
 
-    /// Takes no more connections, lets requests that are under way finish for up to two seconds, and
+    /// Accepts no more connections, lets requests that are under way finish for up to two seconds, and
     /// closes what is left.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
@@ -222,22 +226,52 @@ fn serve(listener: BoundedListener, router: Router, stop: &watch::Sender<bool>) 
     })
 }
 
+/// HTTP/2 without TLS, from its first octet.
 fn serve_grpc(
-    listener: BoundedListener,
-    store: TraceStore,
-    max_body: usize,
+    mut listener: BoundedListener,
+    service: Router,
     stop: &watch::Sender<bool>,
 ) -> JoinHandle<()> {
-    let server = tonic::transport::Server::builder()
-        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
-        .max_concurrent_streams(u32::try_from(REQUESTS_PER_CONNECTION).ok())
-        .add_service(ingest::grpc(store, max_body))
-        .serve_with_incoming_shutdown(listener.into_stream(), stopped(stop));
+    let stop = stop.clone();
     tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::warn!(%error, "demo backend's gRPC server ended");
+        let mut connections = JoinSet::new();
+        let stopping = stopped(&stop);
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                (stream, _) = listener.accept() => {
+                    let service = TowerToHyperService::new(service.clone());
+                    connections.spawn(serve_http2(stream, service, stopped(&stop)));
+                }
+                Some(_) = connections.join_next() => {}
+                () = &mut stopping => break,
+            }
         }
+        drop(listener);
+        connections.join_all().await;
     })
+}
+
+async fn serve_http2(
+    stream: BoundedConnection,
+    service: TowerToHyperService<Router>,
+    stopped: impl Future<Output = ()>,
+) {
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(REQUESTS_PER_CONNECTION)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection, stopped);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = &mut stopped => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a gRPC connection of the demo's backend ended");
+    }
 }
 
 /// Resolves when the backend is to end, or is gone.

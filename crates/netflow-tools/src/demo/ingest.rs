@@ -1,7 +1,9 @@
 //! OTLP in: gRPC and HTTP requests with spans, which go to the store.
 //!
 //! Bodies are bounded before and after decompression. Spans with malformed ids are refused as a
-//! partial success, everything else is taken.
+//! partial success, everything else is accepted.
+
+mod grpc;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -12,65 +14,32 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
 use tokio::sync::Semaphore;
-use tonic::codec::CompressionEncoding;
 
 use super::store::TraceStore;
 
-/// Requests over HTTP that are read and decoded at once; others wait.
-const MAX_CONCURRENT: usize = 8;
+pub(super) use grpc::service as grpc;
 
-/// The gRPC service.
-pub(super) fn grpc(store: TraceStore, max_body: usize) -> TraceServiceServer<Grpc> {
-    TraceServiceServer::new(Grpc { store })
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd)
-        .max_decoding_message_size(max_body)
-}
+/// Requests over each protocol that are read and decoded at once; others wait.
+const MAX_CONCURRENT: usize = 8;
 
 /// The HTTP routes: `POST /v1/traces`.
 pub(super) fn http(store: TraceStore, max_body: usize) -> Router {
-    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
     Router::new()
         .route("/v1/traces", post(export))
         .layer(DefaultBodyLimit::disable())
-        .with_state(Http {
-            store,
-            max_body,
-            permits,
-        })
+        .with_state(Ingest::new(store, max_body))
 }
 
-/// Takes spans over gRPC.
-#[derive(Debug)]
-pub(super) struct Grpc {
-    store: TraceStore,
-}
-
-#[tonic::async_trait]
-impl TraceService for Grpc {
-    async fn export(
-        &self,
-        request: tonic::Request<ExportTraceServiceRequest>,
-    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        Ok(tonic::Response::new(insert(
-            &self.store,
-            request.into_inner(),
-        )))
-    }
-}
-
+/// What reads requests, of one protocol.
 #[derive(Clone)]
-struct Http {
+struct Ingest {
     store: TraceStore,
     max_body: usize,
     permits: Arc<Semaphore>,
@@ -117,14 +86,17 @@ impl Form {
     }
 }
 
-/// Why a request over HTTP isn't taken.
+/// Why a request isn't accepted.
 #[derive(Debug, thiserror::Error)]
-enum HttpError {
-    #[error("the body has more than {0} octets")]
+enum Refusal {
+    // "received message larger than max" are the words of gRPC's own servers.
+    #[error("received message larger than max: it has more than {0} bytes")]
     TooLarge(usize),
     #[error("the body ended early")]
     Broken,
-    #[error("the content encoding {0:?} is not one of gzip, zstd and identity")]
+    #[error("the body is not one gRPC message")]
+    Frame,
+    #[error("the encoding {0:?} is not one of gzip, zstd and identity")]
     Encoding(String),
     #[error("the body is not what its content encoding says: {0}")]
     Compression(std::io::Error),
@@ -132,19 +104,21 @@ enum HttpError {
     Protobuf(#[from] prost::DecodeError),
     #[error("the body is no ExportTraceServiceRequest: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("the request could not be worked on")]
+    #[error("the request could not be processed")]
     Ended,
 }
 
-impl HttpError {
+impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Ended => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Broken | Self::Compression(_) | Self::Protobuf(_) | Self::Json(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Broken
+            | Self::Frame
+            | Self::Compression(_)
+            | Self::Protobuf(_)
+            | Self::Json(_) => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -158,13 +132,13 @@ struct RpcStatus {
     message: String,
 }
 
-async fn export(State(http): State<Http>, request: Request) -> Response {
+async fn export(State(ingest): State<Ingest>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Some(form) = Form::of(&parts.headers) else {
         let text = "the content type must be application/x-protobuf or application/json\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
     };
-    match http.take(form, &parts.headers, body).await {
+    match ingest.http(form, &parts.headers, body).await {
         Ok(response) => {
             let json = serde_json::to_vec(&response).ok();
             form.response(StatusCode::OK, response.encode_to_vec(), json)
@@ -182,55 +156,80 @@ async fn export(State(http): State<Http>, request: Request) -> Response {
     }
 }
 
-impl Http {
-    async fn take(
+impl Ingest {
+    fn new(store: TraceStore, max_body: usize) -> Self {
+        Self {
+            store,
+            max_body,
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+        }
+    }
+
+    async fn http(
         self,
         form: Form,
         headers: &HeaderMap,
         body: Body,
-    ) -> Result<ExportTraceServiceResponse, HttpError> {
+    ) -> Result<ExportTraceServiceResponse, Refusal> {
+        let encoding = headers.get(header::CONTENT_ENCODING).map(encoding_name);
+        self.take(body, 0, move |body, max_body| {
+            let body = decompress(encoding, body, max_body)?;
+            Ok(match form {
+                Form::Protobuf => ExportTraceServiceRequest::decode(body)?,
+                Form::Json => serde_json::from_slice(&body)?,
+            })
+        })
+        .await
+    }
+
+    /// Reads a body of at most `max_body` octets and `frame`, and stores what `decode` makes of it.
+    async fn take(
+        self,
+        body: Body,
+        frame: usize,
+        decode: impl FnOnce(Bytes, usize) -> Result<ExportTraceServiceRequest, Refusal> + Send + 'static,
+    ) -> Result<ExportTraceServiceResponse, Refusal> {
         let permit = self
             .permits
             .acquire_owned()
             .await
-            .map_err(|_| HttpError::Ended)?;
+            .map_err(|_| Refusal::Ended)?;
         let max_body = self.max_body;
-        let body = match Limited::new(body, max_body).collect().await {
+        let body = match Limited::new(body, max_body.saturating_add(frame))
+            .collect()
+            .await
+        {
             Ok(collected) => collected.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
-                return Err(HttpError::TooLarge(max_body));
+                return Err(Refusal::TooLarge(max_body));
             }
-            Err(_) => return Err(HttpError::Broken),
+            Err(_) => return Err(Refusal::Broken),
         };
-        let encoding = headers.get(header::CONTENT_ENCODING).map(|value| {
-            String::from_utf8_lossy(value.as_bytes())
-                .trim()
-                .to_ascii_lowercase()
-        });
         let store = self.store;
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let body = decompress(encoding, body, max_body)?;
-            let request = match form {
-                Form::Protobuf => ExportTraceServiceRequest::decode(body)?,
-                Form::Json => serde_json::from_slice(&body)?,
-            };
-            Ok(insert(&store, request))
+            Ok(insert(&store, decode(body, max_body)?))
         });
-        work.await.map_err(|_| HttpError::Ended)?
+        work.await.map_err(|_| Refusal::Ended)?
     }
 }
 
-fn decompress(encoding: Option<String>, body: Bytes, max: usize) -> Result<Bytes, HttpError> {
+fn encoding_name(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes())
+        .trim()
+        .to_ascii_lowercase()
+}
+
+fn decompress(encoding: Option<String>, body: Bytes, max: usize) -> Result<Bytes, Refusal> {
     let read = |reader: &mut dyn Read| {
         let mut out = Vec::new();
         let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
         reader
             .take(bound)
             .read_to_end(&mut out)
-            .map_err(HttpError::Compression)?;
+            .map_err(Refusal::Compression)?;
         if out.len() > max {
-            Err(HttpError::TooLarge(max))
+            Err(Refusal::TooLarge(max))
         } else {
             Ok(Bytes::from(out))
         }
@@ -239,8 +238,8 @@ fn decompress(encoding: Option<String>, body: Bytes, max: usize) -> Result<Bytes
         None | Some("" | "identity") => Ok(body),
         Some("gzip") => read(&mut flate2::read::MultiGzDecoder::new(&*body)),
         Some("zstd") => {
-            read(&mut zstd::stream::read::Decoder::new(&*body).map_err(HttpError::Compression)?)
+            read(&mut zstd::stream::read::Decoder::new(&*body).map_err(Refusal::Compression)?)
         }
-        Some(other) => Err(HttpError::Encoding(other.to_owned())),
+        Some(other) => Err(Refusal::Encoding(other.to_owned())),
     }
 }

@@ -1,5 +1,5 @@
 //! A TCP listener that holds a bounded number of connections: the next one is accepted when one of
-//! them has ended. It serves axum and tonic alike.
+//! them has ended.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,6 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// Connections of one listener.
 const MAX_CONNECTIONS: usize = 256;
@@ -34,26 +33,6 @@ impl BoundedListener {
 
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
-    }
-
-    /// The connections as tonic takes them.
-    pub(super) fn into_stream(
-        self,
-    ) -> impl tokio_stream::Stream<Item = io::Result<BoundedConnection>> + Send + 'static {
-        let (sender, receiver) = tokio::sync::mpsc::channel(1);
-        let mut listener = self;
-        tokio::spawn(async move {
-            loop {
-                let connection = tokio::select! {
-                    (connection, _) = Listener::accept(&mut listener) => connection,
-                    () = sender.closed() => return,
-                };
-                if sender.send(Ok(connection)).await.is_err() {
-                    return;
-                }
-            }
-        });
-        tokio_stream::wrappers::ReceiverStream::new(receiver)
     }
 }
 
@@ -85,14 +64,6 @@ impl Listener for BoundedListener {
 pub(super) struct BoundedConnection {
     stream: TcpStream,
     _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Connected for BoundedConnection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
-    }
 }
 
 impl AsyncRead for BoundedConnection {

@@ -333,7 +333,7 @@ pub struct FlowMetrics {
 /// Logging.
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// A `tracing_subscriber::EnvFilter` text, made of `LOG_LEVEL` or `RUST_LOG`.
+    /// The text of a `tracing_subscriber::filter::Targets`, made of `LOG_LEVEL` or `RUST_LOG`.
     pub filter: String,
     pub json: bool,
 }

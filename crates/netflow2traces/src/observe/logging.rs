@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use otlp_wire::controls::push_escaped;
 use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::output::{Blocking, Output};
 use crate::config::{Exporter, Loaded, Log, print};
@@ -27,7 +29,7 @@ static STDERR: OnceLock<Output> = OnceLock::new();
 /// # Errors
 /// When logging was started before, the filter can't be read, or the system gives no thread.
 pub fn start(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let filter: Targets = log.filter.parse()?;
     let output = Output::start("log", Blocking(io::stderr()), WAITING).map_err(|error| {
         anyhow::anyhow!(
             "the thread that writes the log could not be started: {error}; allow the process more threads (`ulimit -u`, \
@@ -37,14 +39,16 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     let lines = output.clone();
     let builder = tracing_subscriber::fmt()
         .with_writer(move || Line(lines.clone()))
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         // It would report on stderr itself.
         .log_internal_errors(false);
     let started = if log.json {
-        builder.json().flatten_event(true).try_init()
+        let builder = builder.json().flatten_event(true);
+        builder.finish().with(filter).try_init()
     } else {
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        builder.with_target(false).with_ansi(colours).try_init()
+        let builder = builder.with_target(false).with_ansi(colours);
+        builder.finish().with(filter).try_init()
     };
     started.map_err(|error| anyhow::anyhow!("logging can't be started: {error}"))?;
     // Logging starts once, so that this is empty.

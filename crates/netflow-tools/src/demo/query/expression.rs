@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::field::{Context, Field, Value};
 

@@ -1,7 +1,7 @@
 //! Reader of TraceQL: text in, a [`Pipeline`] out. Whatever the text, it ends, and takes memory and
 //! stack in proportion to its bounded length and depth.
 
-use regex::RegexBuilder;
+use regex_lite::RegexBuilder;
 
 use super::cursor::{Cursor, Met, go_duration};
 use super::expression::{Comparison, Expression, Junction};

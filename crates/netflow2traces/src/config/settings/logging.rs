@@ -32,8 +32,9 @@ settings! { LOGGING:
         preset: Preset::Nothing("made from LOG_LEVEL"),
         accepted: "directives such as info,netflow2traces::deliver=debug",
         summary: "Log directives for experts; take precedence over LOG_LEVEL",
-        details: "Directives of `tracing_subscriber::EnvFilter`: a level for everything and \
-            others for single modules, `info,netflow2traces::deliver=debug`.",
+        details: "A level for everything and others for single modules and what is in them: \
+            `info,netflow2traces::deliver=debug`. The levels are `off`, `error`, `warn`, `info`, `debug` and `trace`; where \
+            two directives fit, the longer one counts.",
         parse: log_filter,
     }
     LOG_FORMAT: bool {
@@ -50,11 +51,7 @@ settings! { LOGGING:
 }
 
 fn log_filter(text: &str) -> Result<String, Rejection> {
-    // Its parser takes a character for one octet, and panics at the longer ones.
-    if !text.is_ascii() {
-        return Err(Rejection("a character is not ASCII".to_owned()));
-    }
-    match tracing_subscriber::EnvFilter::builder().parse(text) {
+    match text.parse::<tracing_subscriber::filter::Targets>() {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(Rejection(error.to_string())),
     }

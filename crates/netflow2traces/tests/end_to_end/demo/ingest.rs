@@ -4,11 +4,17 @@ use std::io::Write as _;
 
 use http::{StatusCode, header};
 use netflow2traces::demo::BackendOptions;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use tonic::codec::CompressionEncoding;
 
 use super::rig::{get, grpc_client, id, json_of, post, request, start, tempo_form};
+
+const NO_METRICS: ExportMetricsServiceRequest = ExportMetricsServiceRequest {
+    resource_metrics: Vec::new(),
+};
 
 #[tokio::test]
 async fn spans_come_by_grpc_and_leave_by_id() {
@@ -128,14 +134,24 @@ async fn what_is_no_request_is_refused_with_the_right_status() {
         assert_eq!(status.as_u16(), expected, "{body}");
         assert!(body.contains(text), "{body}");
     }
-    // tonic answers a message above its bound with OUT_OF_RANGE.
-    let mut client = grpc_client(&backend).await;
     let mut big = request(1, "10.0.0.1", 443);
     big.resource_spans[0].schema_url = "x".repeat(5000);
-    assert_eq!(
-        client.export(big).await.unwrap_err().code(),
-        tonic::Code::OutOfRange
-    );
+    // Compressed it is a small message.
+    for encoding in [None, Some(CompressionEncoding::Zstd)] {
+        let mut client = grpc_client(&backend).await;
+        if let Some(encoding) = encoding {
+            client = client.send_compressed(encoding);
+        }
+        let refusal = client.export(big.clone()).await.unwrap_err();
+        assert_eq!(refusal.code(), tonic::Code::ResourceExhausted);
+        // The daemon, which splits such a message, knows these words.
+        let words = "received message larger than max";
+        assert!(refusal.message().contains(words), "{refusal}");
+    }
+    let metrics = MetricsServiceClient::connect(format!("http://{}", backend.grpc_address));
+    let refusal = metrics.await.unwrap().export(NO_METRICS).await.unwrap_err();
+    assert_eq!(refusal.code(), tonic::Code::Unimplemented);
+    assert!(refusal.message().contains("MetricsService"), "{refusal}");
     assert_eq!(backend.store.totals().spans_accepted, 0);
 }
 
