@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Builds real backends from their Go modules, and fetches Zipkin from Maven Central, for the tests beside this file.
+# Builds real backends from their Go modules, and fetches Zipkin from Maven Central and chDB from PyPI, for the tests beside
+# this file.
 #
-#   tests/backends/build.sh [--cached] [collector|jaeger|prometheus3|zipkin|zipkin_collector]...     without a name: all
+#   tests/backends/build.sh [--cached] [chdb|collector|jaeger|prometheus3|zipkin|zipkin_collector]...     without a name: all
 #
 # Each is kept in a folder of ${NETFLOW_BACKENDS_CACHE:-~/.cache/netflow2traces/backends} whose name is a hash of what
 # it is built from (the files in its folder here, the version of Go): a second run builds nothing.
 # Writes NAME=PATH for each to stdout, the rest to stderr. --cached builds nothing and leaves out what isn't there.
 #
-# The modules' checksums stand in the go.sum files, Zipkin's in zipkin/sha256. GOFLAGS, GOPROXY, GOSUMDB and Maven's settings
-# hold as they are set.
+# The modules' checksums stand in the go.sum files, Zipkin's in zipkin/sha256, chDB's in chdb/requirements.txt. GOFLAGS,
+# GOPROXY, GOSUMDB and the settings of Maven and pip hold as they are set.
 set -euo pipefail
 shopt -s nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${NETFLOW_BACKENDS_CACHE:-$HOME/.cache/netflow2traces/backends}
-all=(collector jaeger prometheus3 zipkin zipkin_collector)
+all=(chdb collector jaeger prometheus3 zipkin zipkin_collector)
 
 cached_only=0
 if [ "${1-}" = --cached ]; then
@@ -27,19 +28,28 @@ export CGO_ENABLED=0
 
 # What a backend is built from, as one number.
 key_of() {
-    if [ "$1" = zipkin ]; then
-        cat "$here/zipkin"/{pom.xml,sha256}
-    else
+    case $1 in
+    chdb)
+        python3 -c 'import sys, platform; print(sys.version_info[:2], platform.machine())'
+        cat "$here/chdb/requirements.txt"
+        ;;
+    zipkin) cat "$here/zipkin"/{pom.xml,sha256} ;;
+    *)
         go env GOVERSION GOOS GOARCH
         cat "$here/$1"/{go.mod,go.sum,manifest*}
-    fi | sha256sum | cut -c1-16
+        ;;
+    esac | sha256sum | cut -c1-16
 }
 
 # Whether the tool that a backend is made with is there.
 has_tool() {
     local tool=go
-    [ "$1" != zipkin ] || tool=mvn
-    command -v "$tool" >/dev/null || { echo "$1: $tool isn't installed" >&2; return 1; }
+    case $1 in
+    chdb) tool="python3 -m pip" ;;
+    zipkin) tool=mvn ;;
+    esac
+    { command -v "${tool%% *}" && { [ "$1" != chdb ] || $tool --version; }; } >/dev/null 2>&1 ||
+        { echo "$1: $tool isn't installed" >&2; return 1; }
 }
 
 # Each builds in the current folder, which is its own, and leaves the program as ./NAME.
@@ -70,6 +80,12 @@ build_prometheus3() {
         github.com/prometheus/prometheus/cmd/prometheus
 }
 
+# A folder to import from.
+build_chdb() {
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --require-hashes --only-binary :all: \
+        --target chdb --requirement "$here/chdb/requirements.txt"
+}
+
 # A program for Java.
 build_zipkin() {
     mvn -q -B -f "$here/zipkin/pom.xml" dependency:copy "-DoutputDirectory=$PWD"
@@ -85,7 +101,7 @@ for name in "${names[@]}"; do
         exit 2
         ;;
     esac
-    [ "$name" = zipkin ] || has_tool "$name" || exit 3
+    case $name in chdb | zipkin) ;; *) has_tool "$name" || exit 3 ;; esac
     program=$cache/$name-$(key_of "$name")/$name
     if [ -x "$program" ]; then
         echo "$name: built before" >&2
@@ -94,7 +110,7 @@ for name in "${names[@]}"; do
         continue
     else
         has_tool "$name" || exit 3
-        echo "$name: building; cold this takes some minutes of two processors" >&2
+        echo "$name: building or fetching it; cold this takes up to some minutes of two processors" >&2
         mkdir -p "$cache"
         work=$(mktemp -d "$cache/building-$name.XXXXXX")
         trap 'rm -rf "$work"' EXIT

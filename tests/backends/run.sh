@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The daemon before real backends. Builds the Collector and Jaeger (build.sh) where Go is installed and fetches Zipkin where
-# Maven and Java are, then runs the tests beside this file with Python's unittest.
+# The daemon before real backends. Builds the Collector and Jaeger (build.sh) where Go is installed, fetches Zipkin where
+# Maven and Java are and chDB where pip is, then runs the tests beside this file with Python's unittest.
 #
 #   tests/backends/run.sh [UNITTEST-ARGUMENT]...       such as test_tempo, or -k softflowd
 #
-#   NETFLOW_BACKENDS       which backends may be built: "collector jaeger prometheus3 zipkin" (default), "collector", or "" for none. What
+#   NETFLOW_BACKENDS       which backends may be built: "chdb collector jaeger prometheus3 zipkin" (default), "collector", or "" for none. What
 #                          was built before is run; what isn't there is left out, and said so
 #   NETFLOW_BACKENDS_REQUIRED=1  a backend that can't be built, or an absent Prometheus, is a failure
 #   TEMPO_URL              a Tempo that runs, for example http://localhost:3200 of the compose file (tempo.py has more);
@@ -28,8 +28,8 @@ missing() {
 }
 
 command -v python3 >/dev/null || { missing "real backends" "python3 is not installed"; exit 0; }
-buildable=${NETFLOW_BACKENDS-collector jaeger prometheus3 zipkin}
-for name in collector jaeger prometheus3 zipkin zipkin_collector; do
+buildable=${NETFLOW_BACKENDS-chdb collector jaeger prometheus3 zipkin}
+for name in chdb collector jaeger prometheus3 zipkin zipkin_collector; do
     mode=--cached
     [[ " $buildable " == *" ${name%_collector} "* ]] && mode=
     variable=BACKEND_${name^^}
