@@ -10,7 +10,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/left-out.sh
 
-step() { printf '\n== %s\n' "$*"; "$@"; }
+step() {
+    printf '\n== %s (after %d s)\n' "$*" "$SECONDS"
+    "$@"
+}
 
 rustdoc() { RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked "$@"; }
 
