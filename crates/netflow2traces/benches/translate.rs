@@ -17,6 +17,7 @@ use netflow_wire::write::{
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
 use netflow2traces::receive::wall_clock;
 use netflow2traces::translate::{Datagram, Ids, Translator};
+use otlp_wire::UnixNanos;
 
 fn main() {
     divan::main();
