@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use crate::config::{self, Config};
-use crate::deliver::Delivery;
+use crate::config::Config;
 use crate::health::Health;
 use crate::receive::{self, Receivers, Waker};
-use crate::streams::{Bounds, Exchange, Listeners, StreamError, Streams};
+use crate::streams::{Bounds, Exchange, Listeners, Room, StreamError, Streams};
 use crate::translate::AllowList;
 use crate::worker::Worker;
 
@@ -38,18 +37,10 @@ impl Prepared {
         }))
     }
 
-    /// Gives the workers their ends.
-    pub(super) fn connect(
-        &self,
-        workers: &mut [Worker],
-        delivery: &Delivery,
-        config: &config::Deliver,
-    ) {
+    /// Gives the workers their ends. `room` says whether what becomes of messages has room.
+    pub(super) fn connect(&self, workers: &mut [Worker], room: impl Fn() -> Room) {
         for (index, worker) in workers.iter_mut().enumerate() {
-            let room = delivery.room(config);
-            worker.streams = self
-                .exchange
-                .reading(index, Box::new(move || room.is_there()));
+            worker.streams = self.exchange.reading(index, room());
         }
     }
 

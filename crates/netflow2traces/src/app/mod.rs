@@ -31,16 +31,17 @@ use crate::observe::logging;
 use crate::observe::own_metrics::MetricsExport;
 use crate::observe::stages::{Facts, Phase, Stages};
 use crate::receive::{Receivers, Running};
+use crate::relay::Relay;
 use crate::runtime;
 use crate::stop::{Schedule, Signals};
 use crate::streams::Streams;
 use crate::supervisor::{Supervised, Supervisor};
 use crate::template_store::conversation_key;
 use crate::template_store::{self, Keeper, Keeping};
-use crate::translate::StateBudget;
 use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
+use crate::translate::{AllowList, StateBudget};
 use crate::worker::{Mailboxes, Shared, Worker};
 
 /// At the stop, how soon it is looked again whether messages of connections have room.
@@ -103,6 +104,7 @@ struct Daemon {
     running: Running<Worker>,
     streams: Option<Streams>,
     delivery: Delivery,
+    relay: Option<Relay>,
     stages: Arc<Stages>,
     admin: Option<AdminServer>,
     own_metrics: Option<MetricsExport>,
@@ -118,6 +120,11 @@ impl Daemon {
     fn start(config: &Config, mut supervised: Supervised) -> anyhow::Result<Self> {
         let delivery = Delivery::start(&config.deliver)?;
         delivery.look_for_backend();
+        let health = delivery.health();
+        let relay = config
+            .relay
+            .as_ref()
+            .map(|kafka| Relay::start(kafka, config.deliver.queue_size, &health));
         let receivers = supervised.open(&config.receive)?;
         let streams = connections::Prepared::open(config, &receivers)?;
         let admin = config.admin.map(AdminListener::bind).transpose()?;
@@ -125,6 +132,9 @@ impl Daemon {
         let mut facts = Facts::new(&receivers, page, &config.deliver, config.memory);
         if let Some(streams) = &streams {
             facts.connections = streams.listeners.local_addresses();
+        }
+        if let Some(kafka) = &config.relay {
+            facts.relays_to(kafka);
         }
         let budget = StateBudget::new(config.memory.state, receivers.workers());
         let tap = Arc::new(Tap::default());
@@ -149,8 +159,20 @@ impl Daemon {
         let mut workers = (0..receivers.workers())
             .map(|_| Worker::new(&shared, &delivery))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        if let Some(relay) = &relay {
+            let allowed = &config.translate.allowed_exporters;
+            for worker in &mut workers {
+                worker.relay = Some(relay.outlet(AllowList::new(allowed)));
+            }
+        }
         if let Some(streams) = &streams {
-            streams.connect(&mut workers, &delivery, &config.deliver);
+            streams.connect(&mut workers, || match &relay {
+                Some(relay) => Box::new(relay.room()),
+                None => {
+                    let room = delivery.room(&config.deliver);
+                    Box::new(move || room.is_there())
+                }
+            });
         }
         let store_counters = Arc::default();
         let keeper = load_templates(config, &store_counters, &receivers, &mut workers)?;
@@ -166,6 +188,9 @@ impl Daemon {
         let mut stages = Stages::new(receivers.counters(), translated, &delivery, facts);
         stages.state_budget = budget;
         stages.template_store = store_counters;
+        if let Some(relay) = &relay {
+            stages.relayed = relay.counters();
+        }
         if let Some(streams) = &streams {
             stages.streams = streams.exchange.counters();
         }
@@ -235,6 +260,7 @@ impl Daemon {
             running,
             streams,
             delivery,
+            relay,
             stages,
             admin,
             own_metrics,
@@ -289,6 +315,7 @@ impl Daemon {
             running,
             streams,
             delivery,
+            relay,
             stages,
             admin,
             own_metrics,
@@ -357,7 +384,13 @@ impl Daemon {
             };
             let stored = tokio::time::timeout_at(schedule.written().into(), stored);
             let drain = delivery.drain_by(schedule.delivered(), schedule.written());
-            let ended = async { tokio::join!(stored, drain).1 };
+            let delivered = schedule.delivered();
+            let relayed = async move {
+                if let Some(relay) = relay {
+                    relay.drain_by(delivered).await;
+                }
+            };
+            let ended = async { tokio::join!(stored, drain, relayed).1 };
             tokio::pin!(ended);
             loop {
                 let written = schedule.written();

@@ -1,5 +1,7 @@
 //! What is said at the end.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use tracing::{info, warn};
 
 use crate::deliver::Totals;
@@ -16,10 +18,17 @@ pub(super) fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) 
     let cut = translate(|all| all.records_cut.value());
     let sets_expired = translate(|all| all.sets_expired.value());
     let delivered = totals.lost();
-    let lost =
-        delivered.flow + delivered.work + kernel_drops + truncated + too_large + cut + sets_expired
-            > 0
-            || sets_waiting > 0;
+    let relayed = &stages.relayed;
+    let lost = relayed.lost()
+        + delivered.flow
+        + delivered.work
+        + kernel_drops
+        + truncated
+        + too_large
+        + cut
+        + sets_expired
+        > 0
+        || sets_waiting > 0;
     macro_rules! say {
         ($level:ident) => {
             $level!(
@@ -48,6 +57,8 @@ pub(super) fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) 
                 flow_spans_discarded = totals.discarded.flow,
                 flow_spans_spooled = totals.spooled.flow,
                 flow_spans_recovered = totals.recovered.flow,
+                relayed = relayed.relayed.load(Relaxed),
+                relay_dropped = relayed.lost(),
                 "stopped"
             )
         };

@@ -84,6 +84,24 @@ Examples:
   LOG_LEVEL=DEBUG netflow2traces run
       Logs single datagrams and flows as they are decoded, a bounded number of lines per second.";
 
+const RELAY: &str = "\
+Receives NetFlow, IPFIX and sFlow as `run` does, and writes each datagram unread to a Kafka topic: the
+exporter's address is the key, so that everything of an exporter stands in one partition, in order. What
+needs more than one machine reads it from there.
+
+Datagrams wait in memory, up to --queue-size, while the brokers are away. The page, metrics and health are
+served as by the daemon. The settings of receiving and of Kafka apply; NETFLOW_KAFKA_BROKERS is required.
+
+Release builds have the Kafka client. A build without the cargo feature `kafka` exits with code 2.";
+
+const RELAY_EXAMPLES: &str = "\
+Examples:
+  netflow2traces relay --kafka-brokers kafka-1:9092,kafka-2:9092
+      Everything that arrives at UDP port 2055, to the topic netflow_datagrams.
+
+  netflow2traces relay --kafka-brokers kafka-1:9093 --kafka-tls --listen-tcp-port 4739
+      Over TLS, and IPFIX over TCP as well.";
+
 const DEMO_EXAMPLES: &str = "\
 Examples:
   netflow2traces demo
@@ -212,6 +230,26 @@ pub(super) fn command() -> clap::Command {
             }))),
         )
         .subcommand(send::command())
+        .subcommand(
+            subcommand(
+                "relay",
+                "Writes received datagrams to Kafka, for workers on other machines",
+            )
+            .long_about(RELAY)
+            .after_help(MORE)
+            .after_long_help(RELAY_EXAMPLES)
+            .arg(env_file_flag())
+            .args(only_in_long_help(setting_flags(|section| {
+                !matches!(
+                    section,
+                    Section::Backend
+                        | Section::Spans
+                        | Section::Resource
+                        | Section::FlowMetrics
+                        | Section::OwnMetrics
+                )
+            }))),
+        )
         .subcommand(
             subcommand("healthcheck", HEALTHCHECK)
                 .long_about(HEALTHCHECK_MORE)

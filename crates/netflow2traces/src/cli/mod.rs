@@ -16,9 +16,10 @@ use clap_complete::Shell;
 
 use self::arguments::{CONNECT, DEMO_HTTP_PORT, command, decode_options, env_file, flags};
 use crate::config::{
-    Environment, Loaded, Machine, Mistakes, Purpose, Sources, load, load_admin, print,
+    Environment, Loaded, Machine, Mistake, Mistakes, Purpose, Sources, load, load_admin, print,
 };
 use crate::decode;
+use crate::kafka;
 use crate::observe::logging;
 use crate::send;
 
@@ -28,6 +29,7 @@ pub use show::{show_check, show_connection, show_health, show_settings};
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
+    /// The daemon, or the relay.
     Run(Loaded),
     Demo(DemoOptions, Loaded),
     Decode(decode::Options),
@@ -99,6 +101,19 @@ pub fn parse(
                     .unwrap_or(DEMO_HTTP_PORT),
             };
             Ok(Command::Demo(options, loaded))
+        }
+        Some(("relay", matches)) => {
+            if !kafka::IS_BUILT_IN {
+                return Err(Failure::Configuration(Mistakes {
+                    mistakes: vec![Mistake::of_sentence(&format!(
+                        "relay: {}",
+                        kafka::NOT_BUILT_IN
+                    ))],
+                    warnings: Vec::new(),
+                }));
+            }
+            let loaded = load_for(Purpose::Relay, matches).1;
+            loaded.map(Command::Run).map_err(Failure::Configuration)
         }
         Some(("decode", matches)) => decode_options(matches, environment)
             .map(Command::Decode)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use super::Failure;
-use crate::config::{Compression, Exporter, Loaded, Mistakes, Otlp, print};
+use crate::config::{Compression, Exporter, Kafka, Loaded, Mistakes, Otlp, print};
 use crate::deliver::{Outcome, try_backend};
 use crate::observe::healthcheck;
 
@@ -39,14 +39,16 @@ pub fn show_settings(table: &str, loaded: Result<Loaded, Mistakes>) -> Result<Ex
 /// # Errors
 /// When a setting of the connection can't be used.
 pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
-    let Exporter::Otlp(otlp) = exporter else {
-        say("No connection was tried: OTEL_TRACES_EXPORTER is not otlp.\n");
-        return Ok(ExitCode::SUCCESS);
+    let otlp = match exporter {
+        Exporter::Otlp(otlp) => otlp,
+        Exporter::Kafka(kafka) => return show_topic(exporter, kafka).await,
+        Exporter::Console | Exporter::None => {
+            say("No connection was tried: OTEL_TRACES_EXPORTER is neither otlp nor kafka.\n");
+            return Ok(ExitCode::SUCCESS);
+        }
     };
     let (endpoint, protocol) = (print::endpoint(otlp), otlp.protocol.as_str());
-    let outcome = try_backend(exporter)
-        .await
-        .map_err(|error| Failure::Running(error.into()))?;
+    let outcome = tried(exporter).await?;
     let cause = match outcome {
         Outcome::Accepted => {
             say(&format!(
@@ -73,6 +75,27 @@ pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
     Err(Failure::Running(anyhow::anyhow!(
         "the backend at {endpoint} is not accepting spans over {protocol}: {cause}"
     )))
+}
+
+/// Nothing is written.
+async fn show_topic(exporter: &Exporter, kafka: &Kafka) -> Result<ExitCode, Failure> {
+    let topic = print::kafka_topic(kafka, &kafka.traces_topic);
+    match tried(exporter).await? {
+        Outcome::Retry { cause, .. }
+        | Outcome::TooLarge { cause }
+        | Outcome::Rejected { cause } => Err(Failure::Running(anyhow::anyhow!(
+            "{topic} can't be used: {cause}"
+        ))),
+        Outcome::Accepted | Outcome::Partial { .. } => {
+            say(&format!("The brokers answer, and there is {topic}.\n"));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn tried(exporter: &Exporter) -> Result<Outcome, Failure> {
+    let tried = try_backend(exporter).await;
+    tried.map_err(|error| Failure::Running(error.into()))
 }
 
 async fn accepts_zstd(otlp: &Otlp) -> bool {

@@ -6,11 +6,13 @@ use super::load::{Loader, Mistake, preset};
 use super::setting::Setting;
 use super::sources::{Given, Origin};
 use super::values::Rejection;
-use super::{Answers, Exporter, ExporterKind, Otlp, Protocol, Signal, Tls, otlp, pem, settings};
+use super::{
+    Answers, Exporter, ExporterKind, Kafka, Otlp, Protocol, Signal, Tls, otlp, pem, settings,
+};
 
 impl Loader<'_> {
     /// And whether the console gets a copy.
-    pub(super) fn exporter(&mut self) -> (Exporter, bool) {
+    pub(super) fn exporter(&mut self, kafka: Option<&Kafka>) -> (Exporter, bool) {
         let kind = self.value(&settings::TRACES_EXPORTER);
         let console_copy = kind == ExporterKind::OtlpAndConsole;
         let otlp = self.otlp(kind == ExporterKind::Otlp || console_copy);
@@ -18,16 +20,16 @@ impl Loader<'_> {
             ExporterKind::Otlp | ExporterKind::OtlpAndConsole => {
                 otlp.map_or(Exporter::None, Exporter::Otlp)
             }
-            ExporterKind::Console | ExporterKind::None => {
+            ExporterKind::Kafka | ExporterKind::Console | ExporterKind::None => {
                 let because = "OTEL_TRACES_EXPORTER is not otlp";
                 if !self.metrics_use_the_general_endpoint() {
                     self.warn_without_effect(&settings::OTLP_ENDPOINT, because);
                 }
                 self.warn_without_effect(&settings::OTLP_TRACES_ENDPOINT, because);
-                if kind == ExporterKind::Console {
-                    Exporter::Console
-                } else {
-                    Exporter::None
+                match kind {
+                    ExporterKind::Kafka => kafka.cloned().map_or(Exporter::None, Exporter::Kafka),
+                    ExporterKind::Console => Exporter::Console,
+                    _ => Exporter::None,
                 }
             }
         };

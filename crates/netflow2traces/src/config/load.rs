@@ -22,6 +22,9 @@ pub enum Purpose {
     /// The demo, which brings its own backend: the settings of the backend are not looked at, and
     /// [`Deliver::exporter`] is [`Exporter::None`].
     Demo,
+    /// `relay`, which writes what it receives to Kafka: nothing is translated, and [`Deliver::exporter`] is
+    /// [`Exporter::None`].
+    Relay,
 }
 
 /// A sound configuration.
@@ -195,13 +198,18 @@ impl Loader<'_> {
     }
 
     fn config(&mut self, purpose: Purpose, machine: &Machine) -> Config {
+        let needed_by = self.what_needs_kafka(purpose);
+        let kafka = self.kafka(needed_by);
         let (exporter, console_copy) = match purpose {
-            Purpose::Run => self.exporter(),
-            Purpose::Demo => (Exporter::None, false),
+            Purpose::Run => self.exporter(kafka.as_ref()),
+            Purpose::Demo | Purpose::Relay => (Exporter::None, false),
         };
         let receive = self.receive(machine);
         let mut streams = self.streams();
-        let translate = self.translate(machine);
+        let mut translate = self.translate(machine);
+        if let Exporter::Kafka(kafka) = &exporter {
+            translate.batch_max_octets = translate.batch_max_octets.min(kafka.largest_request());
+        }
         let limit = self.memory_limit(machine, &receive);
         let mut deliver = self.deliver(exporter, console_copy, translate.batch_max_octets, limit);
         let memory = self.memory(limit, &mut deliver, &mut streams, receive.workers);
@@ -217,7 +225,7 @@ impl Loader<'_> {
         let trace_url = self.optional(&settings::TRACE_URL);
         let log = self.log();
         let own_metrics = self.own_metrics(purpose);
-        Config {
+        let mut config = Config {
             receive,
             streams,
             translate,
@@ -233,8 +241,13 @@ impl Loader<'_> {
             trace_url,
             log,
             own_metrics,
+            relay: kafka.filter(|_| purpose == Purpose::Relay),
             shutdown_timeout,
+        };
+        if purpose == Purpose::Relay {
+            config.translate_nothing();
         }
+        config
     }
 
     fn receive(&mut self, machine: &Machine) -> Receive {
@@ -461,7 +474,7 @@ impl Loader<'_> {
             self.warn_without_effect(&settings::SPOOL_MAX_AGE, because);
             return None;
         };
-        if !matches!(exporter, Exporter::Otlp(_)) {
+        if !matches!(exporter, Exporter::Otlp(_) | Exporter::Kafka(_)) {
             self.warn_without_effect(&settings::SPOOL_DIR, "there is no backend to wait for");
             return None;
         }

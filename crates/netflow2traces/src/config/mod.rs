@@ -6,6 +6,7 @@
 mod backend;
 pub mod fields;
 mod headers;
+mod kafka;
 mod later;
 mod load;
 pub mod memory;
@@ -35,6 +36,8 @@ pub use netflow_translate::config::{
 };
 
 pub(crate) use headers::header_file;
+
+pub use kafka::{Kafka, KafkaCompression, KafkaTls, Sasl, SaslMechanism};
 
 pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin};
 pub use memory::Memory;
@@ -69,8 +72,22 @@ pub struct Config {
     pub log: Log,
     /// Whether and how the daemon sends its own metrics over OTLP.
     pub own_metrics: Option<OwnMetrics>,
+    /// Where `relay` writes what it receives.
+    pub relay: Option<Kafka>,
     /// Time to flush at SIGTERM or SIGINT.
     pub shutdown_timeout: Duration,
+}
+
+impl Config {
+    /// Leaves out what only translating needs: files are not read, or written, for nothing.
+    fn translate_nothing(&mut self) {
+        self.translate.template_store = None;
+        self.flow_metrics.views = Views::from_iter([]);
+        self.networks = None;
+        self.interfaces = None;
+        self.geoip_country = None;
+        self.geoip_asn = None;
+    }
 }
 
 /// Stage 1: sockets.
@@ -140,6 +157,8 @@ pub enum SpoolMode {
 #[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Exporter {
     Otlp(Otlp),
+    /// OTLP requests as messages of a topic.
+    Kafka(Kafka),
     /// One JSON line a span on stdout.
     Console,
     None,
@@ -151,6 +170,7 @@ pub enum ExporterKind {
     Otlp,
     /// The console is a copy.
     OtlpAndConsole,
+    Kafka,
     Console,
     None,
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::setting::{Preset, Secrecy, Section};
 use super::settings;
-use super::{Config, Exporter, Machine, Otlp, Protocol, Purpose, Sources, load};
+use super::{Config, Exporter, Kafka, Machine, Otlp, Protocol, Purpose, Sources, load};
 
 /// A table of all settings by section; secrets are hidden.
 #[must_use]
@@ -86,11 +86,11 @@ pub fn summary(config: &Config) -> String {
         listen.join(", "),
         if workers == 1 { "worker" } else { "workers" }
     );
-    let _ = writeln!(
-        text,
-        "  sends to     {}",
-        destination(&config.deliver.exporter)
-    );
+    let to = match &config.relay {
+        Some(kafka) => kafka_topic(kafka, &kafka.topic),
+        None => destination(&config.deliver.exporter),
+    };
+    let _ = writeln!(text, "  sends to     {to}");
     if config.deliver.console_copy {
         text.push_str("  copies to    stdout, one JSON line a span\n");
     }
@@ -126,9 +126,30 @@ fn destination(exporter: &Exporter) -> String {
             });
             format!("{} over {}{proxy}", endpoint(otlp), otlp.protocol.as_str())
         }
+        Exporter::Kafka(kafka) => kafka_topic(kafka, &kafka.traces_topic),
         Exporter::Console => "stdout, one JSON line a span".to_owned(),
         Exporter::None => "nowhere".to_owned(),
     }
+}
+
+/// Where spans go: the word of `OTEL_TRACES_EXPORTER`, the address, and the protocol spoken there.
+#[must_use]
+pub fn exporter(exporter: &Exporter) -> (&'static str, Option<String>, Option<&'static str>) {
+    match exporter {
+        Exporter::Otlp(otlp) => ("otlp", Some(endpoint(otlp)), Some(otlp.protocol.as_str())),
+        Exporter::Kafka(kafka) => {
+            let topic = kafka_topic(kafka, &kafka.traces_topic);
+            ("kafka", Some(topic), Some("otlp_proto"))
+        }
+        Exporter::Console => ("console", None, None),
+        Exporter::None => ("none", None, None),
+    }
+}
+
+/// A topic and where it is, as people name it.
+#[must_use]
+pub fn kafka_topic(kafka: &Kafka, topic: &str) -> String {
+    format!("the topic {topic} of Kafka at {}", kafka.brokers.join(","))
 }
 
 /// The address of requests as people know it, without secrets.

@@ -63,6 +63,7 @@ pub enum Section {
     Spans,
     Resource,
     Delivery,
+    Kafka,
     FlowMetrics,
     Watching,
     Logging,
@@ -116,13 +117,14 @@ impl Preset {
 }
 
 impl Section {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Backend,
         Self::Receiving,
         Self::Decoding,
         Self::Spans,
         Self::Resource,
         Self::Delivery,
+        Self::Kafka,
         Self::FlowMetrics,
         Self::Watching,
         Self::Logging,
@@ -138,6 +140,7 @@ impl Section {
             Self::Spans => "Spans",
             Self::Resource => "Resource",
             Self::Delivery => "Delivery",
+            Self::Kafka => "Kafka",
             Self::FlowMetrics => "Flow metrics",
             Self::Watching => "The page, metrics and health",
             Self::Logging => "Logging",
@@ -165,6 +168,10 @@ impl Section {
                  exporter, `netflow.exporter.address`."
             }
             Self::Delivery => "How spans are put together into requests, and what may wait.",
+            Self::Kafka => {
+                "The Kafka cluster, for `netflow2traces relay` and `OTEL_TRACES_EXPORTER=kafka` ([kafka.md](kafka.md)). \
+                 Release builds have the client; a build without the cargo feature `kafka` refuses what needs it."
+            }
             Self::FlowMetrics => {
                 "What all flow records add up to, in series of bounded number, each with an exemplar that names the \
                  span of its largest flow ([flow-metrics.md](flow-metrics.md)). They are shown at `/metrics` and sent \

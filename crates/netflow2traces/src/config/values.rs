@@ -60,6 +60,7 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Rejection
 pub fn traces_exporter(text: &str) -> Result<ExporterKind, Rejection> {
     let words = [
         ("otlp", ExporterKind::Otlp),
+        ("kafka", ExporterKind::Kafka),
         ("console", ExporterKind::Console),
         ("none", ExporterKind::None),
     ];

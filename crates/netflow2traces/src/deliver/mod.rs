@@ -16,6 +16,7 @@ mod diagnose;
 mod first_octets;
 mod flow;
 mod held;
+mod kafka;
 mod losses;
 mod metrics;
 mod otlp_grpc;
@@ -163,6 +164,7 @@ impl Delivery {
         }
         let attempt_limit = match &config.exporter {
             Exporter::Otlp(otlp) => Some(CONNECTING + otlp.timeout + SLACK),
+            Exporter::Kafka(_) => Some(CONNECTING + kafka::ATTEMPT + SLACK),
             // Whoever reads stdout may pause.
             Exporter::Console | Exporter::None => None,
         };
@@ -305,12 +307,19 @@ pub fn check(exporter: &Exporter) -> Result<(), DeliverError> {
     Sender::new(exporter, 1, None).map(|_| ())
 }
 
-/// Sends one request without spans, to see whether the backend is there and takes it.
+/// Sends one request without spans, to see whether the backend is there and takes it. To Kafka nothing is written: whether
+/// the topic is there is looked at.
 ///
 /// # Errors
 /// [`DeliverError`], if a setting can't be used. What the backend said is no error but the outcome.
 pub async fn try_backend(exporter: &Exporter) -> Result<Outcome, DeliverError> {
     let sender = Sender::new(exporter, 1, None)?;
+    if matches!(sender, Sender::Kafka(_)) {
+        return Ok(match sender.warm_up(0).await {
+            Ok(()) => Outcome::Accepted,
+            Err(cause) => Outcome::Rejected { cause },
+        });
+    }
     Ok(match sender.prepare(Bytes::new()).await {
         Ok(body) => sender.send(0, &body).await,
         Err(error) => Outcome::Rejected {

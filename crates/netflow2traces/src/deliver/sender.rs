@@ -13,6 +13,7 @@ use super::body::Prepared;
 use super::compress::Compressor;
 use super::console::Console;
 use super::credentials::Credentials;
+use super::kafka::KafkaSender;
 use super::otlp_grpc::GrpcSender;
 use super::otlp_http::HttpSender;
 use super::outcome::{Cause, Outcome};
@@ -57,6 +58,7 @@ pub(super) enum Sender {
         compressor: Compressor,
         json: bool,
     },
+    Kafka(KafkaSender),
     Console(Console),
     /// Takes everything and keeps nothing.
     Discard,
@@ -81,6 +83,11 @@ impl Sender {
     ) -> Result<Self, DeliverError> {
         match exporter {
             Exporter::Otlp(otlp) => Self::otlp(otlp, Signal::Traces, slots),
+            Exporter::Kafka(kafka) => Ok(Self::Kafka(KafkaSender::new(
+                kafka,
+                &kafka.traces_topic,
+                slots,
+            ))),
             Exporter::Console => Ok(console.map_or(Self::Discard, Self::Console)),
             Exporter::None => Ok(Self::Discard),
         }
@@ -125,9 +132,11 @@ impl Sender {
     /// # Errors
     /// The cause, if none could be made.
     pub(super) async fn warm_up(&self, slot: usize) -> Result<(), Cause> {
-        match self.transport() {
-            Some(transport) => transport.warm_up(slot).await,
-            None => Ok(()),
+        match self {
+            Self::Grpc { sender, .. } => sender.transport.warm_up(slot).await,
+            Self::Http { sender, .. } => sender.transport.warm_up(slot).await,
+            Self::Kafka(kafka) => kafka.warm_up().await,
+            Self::Console(_) | Self::Discard => Ok(()),
         }
     }
 
@@ -142,7 +151,7 @@ impl Sender {
         match self {
             Self::Grpc { sender, .. } => Some(&sender.transport),
             Self::Http { sender, .. } => Some(&sender.transport),
-            Self::Console(_) | Self::Discard => None,
+            Self::Kafka(_) | Self::Console(_) | Self::Discard => None,
         }
     }
 
@@ -166,7 +175,7 @@ impl Sender {
                 })
                 .await;
             }
-            Self::Discard => return Ok(Prepared::verbatim(octets)),
+            Self::Kafka(_) | Self::Discard => return Ok(Prepared::verbatim(octets)),
         };
         let compressed = compressor.method() != Compression::None;
         if !compressed && !json {
@@ -200,6 +209,7 @@ impl Sender {
         match self {
             Self::Grpc { sender, .. } => sender.send(slot, body).await,
             Self::Http { sender, .. } => sender.send(slot, body).await,
+            Self::Kafka(kafka) => kafka.send(&body.octets).await,
             Self::Console(console) => console.send(body).await,
             Self::Discard => Outcome::Accepted,
         }

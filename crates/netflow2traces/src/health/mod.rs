@@ -61,6 +61,8 @@ pub enum Kind {
     Page,
     /// Reports to the service manager.
     Notifier,
+    /// Writes what a relay receives to Kafka.
+    Relay,
     /// Writes spans to stdout.
     Console,
     /// Writes the log.
@@ -68,7 +70,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Receive,
         Self::Connections,
         Self::Certificates,
@@ -83,6 +85,7 @@ impl Kind {
         Self::Admin,
         Self::Page,
         Self::Notifier,
+        Self::Relay,
         Self::Console,
         Self::Log,
     ];
@@ -105,6 +108,7 @@ impl Kind {
             Self::Admin => "admin",
             Self::Page => "page",
             Self::Notifier => "notifier",
+            Self::Relay => "relay",
             Self::Console => "console",
             Self::Log => "log",
         }
@@ -114,7 +118,12 @@ impl Kind {
     const fn is_vital(self) -> bool {
         matches!(
             self,
-            Self::Receive | Self::Pulse | Self::Delivery | Self::Spool | Self::TemplateStore
+            Self::Receive
+                | Self::Pulse
+                | Self::Delivery
+                | Self::Spool
+                | Self::TemplateStore
+                | Self::Relay
         )
     }
 }

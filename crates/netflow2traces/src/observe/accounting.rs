@@ -1,6 +1,8 @@
 //! The accounts: each says that everything received at one point has an outcome. At rest they balance; under load
 //! what moves at the moment of reading may be seen twice or not at all.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde::Serialize;
 
 use super::stages::Stages;
@@ -119,6 +121,9 @@ fn datagrams(stages: &Stages) -> Account {
                 "rate_limited",
                 count(|all| all.datagrams_rate_limited.value()),
             ),
+            ("relayed", stages.relayed.relayed.load(Relaxed)),
+            ("relay_waiting", stages.relayed.waiting.load(Relaxed)),
+            ("relay_dropped", stages.relayed.dropped_for_any_reason()),
         ],
     )
 }

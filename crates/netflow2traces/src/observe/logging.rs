@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::output::{Blocking, Output};
-use crate::config::{Exporter, Loaded, Log, print};
+use crate::config::{Loaded, Log, print};
 use crate::health::Part;
 
 /// Bytes of lines that may wait for a stderr that isn't read: some thousand lines.
@@ -126,17 +126,19 @@ impl Write for Line {
 /// backend.
 pub fn announce(loaded: &Loaded, is_demo: bool) {
     let config = &loaded.config;
-    let (exporter, otlp) = match &config.deliver.exporter {
-        _ if is_demo => ("embedded backend", None),
-        Exporter::Otlp(otlp) => ("otlp", Some(otlp)),
-        Exporter::Console => ("console", None),
-        Exporter::None => ("none", None),
+    let (exporter, endpoint, protocol) = match &config.relay {
+        _ if is_demo => ("embedded backend", None, None),
+        Some(kafka) => {
+            let topic = print::kafka_topic(kafka, &kafka.topic);
+            ("relay", Some(topic), None)
+        }
+        None => print::exporter(&config.deliver.exporter),
     };
     info!(
         version = env!("CARGO_PKG_VERSION"),
         exporter,
-        endpoint = otlp.map(print::endpoint),
-        protocol = otlp.map(|otlp| otlp.protocol.as_str()),
+        endpoint,
+        protocol,
         workers = config.receive.workers,
         attributes = config.translate.attributes.as_str(),
         span_time = config.translate.span_time.as_str(),

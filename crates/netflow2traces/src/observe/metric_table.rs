@@ -9,6 +9,7 @@ use super::stages::Stages;
 use crate::deliver::{Count, Counters, DropReason};
 use crate::health::Kind;
 use crate::receive::WorkerCounters;
+use crate::relay;
 use crate::streams::{Reason, TransportCounters};
 use crate::translate::counters::Distribution;
 use crate::translate::{Protocol, ProtocolCounters, Traffic};
@@ -33,6 +34,7 @@ pub enum Section {
     Decoding,
     Spans,
     Delivery,
+    Relay,
     Spool,
     Process,
 }
@@ -70,11 +72,12 @@ impl Series {
 }
 
 impl Section {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Receiving,
         Self::Decoding,
         Self::Spans,
         Self::Delivery,
+        Self::Relay,
         Self::Spool,
         Self::Process,
     ];
@@ -86,6 +89,7 @@ impl Section {
             Self::Decoding => "Decoding",
             Self::Spans => "Spans",
             Self::Delivery => "Delivery",
+            Self::Relay => "The relay",
             Self::Spool => "The spool",
             Self::Process => "The process",
         }
@@ -187,6 +191,19 @@ fn of_transport(stages: &Stages, transport: Transport) -> &TransportCounters {
 macro_rules! spool {
     ($field:ident) => {
         &[(&[], |stages| stages.delivered.spool.$field.load(Relaxed))]
+    };
+}
+
+/// One series of a number of the relay, without labels.
+macro_rules! relay {
+    ($field:ident) => {
+        &[(&[], |stages| stages.relayed.$field.load(Relaxed))]
+    };
+}
+
+macro_rules! relay_dropped {
+    ($($reason:ident $value:literal),+ $(,)?) => {
+        &[$((&[("reason", $value)], |stages| stages.relayed.dropped(relay::DropReason::$reason)),)+]
     };
 }
 
@@ -429,6 +446,26 @@ pub static METRICS: &[Metric] = metrics! {
         })]),
             "0 while requests fail and are retried, otherwise 1";
     }
+    Relay {
+        netflow_relay_messages_total: Series::Counters(relay!(relayed)),
+            "Datagrams and messages of connections that Kafka has acknowledged (netflow2traces relay)";
+        netflow_relay_message_bytes_total: Series::Counters(relay!(relayed_octets)),
+            "Bytes of their payloads";
+        netflow_relay_dropped_total: Series::Counters(relay_dropped!(
+            NotAllowed "not_allowed", QueueFull "queue_full", TooLarge "too_large", Rejected "rejected", Shutdown "shutdown",
+        )),
+            "Datagrams and messages that were not relayed, by reason (docs/kafka.md)";
+        netflow_relay_waiting: Series::Gauges(relay!(waiting)),
+            "Datagrams and messages that wait for Kafka's acknowledgement";
+        netflow_relay_waiting_bytes: Series::Gauges(relay!(waiting_octets)),
+            "Bytes that they take; NETFLOW_QUEUE_SIZE is the limit";
+        netflow_relay_failures_total: Series::Counters(relay!(failures)),
+            "Attempts to reach Kafka, or to write to it, that failed and were repeated";
+        netflow_relay_up: Series::Gauges(&[(&[], |stages| {
+            u64::from(!stages.relayed.is_away.load(Relaxed))
+        })]),
+            "0 while Kafka does not acknowledge what it is sent, otherwise 1";
+    }
     Spool {
         netflow_spans_recovered_total: Series::Counters(both_kinds!(|all: &Counters| all.recovered.load())),
             "Spans found in the spool at the start, left by an earlier run";
@@ -491,7 +528,7 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_part_restarts_total: Series::Counters(restarts!(
             Receive "receive", Connections "connections", Certificates "certificates", Pulse "pulse", Delivery "delivery", Losses "losses", Spool "spool", SpoolSync "spool_sync",
             TemplateStore "template_store", Enrichment "enrichment", OwnMetrics "own_metrics", Admin "admin", Page "page", Notifier "notifier",
-            Console "console", Log "log"
+            Relay "relay", Console "console", Log "log"
         )),
             "Threads and tasks of the daemon that panicked and were restarted; the log says why";
         netflow_parts_overdue: Series::Gauges(&[(&[], |stages| {

@@ -10,10 +10,11 @@ use netflow_wire::Transport;
 use tokio::runtime::Handle;
 
 use super::own_metrics::ExportCounters;
-use crate::config::{self, Exporter, print};
+use crate::config::{self, print};
 use crate::deliver;
 use crate::health::Health;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
+use crate::relay::RelayCounters;
 use crate::streams::StreamCounters;
 use crate::template_store;
 use crate::translate::{Protocol, ProtocolCounters, StateBudget, TranslateCounters};
@@ -31,6 +32,8 @@ pub struct Stages {
     pub template_store: Arc<template_store::Counters>,
     /// All zero without listeners for connections.
     pub streams: Arc<StreamCounters>,
+    /// All zero but in a relay.
+    pub relayed: Arc<RelayCounters>,
     /// Octets of a request, as the backend has taught.
     pub request_limit: Arc<AtomicUsize>,
     /// The long-lived threads and tasks.
@@ -112,11 +115,7 @@ impl Facts {
         config: &config::Deliver,
         memory: config::Memory,
     ) -> Self {
-        let (exporter, otlp) = match &config.exporter {
-            Exporter::Otlp(otlp) => ("otlp", Some(otlp)),
-            Exporter::Console => ("console", None),
-            Exporter::None => ("none", None),
-        };
+        let (exporter, endpoint, protocol) = print::exporter(&config.exporter);
         Self {
             started: SystemTime::now(),
             started_instant: Instant::now(),
@@ -130,13 +129,21 @@ impl Facts {
                 Steering::Refused(error) => Steered::Refused(error.to_string()),
             },
             exporter,
-            endpoint: otlp.map(print::endpoint),
-            protocol: otlp.map(|otlp| otlp.protocol.as_str()),
+            endpoint,
+            protocol,
             memory,
             queue_size: config.queue_size,
             concurrency: config.concurrency,
             spool: config.spool.clone(),
         }
+    }
+}
+
+impl Facts {
+    /// What is received goes to a topic, unread.
+    pub fn relays_to(&mut self, kafka: &config::Kafka) {
+        self.exporter = "relay";
+        self.endpoint = Some(print::kafka_topic(kafka, &kafka.topic));
     }
 }
 
@@ -157,6 +164,7 @@ impl Stages {
             state_budget: StateBudget::new(facts.memory.state, received_by),
             template_store: Arc::default(),
             streams: Arc::default(),
+            relayed: Arc::default(),
             request_limit: delivery.request_limit(),
             health: delivery.health(),
             own_metrics: ExportCounters::default(),

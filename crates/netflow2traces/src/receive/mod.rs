@@ -68,6 +68,11 @@ pub fn worker_of(source: IpAddr, workers: usize) -> usize {
 
 /// What a worker does with its datagrams. It is called by that worker's thread alone.
 pub trait Handler {
+    /// The datagrams that follow came to the socket at this address.
+    fn on_socket(&mut self, address: SocketAddr) {
+        let _ = address;
+    }
+
     /// Takes one datagram.
     fn on_datagram(&mut self, datagram: &Datagram<'_>);
 

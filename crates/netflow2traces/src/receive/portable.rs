@@ -2,7 +2,7 @@
 //! clock for a time-stamp. For a developer's machine; it counts no kernel drops.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ const BUFFER_OCTETS: usize = 65_536;
 
 /// The only worker, before it runs.
 pub(super) struct PortableWorker {
-    sockets: Vec<UdpSocket>,
+    sockets: Vec<(UdpSocket, SocketAddr)>,
     counters: Arc<[WorkerCounters]>,
     stopper: Stopper,
     waker: Waker,
@@ -46,7 +46,8 @@ impl PortableWorker {
         stopper: Stopper,
         waker: Waker,
     ) -> Self {
-        let sockets = sockets.into_iter().map(|bound| bound.socket.into());
+        let sockets = sockets.into_iter();
+        let sockets = sockets.map(|bound| (bound.socket.into(), bound.address));
         let sockets = sockets.collect();
         let buffer = vec![0; BUFFER_OCTETS].into_boxed_slice();
         Self {
@@ -63,7 +64,8 @@ impl PortableWorker {
         let sockets = std::mem::take(&mut self.sockets);
         let turn = LONGEST_WAIT / u32::try_from(sockets.len().max(1)).unwrap_or(u32::MAX);
         while self.stopper.stopped_at().is_none() {
-            for socket in &sockets {
+            for (socket, address) in &sockets {
+                handler.on_socket(*address);
                 let now = Instant::now();
                 let deadline = handler.next_deadline();
                 let wait = deadline.map_or(turn, |at| turn.min(at.saturating_duration_since(now)));
@@ -80,11 +82,14 @@ impl PortableWorker {
                 }
             }
         }
-        for socket in &sockets {
+        for (socket, address) in &sockets {
+            handler.on_socket(*address);
             self.read_burst(socket, None, DRAINED_AT_MOST, &mut handler);
         }
         handler.on_burst_end();
-        (handler, sockets.into_iter().map(Socket::from).collect())
+        let sockets = sockets.into_iter();
+        let sockets = sockets.map(|(socket, _)| Socket::from(socket));
+        (handler, sockets.collect())
     }
 
     /// Waits for a datagram, if asked to, and reads up to `most` that are there.

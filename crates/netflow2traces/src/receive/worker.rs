@@ -1,6 +1,7 @@
 //! The loop of one worker: its sockets in, each datagram to its [`Handler`]. Sleeps when there is
 //! nothing, naps when there is little, and ends with what the sockets held at the stop.
 
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +42,7 @@ pub(super) struct Worker {
 
 struct WorkerSocket {
     socket: Socket,
+    address: SocketAddr,
     drops: DropCounter,
     /// The receive buffer in the kernel's accounting.
     buffer_octets: usize,
@@ -192,6 +194,7 @@ impl Worker {
             }
         };
         let (mut datagrams, mut octets) = (0, 0);
+        handler.on_socket(socket.address);
         let leftovers = self.burst.for_each(wall_clock, |datagram| {
             handler.on_datagram(datagram);
             datagrams += 1;
@@ -290,6 +293,7 @@ impl WorkerSocket {
             buffer_octets: accounted_buffer(&bound.socket),
             drops: DropCounter::starting_at(bound.drops_before),
             socket: bound.socket,
+            address: bound.address,
             ready: true,
             unreadable: false,
         }

@@ -90,6 +90,7 @@ pub(super) type Stop = watch::Receiver<Option<Instant>>;
 pub(super) struct Connection<'a, S> {
     pub(super) stream: S,
     pub(super) peer: SocketAddr,
+    local_port: u16,
     pub(super) transport: Transport,
     pub(super) place: &'a Place,
     pub(super) outlet: &'a Outlet,
@@ -111,7 +112,7 @@ struct Took {
 impl<'a, S: AsyncRead + Unpin> Connection<'a, S> {
     pub(super) fn new(
         stream: S,
-        peer: SocketAddr,
+        (peer, local_port): (SocketAddr, u16),
         transport: Transport,
         place: &'a Place,
         outlet: &'a Outlet,
@@ -120,6 +121,7 @@ impl<'a, S: AsyncRead + Unpin> Connection<'a, S> {
         Self {
             stream,
             peer,
+            local_port,
             transport,
             place,
             outlet,
@@ -257,6 +259,7 @@ impl<'a, S: AsyncRead + Unpin> Connection<'a, S> {
             self.shared.counters.octets_waiting.add(found.octets as u64);
             self.outlet.messages(Chunk {
                 source: self.peer,
+                local_port: self.local_port,
                 transport: self.transport,
                 received_at: wall_clock(),
                 messages: Messages::new(octets.into_boxed_slice()),

@@ -2,12 +2,12 @@
 //! under way and by the number of connections.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use netflow_wire::Transport;
+use netflow_wire::{Session, Transport};
 use otlp_wire::UnixNanos;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) source: SocketAddr,
+    /// The port at which it was accepted.
+    pub(super) local_port: u16,
     pub(super) transport: Transport,
     pub(super) received_at: UnixNanos,
     pub(super) messages: Messages,
@@ -105,6 +107,44 @@ impl Outlet {
     }
 }
 
+/// Takes the messages of connections.
+pub(crate) trait Sink {
+    /// Takes a message that came to this port.
+    fn on_message(
+        &mut self,
+        message: &Datagram<'_>,
+        transport: Transport,
+        local_port: u16,
+        now: Instant,
+    );
+
+    /// A connection of the exporter has ended.
+    fn end_session(&mut self, exporter: IpAddr, session: Session);
+
+    /// Exporters whose connections are of no more use.
+    fn take_disconnected(&mut self) -> Vec<IpAddr>;
+}
+
+impl Sink for Machine {
+    fn on_message(
+        &mut self,
+        message: &Datagram<'_>,
+        transport: Transport,
+        _local_port: u16,
+        now: Instant,
+    ) {
+        Self::on_message(self, message, transport, now);
+    }
+
+    fn end_session(&mut self, exporter: IpAddr, session: Session) {
+        Self::end_session(self, exporter, session);
+    }
+
+    fn take_disconnected(&mut self) -> Vec<IpAddr> {
+        Self::take_disconnected(self)
+    }
+}
+
 /// Whether what a worker makes of a message finds room now.
 pub(crate) type Room = Box<dyn Fn() -> bool + Send>;
 
@@ -145,8 +185,8 @@ impl Reading {
         Some(self.paused.unwrap_or(now))
     }
 
-    /// Gives the machine some of the messages that wait, as long as there is room for what it makes of them.
-    pub(crate) fn read_some(&mut self, machine: &mut Machine, now: Instant) {
+    /// Gives the sink some of the messages that wait, as long as there is room for what it makes of them.
+    pub(crate) fn read_some(&mut self, sink: &mut impl Sink, now: Instant) {
         if self.paused.is_some_and(|until| now < until) {
             return;
         }
@@ -157,35 +197,36 @@ impl Reading {
             if !has_room {
                 break;
             }
-            match self.read_next(machine, now) {
+            match self.read_next(sink, now) {
                 Some(read) => (messages, octets) = (messages + 1, octets + read),
                 None => messages += 1,
             }
         }
-        self.close_forgotten(machine);
+        self.close_forgotten(sink);
     }
 
     /// The end: reads all that is there, whether or not there is room.
-    pub(crate) fn read_rest(&mut self, machine: &mut Machine, now: Instant) {
+    pub(crate) fn read_rest(&mut self, sink: &mut impl Sink, now: Instant) {
         while self.due(now).is_some() {
-            self.read_next(machine, now);
+            self.read_next(sink, now);
         }
         self.pause(false, now);
     }
 
     /// Octets of the message that was read, if it was one.
-    fn read_next(&mut self, machine: &mut Machine, now: Instant) -> Option<usize> {
+    fn read_next(&mut self, sink: &mut impl Sink, now: Instant) -> Option<usize> {
         if self.current.is_none() {
             match self.inbox.take()? {
                 Item::Messages(chunk) => self.current = Some(chunk),
                 Item::Ended(place) => {
-                    machine.end_session(place.address(), place.session());
+                    sink.end_session(place.address(), place.session());
                     return None;
                 }
             }
         }
         let chunk = self.current.as_mut()?;
         let (source, transport, received_at) = (chunk.source, chunk.transport, chunk.received_at);
+        let local_port = chunk.local_port;
         let Some(octets) = chunk.messages.next() else {
             self.counters.octets_waiting.subtract(chunk.octets as u64);
             self.current = None;
@@ -199,7 +240,7 @@ impl Reading {
             source,
             received_at,
         };
-        machine.on_message(&datagram, transport, now);
+        sink.on_message(&datagram, transport, local_port, now);
         Some(octets.len())
     }
 
@@ -213,8 +254,8 @@ impl Reading {
     }
 
     /// Exporters that were forgotten take their templates along: over a connection only a new one brings them back.
-    fn close_forgotten(&self, machine: &mut Machine) {
-        for address in machine.take_disconnected() {
+    fn close_forgotten(&self, sink: &mut impl Sink) {
+        for address in sink.take_disconnected() {
             self.registry.forgotten(address);
         }
     }

@@ -169,6 +169,7 @@ pub(super) struct Listener {
 /// What a connection's task has.
 struct Entering {
     peer: SocketAddr,
+    local_port: u16,
     transport: Transport,
     tls: Option<Arc<ServerTls>>,
     shared: Arc<Shared>,
@@ -226,8 +227,11 @@ impl Listener {
             .with_retries(KEEPALIVE_RETRIES);
         // Without it, a peer that is gone stays until the idle limit.
         let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        // It has none only if it is closed already.
+        let local_port = stream.local_addr().map_or(0, |address| address.port());
         let connection = Entering {
             peer,
+            local_port,
             transport: self.transport,
             tls: self.tls.clone(),
             shared: Arc::clone(&self.shared),
@@ -289,9 +293,9 @@ impl Entering {
         S: tokio::io::AsyncRead + Unpin,
     {
         self.log.opened(self.peer, self.transport);
-        let (peer, transport) = (self.peer, self.transport);
+        let (ends, transport) = ((self.peer, self.local_port), self.transport);
         let mut connection =
-            Connection::new(stream, peer, transport, place, &self.outlet, &self.shared);
+            Connection::new(stream, ends, transport, place, &self.outlet, &self.shared);
         let end = connection.read(&mut self.stop.clone()).await;
         *messages = connection.messages;
         end

@@ -27,7 +27,7 @@ use tracing::info;
 pub use self::counters::{Count, Reason, StreamCounters, TransportCounters};
 pub use self::inbox::Inbox;
 use self::inbox::Outlet;
-pub(crate) use self::inbox::{Reading, Room};
+pub(crate) use self::inbox::{Reading, Room, Sink};
 pub use self::listen::StreamError;
 use self::listen::{Bound, Listener};
 use self::log::Log;

@@ -50,8 +50,14 @@ impl Rig {
                 .enter(peer, Transport::Tcp)
                 .await
                 .expect("a place");
-            let mut connection =
-                Connection::new(theirs, peer, Transport::Tcp, &place, &outlet, &shared);
+            let mut connection = Connection::new(
+                theirs,
+                (peer, 4739),
+                Transport::Tcp,
+                &place,
+                &outlet,
+                &shared,
+            );
             let end = connection.read(&mut stop).await;
             (end, connection.messages)
         });

@@ -6,17 +6,20 @@
 
 mod mailbox;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::bail;
+use netflow_wire::Transport;
 use otlp_wire::UnixNanos;
 
 use crate::config;
 use crate::deliver::Delivery;
 use crate::observe::live::Tap;
 use crate::receive::{Handler, wall_clock};
+use crate::relay;
 use crate::streams::Reading;
 use crate::translate::enrich::geo::Databases;
 use crate::translate::enrich::interfaces::Interfaces;
@@ -48,6 +51,10 @@ pub(crate) struct Worker {
     pub(crate) mailbox: Arc<Mailbox>,
     /// The messages of connections, where there are listeners for them.
     pub(crate) streams: Option<Reading>,
+    /// Where datagrams and messages go unread, if this is a relay: the translator then has nothing to do.
+    pub(crate) relay: Option<relay::Outlet>,
+    /// Of the socket that is read.
+    local_port: u16,
     /// Octets of a request, as the backend has taught.
     request_limit: Arc<AtomicUsize>,
     limit_heeded: usize,
@@ -83,6 +90,8 @@ impl Worker {
             translator,
             mailbox: Arc::default(),
             streams: None,
+            relay: None,
+            local_port: 0,
             limit_heeded: request_limit.load(Ordering::Relaxed),
             request_limit,
             now: Instant::now(),
@@ -94,7 +103,10 @@ impl Worker {
     pub(crate) fn read_with_room(&mut self) -> bool {
         self.now = Instant::now();
         let is_all = self.streams.as_mut().is_none_or(|streams| {
-            streams.read_some(&mut self.translator, self.now);
+            match &mut self.relay {
+                Some(relay) => streams.read_some(relay, self.now),
+                None => streams.read_some(&mut self.translator, self.now),
+            }
             streams.due(self.now).is_none()
         });
         self.hand_over();
@@ -104,24 +116,38 @@ impl Worker {
     /// Reads the messages of connections that wait, whether or not there is room for what becomes of them.
     pub(crate) fn read_the_rest(&mut self) {
         if let Some(mut streams) = self.streams.take() {
-            streams.read_rest(&mut self.translator, Instant::now());
+            let now = Instant::now();
+            match &mut self.relay {
+                Some(relay) => streams.read_rest(relay, now),
+                None => streams.read_rest(&mut self.translator, now),
+            }
         }
     }
 
     /// Lets a batch go that is old enough.
     pub(crate) fn hand_over(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            relay.hand_over();
+        }
         let left = self.translator.poll_batch(self.now);
         debug_assert!(left.is_none(), "every batch goes to the queue");
     }
 }
 
 impl Handler for Worker {
+    fn on_socket(&mut self, address: SocketAddr) {
+        self.local_port = address.port();
+    }
+
     fn on_datagram(&mut self, datagram: &Datagram<'_>) {
         if !self.in_burst {
             self.in_burst = true;
             self.now = Instant::now();
         }
-        self.translator.on_datagram(datagram, self.now);
+        match &mut self.relay {
+            None => self.translator.on_datagram(datagram, self.now),
+            Some(relay) => relay.put(datagram, Transport::Udp, self.local_port),
+        }
     }
 
     fn on_burst_end(&mut self) {
@@ -146,7 +172,10 @@ impl Handler for Worker {
     fn on_deadline(&mut self, now: Instant) {
         self.now = now;
         if let Some(streams) = &mut self.streams {
-            streams.read_some(&mut self.translator, now);
+            match &mut self.relay {
+                Some(relay) => streams.read_some(relay, now),
+                None => streams.read_some(&mut self.translator, now),
+            }
         }
         self.translator.on_deadline(now);
         self.hand_over();

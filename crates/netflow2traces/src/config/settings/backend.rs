@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{DAY, SECOND, later};
+use super::{DAY, SECOND};
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values;
 use crate::config::{Compression, ExporterKind, Headers, Protocol, RetryableStatus};
@@ -247,12 +247,12 @@ settings! { BACKEND:
         flag: "traces-exporter",
         placeholder: "EXPORTER",
         preset: Preset::Text("otlp"),
-        accepted: "otlp, console, none, or otlp,console",
-        summary: "Where to send spans: to the backend, to stdout, or nowhere",
-        details: "`console` prints each span as a line of JSON on stdout. `otlp,console` sends the spans and prints \
+        accepted: "otlp, kafka, console, none, or otlp,console",
+        summary: "Where to send spans: to the backend, to Kafka, to stdout, or nowhere",
+        details: "`kafka` writes the requests to `NETFLOW_KAFKA_TRACES_TOPIC` of `NETFLOW_KAFKA_BROKERS`. `console` prints each span as a line of JSON on stdout. `otlp,console` sends the spans and prints \
             a copy. If stdout isn't read fast enough, copies are dropped and counted in \
             `netflow_console_copies_dropped_total`. With `none`, the daemon receives, decodes and counts, and sends \
             nothing.",
-        parse: |text| values::traces_exporter(text).map_err(|rejection| later(text, &["kafka"], rejection)),
+        parse: values::traces_exporter,
     }
 }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::setting::About;
-use super::values::Rejection;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -12,16 +11,6 @@ const GIB: u64 = 1 << 30;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// Words that name a feature of a later version.
-fn later(text: &str, words: &[&str], rejection: Rejection) -> Rejection {
-    let known = words.iter().any(|word| word.eq_ignore_ascii_case(text));
-    if known {
-        Rejection(format!("{text} is not part of this version yet"))
-    } else {
-        rejection
-    }
-}
 
 macro_rules! secrecy {
     () => {
@@ -70,6 +59,7 @@ mod backend;
 mod decoding;
 mod delivery;
 mod flow_metrics;
+mod kafka;
 mod logging;
 mod own_metrics;
 mod receiving;
@@ -83,6 +73,7 @@ pub use backend::*;
 pub use decoding::*;
 pub use delivery::*;
 pub use flow_metrics::*;
+pub use kafka::*;
 pub use logging::*;
 pub use own_metrics::*;
 pub use receiving::*;
@@ -93,7 +84,7 @@ pub use streams::*;
 pub use watching::*;
 
 /// The rooms, in the order in which they are shown.
-const ROOMS: [&[&About]; 12] = [
+const ROOMS: [&[&About]; 13] = [
     BACKEND,
     RECEIVING,
     STREAMS,
@@ -102,6 +93,7 @@ const ROOMS: [&[&About]; 12] = [
     SELECTION,
     RESOURCE,
     DELIVERY,
+    KAFKA,
     FLOW_METRICS,
     WATCHING,
     LOGGING,

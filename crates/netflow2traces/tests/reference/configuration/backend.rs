@@ -25,13 +25,75 @@ fn an_endpoint_is_needed_only_for_otlp() {
         warnings[0].contains("OTEL_EXPORTER_OTLP_ENDPOINT"),
         "{warnings:?}"
     );
-    let kafka = Surroundings::sound()
-        .env("OTEL_TRACES_EXPORTER", "kafka")
-        .mistakes();
+}
+
+#[test]
+fn kafka_needs_a_client_and_brokers() {
+    let kafka = || Surroundings::default().env("OTEL_TRACES_EXPORTER", "kafka");
+    let mistakes = kafka().mistakes();
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    let brokers = kafka().env("NETFLOW_KAFKA_BROKERS", "kafka-1:9092,kafka-2:9092");
+    if !cfg!(feature = "kafka") {
+        assert!(
+            mistakes[0].starts_with("OTEL_TRACES_EXPORTER=kafka: ")
+                && mistakes[0].contains("--features kafka"),
+            "{mistakes:?}"
+        );
+        assert_eq!(brokers.mistakes(), mistakes);
+        return;
+    }
     assert!(
-        kafka[0].contains("not part of this version yet"),
-        "{kafka:?}"
+        mistakes[0].starts_with("NETFLOW_KAFKA_BROKERS: not set"),
+        "{mistakes:?}"
     );
+    let config = brokers
+        .clone()
+        .env("NETFLOW_KAFKA_TRACES_TOPIC", "spans")
+        .config();
+    let Exporter::Kafka(cluster) = &config.deliver.exporter else {
+        panic!("not Kafka: {:?}", config.deliver.exporter)
+    };
+    assert_eq!(cluster.brokers, ["kafka-1:9092", "kafka-2:9092"]);
+    assert_eq!(&*cluster.traces_topic, "spans");
+    // A request fits into a message, and a spool is of use.
+    assert!(config.translate.batch_max_octets < cluster.max_message_size);
+    assert_eq!(
+        config.deliver.max_request_size,
+        config.translate.batch_max_octets
+    );
+    let spooled = brokers.clone().env("NETFLOW_SPOOL_DIR", "spool").config();
+    assert!(spooled.deliver.spool.is_some());
+    let relay = load(Purpose::Relay, &brokers.sources(), &machine())
+        .unwrap()
+        .config;
+    assert!(relay.relay.is_some() && matches!(relay.deliver.exporter, Exporter::None));
+}
+
+#[test]
+fn passwords_for_kafka_are_whole_and_hidden() {
+    let sasl = || {
+        Surroundings::sound()
+            .env("NETFLOW_KAFKA_SASL_MECHANISM", "scram-sha-512")
+            .env("NETFLOW_KAFKA_SASL_USERNAME", "flows")
+    };
+    let mistakes = sasl().mistakes();
+    assert_eq!(
+        mistakes,
+        ["NETFLOW_KAFKA_SASL_PASSWORD: not set, and NETFLOW_KAFKA_SASL_MECHANISM needs it"]
+    );
+    let sasl = sasl().env("NETFLOW_KAFKA_SASL_PASSWORD", "s3cret");
+    assert!(!print::table(&sasl.sources(), &machine()).contains("s3cret"));
+    for (name, value, word) in [
+        ("NETFLOW_KAFKA_TLS_CA", "Cargo.toml", "NETFLOW_KAFKA_TLS_CA"),
+        ("NETFLOW_KAFKA_BROKERS", "kafka", "has no port"),
+        ("NETFLOW_KAFKA_TOPIC", "a b", "name of a topic"),
+        ("NETFLOW_KAFKA_COMPRESSION", "brotli", "not a valid value"),
+        ("NETFLOW_KAFKA_SASL_MECHANISM", "GSSAPI", "SCRAM-SHA-256"),
+        ("NETFLOW_KAFKA_MAX_MESSAGE_SIZE", "1KiB", "too small"),
+    ] {
+        let mistakes = Surroundings::sound().env(name, value).mistakes();
+        assert!(mistakes[0].contains(word), "{mistakes:?}");
+    }
 }
 
 #[test]

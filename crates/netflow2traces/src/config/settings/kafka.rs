@@ -1,0 +1,166 @@
+//! Settings: Kafka, as an output, and between receiving and translating.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{KIB, MIB};
+use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
+use crate::config::{KafkaCompression, SaslMechanism, kafka, otlp, values};
+
+settings! { KAFKA:
+    KAFKA_BROKERS: Vec<String> {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_BROKERS"],
+        flag: "kafka-brokers",
+        placeholder: "HOST:PORT,…",
+        preset: Preset::Nothing("none"),
+        accepted: "hosts with their ports, separated by commas, such as kafka-1:9092,kafka-2:9092",
+        summary: "Kafka brokers to connect to at first",
+        details: "Some brokers of the cluster; the others are found through them. Required for `relay` and for \
+            `OTEL_TRACES_EXPORTER=kafka`.",
+        parse: kafka::brokers,
+    }
+    KAFKA_TOPIC: Arc<str> {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_TOPIC"],
+        flag: "kafka-topic",
+        placeholder: "TOPIC",
+        preset: Preset::Text("netflow_datagrams"),
+        accepted: "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens",
+        summary: "Topic of the datagrams that `relay` receives",
+        details: "One message for each datagram, unchanged. The key is the exporter's address, so that one partition has \
+            everything of an exporter, in order. Create the topic with as many partitions as there may ever be workers.",
+        parse: kafka::topic,
+    }
+    KAFKA_TRACES_TOPIC: Arc<str> {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_TRACES_TOPIC"],
+        flag: "kafka-traces-topic",
+        placeholder: "TOPIC",
+        preset: Preset::Text("otlp_spans"),
+        accepted: "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens",
+        summary: "Topic of the spans of `OTEL_TRACES_EXPORTER=kafka`",
+        details: "One OTLP request in protobuf for each message, which the Collector's Kafka receiver calls `otlp_proto`; \
+            `otlp_spans` is the topic that it reads by default.",
+        parse: kafka::topic,
+    }
+    KAFKA_MAX_MESSAGE_SIZE: usize {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_MAX_MESSAGE_SIZE"],
+        flag: "kafka-max-message-size",
+        placeholder: "SIZE",
+        preset: Preset::Text("1000KiB"),
+        accepted: "a size from 64KiB to 64MiB",
+        summary: "Bytes of one message, before compression",
+        details: "Brokers refuse larger messages than `message.max.bytes` or the topic's `max.message.bytes` allows \
+            (1048588 by default, with the message's headers). Requests with spans are split to fit. If the topic's limit \
+            is lower, the daemon learns it from the first refusal.",
+        parse: |text| values::size(text, 64 * KIB..=64 * MIB),
+    }
+    KAFKA_COMPRESSION: KafkaCompression {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_COMPRESSION"],
+        flag: "kafka-compression",
+        placeholder: "METHOD",
+        preset: Preset::Text("zstd"),
+        accepted: "none, gzip, snappy, lz4 or zstd",
+        summary: "Compression of messages",
+        details: "Kafka compresses messages in batches, and keeps them so; whoever reads decompresses them.",
+        parse: kafka::compression,
+    }
+    KAFKA_CREATE_TOPICS: bool {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_CREATE_TOPICS"],
+        flag: "kafka-create-topics",
+        placeholder: "BOOL",
+        preset: Preset::Text("false"),
+        accepted: "true or false",
+        summary: "Let the brokers create missing topics",
+        details: "If the brokers create topics by themselves (`auto.create.topics.enable`), they do it with their default \
+            number of partitions, which is seldom the one that is needed. Without this setting, the daemon waits for a \
+            missing topic and reports it.",
+        switch: true,
+        parse: values::switch,
+    }
+    KAFKA_TLS: bool {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_TLS"],
+        flag: "kafka-tls",
+        placeholder: "BOOL",
+        preset: Preset::Text("false"),
+        accepted: "true or false",
+        summary: "Encrypt connections to the brokers",
+        details: "What Kafka calls the security protocol `SSL`, or `SASL_SSL` with `NETFLOW_KAFKA_SASL_MECHANISM`.",
+        switch: true,
+        parse: values::switch,
+    }
+    KAFKA_TLS_CA: PathBuf {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_TLS_CA"],
+        flag: "kafka-tls-ca",
+        placeholder: "FILE",
+        preset: Preset::Nothing("the system's roots"),
+        accepted: "a readable PEM file with at least one certificate",
+        summary: "Certificate authorities of the brokers",
+        details: "A PEM file with the authorities to trust instead of the system's. It is read again every minute.",
+        parse: otlp::authority_file,
+    }
+    KAFKA_TLS_CERTIFICATE: PathBuf {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_TLS_CERTIFICATE"],
+        flag: "kafka-tls-certificate",
+        placeholder: "FILE",
+        preset: Preset::Nothing("none"),
+        accepted: "a readable PEM file with at least one certificate",
+        summary: "Client certificate to show the brokers",
+        details: "Needs `NETFLOW_KAFKA_TLS_KEY` too. Both are read again every minute.",
+        parse: otlp::certificate_file,
+    }
+    KAFKA_TLS_KEY: PathBuf {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_TLS_KEY"],
+        flag: "kafka-tls-key",
+        placeholder: "FILE",
+        preset: Preset::Nothing("none"),
+        accepted: "a readable PEM file with an unencrypted private key",
+        summary: "Key of that certificate",
+        details: "A PEM file with the private key of `NETFLOW_KAFKA_TLS_CERTIFICATE`.",
+        parse: otlp::key_file,
+    }
+    KAFKA_SASL_MECHANISM: SaslMechanism {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_SASL_MECHANISM"],
+        flag: "kafka-sasl-mechanism",
+        placeholder: "MECHANISM",
+        preset: Preset::Nothing("none"),
+        accepted: "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+        summary: "How to log in to the brokers",
+        details: "Needs `NETFLOW_KAFKA_SASL_USERNAME` and `NETFLOW_KAFKA_SASL_PASSWORD`. `PLAIN` sends the password as \
+            it is: use it with `NETFLOW_KAFKA_TLS`.",
+        parse: kafka::mechanism,
+    }
+    KAFKA_SASL_USERNAME: String {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_SASL_USERNAME"],
+        flag: "kafka-sasl-username",
+        placeholder: "NAME",
+        preset: Preset::Nothing("none"),
+        accepted: "any text",
+        summary: "User name for the brokers",
+        details: "For `NETFLOW_KAFKA_SASL_MECHANISM`.",
+        parse: |text| Ok(text.to_owned()),
+    }
+    KAFKA_SASL_PASSWORD: String {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_SASL_PASSWORD"],
+        flag: "kafka-sasl-password",
+        placeholder: "PASSWORD",
+        preset: Preset::Nothing("none"),
+        accepted: "any text",
+        summary: "Password for the brokers",
+        details: "For `NETFLOW_KAFKA_SASL_MECHANISM`. Other users of the machine can see a flag: set the variable, or write \
+            it into a file for `--env-file`.",
+        secrecy: Secret,
+        parse: |text| Ok(text.to_owned()),
+    }
+}
