@@ -190,9 +190,9 @@ class Folder:
 
 
 class Daemon:
-    """The real netflow2traces on free ports; `through` is a command that runs it."""
+    """The real netflow2traces on free ports; `through` is a program that runs it, `command` what it is to do."""
 
-    def __init__(self, folder, name="daemon", through=(), **settings):
+    def __init__(self, folder, name="daemon", through=(), command="run", **settings):
         self.admin = free_port()
         environment = {
             "PATH": os.environ["PATH"],
@@ -203,7 +203,7 @@ class Daemon:
             "LOG_FORMAT": "json",
             **settings,
         }
-        self.process = Process(name, [*through, program(), "run"], folder, environment)
+        self.process = Process(name, [*through, program(), command], folder, environment)
         address = self.process.wait_until(
             "listens", lambda: re.search(r'listening for flow records","address":"([^"]+)"', self.process.text())
         )

@@ -144,7 +144,11 @@ topic)
     options=()
     for option in "$@"; do options+=(--config "$option"); done
     java_class 128m org.apache.kafka.tools.TopicCommand --bootstrap-server "$(cat "$dir/address")" \
-        --create --topic "$name" --partitions "$partitions" --replication-factor 1 ${options[@]+"${options[@]}"} >&2
+        --create --topic "$name" --partitions "$partitions" --replication-factor 1 ${options[@]+"${options[@]}"} \
+        >"$dir/topic.log" 2>&1 || {
+        cat "$dir/topic.log" >&2
+        exit 1
+    }
     ;;
 *)
     sed -n '2,11s/^# \{0,1\}//p' "$0" >&2

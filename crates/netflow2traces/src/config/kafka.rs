@@ -253,6 +253,14 @@ pub(super) fn compression(text: &str) -> Result<KafkaCompression, Rejection> {
     values::choice(text, &words)
 }
 
+/// A user name or a password.
+pub(super) fn credential(text: &str) -> Result<String, Rejection> {
+    if text.contains(char::is_control) {
+        return Err(Rejection::new("it has a control character"));
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn mechanism(text: &str) -> Result<SaslMechanism, Rejection> {
     let words = [
         ("PLAIN", SaslMechanism::Plain),

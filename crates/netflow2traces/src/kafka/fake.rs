@@ -488,7 +488,7 @@ mod tests {
                 key: Some(vec![number].into()),
                 ..Record::default()
             };
-            broker.append(&record).unwrap();
+            broker.0.append(&record).unwrap();
         }
         let read = one.poll(NOW).await.unwrap();
         assert_eq!(read.len(), 8);

@@ -145,10 +145,10 @@ settings! { KAFKA:
         flag: "kafka-sasl-username",
         placeholder: "NAME",
         preset: Preset::Nothing("none"),
-        accepted: "any text",
+        accepted: "text without control characters",
         summary: "User name for the brokers",
         details: "For `NETFLOW_KAFKA_SASL_MECHANISM`.",
-        parse: |text| Ok(text.to_owned()),
+        parse: kafka::credential,
     }
     KAFKA_SASL_PASSWORD: String {
         section: Kafka,
@@ -156,11 +156,11 @@ settings! { KAFKA:
         flag: "kafka-sasl-password",
         placeholder: "PASSWORD",
         preset: Preset::Nothing("none"),
-        accepted: "any text",
+        accepted: "text without control characters",
         summary: "Password for the brokers",
         details: "For `NETFLOW_KAFKA_SASL_MECHANISM`. Other users of the machine can see a flag: set the variable, or write \
             it into a file for `--env-file`.",
         secrecy: Secret,
-        parse: |text| Ok(text.to_owned()),
+        parse: kafka::credential,
     }
 }
