@@ -14,6 +14,8 @@ pub struct Counts {
     pub calls: usize,
     pub data_sets: usize,
     pub waiting: usize,
+    /// Of the Data Sets, those that waited.
+    pub late: usize,
     pub expired: usize,
     pub records: usize,
     /// Octets of the bodies of Data Sets.
@@ -54,6 +56,7 @@ impl Visitor<()> for Counts {
     fn data(&mut self, set: &DataSet<'_, ()>) {
         self.calls += 1;
         self.data_sets += 1;
+        self.late += usize::from(set.has_waited);
         self.octets += set.body.len();
         self.read(set.template, set.offset, set.body);
     }
@@ -101,14 +104,14 @@ pub fn run(input: &[u8]) {
         .filter(|set| matches!(set.kind, SetKind::Data(_)))
         .collect();
     let empty = data.iter().filter(|set| set.body.is_empty()).count();
-    let told = counts.data_sets + counts.waiting;
+    let told = counts.data_sets - counts.late + counts.waiting;
     assert!(
         told <= data.len() && told + empty >= data.len(),
         "{counts:?}"
     );
 
     let (sets, octets) = decoder.waiting();
-    assert_eq!(sets, counts.waiting - counts.expired);
+    assert_eq!(sets, counts.waiting - counts.expired - counts.late);
     assert!(sets <= limits.max_held_sets && octets <= limits.max_held_octets);
     let mut ready = 0;
     while let Some(set) = decoder.next_ready(now, &limits) {

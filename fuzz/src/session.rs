@@ -43,7 +43,7 @@ pub fn run(input: &[u8]) {
         );
         let most = most_calls(step.octets.len()) + held;
         assert!(counts.calls <= most, "{counts:?}, at most {most}");
-        let mut late = 0;
+        let mut late = counts.late;
         while let Some(set) = decoder.next_ready(now, &limits) {
             let before = counts.data_sets;
             decoder.read_held(&set, now, &limits, &mut counts);

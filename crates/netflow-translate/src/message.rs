@@ -136,22 +136,29 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
     }
 
     fn options(&mut self, set: &DataSet<'_, Compiled>, plan: &OptionsPlan) {
+        // Of a Set that waited until its template came in this message.
+        let is_late = set.has_waited && !self.has_waited;
+        self.writing
+            .counters
+            .sets_decoded_late
+            .add(u64::from(is_late));
         let mut records = DataRecords::new(set.template, set.body, set.offset);
         while let Some(record) = records.next() {
             match record {
                 Ok((record, locations)) => {
-                    self.outcome.options += 1;
+                    // The message's sequence number doesn't count it.
+                    self.outcome.options += u32::from(!is_late);
                     self.writing.counters.options_records.add(1);
                     let record = OptionsRecord {
                         octets: record,
                         locations,
                     };
-                    self.metadata
-                        .learn(set.header.observation_domain, |metadata| {
-                            plan.apply(record, metadata);
-                        });
-                    if let Some((domain, agent)) = plan.agent(record) {
-                        let domain = domain.unwrap_or(set.header.observation_domain);
+                    let domain = plan.domain(record);
+                    let domain = domain.unwrap_or(set.header.observation_domain);
+                    self.metadata.learn(domain, |metadata| {
+                        plan.apply(record, metadata);
+                    });
+                    if let Some(agent) = plan.agent(record) {
                         self.metadata
                             .name_agent(self.arrival.session, domain, agent);
                     }

@@ -29,7 +29,13 @@ pub struct DataSet<'a, P> {
     pub body: &'a [u8],
     /// The Templates beside it, for the lists of RFC 6313.
     pub siblings: Siblings<'a, P>,
+    /// It is of an earlier message, or stood before its Template in this one.
+    pub has_waited: bool,
 }
+
+/// Octets of waiting options data that one Options Template has read at once, so that no message takes long; the rest
+/// comes from [`Decoder::next_ready`].
+const MAX_OPTIONS_AT_ONCE: usize = 16 << 10;
 
 /// Templates of one Transport Session and Observation Domain, by ID.
 #[derive(Debug)]
@@ -166,6 +172,7 @@ impl<P, C: Clone> Decoder<P, C> {
                                     now,
                                     limits,
                                 },
+                                has_waited: false,
                             });
                             continue;
                         }
@@ -196,15 +203,48 @@ impl<P, C: Clone> Decoder<P, C> {
                             }
                             Ok(TemplateRecord::Definition(template)) => {
                                 let id = template.id;
+                                let is_options = template.scope_fields.is_some();
                                 let learning =
                                     self.templates.learn(key(id), template, uptime, now, limits);
                                 self.learnt = true;
                                 visitor.event(Event::Template { id, learning });
+                                if is_options {
+                                    self.read_held_options(key(id), now, limits, visitor);
+                                }
                             }
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Reads options data that waited for the Options Template that has just come: what they say holds for the flows
+    /// behind it in the message, and for flows that wait.
+    fn read_held_options(
+        &mut self,
+        key: TemplateKey,
+        now: Instant,
+        limits: &Limits,
+        visitor: &mut impl Visitor<P>,
+    ) {
+        if self.held.len() == 0 {
+            return;
+        }
+        let admits = self
+            .templates
+            .find(key, None, now, limits)
+            .is_some_and(|known| {
+                let plan = known.plan(|template| visitor.compile(template));
+                visitor.admits(&known.template, plan)
+            });
+        let mut left = if admits { MAX_OPTIONS_AT_ONCE } else { 0 };
+        while let Some(set) = self
+            .held
+            .take(|set| set.key == key && set.body.len() <= left)
+        {
+            left -= set.body.len();
+            self.read_held(&set, now, limits, visitor);
         }
     }
 
@@ -256,6 +296,7 @@ impl<P, C: Clone> Decoder<P, C> {
                     now,
                     limits,
                 },
+                has_waited: true,
             });
         }
     }

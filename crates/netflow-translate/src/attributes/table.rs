@@ -66,7 +66,12 @@ impl Form {
     pub(crate) fn is_of_one(self) -> bool {
         matches!(
             self,
-            Self::Direction | Self::ValueName | Self::ApplicationId
+            Self::Protocol
+                | Self::Direction
+                | Self::ValueName
+                | Self::MplsLabel
+                | Self::ApplicationId
+                | Self::VrfName
         )
     }
 }

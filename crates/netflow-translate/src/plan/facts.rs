@@ -314,7 +314,7 @@ impl<'a, L: Layout> Record<'a, L> {
     #[inline(never)]
     fn other_number(&self, step: Step) -> u64 {
         match step {
-            Step::FirstNonZero(choices) => self.first_non_zero(choices),
+            Step::FirstNonZero(choices) | Step::FirstOf(_, choices) => self.first_non_zero(choices),
             Step::ByFamily(choices) => self.number_of_family(choices),
             Step::Unsigned(field) | Step::Direction(field) | Step::WideProtocol(field) => {
                 self.unsigned(field)

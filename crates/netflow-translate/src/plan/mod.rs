@@ -78,7 +78,7 @@ pub(crate) enum Step {
     /// The first that isn't zero or blank, else the first.
     FirstMac(Choices),
     FirstText(Choices),
-    /// Of a direction, a named value or an application id.
+    /// Of a form that reads one field ([`Form::is_of_one`]).
     FirstOf(Form, Choices),
     /// A prefix and its length.
     Prefix(Choices, Choices),
@@ -106,7 +106,7 @@ impl Step {
                 | Self::NetworkType
                 | Self::Direction(_)
                 | Self::ValueName(..)
-                | Self::FirstOf(Form::Direction | Form::ValueName, _)
+                | Self::FirstOf(Form::Protocol | Form::Direction | Form::ValueName, _)
         )
     }
 
@@ -182,6 +182,8 @@ pub(crate) enum Count {
 pub(crate) struct FamilyPlan {
     /// Element 60.
     pub(crate) ip_version: Option<u16>,
+    /// Where the template repeats it: all of them.
+    pub(crate) ip_versions: Option<Choices>,
     /// Source and destination addresses, in the record's order.
     pub(crate) addresses: Option<Choices>,
     /// Some step asks for it.
@@ -214,6 +216,8 @@ pub(crate) struct SpanPlan {
     pub(crate) options: Option<Box<OptionsPlan>>,
     /// The protocol, for ICMP in the destination port.
     pub(crate) protocol: Option<u16>,
+    /// Where the template repeats it: all of them.
+    pub(crate) protocols: Option<Choices>,
     /// Where the fields lie, if that is the same in every record.
     pub(crate) locations: Option<Box<[Location]>>,
     /// Octets of every record, or of the shortest.
@@ -312,6 +316,7 @@ impl SpanPlan {
         let estimates = estimates(&ops, level, words);
         ops.extend(estimates);
         family.ip_version = compiler.field((0, 60));
+        family.ip_versions = compiler.repeated((0, 60));
         let addresses = ATTRIBUTES.iter().filter(|attribute| {
             matches!(
                 attribute.name,
@@ -359,6 +364,7 @@ impl SpanPlan {
                 .scope_fields
                 .map(|_| Box::new(OptionsPlan::new(template))),
             protocol: compiler.field((0, 4)),
+            protocols: compiler.repeated((0, 4)),
             locations,
             record_octets: template.min_record_octets(),
             choices: compiler.choices.into(),
@@ -461,6 +467,12 @@ impl Compiler<'_> {
             .filter(move |(field, _)| self.is(field, source) && field.length != 0)
             .map(move |(_, index)| choice_of(index, source.1))
             .take(MAX_REPEATED)
+    }
+
+    /// All of an element that the template repeats.
+    fn repeated(&mut self, source: Source) -> Option<Choices> {
+        let every: Vec<_> = self.every(source).collect();
+        (every.len() > 1).then(|| self.stretch(every))?
     }
 
     fn stretch(&mut self, choices: Vec<Choice>) -> Option<Choices> {
@@ -610,12 +622,12 @@ impl Compiler<'_> {
             }
             Form::Text if present.len() == 1 => Step::Text(first),
             Form::Text => Step::FirstText(self.stretch(present)?),
-            Form::Protocol if self.length(first) == 1 => Step::Protocol(first),
-            Form::Protocol => Step::WideProtocol(first),
             Form::NetworkType => Step::NetworkType,
             form if form.is_of_one() && present.len() > 1 => {
                 Step::FirstOf(form, self.stretch(present)?)
             }
+            Form::Protocol if self.length(first) == 1 => Step::Protocol(first),
+            Form::Protocol => Step::WideProtocol(first),
             Form::Direction => Step::Direction(first),
             Form::ValueName => Step::ValueName(first, named_like(element)),
             Form::MplsLabel => Step::MplsLabel(first),

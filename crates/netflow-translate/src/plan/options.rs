@@ -63,9 +63,12 @@ impl<'a> OptionsRecord<'a> {
             .map_or(&[], |at| at.of(self.octets))
     }
 
+    /// The first that isn't zero, else the first that is there.
     fn find(&self, candidates: &Candidates) -> Option<&'a [u8]> {
         let octets = candidates.iter().map(|field| self.field(*field));
-        octets.into_iter().find(|octets| !octets.is_empty())
+        let mut told = octets.filter(|octets| !octets.is_empty());
+        let is_told = |octets: &&[u8]| octets.iter().any(|octet| *octet != 0);
+        told.clone().find(is_told).or_else(|| told.next())
     }
 
     fn number(&self, candidates: &Candidates) -> Option<u64> {
@@ -152,10 +155,9 @@ impl OptionsPlan {
         let number = |field| unsigned(record.field(field));
         let octets = |field| record.field(field);
         if let Some(interval) = self.sampling.interval(number, octets) {
-            let numbers = self.interface.iter().map(|field| number(*field));
             let scope = Scope {
-                id: self.sampling.sampler.map(number),
-                interface: { numbers }.find(|index| *index != 0),
+                id: self.sampling.sampler(number),
+                interface,
                 egress: self.sampling.egress(number),
                 template: record.number(&self.template),
                 part: self.part(record),
@@ -173,20 +175,25 @@ impl OptionsPlan {
         parts.reduce(|all, part| all.rotate_left(16) ^ part)
     }
 
-    /// Who metered what is sent in a domain, and which domain if the record says it: the original exporter of a
-    /// mediator (RFC 7119), or the exporter itself where a relay or NAT hides it.
-    pub(crate) fn agent(&self, record: OptionsRecord<'_>) -> Option<(Option<u32>, IpAddr)> {
+    /// The Observation Domain that the record is about, where its scope names one: a chassis may report for its line
+    /// cards. 0 is the exporter as a whole.
+    pub(crate) fn domain(&self, record: OptionsRecord<'_>) -> Option<u32> {
+        let domain = record.number(&self.domain)?;
+        u32::try_from(domain).ok().filter(|domain| *domain != 0)
+    }
+
+    /// Who metered what is sent in a domain: the original exporter of a mediator (RFC 7119), or the exporter itself where
+    /// a relay or NAT hides it.
+    pub(crate) fn agent(&self, record: OptionsRecord<'_>) -> Option<IpAddr> {
         let addresses = self.agent.iter().filter_map(|field| {
             let octets = record.field(*field);
             let four: Result<[u8; 4], _> = octets.try_into();
             let sixteen: Result<[u8; 16], _> = octets.try_into();
             four.map(IpAddr::from).or(sixteen.map(IpAddr::from)).ok()
         });
-        let agent = addresses
+        { addresses }
             .map(|address| address.to_canonical())
-            .find(|address| !address.is_unspecified())?;
-        let domain = record.number(&self.domain);
-        Some((domain.and_then(|domain| u32::try_from(domain).ok()), agent))
+            .find(|address| !address.is_unspecified())
     }
 
     /// Takes in what an options record says of an Information Element (RFC 5610, section 3.9); whether it is

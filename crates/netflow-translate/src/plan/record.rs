@@ -260,6 +260,15 @@ impl<'a, L: Layout> Record<'a, L> {
             Some(6) => return Some(Family::V6),
             _ => {}
         }
+        if let Some(versions) = self.plan.family.ip_versions {
+            let versions = self.choices(versions).iter();
+            let mut versions = versions.map(|choice| self.unsigned(choice.field));
+            match versions.find(|version| matches!(version, 4 | 6)) {
+                Some(4) => return Some(Family::V4),
+                Some(_) => return Some(Family::V6),
+                None => {}
+            }
+        }
         let addresses = self.choices(self.plan.family.addresses?);
         let told = addresses.iter().find(|choice| !self.is_zero(choice.field));
         told.or(addresses.first())?.family
@@ -434,16 +443,7 @@ impl<'a, L: Layout> Record<'a, L> {
                     writer.unsigned(key, self.unsigned(choice.field));
                 }
             }
-            Step::WideProtocol(field) => {
-                let number = self.unsigned(field);
-                match u8::try_from(number) {
-                    Ok(number) => writer.encoded(self.context.words.protocols.attributes(number)),
-                    // The element has one octet; a wider one was sent with a value that no protocol has.
-                    Err(_) => self
-                        .attributes(writer)
-                        .unsigned(Name::ProtocolNumber, number),
-                }
-            }
+            Step::WideProtocol(field) => self.write_protocol(self.unsigned(field), writer),
             Step::Text(field) => write_text(key, self.field(field), writer),
             Step::ApplicationId(field) => write_application_id(key, self.field(field), writer),
             Step::ApplicationName(field) => {
@@ -455,24 +455,44 @@ impl<'a, L: Layout> Record<'a, L> {
                     writer.text(key, name);
                 }
             }
-            Step::VrfName(field) => {
-                let id = self.unsigned(field);
-                if let Some(name) = self.context.metadata.find(|known| known.vrf(id)) {
-                    writer.text(key, name);
-                }
-            }
+            Step::VrfName(field) => self.write_vrf_name(key, field, writer),
             _ => self.write_together(op, family, writer),
         }
+    }
+
+    pub(super) fn write_protocol(&self, number: u64, writer: &mut SpanWriter<'_>) {
+        match u8::try_from(number) {
+            Ok(number) => writer.encoded(self.context.words.protocols.attributes(number)),
+            // The element has one octet; a wider one was sent with a value that no protocol has.
+            Err(_) => self
+                .attributes(writer)
+                .unsigned(Name::ProtocolNumber, number),
+        }
+    }
+
+    pub(super) fn write_vrf_name(&self, key: &Key, field: u16, writer: &mut SpanWriter<'_>) {
+        let id = self.unsigned(field);
+        if let Some(name) = self.context.metadata.find(|known| known.vrf(id)) {
+            writer.text(key, name);
+        }
+    }
+
+    /// The protocol's number, if it is exported.
+    #[inline]
+    pub(super) fn protocol(&self) -> Option<u64> {
+        if let Some(protocols) = self.plan.protocols {
+            return Some(self.first_non_zero(protocols));
+        }
+        self.plan.protocol.map(|field| match *self.field(field) {
+            [octet] => u64::from(octet),
+            ref octets => unsigned(octets),
+        })
     }
 
     /// The protocol is ICMP or ICMP for IPv6, or isn't exported.
     #[inline]
     pub(super) fn may_be_icmp(&self) -> bool {
-        let protocol = self.plan.protocol.map(|field| match *self.field(field) {
-            [octet] => u64::from(octet),
-            ref octets => unsigned(octets),
-        });
-        matches!(protocol, None | Some(1 | 58))
+        matches!(self.protocol(), None | Some(1 | 58))
     }
 
     pub(super) fn words(&self) -> &'static Vocabulary {

@@ -44,7 +44,7 @@ mod algorithm {
 }
 
 /// Fields of a template about sampling.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RecordSampling {
     /// 304; 390, whose algorithms have the same numbers, of flows.
     algorithm: Option<u16>,
@@ -62,13 +62,18 @@ pub(crate) struct RecordSampling {
     interval: Option<u16>,
     /// Some field above is there.
     tells: bool,
-    /// 302, else 48: which sampler.
-    pub(crate) sampler: Option<u16>,
+    /// 302 and 48: which sampler.
+    samplers: [Option<u16>; 2],
     /// For samplers announced by interface: 10 and 252, 14 and 253, and the direction (61).
     input: [Option<u16>; 2],
     output: [Option<u16>; 2],
     direction: Option<u16>,
+    /// A field above, and another of its element: of a repeated element the first that isn't zero counts.
+    repeated: Box<[(u16, u16)]>,
 }
+
+/// Fields of repeated elements that are looked at.
+const MAX_REPEATED: usize = 8;
 
 /// flowDirection (61).
 const INGRESS: u64 = 0;
@@ -92,11 +97,13 @@ impl RecordSampling {
             sampler_interval: field(50),
             interval: field(34),
             tells: false,
-            sampler: field(302).or_else(|| field(48)),
+            samplers: [field(302), field(48)],
             input: [field(10), field(252)],
             output: [field(14), field(253)],
             direction: field(61),
+            repeated: Box::default(),
         };
+        plan.repeated = plan.repeats(template);
         plan.tells = [
             plan.packet_interval,
             plan.size,
@@ -107,6 +114,59 @@ impl RecordSampling {
         .iter()
         .any(Option::is_some);
         plan
+    }
+
+    /// Fields that repeat the element of one of the plan's.
+    fn repeats(&self, template: &Template) -> Box<[(u16, u16)]> {
+        let of_counts = [
+            self.packet_interval,
+            self.packet_space,
+            self.size,
+            self.population,
+            self.probability,
+            self.sampler_interval,
+            self.interval,
+            self.algorithm,
+            self.direction,
+        ];
+        let places = [self.samplers, self.input, self.output]
+            .into_iter()
+            .flatten();
+        let fields = of_counts.into_iter().chain(places).flatten();
+        let others = fields.flat_map(|first| {
+            let of = |field: u16| template.fields.get(usize::from(field));
+            let all = (first + 1..).zip(template.fields.iter().skip(usize::from(first) + 1));
+            let same = all.filter(move |(_, field)| {
+                field.length > 0
+                    && of(first).is_some_and(|of| {
+                        (of.enterprise, of.element) == (field.enterprise, field.element)
+                    })
+            });
+            same.map(move |(other, _)| (first, other))
+        });
+        others.take(MAX_REPEATED).collect()
+    }
+
+    /// Of a field whose element the template repeats, the first that isn't zero.
+    #[inline]
+    fn told(&self, field: u16, number: &impl Fn(u16) -> u64) -> u16 {
+        if self.repeated.is_empty() || number(field) != 0 {
+            return field;
+        }
+        let others = self.repeated.iter().filter(|(first, _)| *first == field);
+        let mut others = others.map(|(_, other)| *other);
+        others.find(|other| number(*other) != 0).unwrap_or(field)
+    }
+
+    /// The number of the sampler that selected the packets.
+    #[inline]
+    pub(crate) fn sampler(&self, number: impl Fn(u16) -> u64) -> Option<u64> {
+        let numbers = self.samplers.iter().flatten();
+        let mut numbers = numbers.map(|field| number(self.told(*field, &number)));
+        numbers
+            .clone()
+            .find(|id| *id != 0)
+            .or_else(|| numbers.next())
     }
 
     /// The interval in the fields themselves, at least 1. The algorithm chooses among several parameters;
@@ -129,7 +189,10 @@ impl RecordSampling {
         number: impl Fn(u16) -> u64,
         octets: impl Fn(u16) -> &'a [u8],
     ) -> Option<u64> {
-        let algorithm = self.algorithm.map_or(algorithm::NONE, &number);
+        let told = |field| self.told(field, &number);
+        let octets = |field| octets(told(field));
+        let number = |field| number(told(field));
+        let algorithm = self.algorithm.map_or(algorithm::NONE, number);
         let count_based = || {
             let (sampled, space) = (number(self.packet_interval?), number(self.packet_space?));
             (sampled > 0).then(|| ratio(sampled.saturating_add(space), sampled))
@@ -151,7 +214,7 @@ impl RecordSampling {
         };
         // Of an algorithm that filters or hashes, 311 is no share of all packets.
         let may_be_probability = matches!(algorithm, algorithm::NONE | algorithm::PROBABILISTIC);
-        let plain = |field: Option<u16>| field.map(&number).filter(|interval| *interval > 0);
+        let plain = |field: Option<u16>| field.map(number).filter(|interval| *interval > 0);
         chosen
             .or_else(count_based)
             .or_else(n_out_of_n)
@@ -170,11 +233,12 @@ impl RecordSampling {
     #[inline(never)]
     fn interfaces(&self, number: impl Fn(u16) -> u64) -> [Option<u64>; 2] {
         let index = |fields: &[Option<u16>; 2]| {
-            let mut indexes = fields.iter().flatten().map(|field| number(*field));
+            let fields = fields.iter().flatten();
+            let mut indexes = fields.map(|field| number(self.told(*field, &number)));
             indexes.find(|index| *index != 0)
         };
         let (input, output) = (index(&self.input), index(&self.output));
-        match self.egress(number) {
+        match self.egress(&number) {
             Some(true) => [output, input],
             _ => [input, output],
         }
@@ -183,7 +247,7 @@ impl RecordSampling {
     /// Whether the direction is egress, where it is either.
     #[inline]
     pub(crate) fn egress(&self, number: impl Fn(u16) -> u64) -> Option<bool> {
-        match self.direction.map(number)? {
+        match number(self.told(self.direction?, &number)) {
             INGRESS => Some(false),
             EGRESS => Some(true),
             _ => None,
@@ -310,7 +374,7 @@ impl<'a> Sampling<'a> {
             return None;
         }
         let record = Metered {
-            id: plan.sampler.map(&number),
+            id: plan.sampler(&number),
             interfaces: plan.interfaces(&number),
             egress: plan.egress(&number),
             template: self.template,

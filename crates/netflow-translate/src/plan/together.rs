@@ -169,6 +169,9 @@ impl<'a, L: Layout> Record<'a, L> {
         let values = &self.words().values;
         match form {
             Form::ApplicationId => write_application_id(&op.key, self.field(field), writer),
+            Form::Protocol => self.write_protocol(self.unsigned(field), writer),
+            Form::MplsLabel => self.write_mpls_label(&op.key, field, writer),
+            Form::VrfName => self.write_vrf_name(&op.key, field, writer),
             Form::Direction => {
                 if let Some(direction) = values.direction(self.unsigned(field)) {
                     writer.encoded(direction);
@@ -184,6 +187,12 @@ impl<'a, L: Layout> Record<'a, L> {
                     }
                 }
             }
+        }
+    }
+
+    fn write_mpls_label(&self, key: &Key, field: u16, writer: &mut SpanWriter<'_>) {
+        if let Some(label) = self.mpls_label(field) {
+            writer.unsigned(key, u64::from(label));
         }
     }
 
@@ -206,11 +215,7 @@ impl<'a, L: Layout> Record<'a, L> {
                     writer.encoded(self.words().protocols.attributes(number));
                 }
             }
-            Step::MplsLabel(field) => {
-                if let Some(label) = self.mpls_label(field) {
-                    writer.unsigned(key, u64::from(label));
-                }
-            }
+            Step::MplsLabel(field) => self.write_mpls_label(key, field, writer),
             Step::FirstMac(choices) => {
                 let choice = self.first_choice(choices);
                 let octets = choice.map(|choice| self.field(choice.field));
@@ -285,7 +290,7 @@ impl<'a, L: Layout> Record<'a, L> {
     /// the one that the exporter has used before.
     fn icmp_in_port(&self) -> Option<[u8; 2]> {
         let together = &self.plan.together;
-        let protocol = u8::try_from(self.unsigned(self.plan.protocol?)).ok()?;
+        let protocol = u8::try_from(self.protocol()?).ok()?;
         let port = u16::try_from(self.unsigned(together.icmp_port?)).ok()?;
         let source_port = together.source_port.map(|field| self.unsigned(field));
         if port == 0 || source_port.is_some_and(|port| port != 0) {
@@ -430,8 +435,14 @@ impl<'a, L: Layout> Record<'a, L> {
         family: Option<Family>,
     ) -> Option<ShortText> {
         let prefix = self.by_family(prefixes, family)?;
-        let mut masks = self.choices(masks).iter();
-        let mask = masks.find(|mask| mask.family == prefix.family)?;
+        // Of a repeated prefix the mask that stands in the same place.
+        let of_family = |choices: Choices| {
+            let choices = self.choices(choices).iter();
+            choices.filter(|choice| choice.family == prefix.family)
+        };
+        let place = of_family(prefixes).position(|choice| choice.field == prefix.field)?;
+        let masks = of_family(masks);
+        let mask = masks.clone().nth(place).or_else(|| masks.clone().next())?;
         let length = u32::try_from(self.unsigned(mask.field)).ok()?;
         let octets = self.field(prefix.field);
         let mut address = [0; 48];

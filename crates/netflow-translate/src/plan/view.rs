@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::record::{Layout, Record};
 use super::{Compiler, Family, Step};
 use crate::attributes::names::Name;
-use crate::attributes::table::ATTRIBUTES;
+use crate::attributes::table::{ATTRIBUTES, Form};
 use crate::filter::{Asked, FlowView, Number, Place};
 use crate::flow::frame::FramePlan;
 
@@ -117,6 +117,7 @@ impl<L: Layout> Record<'_, L> {
     }
 
     fn value(&self, step: Step, family: Option<Family>) -> Option<u64> {
+        let direction = |value: u64| (value <= 1).then_some(value);
         Some(match step {
             Step::U8(field)
             | Step::U16(field)
@@ -127,13 +128,13 @@ impl<L: Layout> Record<'_, L> {
             | Step::Protocol(field)
             | Step::WideProtocol(field)
             | Step::Mac(field) => self.unsigned(field),
-            Step::FirstNonZero(choices) | Step::FirstMac(choices) => self.first_non_zero(choices),
+            Step::FirstNonZero(choices)
+            | Step::FirstMac(choices)
+            | Step::FirstOf(Form::Protocol, choices) => self.first_non_zero(choices),
             Step::ProtocolOfIcmp => return self.protocol_of_icmp(family).map(u64::from),
             Step::ByFamily(choices) => self.unsigned(self.by_family(choices, family)?.field),
-            Step::Direction(field) => match self.unsigned(field) {
-                direction @ (0 | 1) => direction,
-                _ => return None,
-            },
+            Step::Direction(field) => direction(self.unsigned(field))?,
+            Step::FirstOf(Form::Direction, choices) => direction(self.first_non_zero(choices))?,
             Step::Icmp(_) if !self.may_be_icmp() => return None,
             Step::Icmp(part) => {
                 return self.icmp(part, family);

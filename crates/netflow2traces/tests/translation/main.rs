@@ -21,6 +21,7 @@ mod log;
 mod mmdb;
 mod parity;
 mod quirks;
+mod repeats;
 mod rig;
 mod samples;
 mod sampling;

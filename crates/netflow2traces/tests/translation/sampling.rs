@@ -194,6 +194,18 @@ fn the_domains_own_word_counts_more_than_anothers() {
 }
 
 #[test]
+fn a_domain_named_in_the_scope_is_the_one_that_is_told_of() {
+    let mut rig = rig();
+    for (domain, interval) in [(5, 100), (6, 1000)] {
+        rig.spans(&options(v9(0), &[f(149, 4)], &[f(34, 4)], |r| {
+            r.u32(domain).u32(interval);
+        }));
+    }
+    assert_eq!(told(&flow(&mut rig, 5, 1, 1)), by(100, "options"));
+    assert_eq!(told(&flow(&mut rig, 6, 1, 1)), by(1000, "options"));
+}
+
+#[test]
 fn the_record_counts_more_than_options_and_the_operator_more_than_all() {
     let tell = |rig: &mut Rig| {
         rig.spans(&options(v9(1), &[SYSTEM], &[f(34, 4)], |r| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netflow_wire::write::Field;
+use netflow_wire::write::{Field, MessageWriter};
 use netflow2traces::config::SpanTime;
 use serde_json::Value;
 
@@ -100,6 +100,84 @@ fn the_init_time_makes_uptimes_times() {
     let span = rig.flow(&record(ipfix(1), &fields, uptimes));
     assert_eq!(span.get("netflow.time.suspect"), &Value::Null);
     assert_eq!((span.start, span.end), (NANOS - 5 * SECOND, NANOS - SECOND));
+}
+
+/// Options data of one interface's name, a sampling interval and an application's name, ahead of its template.
+fn options_without_template(message: &mut MessageWriter) {
+    let fields = [f(10, 4), f(82, 8), f(34, 4), f(95, 4), f(96, 8)];
+    message.declare(300, &fields).data_set(300, |set| {
+        set.record(|r| {
+            r.u32(3).text("uplink", 8).u32(50);
+            r.u32(13 << 24 | 453).text("teams", 8);
+        });
+    });
+}
+
+fn their_template(message: &mut MessageWriter) {
+    let fields = [f(82, 8), f(34, 4), f(95, 4), f(96, 8)];
+    message.options_template(300, &[f(10, 4)], &fields);
+}
+
+/// A template and a record of interface 3 and application 453.
+fn flow_of_both(message: &mut MessageWriter) {
+    let fields = [f(8, 4), f(10, 4), f(95, 4)];
+    message.template(256, &fields).data_set(256, |set| {
+        set.record(|r| {
+            r.ipv4([192, 0, 2, 1]).u32(3).u32(13 << 24 | 453);
+        });
+    });
+}
+
+fn assert_all_hold(span: &Span) {
+    assert_eq!(span.get("netflow.interface.input.name"), "uplink");
+    assert_eq!(span.get("netflow.sampling.interval"), 50);
+    assert_eq!(span.get("netflow.application.name"), "teams");
+}
+
+#[test]
+fn options_data_ahead_of_its_template_holds_for_the_flows_behind_it() {
+    for start in [ipfix, v9] {
+        let mut message = start(1);
+        options_without_template(&mut message);
+        their_template(&mut message);
+        flow_of_both(&mut message);
+        let mut rig = rig();
+        assert_all_hold(&rig.flow(&message.finish().expect("fits")));
+        let counters = rig.counters();
+        assert_eq!(counters.sets_waited.value(), 1);
+        assert_eq!(counters.sets_decoded_late.value(), 1);
+    }
+}
+
+#[test]
+fn options_data_of_an_earlier_message_holds_for_the_flows_behind_its_template() {
+    let mut rig = rig();
+    let mut message = ipfix(1);
+    options_without_template(&mut message);
+    assert!(rig.flows(&message.finish().expect("fits")).is_empty());
+    let mut message = ipfix(1);
+    their_template(&mut message);
+    flow_of_both(&mut message);
+    assert_all_hold(&rig.flow(&message.finish().expect("fits")));
+    assert_eq!(rig.counters().sets_waiting.value(), 0);
+}
+
+#[test]
+fn options_data_that_waited_holds_for_flows_that_waited_longer() {
+    let mut rig = rig();
+    let mut message = v9(1);
+    let fields = [f(8, 4), f(10, 4), f(95, 4)];
+    message.declare(256, &fields).data_set(256, |set| {
+        set.record(|r| {
+            r.ipv4([192, 0, 2, 1]).u32(3).u32(13 << 24 | 453);
+        });
+    });
+    options_without_template(&mut message);
+    assert!(rig.flows(&message.finish().expect("fits")).is_empty());
+    let mut message = v9(1);
+    message.template(256, &fields);
+    their_template(&mut message);
+    assert_all_hold(&rig.flow(&message.finish().expect("fits")));
 }
 
 fn own_times(span: &Span) -> (Value, Value) {

@@ -3,7 +3,7 @@
 //! Sources: RFC 7011 section 6.1 (data types), RFC 5102 section 5.9 (elements 21, 22, 150–162), RFC 8158
 //! (event times), RFC 3954 section 5.1 and Cisco's formats (sysUptime).
 
-use netflow_wire::{Header, Location, Template, VARIABLE_LENGTH, unsigned};
+use netflow_wire::{Header, Location, Template, unsigned};
 use otlp_wire::UnixNanos;
 
 use crate::plan::MAX_REPEATED;
@@ -16,6 +16,8 @@ const NTP_EPOCH: u64 = 2_208_988_800;
 const MAX_AGE: u64 = 24 * 3600 * SECOND;
 /// A flow that ends later than this after its message left is not believed.
 const MAX_AHEAD: u64 = 60 * SECOND;
+/// A flow that starts by less than this after its end has no length: clocks of different processors differ.
+const MAX_BEHIND: u64 = 60 * SECOND;
 /// When export time and receive time are further apart than this, times near the receive time are believed too.
 const CLOCKS_APART: u64 = 24 * 3600 * SECOND;
 /// The longest flow that two uptimes of 32 bits can express, in milliseconds: 49 days. What would be longer, up to the
@@ -79,11 +81,10 @@ pub(crate) struct TimePlan {
     starts: Vec<Source>,
     ends: Vec<Source>,
     events: Vec<Source>,
-    /// Element 161, and 162.
-    duration_ms: Option<u16>,
-    duration_us: Option<u16>,
+    /// Elements 161 and 162, and the nanoseconds of their unit.
+    durations: Vec<(u16, u64)>,
     /// Element 160 in the record itself.
-    init_time: Option<u16>,
+    init_times: Vec<u16>,
     /// The usual case.
     plain: Option<Plain>,
 }
@@ -205,13 +206,10 @@ impl TimePlan {
         let every = |element: u16| {
             let fields = template.fields.iter().zip(0_u16..);
             let of = fields.filter(move |(field, _)| {
-                field.enterprise == 0
-                    && field.element == element
-                    && !matches!(field.length, 0 | VARIABLE_LENGTH)
+                field.enterprise == 0 && field.element == element && field.length != 0
             });
             of.map(|(_, index)| index).take(MAX_REPEATED)
         };
-        let field = |element| every(element).next();
         let sources = |table: &[(u16, Unit)]| {
             table
                 .iter()
@@ -226,9 +224,11 @@ impl TimePlan {
             starts,
             ends,
             events: sources(EVENTS),
-            duration_ms: field(161),
-            duration_us: field(162),
-            init_time: field(160),
+            durations: [(161, MILLISECOND), (162, 1000)]
+                .iter()
+                .flat_map(|(element, unit)| every(*element).map(|field| (field, *unit)))
+                .collect(),
+            init_times: every(160).collect(),
         }
     }
 
@@ -290,7 +290,8 @@ impl TimePlan {
         let boot = match header.sys_uptime_ms {
             Some(uptime) => Boot::Uptime(uptime),
             None => {
-                let own = self.init_time.map(value).filter(|ms| *ms != 0);
+                let own = self.init_times.iter().map(|field| value(*field));
+                let own = { own }.find(|ms| *ms != 0);
                 let told = own.or(clocks.init_time);
                 told.map_or(Boot::Unknown, |ms| Boot::At(ms.saturating_mul(MILLISECOND)))
             }
@@ -364,11 +365,11 @@ impl TimePlan {
             }
             _ => 1,
         };
-        let duration = match (self.duration_ms, self.duration_us) {
-            (Some(field), _) => Some(value(field).saturating_mul(MILLISECOND)),
-            (None, Some(field)) => Some(value(field).saturating_mul(1000)),
-            _ => None,
-        };
+        let durations = self.durations.iter();
+        let mut durations = durations.map(|(field, unit)| value(*field).saturating_mul(*unit));
+        let duration = { durations.clone() }
+            .find(|duration| *duration != 0)
+            .or_else(|| durations.next());
         let (mut start_at, mut end_at) = (told_start, told_end);
         match (told_start, told_end, duration) {
             (Some(_), Some(_), _) => {}
@@ -437,12 +438,13 @@ impl Told {
     /// Judges the times by a clock; an implausible flow is given a usable time, which ends at the export.
     fn judged(self, by: u64, export: u64) -> FlowTimes {
         let is_plausible = self.is_plausible(by);
-        let (start, end) = if is_plausible {
-            match self.turned {
-                true => (self.end, self.end),
-                // An end that was cut to a whole second isn't before its start.
-                false => (self.start, self.end.max(self.start)),
-            }
+        let is_little_behind =
+            self.start > self.end && self.start - self.end < MAX_BEHIND && is_near(self.end, by);
+        let (start, end) = if is_plausible && !self.turned {
+            // An end that was cut to a whole second isn't before its start.
+            (self.start, self.end.max(self.start))
+        } else if is_plausible || is_little_behind {
+            (self.end, self.end)
         } else {
             // The duration is kept where it makes sense.
             let duration = self

@@ -262,8 +262,8 @@ fn without_any_time_it_is_the_messages() {
 fn implausible_times_are_told_and_not_used() {
     let day = 24 * 60 * MINUTE;
     for (start, end, duration) in [
-        // The end before the start.
-        (EXPORT - 5, EXPORT - 9, 0),
+        // The end long before the start.
+        (EXPORT - 5, EXPORT - 65, 0),
         // More than a day old, with its duration; longer than a day.
         (EXPORT - day - 11, EXPORT - day - 1, 10),
         (1, EXPORT - day - 1, 0),
@@ -281,6 +281,30 @@ fn implausible_times_are_told_and_not_used() {
         };
         assert_eq!(times, usable, "{start} to {end}");
     }
+}
+
+#[test]
+fn a_start_little_behind_its_end_leaves_a_flow_without_length_where_it_ended() {
+    let times = read(&[(150, 4, EXPORT - 5), (151, 4, EXPORT - 9)]);
+    assert!(times.suspect);
+    let end = UnixNanos((EXPORT - 9) * SECOND);
+    assert_eq!((times.start, times.end), (end, end));
+    assert_eq!(times.told_start, Some(UnixNanos((EXPORT - 5) * SECOND)));
+}
+
+/// Of a repeated element, and of both durations, the first that isn't zero.
+#[test]
+fn a_duration_and_a_start_of_the_exporter_that_are_zero_yield() {
+    let times = read(&[(151, 4, EXPORT - 1), (161, 4, 0), (162, 4, 8_000_000)]);
+    assert_eq!(before(times), (9 * S, S));
+    let boot = (EXPORT - 1000) * 1000;
+    let times = read(&[
+        (22, 4, 990_000),
+        (21, 4, 999_000),
+        (160, 8, 0),
+        (160, 8, boot),
+    ]);
+    assert_eq!(before(times), (10 * S, S));
 }
 
 #[test]
