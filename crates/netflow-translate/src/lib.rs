@@ -48,7 +48,8 @@ pub use counters::translate::TranslateCounters;
 pub use exporter::admission::AllowList;
 pub use exporter::report::{ExporterReport, FieldReport, Rows, TemplateReport, WaitingSet};
 pub use exporter::saved::{
-    Saved, SavedAgent, SavedDomain, SavedExporter, SavedTemplate, SavedType,
+    SamplerOf, Saved, SavedAgent, SavedDomain, SavedExporter, SavedSampler, SavedTemplate,
+    SavedType,
 };
 pub use flow::conversation::ConversationCounts;
 pub use flow::ids::Ids;

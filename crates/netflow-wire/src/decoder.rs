@@ -313,15 +313,17 @@ impl<P, C: Clone> Decoder<P, C> {
         self.learnt = true;
     }
 
-    /// Takes a Template in that was known before and last sent at `refreshed`, as if it had come then.
+    /// Takes a Template in that was known before and last sent at `refreshed`, as if it had come then with `uptime`.
     pub fn restore(
         &mut self,
         key: TemplateKey,
         template: Template,
+        uptime: Option<Uptime>,
         refreshed: Instant,
         limits: &Limits,
     ) {
-        self.templates.learn(key, template, None, refreshed, limits);
+        self.templates
+            .learn(key, template, uptime, refreshed, limits);
         self.learnt = true;
     }
 

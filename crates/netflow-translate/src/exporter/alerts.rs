@@ -192,8 +192,8 @@ impl Alerts {
         if lines.take() {
             info!(
                 exporter,
-                "several engines with uptimes of their own send from one address and port: their templates are \
-                 shared, and no loss is reported for them"
+                "several engines with uptimes or sequence numbers of their own send from one address and port: their \
+                 templates are shared, and no loss is reported for them"
             );
         }
     }

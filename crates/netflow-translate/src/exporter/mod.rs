@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use netflow_wire::{Decoder, Event, Header, Session};
+use netflow_wire::{Decoder, Event, Header, Session, TemplateKey, Uptime};
 use otlp_wire::{ResourceFront, UnixNanos};
 
 use crate::batch::Membership;
@@ -151,13 +151,23 @@ impl Exporter {
         keeps
     }
 
-    /// Judges a message's uptime: templates from before a restart are not trusted.
+    /// A template that was kept says how long the exporter had been up: a restart since then is noticed.
+    pub(crate) fn restored_uptime(&mut self, key: &TemplateKey, uptime: Option<Uptime>) {
+        if let Some(uptime) = uptime {
+            let sequence = self.sequences.of(SequenceKey::of_template(key));
+            sequence.boot.restore(uptime);
+        }
+    }
+
+    /// Judges what a message says of restarts: templates of NetFlow v9 from before one are not trusted.
     pub(crate) fn judge_boot(&mut self, session: Session, header: &Header, now: Instant) -> Reboot {
         let key = SequenceKey::of(session, header);
-        let reboot = self.sequences.of(key).boot.judge(header, now);
+        let reboot = self.sequences.of(key).boot.judge(header.into(), now);
         let (version, domain) = (header.version, header.observation_domain);
         match reboot {
             Reboot::None => {}
+            // IPFIX has no uptime, and numbers alone are too little to leave data waiting.
+            Reboot::Restarted if header.sys_uptime_ms.is_none() => {}
             Reboot::Restarted => self.decoder.distrust(session, version, domain),
             Reboot::Engines => self.decoder.trust(session, version, domain),
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use netflow_wire::ie::AbstractDataType;
-use netflow_wire::{Limits, Session, Template, TemplateKey, Version};
+use netflow_wire::{Limits, Session, Template, TemplateKey, Uptime, Version};
 use otlp_wire::UnixNanos;
 
 use crate::exporter::Exporter;
@@ -39,6 +39,8 @@ pub struct SavedTemplate {
     pub domain: u32,
     /// When it was last sent.
     pub refreshed: UnixNanos,
+    /// How long the exporter had been up then, of NetFlow v9.
+    pub uptime: Option<Uptime>,
     pub template: Template,
 }
 
@@ -49,16 +51,38 @@ pub struct SavedDomain {
     pub domain: Option<u32>,
     /// Milliseconds since 1970.
     pub init_time: Option<u64>,
-    /// One packet in so many.
-    pub interval: Option<u64>,
     pub interfaces: Vec<(u64, Box<str>)>,
     pub vrfs: Vec<(u64, Box<str>)>,
     /// By their identifier's octets and number of octets, as one number.
     pub applications: Vec<(u128, Box<str>)>,
-    /// Intervals by sampler.
-    pub samplers: Vec<(u64, u64)>,
-    /// Intervals by interface.
-    pub interface_samplers: Vec<(u64, u64)>,
+    pub samplers: Vec<SavedSampler>,
+}
+
+/// How something samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SavedSampler {
+    pub of: SamplerOf,
+    /// One packet in so many.
+    pub interval: u64,
+}
+
+/// What options data said that a sampling interval holds for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SamplerOf {
+    /// Everything without an entry of its own.
+    All,
+    /// A sampler.
+    Id(u64),
+    /// An interface.
+    Interface(u64),
+    /// A sampler at an interface.
+    IdAndInterface { id: u64, interface: u64 },
+    /// One direction at an interface; 0: at all of them.
+    Direction { interface: u64, egress: bool },
+    /// Records of a template.
+    Template(u64),
+    /// A part of the device that records don't name.
+    Part(u64),
 }
 
 /// Who metered what comes in a session and Observation Domain.
@@ -135,8 +159,7 @@ impl SavedExporter {
             let names = names.map(|(_, name)| 24 + name.len());
             let applications = domain.applications.iter();
             let names = names.chain(applications.map(|(_, name)| 32 + name.len()));
-            let intervals = domain.samplers.len() + domain.interface_samplers.len();
-            64 + names.sum::<usize>() + 16 * intervals
+            64 + names.sum::<usize>() + 25 * domain.samplers.len()
         });
         256 + fields.sum::<usize>()
             + names.sum::<usize>()
@@ -227,9 +250,10 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 id: saved.template.id,
             };
             let refreshed = instant(saved.refreshed);
+            exporter.restored_uptime(&key, saved.uptime);
             exporter
                 .decoder
-                .restore(key, saved.template, refreshed, &self.limits);
+                .restore(key, saved.template, saved.uptime, refreshed, &self.limits);
         }
         let templates = exporter.decoder.templates().len();
         self.prove(saved.address, now);
@@ -271,11 +295,12 @@ fn save(address: IpAddr, exporter: &Exporter, now: Instant, wall: UnixNanos) -> 
         address,
         seen: at(exporter.last_seen()),
         templates: templates
-            .filter(|(key, _)| outlives_a_restart(key.session))
+            .filter(|(key, learnt)| outlives_a_restart(key.session) && learnt.is_trusted())
             .map(|(key, learnt)| SavedTemplate {
                 session: key.session,
                 domain: key.domain,
                 refreshed: at(learnt.refreshed),
+                uptime: learnt.uptime(),
                 template: learnt.template.clone(),
             })
             .collect(),

@@ -14,7 +14,7 @@ use self::agents::{Agent, Agents};
 use self::seen::Seen;
 use self::span::{SampleContext, SampleWants, SampledFlow};
 use crate::counters::translate::TranslateCounters;
-use crate::exporter::sequence::{Reboot, Verdict};
+use crate::exporter::sequence::{Heard, Reboot, Verdict};
 use crate::flow::trace::Trace;
 use crate::flow::work::{Outcome, Read, Said};
 use crate::flow::{FlowContext, Flows, Place, write_flows};
@@ -79,7 +79,7 @@ impl Sflow {
         writing.counters.datagrams_sflow.add(1);
         let key = (sender.address, header.agent);
         let agent = self.agents.entry(key, received.now, writing);
-        let verdict = judge(datagram, agent);
+        let verdict = judge(datagram, agent, received.arrival.received_at);
         let mut place = match &mut agent.resource {
             Some(resource) => Place {
                 member: &mut resource.member,
@@ -163,12 +163,17 @@ impl Sflow {
 }
 
 /// What the sequence of the datagram's sub-agent says.
-fn judge(datagram: &Datagram<'_>, agent: &mut Agent) -> Verdict {
+fn judge(datagram: &Datagram<'_>, agent: &mut Agent, received_at: UnixNanos) -> Verdict {
     let header = &datagram.header;
     let Some(sequence) = agent.sequence(header.sub_agent) else {
         return Verdict::Fine;
     };
-    let verdict = sequence.judge_number(header.sequence, header.uptime_ms);
+    let heard = Heard {
+        uptime_ms: Some(header.uptime_ms),
+        export_time: received_at.0,
+        sequence: Some(header.sequence),
+    };
+    let verdict = sequence.judge_number(header.sequence, heard);
     if verdict != Verdict::Late {
         sequence.expect(Some(header.sequence.wrapping_add(1)));
     }

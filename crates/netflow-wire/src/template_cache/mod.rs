@@ -93,6 +93,18 @@ impl<P> Learnt<P> {
         self.plan.get()
     }
 
+    /// What the message that last sent it said of the exporter's uptime, of NetFlow v9.
+    #[must_use]
+    pub fn uptime(&self) -> Option<Uptime> {
+        self.uptime
+    }
+
+    /// It was sent since the exporter last restarted.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
     /// What the caller compiles of the definition; `compile` is called the first time.
     #[inline]
     pub fn plan(&self, compile: impl FnOnce(&Template) -> P) -> &P {

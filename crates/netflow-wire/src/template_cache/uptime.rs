@@ -5,9 +5,10 @@ use crate::message::Header;
 /// How long an exporter had been up when it sent a message; IPFIX doesn't say it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Uptime {
-    pub(super) ms: u32,
-    /// Nanoseconds since 1970.
-    pub(super) export_time: u64,
+    /// Milliseconds.
+    pub ms: u32,
+    /// When the message was exported: nanoseconds since 1970.
+    pub export_time: u64,
 }
 
 /// An uptime that goes back by no more than this, in milliseconds, is that of an overtaken datagram, or a clock was set.

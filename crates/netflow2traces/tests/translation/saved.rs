@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use netflow_wire::write::{Field, MessageWriter, Record, V9Header};
 use netflow_wire::{FieldSpecifier, Session, Template, Version};
 use netflow2traces::translate::{SavedExporter, SavedTemplate};
 use otlp_wire::UnixNanos;
 
 use super::rig::{
-    NANOS, Rig, SECONDS, f, ipfix, options, record, rig, rig_with, v5_flows, v5_header, v9,
+    NANOS, Rig, SECONDS, UPTIME_MS, f, ipfix, options, record, rig, rig_with, v5_flows, v5_header,
+    v9,
 };
 
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -77,6 +79,101 @@ fn templates_names_and_sampling_survive() {
 }
 
 #[test]
+fn every_kind_of_sampler_survives() {
+    type Write = fn(&mut Record);
+    /// The scope and what the options say; a flow's field, its width and its value.
+    type Case<'a> = (&'a [Field], Write, (u16, u16, u64));
+    let cases: [Case<'_>; 6] = [
+        (&[f(302, 4)], |r| _ = r.u32(7).u32(50), (302, 4, 7)),
+        (&[f(10, 4)], |r| _ = r.u32(3).u32(50), (10, 4, 3)),
+        (
+            &[f(10, 4), f(61, 1)],
+            |r| _ = r.u32(0).u8(1).u32(50),
+            (61, 1, 1),
+        ),
+        (&[f(145, 2)], |r| _ = r.u16(256).u32(50), (1, 4, 9)),
+        (&[f(141, 4)], |r| _ = r.u32(2).u32(50), (1, 4, 9)),
+        (&[f(149, 4)], |r| _ = r.u32(1).u32(50), (1, 4, 9)),
+    ];
+    for (scope, write, (element, octets, value)) in cases {
+        let mut before = keeping();
+        before.spans(&options(ipfix(1), scope, &[f(34, 4)], write));
+        let mut after = restored(changed(&mut before));
+        assert!(changed(&mut after).is_empty(), "it is as it was saved");
+        let flow = record(ipfix(1), &[f(8, 4), f(element, octets)], |r| {
+            let value = value.to_be_bytes();
+            r.ipv4([192, 0, 2, 1])
+                .bytes(&value[8 - usize::from(octets)..]);
+        });
+        let interval = after.flow(&flow);
+        assert_eq!(interval.get("netflow.sampling.interval"), 50, "{scope:?}");
+    }
+}
+
+#[test]
+fn a_sampler_of_each_interface_survives() {
+    let mut before = keeping();
+    let fields = [f(48, 1), f(10, 4), f(50, 4)];
+    let mut message = v9(1);
+    message
+        .options_template(300, &[f(1, 4)], &fields)
+        .data_set(300, |set| {
+            for (interface, interval) in [(3, 100), (4, 200)] {
+                set.record(|r| {
+                    r.u32(0).u8(1).u32(interface).u32(interval);
+                });
+            }
+        });
+    before.spans(&message.finish().expect("fits"));
+    let mut after = restored(changed(&mut before));
+    for (interface, interval) in [(3, 100), (4, 200)] {
+        let span = after.flow(&record(v9(1), &[f(48, 1), f(10, 4)], |r| {
+            r.u8(1).u32(interface);
+        }));
+        assert_eq!(span.get("netflow.sampling.interval"), interval);
+    }
+}
+
+/// A message without templates, as [`flow_alone`].
+fn flow_at(uptime_ms: u32, later: u32) -> Vec<u8> {
+    let fields = [f(8, 4), f(10, 2), f(1, 4)];
+    let mut message = MessageWriter::v9(V9Header {
+        sys_uptime_ms: uptime_ms,
+        unix_secs: SECONDS + later,
+        source_id: 1,
+        ..V9Header::default()
+    });
+    message.declare(256, &fields).data_set(256, |set| {
+        set.record(|r| {
+            r.ipv4([192, 0, 2, 1]).u16(3).u32(1000);
+        });
+    });
+    message.finish().expect("fits")
+}
+
+#[test]
+fn an_exporter_that_restarted_meanwhile_is_not_read_by_its_templates_of_before() {
+    let mut before = keeping();
+    before.spans(&flow());
+    let saved = changed(&mut before);
+    let mut after = restored(saved.clone());
+    assert_eq!(after.flows(&flow_at(UPTIME_MS + 60_000, 60)).len(), 1);
+    let mut after = restored(saved);
+    assert!(after.flows(&flow_at(20_000, 60)).is_empty());
+    assert_eq!(after.counters().exporter_restarts.value(), 1);
+    assert_eq!(after.counters().sets_waiting.value(), 1);
+    // Nor are they kept for the next time.
+    assert!(after.flows(&told()).is_empty());
+    let saved = changed(&mut after);
+    assert!(
+        saved[0]
+            .templates
+            .iter()
+            .all(|kept| kept.template.id != 256)
+    );
+}
+
+#[test]
 fn exporters_behind_an_exporter_survive() {
     let mut before = keeping();
     before.spans(&options(ipfix(5), &[f(144, 4)], &[f(130, 4)], |r| {
@@ -114,7 +211,7 @@ fn descriptions_of_elements_survive() {
         rig_with(|config| config.attributes = netflow2traces::config::AttributeLevel::All);
     let now = after.now;
     after.translator().restore(saved[0].clone(), now);
-    let own = netflow_wire::write::Field {
+    let own = Field {
         element: 7,
         enterprise: 64_999,
         length: 4,
@@ -196,6 +293,7 @@ fn what_a_file_says_is_bounded_as_what_a_message_says() {
             session: Session::udp(2055),
             domain: 1,
             refreshed: UnixNanos(NANOS),
+            uptime: None,
             template: Template::new(version, id, None, fields),
         }
     };

@@ -168,19 +168,13 @@ impl Metadata {
             let names = table.iter().map(|(key, name)| (*key, name.clone()));
             names.collect()
         }
-        let intervals = |table: &HashMap<u64, Sampler, RandomState>| {
-            let intervals = table.iter().map(|(key, sampler)| (*key, sampler.interval));
-            intervals.collect()
-        };
         SavedDomain {
             domain,
             init_time: self.init_time,
-            interval: self.samplers.all.map(|sampler| sampler.interval),
             interfaces: names(&self.interfaces),
             vrfs: names(&self.vrfs),
             applications: names(&self.applications),
-            samplers: intervals(&self.samplers.by_id),
-            interface_samplers: intervals(&self.samplers.by_interface),
+            samplers: self.samplers.save(),
         }
     }
 
@@ -198,19 +192,8 @@ impl Metadata {
         put_names(&mut self.interfaces, &saved.interfaces, room);
         put_names(&mut self.vrfs, &saved.vrfs, room);
         put_names(&mut self.applications, &saved.applications, room);
-        for (index, interval) in &saved.interface_samplers {
-            let interval = (*interval).max(1);
-            self.samplers
-                .put_interface(*index, Sampler { interval }, room);
-        }
-        for (id, interval) in &saved.samplers {
-            let interval = (*interval).max(1);
-            self.samplers.put_id(*id, Sampler { interval }, room);
-        }
+        self.samplers.restore(&saved.samplers, room);
         self.init_time = saved.init_time.filter(|init_time| *init_time > 0);
-        self.samplers.all = saved.interval.map(|interval| Sampler {
-            interval: interval.max(1),
-        });
     }
 }
 

@@ -5,6 +5,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::{Put, Room, put};
+use crate::exporter::saved::{SamplerOf, SavedSampler};
 
 /// Sampling as an options record reports it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,11 +46,10 @@ type Table<K> = HashMap<K, Sampler, RandomState>;
 #[derive(Debug, Default)]
 pub(crate) struct Samplers {
     /// For everything without an entry below.
-    pub(super) all: Option<Sampler>,
-    pub(super) by_id: Table<u64>,
-    pub(super) by_interface: Table<u64>,
-    /// By sampler and interface, where a record names both. Not saved: the two tables above are, and nearly always
-    /// agree with it. Nor are those below.
+    all: Option<Sampler>,
+    by_id: Table<u64>,
+    by_interface: Table<u64>,
+    /// By sampler and interface, where a record names both.
     by_both: Table<(u64, u64)>,
     /// By interface (0: any) and whether for flows on their way out.
     by_direction: Table<(u64, bool)>,
@@ -86,47 +86,89 @@ impl Samplers {
     pub(super) fn learn(&mut self, scope: Scope, sampler: Sampler, room: &mut Room) {
         let interface = scope.interface.filter(|index| *index != 0);
         if let Some(id) = scope.id {
-            self.put_id(id, sampler, room);
+            self.put(SamplerOf::Id(id), sampler, room);
         }
-        if let (Some(id), Some(index)) = (scope.id, interface) {
-            self.put_both(id, index, sampler, room);
+        if let (Some(id), Some(interface)) = (scope.id, interface) {
+            self.put(SamplerOf::IdAndInterface { id, interface }, sampler, room);
         }
-        match (interface, scope.egress) {
-            (index, Some(egress)) if scope.id.is_none() || index.is_some() => {
-                let key = (index.unwrap_or(0), egress);
-                put(&mut self.by_direction, key, sampler, room);
+        let of = match (interface, scope.egress) {
+            (interface, Some(egress)) if scope.id.is_none() || interface.is_some() => {
+                let interface = interface.unwrap_or(0);
+                SamplerOf::Direction { interface, egress }
             }
-            (Some(index), _) => self.put_interface(index, sampler, room),
-            (None, _) if scope.id.is_some() => {}
-            _ => match scope {
-                Scope {
-                    template: Some(id), ..
-                } => {
-                    put(&mut self.by_template, id, sampler, room);
-                }
-                Scope {
-                    part: Some(part), ..
-                } => {
-                    if let Some(Put { before }) = put(&mut self.by_part, part, sampler, room) {
-                        self.part_intervals.replace(before, sampler);
-                    }
-                }
-                _ => {
-                    let before = self.all.replace(sampler);
-                    room.changes += u64::from(before != self.all);
-                }
+            (Some(interface), _) => SamplerOf::Interface(interface),
+            (None, _) if scope.id.is_some() => return,
+            _ => match (scope.template, scope.part) {
+                (Some(template), _) => SamplerOf::Template(template),
+                (None, Some(part)) => SamplerOf::Part(part),
+                (None, None) => SamplerOf::All,
             },
+        };
+        self.put(of, sampler, room);
+    }
+
+    /// Puts an entry into the table that it belongs to.
+    fn put(&mut self, of: SamplerOf, sampler: Sampler, room: &mut Room) {
+        match of {
+            SamplerOf::All => {
+                let before = self.all.replace(sampler);
+                room.changes += u64::from(before != self.all);
+            }
+            SamplerOf::Id(id) => {
+                if let Some(Put { before }) = put(&mut self.by_id, id, sampler, room) {
+                    self.id_intervals.replace(before, sampler);
+                }
+            }
+            SamplerOf::Interface(interface) => {
+                put(&mut self.by_interface, interface, sampler, room);
+            }
+            SamplerOf::IdAndInterface { id, interface } => {
+                self.put_both(id, interface, sampler, room);
+            }
+            SamplerOf::Direction { interface, egress } => {
+                put(&mut self.by_direction, (interface, egress), sampler, room);
+            }
+            SamplerOf::Template(template) => {
+                put(&mut self.by_template, template, sampler, room);
+            }
+            SamplerOf::Part(part) => {
+                if let Some(Put { before }) = put(&mut self.by_part, part, sampler, room) {
+                    self.part_intervals.replace(before, sampler);
+                }
+            }
         }
     }
 
-    pub(super) fn put_id(&mut self, id: u64, sampler: Sampler, room: &mut Room) {
-        if let Some(Put { before }) = put(&mut self.by_id, id, sampler, room) {
-            self.id_intervals.replace(before, sampler);
+    /// All entries.
+    pub(super) fn save(&self) -> Vec<SavedSampler> {
+        fn of<'a, K: Copy>(
+            table: &'a Table<K>,
+            of: impl Fn(K) -> SamplerOf + 'a,
+        ) -> impl Iterator<Item = (SamplerOf, &'a Sampler)> {
+            table.iter().map(move |(key, sampler)| (of(*key), sampler))
         }
+        let all = self.all.iter().map(|sampler| (SamplerOf::All, sampler));
+        let both = |(id, interface)| SamplerOf::IdAndInterface { id, interface };
+        let direction = |(interface, egress)| SamplerOf::Direction { interface, egress };
+        all.chain(of(&self.by_id, SamplerOf::Id))
+            .chain(of(&self.by_interface, SamplerOf::Interface))
+            .chain(of(&self.by_both, both))
+            .chain(of(&self.by_direction, direction))
+            .chain(of(&self.by_template, SamplerOf::Template))
+            .chain(of(&self.by_part, SamplerOf::Part))
+            .map(|(of, sampler)| SavedSampler {
+                of,
+                interval: sampler.interval,
+            })
+            .collect()
     }
 
-    pub(super) fn put_interface(&mut self, index: u64, sampler: Sampler, room: &mut Room) {
-        put(&mut self.by_interface, index, sampler, room);
+    /// Takes back what [`save`](Self::save) gave.
+    pub(super) fn restore(&mut self, saved: &[SavedSampler], room: &mut Room) {
+        for SavedSampler { of, interval } in saved {
+            let interval = (*interval).max(1);
+            self.put(*of, Sampler { interval }, room);
+        }
     }
 
     fn put_both(&mut self, id: u64, index: u64, sampler: Sampler, room: &mut Room) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use netflow_wire::{Header, Session, Transport, Version};
+use netflow_wire::{Header, Session, TemplateKey, Transport, Uptime, Version};
 
 use crate::counters::traffic::Protocol;
 use crate::counters::translate::TranslateCounters;
@@ -313,9 +313,9 @@ impl Sequence {
         }
     }
 
-    /// Judges a number that counts by one, and the uptime sent with it.
-    pub(crate) fn judge_number(&mut self, sequence: u32, uptime_ms: u32) -> Verdict {
-        if self.boot.has_restarted(uptime_ms, None) && self.expected.is_some() {
+    /// Judges a number that counts by one, and what was sent with it.
+    pub(crate) fn judge_number(&mut self, sequence: u32, heard: Heard) -> Verdict {
+        if self.boot.has_restarted(heard) && self.expected.is_some() {
             return self.restart();
         }
         self.compare(sequence)
@@ -334,12 +334,72 @@ const MAX_AHEAD: i64 = 60_000;
 /// Uptimes that go back again within this are those of several engines behind one address.
 const ENGINES: Duration = Duration::from_secs(600);
 
-/// What the uptimes of a session say of restarts.
+/// A number that is behind in a message exported later by this much, in milliseconds, was not overtaken.
+const LATER: i64 = 2_000;
+/// The time of the start moves by this much, in milliseconds, because export times are whole seconds.
+const MAX_MOVED: i64 = 2_000;
+
+/// What a message says of when its exporter started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) uptime_ms: Option<u32>,
+    /// Nanoseconds since 1970.
+    pub(crate) export_time: u64,
+    pub(crate) sequence: Option<u32>,
+}
+
+impl From<&Header> for Heard {
+    fn from(header: &Header) -> Self {
+        Self {
+            uptime_ms: header.sys_uptime_ms,
+            export_time: header.export_time,
+            sequence: header.sequence,
+        }
+    }
+}
+
+impl Heard {
+    /// Milliseconds from the export of `before` to this.
+    fn since(&self, before: &Self) -> i64 {
+        let milliseconds = self.export_time.abs_diff(before.export_time) / 1_000_000;
+        let milliseconds = i64::try_from(milliseconds).unwrap_or(i64::MAX / 2);
+        if self.export_time < before.export_time {
+            -milliseconds
+        } else {
+            milliseconds
+        }
+    }
+
+    /// Whether the exporter has restarted since `before`.
+    fn is_after_restart(&self, before: &Self) -> bool {
+        let elapsed = self.since(before);
+        let uptimes = self.uptime_ms.zip(before.uptime_ms);
+        let moved = uptimes.map(|(now, then)| {
+            let grown = i64::from(now.wrapping_sub(then).cast_signed());
+            (now < then, grown, elapsed - grown)
+        });
+        if let Some((is_less, grown, moved)) = moved {
+            // Of an overtaken datagram the start doesn't move. After 49.7 days an uptime goes from the top to the bottom,
+            // but only if as much time has passed as it grew by.
+            let went_back = -grown > MAX_BACK && moved.abs() > MAX_BACK;
+            let is_no_wrap = is_less && grown >= 0 && -moved > MAX_AHEAD;
+            if went_back || is_no_wrap {
+                return true;
+            }
+        }
+        // An uptime that is short before and after the restart shows little of it; the numbers begin anew.
+        let numbers = self.sequence.zip(before.sequence);
+        numbers.is_some_and(|(now, then)| now.wrapping_sub(then).cast_signed() < 0)
+            && elapsed >= LATER
+            && moved.is_none_or(|(_, _, moved)| moved > MAX_MOVED)
+    }
+}
+
+/// What the uptimes and sequence numbers of a session say of restarts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Boot {
-    /// The last uptime, and the export time sent with it in nanoseconds.
-    last: Option<(u32, Option<u64>)>,
-    /// When the uptime went back, the last two times.
+    last: Option<Heard>,
+    /// When a restart was seen, the last two times.
     back: [Option<Instant>; 2],
     /// A template came since.
     has_template: bool,
@@ -347,24 +407,21 @@ pub(crate) struct Boot {
     shared: bool,
 }
 
-/// What an uptime says.
+/// What a message says of restarts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reboot {
     /// Nothing new.
     None,
     /// The exporter has restarted: what it said before doesn't hold.
     Restarted,
-    /// It has not, nor had it before: several engines, each with its own uptime, send in this session.
+    /// It has not, nor had it before: several engines, each with its own uptime or numbers, send in this session.
     Engines,
 }
 
 impl Boot {
-    /// Judges the uptime of a message before its records are read.
-    pub(crate) fn judge(&mut self, header: &Header, now: Instant) -> Reboot {
-        let Some(uptime) = header.sys_uptime_ms else {
-            return Reboot::None;
-        };
-        if !self.has_restarted(uptime, Some(header.export_time)) || self.shared {
+    /// Judges a message before its records are read.
+    pub(crate) fn judge(&mut self, heard: Heard, now: Instant) -> Reboot {
+        if !self.has_restarted(heard) || self.shared {
             return Reboot::None;
         }
         let recent = |then: Option<Instant>| {
@@ -386,32 +443,25 @@ impl Boot {
         self.has_template = true;
     }
 
+    /// What was heard before the daemon was restarted; the newest counts.
+    pub(crate) fn restore(&mut self, uptime: Uptime) {
+        let is_older = |last: &Heard| last.export_time < uptime.export_time;
+        if self.last.as_ref().is_none_or(is_older) {
+            self.last = Some(Heard {
+                uptime_ms: Some(uptime.ms),
+                export_time: uptime.export_time,
+                sequence: None,
+            });
+        }
+    }
+
     fn is_shared(&self) -> bool {
         self.shared
     }
 
-    /// Whether the uptime went back, and with it the time of the start moved: of an overtaken datagram it doesn't.
-    /// After 49.7 days an uptime goes from the top to the bottom, but only if as much time has passed as it grew by.
-    fn has_restarted(&mut self, uptime: u32, export_time: Option<u64>) -> bool {
-        let Some((before, export_before)) = self.last.replace((uptime, export_time)) else {
-            return false;
-        };
-        let elapsed = export_time.zip(export_before).map(|(now, then)| {
-            let milliseconds = now.abs_diff(then) / 1_000_000;
-            let milliseconds = i64::try_from(milliseconds).unwrap_or(i64::MAX / 2);
-            if now < then {
-                -milliseconds
-            } else {
-                milliseconds
-            }
-        });
-        let grown = i64::from(uptime.wrapping_sub(before).cast_signed());
-        if grown < 0 {
-            let moved = elapsed.map_or(grown, |elapsed| elapsed - grown);
-            return -grown > MAX_BACK && moved.abs() > MAX_BACK;
-        }
-        let has_wrapped = uptime < before;
-        has_wrapped && elapsed.is_some_and(|elapsed| grown > elapsed.saturating_add(MAX_AHEAD))
+    fn has_restarted(&mut self, heard: Heard) -> bool {
+        let before = self.last.replace(heard);
+        before.is_some_and(|before| heard.is_after_restart(&before))
     }
 }
 
@@ -431,6 +481,16 @@ impl SequenceKey {
             transport: session.transport,
             version: header.version,
             domain: header.observation_domain,
+        }
+    }
+
+    /// That of the messages which bring a template.
+    pub(crate) fn of_template(key: &TemplateKey) -> Self {
+        Self {
+            port: key.session.port,
+            transport: key.session.transport,
+            version: key.version,
+            domain: key.domain,
         }
     }
 }

@@ -170,7 +170,7 @@ fn boots(uptimes: &[(u32, bool)]) -> Vec<Reboot> {
         let mut header = header(Version::V9, 1, 1);
         header.sys_uptime_ms = Some(*uptime);
         header.export_time = export_time;
-        judged.push(boot.judge(&header, now));
+        judged.push(boot.judge((&header).into(), now));
         if *template {
             boot.template_came();
         }
@@ -209,7 +209,7 @@ fn an_overtaken_datagram_has_the_same_start() {
         let mut header = header(Version::V9, 1, 1);
         header.sys_uptime_ms = Some(uptime);
         header.export_time = export_time * 1_000_000_000;
-        boot.judge(&header, now)
+        boot.judge((&header).into(), now)
     };
     for (uptime, export_time) in [(328_901_691, 634), (328_882_689, 615), (328_902_691, 635)] {
         assert_eq!(judge(uptime, export_time), Reboot::None);
@@ -217,6 +217,70 @@ fn an_overtaken_datagram_has_the_same_start() {
     // A clock that was set is no restart, a start with another clock is one.
     assert_eq!(judge(328_903_691, 9000), Reboot::None);
     assert_eq!(judge(5_000, 0), Reboot::Restarted);
+}
+
+/// Judges messages of (seconds, uptime, sequence).
+fn heard(messages: &[(u64, Option<u32>, u32)]) -> Vec<Reboot> {
+    let (mut boot, now) = (Boot::default(), Instant::now());
+    let messages = messages.iter().map(|(seconds, uptime_ms, sequence)| Heard {
+        uptime_ms: *uptime_ms,
+        export_time: seconds * 1_000_000_000,
+        sequence: Some(*sequence),
+    });
+    messages.map(|heard| boot.judge(heard, now)).collect()
+}
+
+#[test]
+fn a_number_that_is_behind_in_a_later_message_is_a_restart() {
+    use Reboot::{None, Restarted};
+    // Too short up for the uptime alone; longer up than before; without an uptime.
+    for uptimes in [
+        [Some(8_000), Some(2_000)],
+        [Some(8_000), Some(20_000)],
+        [Option::None; 2],
+    ] {
+        let [before, after] = uptimes;
+        let messages = [(100, before, 40), (160, after, 0)];
+        assert_eq!(heard(&messages), [None, Restarted], "{uptimes:?}");
+        // Overtaken, or sent twice.
+        let messages = [(100, before, 40), (101, before, 41), (100, before, 40)];
+        assert_eq!(heard(&messages), [None; 3]);
+    }
+    // The same start: only the numbers began anew, as where several engines of a device count.
+    assert_eq!(
+        heard(&[(100, Some(50_000), 40), (160, Some(110_000), 0)]),
+        [None; 2]
+    );
+    // A clock that was set, and a number that wraps.
+    assert_eq!(
+        heard(&[(100, Some(50_000), 40), (9000, Some(51_000), 41)]),
+        [None; 2]
+    );
+    assert_eq!(
+        heard(&[(100, Option::None, u32::MAX), (160, Option::None, 3)]),
+        [None; 2]
+    );
+}
+
+#[test]
+fn an_agent_of_sflow_restarts_from_wherever() {
+    let day = 24 * 60 * MINUTE;
+    for (before, after) in [(30 * day, 5_000), (9_000, 4_000), (5 * MINUTE, 5_000)] {
+        let mut sequence = Sequence::default();
+        let mut judge = |number, uptime, seconds: u64| {
+            let heard = Heard {
+                uptime_ms: Some(uptime),
+                export_time: seconds * 1_000_000_000,
+                sequence: Some(number),
+            };
+            let verdict = sequence.judge_number(number, heard);
+            sequence.expect(Some(number + 1));
+            verdict
+        };
+        assert_eq!(judge(40, before, 100), Verdict::Fine);
+        assert_eq!(judge(1, after, 160), Verdict::Restarted, "{before}");
+        assert_eq!(judge(2, after + 1000, 161), Verdict::Fine);
+    }
 }
 
 #[test]
@@ -263,9 +327,15 @@ fn counts_are_bounded_and_the_one_unused_longest_goes() {
         assert!(sequences.counts.len() <= MAX_SEQUENCES);
     }
     let last = sequences.of(key(flood - 1));
-    assert_eq!(last.judge_number(flood + 2, 0), Verdict::Lost(3));
+    assert_eq!(
+        last.judge_number(flood + 2, Heard::default()),
+        Verdict::Lost(3)
+    );
     let followed = sequences.of(key(1 << 20));
-    assert_eq!(followed.judge_number(flood - 1, 0), Verdict::Fine);
+    assert_eq!(
+        followed.judge_number(flood - 1, Heard::default()),
+        Verdict::Fine
+    );
     assert!(!sequences.counts.contains_key(&key(8)));
     assert!(
         sequences

@@ -6,16 +6,20 @@
 use std::net::IpAddr;
 
 use netflow_wire::ie::AbstractDataType;
-use netflow_wire::{FieldSpecifier, Session, Template, Transport, Version};
+use netflow_wire::{FieldSpecifier, Session, Template, Transport, Uptime, Version};
 use otlp_wire::UnixNanos;
 
-use crate::translate::{SavedAgent, SavedDomain, SavedExporter, SavedTemplate, SavedType};
+use crate::translate::{
+    SamplerOf, SavedAgent, SavedDomain, SavedExporter, SavedSampler, SavedTemplate, SavedType,
+};
 
 /// A file begins with it.
 const MAGIC: [u8; 8] = *b"NF2TSTOR";
 /// Of the format that is written.
-const VERSION: u16 = 3;
-/// The one before, which is read too: all its sessions are of UDP.
+const VERSION: u16 = 4;
+/// Read too: uptimes are missing, and samplers but those by id and by interface.
+const VERSION_OF_FEW_SAMPLERS: u16 = 3;
+/// Read too: the same, and all sessions are of UDP.
 const VERSION_OF_UDP: u16 = 2;
 /// Octets before the first exporter.
 const HEADER: usize = MAGIC.len() + 2;
@@ -68,6 +72,11 @@ pub(super) fn exporter(saved: &SavedExporter) -> Vec<u8> {
         out.session(saved.session);
         out.u32(saved.domain);
         out.u64(saved.refreshed.0);
+        out.u8(u8::from(saved.uptime.is_some()));
+        if let Some(uptime) = saved.uptime {
+            out.u32(uptime.ms);
+            out.u64(uptime.export_time);
+        }
         out.u16(template.id);
         let scope = template.scope_fields.map(u16::try_from);
         out.u16(scope.map_or(NO_SCOPE, |scope| scope.unwrap_or(NO_SCOPE)));
@@ -80,7 +89,6 @@ pub(super) fn exporter(saved: &SavedExporter) -> Vec<u8> {
     out.each(&saved.domains, |out, domain| {
         out.option(domain.domain.map(u64::from));
         out.option(domain.init_time);
-        out.option(domain.interval);
         for names in [&domain.interfaces, &domain.vrfs] {
             out.each(names, |out, (key, name)| {
                 out.u64(*key);
@@ -91,12 +99,7 @@ pub(super) fn exporter(saved: &SavedExporter) -> Vec<u8> {
             out.u128(*key);
             out.text(name);
         });
-        for intervals in [&domain.samplers, &domain.interface_samplers] {
-            out.each(intervals, |out, (key, interval)| {
-                out.u64(*key);
-                out.u64(*interval);
-            });
-        }
+        out.each(&domain.samplers, |out, sampler| out.sampler(*sampler));
     });
     out.each(&saved.agents, |out, named| {
         out.session(named.session);
@@ -123,7 +126,7 @@ pub(super) fn read(octets: &[u8]) -> Result<Vec<SavedExporter>, Damage> {
         Some(header) if header.starts_with(&MAGIC) => u16::from_be_bytes([header[8], header[9]]),
         _ => return Err(Damage::NotAStore),
     };
-    if !matches!(version, VERSION | VERSION_OF_UDP) {
+    if !matches!(version, VERSION_OF_UDP..=VERSION) {
         return Err(Damage::Version(version));
     }
     let Some(end) = octets
@@ -201,6 +204,23 @@ impl Writer {
         }
     }
 
+    fn sampler(&mut self, sampler: SavedSampler) {
+        let (kind, keys) = match sampler.of {
+            SamplerOf::All => (0, [0; 2]),
+            SamplerOf::Id(id) => (1, [id, 0]),
+            SamplerOf::Interface(interface) => (2, [0, interface]),
+            SamplerOf::IdAndInterface { id, interface } => (3, [id, interface]),
+            SamplerOf::Direction { interface, egress } => (4, [u64::from(egress), interface]),
+            SamplerOf::Template(template) => (5, [template, 0]),
+            SamplerOf::Part(part) => (6, [part, 0]),
+        };
+        self.u8(kind);
+        for key in keys {
+            self.u64(key);
+        }
+        self.u64(sampler.interval);
+    }
+
     /// Names are bounded well below 64 KiB.
     fn text(&mut self, text: &str) {
         let length = u16::try_from(text.len()).unwrap_or(0);
@@ -275,12 +295,56 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn option(&mut self) -> Option<Option<u64>> {
+    fn flag(&mut self) -> Option<bool> {
         match self.u8()? {
-            0 => Some(None),
-            1 => self.u64().map(Some),
+            0 => Some(false),
+            1 => Some(true),
             _ => None,
         }
+    }
+
+    fn option(&mut self) -> Option<Option<u64>> {
+        match self.flag()? {
+            false => Some(None),
+            true => self.u64().map(Some),
+        }
+    }
+
+    fn sampler(&mut self) -> Option<SavedSampler> {
+        let (kind, first, interface) = (self.u8()?, self.u64()?, self.u64()?);
+        let of = match (kind, first) {
+            (0, _) => SamplerOf::All,
+            (1, id) => SamplerOf::Id(id),
+            (2, _) => SamplerOf::Interface(interface),
+            (3, id) => SamplerOf::IdAndInterface { id, interface },
+            (4, 0 | 1) => SamplerOf::Direction {
+                interface,
+                egress: first == 1,
+            },
+            (5, template) => SamplerOf::Template(template),
+            (6, part) => SamplerOf::Part(part),
+            _ => return None,
+        };
+        let interval = self.u64()?;
+        Some(SavedSampler { of, interval })
+    }
+
+    /// Samplers as the older versions have them: an interval for everything, and two lists; `all` is the first.
+    fn few_samplers(&mut self, all: Option<u64>) -> Option<Vec<SavedSampler>> {
+        let of_all = |interval| SavedSampler {
+            of: SamplerOf::All,
+            interval,
+        };
+        let mut samplers: Vec<_> = all.map(of_all).into_iter().collect();
+        for of in [SamplerOf::Id, SamplerOf::Interface] {
+            samplers.extend(self.each(|reader| {
+                Some(SavedSampler {
+                    of: of(reader.u64()?),
+                    interval: reader.u64()?,
+                })
+            })?);
+        }
+        Some(samplers)
     }
 
     fn text(&mut self) -> Option<Box<str>> {
@@ -336,6 +400,14 @@ impl<'a> Reader<'a> {
         let session = self.session()?;
         let domain = self.u32()?;
         let refreshed = UnixNanos(self.u64()?);
+        let has_uptime = self.version == VERSION && self.flag()?;
+        let uptime = match has_uptime {
+            true => Some(Uptime {
+                ms: self.u32()?,
+                export_time: self.u64()?,
+            }),
+            false => None,
+        };
         let id = self.u16()?;
         let scope = Some(self.u16()?).filter(|scope| *scope != NO_SCOPE);
         let fields = self.each(|reader| {
@@ -349,6 +421,7 @@ impl<'a> Reader<'a> {
             session,
             domain,
             refreshed,
+            uptime,
             template: Template::new(version, id, scope.map(usize::from), fields),
         })
     }
@@ -359,16 +432,22 @@ impl<'a> Reader<'a> {
             None => None,
         };
         let name = |reader: &mut Self| Some((reader.u64()?, reader.text()?));
-        let interval = |reader: &mut Self| Some((reader.u64()?, reader.u64()?));
+        let init_time = self.option()?;
+        let has_few_samplers = self.version <= VERSION_OF_FEW_SAMPLERS;
+        let of_all = match has_few_samplers {
+            true => self.option()?,
+            false => None,
+        };
         Some(SavedDomain {
             domain,
-            init_time: self.option()?,
-            interval: self.option()?,
+            init_time,
             interfaces: self.each(name)?,
             vrfs: self.each(name)?,
             applications: self.each(|reader| Some((reader.u128()?, reader.text()?)))?,
-            samplers: self.each(interval)?,
-            interface_samplers: self.each(interval)?,
+            samplers: match has_few_samplers {
+                true => self.few_samplers(of_all)?,
+                false => self.each(Self::sampler)?,
+            },
         })
     }
 

@@ -14,12 +14,17 @@ fn template() -> impl Strategy<Value = SavedTemplate> {
     let version = prop_oneof![Just(Version::V9), Just(Version::Ipfix)];
     let fields = prop::collection::vec(field(), 0..6);
     let scope = prop::option::of(0_usize..6);
-    let place = (session(), any::<(u32, u64, u16)>());
+    let place = (
+        session(),
+        any::<(u32, u64, u16)>(),
+        any::<Option<(u32, u64)>>(),
+    );
     (version, place, scope, fields).prop_map(
-        |(version, (session, (domain, refreshed, id)), scope, fields)| SavedTemplate {
+        |(version, (session, (domain, refreshed, id), uptime), scope, fields)| SavedTemplate {
             session,
             domain,
             refreshed: UnixNanos(refreshed),
+            uptime: uptime.map(|(ms, export_time)| Uptime { ms, export_time }),
             template: Template::new(version, id, scope, fields),
         },
     )
@@ -35,28 +40,36 @@ fn names<K: Arbitrary>() -> impl Strategy<Value = Vec<(K, Box<str>)>> {
     prop::collection::vec((any::<K>(), name), 0..4)
 }
 
+fn sampler() -> impl Strategy<Value = SavedSampler> {
+    let of = any::<(u64, u64, bool)>().prop_flat_map(|(key, interface, egress)| {
+        prop::sample::select(vec![
+            SamplerOf::All,
+            SamplerOf::Id(key),
+            SamplerOf::Interface(interface),
+            SamplerOf::IdAndInterface { id: key, interface },
+            SamplerOf::Direction { interface, egress },
+            SamplerOf::Template(key),
+            SamplerOf::Part(key),
+        ])
+    });
+    (of, any::<u64>()).prop_map(|(of, interval)| SavedSampler { of, interval })
+}
+
 fn domain() -> impl Strategy<Value = SavedDomain> {
-    let intervals = || prop::collection::vec(any::<(u64, u64)>(), 0..4);
     (
-        any::<(Option<u32>, Option<u64>, Option<u64>)>(),
+        any::<(Option<u32>, Option<u64>)>(),
         [names(), names()],
         names(),
-        [intervals(), intervals()],
+        prop::collection::vec(sampler(), 0..4),
     )
         .prop_map(
-            |((domain, init_time, interval), names, applications, intervals)| {
-                let [interfaces, vrfs] = names;
-                let [samplers, interface_samplers] = intervals;
-                SavedDomain {
-                    domain,
-                    init_time,
-                    interval,
-                    interfaces,
-                    vrfs,
-                    applications,
-                    samplers,
-                    interface_samplers,
-                }
+            |((domain, init_time), [interfaces, vrfs], applications, samplers)| SavedDomain {
+                domain,
+                init_time,
+                interfaces,
+                vrfs,
+                applications,
+                samplers,
             },
         )
 }
@@ -175,6 +188,10 @@ fn a_file_cut_anywhere_is_damaged() {
             session: Session::udp(2055),
             domain: 1,
             refreshed: UnixNanos(6),
+            uptime: Some(Uptime {
+                ms: 5,
+                export_time: 4,
+            }),
             template: Template::new(Version::V9, 256, None, vec![FieldSpecifier::iana(8, 4)]),
         }],
         domains: vec![SavedDomain::default()],
@@ -191,8 +208,60 @@ fn a_file_cut_anywhere_is_damaged() {
     assert_eq!(read(&longer), Err(Damage::Checksum));
 }
 
+/// One exporter as version 2 or 3 has it.
+fn older(version: u16) -> Vec<u8> {
+    let mut out = Writer(vec![0; 4]);
+    let session = |out: &mut Writer, port| {
+        if version > VERSION_OF_UDP {
+            out.u8(0);
+        }
+        out.u16(port);
+    };
+    out.address("192.0.2.1".parse().unwrap());
+    out.u64(7);
+    out.each(&[256], |out, id| {
+        out.u16(9);
+        session(out, 2055);
+        out.u32(1);
+        out.u64(6);
+        out.u16(*id);
+        out.u16(NO_SCOPE);
+        out.each(&[8], |out, element| {
+            out.u32(0);
+            out.u16(*element);
+            out.u16(4);
+        });
+    });
+    out.each(&[1], |out, domain| {
+        out.option(Some(*domain));
+        out.option(None);
+        out.option(Some(10));
+        for _ in ["interfaces", "VRFs", "applications"] {
+            out.u32(0);
+        }
+        for (key, interval) in [(3, 30), (5, 50)] {
+            out.each(&[key], |out, key| {
+                out.u64(*key);
+                out.u64(interval);
+            });
+        }
+    });
+    out.each(&[2056], |out, port| {
+        session(out, *port);
+        out.u32(1);
+        out.address("192.0.2.2".parse().unwrap());
+    });
+    out.u32(0);
+    let length = u32::try_from(out.0.len() - 4).unwrap();
+    out.0[..4].copy_from_slice(&length.to_be_bytes());
+    let mut file = [&header()[..], &out.0].concat();
+    file[8..10].copy_from_slice(&version.to_be_bytes());
+    sealed(file)
+}
+
 #[test]
-fn a_file_of_the_version_before_is_read_and_all_its_sessions_are_of_udp() {
+fn files_of_the_versions_before_are_read() {
+    let sampler = |of, interval| SavedSampler { of, interval };
     let saved = SavedExporter {
         address: "192.0.2.1".parse().unwrap(),
         seen: UnixNanos(7),
@@ -200,9 +269,18 @@ fn a_file_of_the_version_before_is_read_and_all_its_sessions_are_of_udp() {
             session: Session::udp(2055),
             domain: 1,
             refreshed: UnixNanos(6),
+            uptime: None,
             template: Template::new(Version::V9, 256, None, vec![FieldSpecifier::iana(8, 4)]),
         }],
-        domains: Vec::new(),
+        domains: vec![SavedDomain {
+            domain: Some(1),
+            samplers: vec![
+                sampler(SamplerOf::All, 10),
+                sampler(SamplerOf::Id(3), 30),
+                sampler(SamplerOf::Interface(5), 50),
+            ],
+            ..SavedDomain::default()
+        }],
         agents: vec![SavedAgent {
             session: Session::udp(2056),
             domain: 1,
@@ -210,17 +288,9 @@ fn a_file_of_the_version_before_is_read_and_all_its_sessions_are_of_udp() {
         }],
         types: Vec::new(),
     };
-    let mut body = exporter(&saved);
-    // What this version has before each port.
-    let (template, agent) = (4 + 5 + 8 + 4 + 2, body.len() - 4 - 5 - 4 - 2 - 1);
-    assert_eq!([body[template], body[agent]], [0, 0]);
-    body.remove(agent);
-    body.remove(template);
-    let length = u32::try_from(body.len() - 4).unwrap();
-    body[..4].copy_from_slice(&length.to_be_bytes());
-    let mut before = [&header()[..], &body].concat();
-    before[9] = 2;
-    assert_eq!(read(&sealed(before)), Ok(vec![saved]));
+    for version in [VERSION_OF_UDP, VERSION_OF_FEW_SAMPLERS] {
+        assert_eq!(read(&older(version)), Ok(vec![saved.clone()]), "{version}");
+    }
 }
 
 #[test]
@@ -228,8 +298,8 @@ fn each_damage_has_its_name() {
     assert_eq!(read(b""), Err(Damage::NotAStore));
     assert_eq!(read(b"something else altogether"), Err(Damage::NotAStore));
     let mut later = header().to_vec();
-    later[9] = 4;
-    assert_eq!(read(&sealed(later)), Err(Damage::Version(4)));
+    later[9] = 5;
+    assert_eq!(read(&sealed(later)), Err(Damage::Version(5)));
     assert_eq!(read(&header()), Err(Damage::Checksum));
     let mut numbers = header().to_vec();
     numbers.extend(u32::MAX.to_be_bytes());
