@@ -42,7 +42,7 @@ use crate::flow::select::Selecting;
 use crate::flow::trace::Trace;
 use crate::flow::work::Outcome;
 use crate::flow::write::{Asking, Ended, Pending, Room, Tools};
-use crate::metrics::{Counting, ExporterFlows, FlowCounts, FlowFacts, FlowMetrics, Wants};
+use crate::metrics::{Counting, ExporterFlows, FlowCounts, FlowFacts, FlowMetrics, Reverse, Wants};
 use crate::plan::sampling::{Origin, Scaling};
 use crate::plan::times::{FlowTimes, TimeSpan};
 use crate::selection::TraceOdds;
@@ -61,6 +61,8 @@ pub(crate) trait Flow {
     fn agent(&self) -> Option<IpAddr>;
     /// What the view `interface` asks of it; bytes and packets are multiplied by `interval`.
     fn counts(&self, interval: u64) -> FlowCounts;
+    /// What went the other way, of a biflow; multiplied by `interval` too.
+    fn reverse(&self, interval: u64) -> Option<Reverse>;
     /// What views and look-ups ask of it; bytes and packets are multiplied by `interval`.
     fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_>;
     /// Fills in what a filter may ask of it; counts as they were exported.

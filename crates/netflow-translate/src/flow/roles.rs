@@ -23,6 +23,15 @@ pub(crate) enum End {
     Destination,
 }
 
+impl End {
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+        }
+    }
+}
+
 /// Ports on which servers listen, as earlier flows showed: the last one of each place, by its keyed hash.
 #[derive(Debug)]
 pub(crate) struct Listeners {

@@ -121,6 +121,9 @@ fn count_plain<F: Flow>(
             ..flow.counts(interval)
         };
         metrics.count_interfaces(counts, Some(span), counting, counted);
+        if let Some(reverse) = flow.reverse(interval) {
+            metrics.count_reverse(counts.reversed(reverse), Some(span), counting, counted);
+        }
     } else if let Some(facts) = context.facts(&flow, interval, duration) {
         metrics.count(&facts, &Enriched::default(), Some(span), counting, counted);
     }

@@ -1,49 +1,77 @@
 //! Which series asked for a place before. Bounded, and no exporter takes all of it.
+//!
+//! A series leaves its mark in the row that its keyed hash names, where it replaces the one that was left longest ago. A
+//! flood of series that come once wipes marks out, but a series that comes often renews its mark before that: the heavier
+//! it is, the more surely it is found in the next minute.
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
-/// Series remembered at once.
-const CAPACITY: usize = 4096;
-/// Of one exporter between two agings: others must find room too.
-const SHARE: usize = CAPACITY / 4;
-/// Minutes for which a series is remembered.
+/// Rows of marks; a power of two.
+const ROWS: usize = 1024;
+/// Marks of a row.
+const ROW: usize = 4;
+/// Counters of marks, each of the exporters whose hash names it; a power of two.
+const COUNTERS: usize = 1024;
+/// Marks that one counter admits in a minute: the marks of others must last.
+const SHARE: u16 = 1024;
+/// Minutes for which a mark means something.
 const MEMORY: u32 = 15;
 
-/// Series that asked for a place, by their keyed hash of 64 bits, and in which minute first.
+/// Of a series, and in which minute it asked first.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Mark {
+    /// The high half of its keyed hash, never 0.
+    series: u32,
+    first: u32,
+}
+
+/// Series that asked for a place.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
-    asked: HashMap<u64, u32, RandomState>,
-    /// Series remembered since the last aging, by exporter.
-    shares: HashMap<[u64; 2], usize, RandomState>,
-    aged: u32,
+    /// Empty until the first one asks; in each row the last one to ask stands first.
+    rows: Vec<[Mark; ROW]>,
+    /// Marks that were left in `minute`.
+    left: Vec<u16>,
+    minute: u32,
 }
 
 impl Candidates {
-    /// Whether the series asked in an earlier minute; if it never did, this is remembered.
-    pub(super) fn asked_before(&mut self, exporter: [u64; 2], hash: u64, minute: u32) -> bool {
-        self.age(minute);
-        if let Some(first) = self.asked.get(&hash) {
-            return *first < minute;
+    /// Whether the series asked in an earlier minute; if it never did, this is remembered. `exporter` and `hash` are keyed
+    /// hashes of its exporter and of itself.
+    pub(super) fn asked_before(&mut self, exporter: u64, hash: u64, minute: u32) -> bool {
+        if self.rows.is_empty() {
+            self.rows.resize(ROWS, Default::default());
+            self.left.resize(COUNTERS, 0);
         }
-        if self.asked.len() < CAPACITY {
-            let share = self.shares.entry(exporter).or_default();
-            if *share < SHARE {
-                *share += 1;
-                self.asked.insert(hash, minute);
+        if minute > self.minute {
+            self.minute = minute;
+            self.left.fill(0);
+        }
+        let counter = self.left.get_mut(exporter as usize & (COUNTERS - 1));
+        let row = self.rows.get_mut(hash as usize & (ROWS - 1));
+        let (Some(row), Some(left)) = (row, counter) else {
+            return false;
+        };
+        let series = (hash >> 32) as u32 | 1;
+        let is_of = |mark: &Mark| mark.series == series;
+        let found = row.iter().position(is_of);
+        if let Some(at) = found
+            && let Some(of_row) = row.get_mut(..=at)
+        {
+            of_row.rotate_right(1);
+            let [mark, ..] = row;
+            if minute.saturating_sub(mark.first) > MEMORY {
+                mark.first = minute;
             }
+            return mark.first < minute;
+        }
+        if *left < SHARE {
+            *left += 1;
+            row.rotate_right(1);
+            row[0] = Mark {
+                series,
+                first: minute,
+            };
         }
         false
-    }
-
-    /// Forgets what is older than [`MEMORY`].
-    pub(super) fn age(&mut self, minute: u32) {
-        if minute > self.aged {
-            self.aged = minute;
-            self.asked
-                .retain(|_, first| minute.saturating_sub(*first) <= MEMORY);
-            self.shares.clear();
-        }
     }
 }
 
@@ -51,8 +79,13 @@ impl Candidates {
 mod tests {
     use super::*;
 
-    const ONE: [u64; 2] = [0, 1];
-    const OTHER: [u64; 2] = [0, 2];
+    const ONE: u64 = 1;
+    const OTHER: u64 = 2;
+
+    /// The hash of a series whose row follows from its number.
+    fn series(n: u64) -> u64 {
+        n << 32 | n.wrapping_mul(0x9e37_79b9) & 0xffff_ffff
+    }
 
     #[test]
     fn a_series_is_known_from_its_second_minute_on() {
@@ -65,25 +98,32 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_one_exporter_leaves_room_for_another() {
+    fn a_flood_of_one_exporter_leaves_marks_of_others() {
         let mut candidates = Candidates::default();
-        for n in 0..20_000 {
-            candidates.asked_before(ONE, n, 5);
+        let others: Vec<u64> = (1..=100).map(|n| series(n * 1_000_003)).collect();
+        for hash in &others {
+            candidates.asked_before(OTHER, *hash, 5);
         }
-        assert_eq!(candidates.asked.len(), SHARE);
-        assert!(!candidates.asked_before(OTHER, u64::MAX, 5));
-        assert!(candidates.asked_before(OTHER, u64::MAX, 6));
+        for n in 1..20_000 {
+            candidates.asked_before(ONE, series(2 * n), 5);
+        }
+        let known = others.iter();
+        let known = known.filter(|hash| candidates.asked_before(OTHER, **hash, 6));
+        // One mark a row was left since, in the mean.
+        assert!(known.count() > 90);
     }
 
     #[test]
-    fn invented_exporters_take_no_more_than_its_capacity() {
+    fn what_comes_often_is_known_amid_what_comes_once() {
         let mut candidates = Candidates::default();
-        for n in 0..20_000 {
-            candidates.asked_before([1, n], n, 5);
+        let frequent = u64::MAX;
+        for n in 1..100_000 {
+            candidates.asked_before(n, series(2 * n), 5);
+            if n % 100 == 0 {
+                candidates.asked_before(OTHER, frequent, 5);
+            }
         }
-        assert_eq!(candidates.asked.len(), CAPACITY);
-        assert!(candidates.shares.len() <= CAPACITY);
-        assert!(!candidates.asked_before(ONE, u64::MAX, 5 + MEMORY + 1));
-        assert_eq!(candidates.asked.len(), 1);
+        assert!(candidates.asked_before(OTHER, frequent, 6));
+        assert_eq!(candidates.rows.len(), ROWS);
     }
 }

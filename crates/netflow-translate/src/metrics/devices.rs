@@ -60,6 +60,7 @@ fn set(
     let report = Addition {
         bytes: 0,
         packets: 0,
+        flows: 1,
         duration: 0,
         failed: false,
         span: None,

@@ -42,6 +42,15 @@ pub(crate) struct FlowCounts {
     pub(crate) duration: u64,
 }
 
+/// The other direction of a biflow (RFC 5103): what went from its destination to its source.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Reverse {
+    /// The count times the sampling interval.
+    pub(crate) bytes: u64,
+    /// The count times the sampling interval.
+    pub(crate) packets: u64,
+}
+
 /// One flow record or sampled packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FlowFacts<'a> {
@@ -58,6 +67,8 @@ pub(crate) struct FlowFacts<'a> {
     pub(crate) is_sampled: bool,
     /// Its record counts both directions (RFC 5103).
     pub(crate) is_biflow: bool,
+    /// `None`: nothing went the other way, or the record doesn't count it.
+    pub(crate) reverse: Option<Reverse>,
     /// Nanoseconds; 0 where its times are not believed.
     pub(crate) duration: u64,
     pub(crate) ends: Endpoints,
@@ -73,6 +84,29 @@ pub(crate) struct FlowFacts<'a> {
     pub(crate) server: Option<End>,
     /// As the exporter names it.
     pub(crate) application: Option<&'a str>,
+}
+
+impl Direction {
+    const fn opposite(self) -> Self {
+        match self {
+            Self::Ingress => Self::Egress,
+            Self::Egress => Self::Ingress,
+        }
+    }
+}
+
+impl FlowCounts {
+    /// The same flow the other way: it came in where the flow went out.
+    pub(crate) fn reversed(self, reverse: Reverse) -> Self {
+        Self {
+            input: self.output,
+            output: self.input,
+            direction: self.direction.map(Direction::opposite),
+            bytes: reverse.bytes,
+            packets: reverse.packets,
+            duration: self.duration,
+        }
+    }
 }
 
 impl From<FlowCounts> for FlowFacts<'_> {
@@ -100,6 +134,24 @@ impl FlowFacts<'_> {
             bytes: self.bytes,
             packets: self.packets,
             duration: self.duration,
+        }
+    }
+
+    /// The same flow the other way.
+    pub(crate) fn reversed(&self, reverse: Reverse) -> Self {
+        let ends = &self.ends;
+        Self {
+            ends: Endpoints {
+                source: ends.destination,
+                destination: ends.source,
+                source_port: ends.destination_port,
+                destination_port: ends.source_port,
+                protocol: ends.protocol,
+            },
+            source_as: self.destination_as,
+            destination_as: self.source_as,
+            reverse: None,
+            ..Self::from(self.counts().reversed(reverse))
         }
     }
 

@@ -90,16 +90,19 @@ pub(crate) fn has_failed(flow: &FlowFacts<'_>) -> bool {
         Some(IpAddr::V6(_)) => 80,
         _ => 60,
     };
-    let has_no_data = flow.bytes <= flow.packets.saturating_mul(headers);
+    let has_no_data = |bytes, packets: u64| bytes <= packets.saturating_mul(headers);
+    let was_refused = |bytes, packets| packets <= REFUSED_PACKETS && has_no_data(bytes, packets);
     let is_unanswered = flags & (SYN | ACK) == SYN;
-    let is_refused = flags & RST != 0 && has_no_data && flow.packets <= REFUSED_PACKETS;
+    let is_refused = flags & RST != 0
+        && was_refused(flow.bytes, flow.packets)
+        && (flow.reverse).is_none_or(|back| was_refused(back.bytes, back.packets));
     is_unanswered || is_refused
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Endpoints;
+    use crate::metrics::{Endpoints, Reverse};
 
     fn tcp(flags: u8, packets: u64, bytes: u64) -> FlowFacts<'static> {
         FlowFacts {
@@ -127,6 +130,14 @@ mod tests {
             let found = has_failed(&tcp(flags, packets, bytes));
             assert_eq!(found, failed, "{flags:#x} {packets} {bytes}");
         }
+        let greeted = FlowFacts {
+            reverse: Some(Reverse {
+                bytes: 4_000,
+                packets: 3,
+            }),
+            ..tcp(RST | ACK, 3, 180)
+        };
+        assert!(!has_failed(&greeted), "the server sent data");
         let sampled = FlowFacts {
             is_sampled: true,
             ..tcp(SYN, 1, 60)
@@ -141,6 +152,7 @@ mod tests {
             totals.add(&Addition {
                 bytes: 0,
                 packets: 0,
+                flows: 1,
                 duration: millis * (NANOS / 1_000),
                 failed: millis == 101,
                 span: None,

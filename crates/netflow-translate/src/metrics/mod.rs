@@ -4,6 +4,7 @@
 //! Each worker counts into tables of its own; they are merged when they are read. There is no lock and no clock here:
 //! minutes come from the instants that the worker passes on.
 
+mod applications;
 mod candidates;
 mod devices;
 mod exporter;
@@ -19,15 +20,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use otlp_wire::{SpanId, TraceId, UnixNanos};
 
 use crate::enrich::networks::Enriched;
 use crate::flow::roles::{End, Listeners};
 
+use self::applications::Applications;
 pub use self::devices::DeviceCounters;
 pub(crate) use self::exporter::ExporterFlows;
-pub(crate) use self::facts::{Direction, Endpoints, FlowCounts, FlowFacts, Wants};
+pub(crate) use self::facts::{Direction, Endpoints, FlowCounts, FlowFacts, Reverse, Wants};
 pub use self::graph::{GRAPH_BOUNDS, GraphTotals};
 pub(crate) use self::graph::{has_failed, requested};
 pub use self::read::{ExporterInfo, FlowReading, InterfaceInfo};
@@ -65,6 +66,8 @@ pub struct Places {
     views: Views,
     rooms: [Arc<Room>; View::ALL.len()],
     top: usize,
+    /// Of names of applications.
+    names: RandomState,
 }
 
 /// Rows of each kind of the view `top`, where nothing else was chosen.
@@ -78,6 +81,7 @@ impl Places {
             views,
             rooms: View::ALL.map(|_| Arc::new(Room::new(max_series))),
             top: DEFAULT_TOP,
+            names: RandomState::default(),
         }
     }
 
@@ -94,10 +98,6 @@ impl Places {
     }
 }
 
-/// Application names of exporters that have a number at once.
-const MAX_APPLICATIONS: usize = 16 * 1024;
-/// Marks the number of an application's name among ports.
-const NAMED: u32 = 1 << 31;
 /// Stands for a protocol that isn't known.
 const UNKNOWN_PROTOCOL: u32 = 256;
 
@@ -126,30 +126,6 @@ pub(crate) struct FlowMetrics {
     applications: Applications,
 }
 
-/// Names of applications by number.
-#[derive(Debug, Default)]
-struct Applications {
-    numbers: HashMap<Arc<str>, u32, RandomState>,
-    names: Vec<Arc<str>>,
-}
-
-impl Applications {
-    /// The number of a name; `None` if there are too many.
-    fn number(&mut self, name: &str) -> Option<u32> {
-        if let Some(number) = self.numbers.get(name) {
-            return Some(*number);
-        }
-        if self.names.len() >= MAX_APPLICATIONS {
-            return None;
-        }
-        let number = u32::try_from(self.names.len()).ok()?;
-        let name: Arc<str> = name.into();
-        self.names.push(Arc::clone(&name));
-        self.numbers.insert(name, number);
-        Some(number)
-    }
-}
-
 impl FlowMetrics {
     pub(crate) fn new(places: &Places) -> Self {
         let hasher = RandomState::default();
@@ -174,7 +150,7 @@ impl FlowMetrics {
             devices: devices.map(|room| SeriesTable::new(Arc::clone(room), hasher.clone())),
             hasher,
             listeners: Listeners::default(),
-            applications: Applications::default(),
+            applications: Applications::new(places.names.clone()),
         }
     }
 
@@ -243,14 +219,20 @@ impl FlowMetrics {
         counting: &Counting,
         exporter: &mut ExporterFlows,
     ) {
-        self.count_interfaces(flow.counts(), span, counting, exporter);
+        let counts = flow.counts();
+        self.count_interfaces(counts, span, counting, exporter);
+        let back = flow.reverse.map(|reverse| counts.reversed(reverse));
+        if let Some(back) = back {
+            self.count_reverse(back, span, counting, exporter);
+        }
         if !self.views.is_only_interface() {
-            let addition = Addition::new(flow.counts(), span, counting);
+            let addition = Addition::new(counts, span, counting);
+            let back = back.map(|back| Addition::reverse(back, span, counting));
             let server = match self.wants_server {
                 true => flow.server.unwrap_or_else(|| self.listeners.server(flow)),
                 false => End::Destination,
             };
-            self.count_beyond(flow, known, server, &addition, counting);
+            self.count_beyond(flow, known, server, &addition, back.as_ref(), counting);
             if let Some(graph) = &mut self.graph {
                 let [source, destination] = known.networks();
                 let edge = graph::edge(counting.exporter, flow, server, source, destination);
@@ -273,10 +255,39 @@ impl FlowMetrics {
         exporter: &mut ExporterFlows,
     ) {
         exporter.observe(flow, counting.minute);
+        self.add_sides(
+            flow,
+            &Addition::new(flow, span, counting),
+            counting,
+            exporter,
+        );
+    }
+
+    /// Counts the other direction of a biflow, as [`FlowCounts::reversed`] makes it, into the view `interface` alone. The
+    /// record itself is counted already.
+    #[cold]
+    pub(crate) fn count_reverse(
+        &mut self,
+        reversed: FlowCounts,
+        span: Option<(TraceId, SpanId)>,
+        counting: &Counting,
+        exporter: &ExporterFlows,
+    ) {
+        let addition = Addition::reverse(reversed, span, counting);
+        self.add_sides(reversed, &addition, counting, exporter);
+    }
+
+    #[inline(always)]
+    fn add_sides(
+        &mut self,
+        flow: FlowCounts,
+        addition: &Addition,
+        counting: &Counting,
+        exporter: &ExporterFlows,
+    ) {
         let Some(table) = table(&mut self.tables, View::Interface) else {
             return;
         };
-        let addition = Addition::new(flow, span, counting);
         let one_side = flow.direction.filter(|_| exporter.sends_both_directions());
         for (interface, side, other) in [
             (flow.input, Side::Receive, Direction::Egress),
@@ -285,12 +296,12 @@ impl FlowMetrics {
             if interface != 0 && one_side != Some(other) {
                 let key = SeriesKey::new(counting.exporter, interface, side as u32);
                 let (exporter, minute) = (counting.exporter_hash, counting.minute);
-                table.count(exporter, key, &addition, minute);
+                table.count(exporter, key, addition, minute);
             }
         }
     }
 
-    /// Counts a record into the views besides `interface`.
+    /// Counts a record into the views besides `interface`; `back` is the other direction of a biflow.
     #[inline(never)]
     fn count_beyond(
         &mut self,
@@ -298,43 +309,71 @@ impl FlowMetrics {
         known: &Enriched<'_>,
         server: End,
         addition: &Addition,
+        back: Option<&Addition>,
         counting: &Counting,
     ) {
-        let count = |tables: &mut Tables, view, first, second| {
+        let add = |tables: &mut Tables, view, [first, second]: [u32; 2], addition: &Addition| {
             if let Some(table) = table(tables, view) {
                 let key = SeriesKey::new(counting.exporter, first, second);
                 table.count(counting.exporter_hash, key, addition, counting.minute);
             }
         };
-        count(&mut self.tables, View::Exporter, 0, 0);
+        // Of both directions, for series that have none.
+        let both = back.map_or(*addition, |back| addition.with(back));
+        let between = |tables: &mut Tables, view, [source, destination]: [u32; 2]| match back {
+            Some(back) if source != destination => {
+                add(tables, view, [source, destination], addition);
+                add(tables, view, [destination, source], back);
+            }
+            _ => add(tables, view, [source, destination], &both),
+        };
+        add(&mut self.tables, View::Exporter, [0, 0], &both);
         if self.views.contains(View::Application) {
-            let service = self.service(flow, server);
-            let protocol = flow.ends.protocol.map_or(UNKNOWN_PROTOCOL, u32::from);
-            count(&mut self.tables, View::Application, protocol, service);
+            self.count_application(flow, server, &both, counting);
         }
         if let Some(top) = &mut self.top {
-            top.count(flow, server, counting.exporter_hash, counting.pane);
+            let (exporter, pane) = (counting.exporter_hash, counting.pane);
+            top.count(flow, server, exporter, pane);
+            if let Some(reverse) = flow.reverse {
+                top.count(&flow.reversed(reverse), server.other(), exporter, pane);
+            }
         }
-        let [source, destination] = known.networks();
-        count(&mut self.tables, View::Network, source, destination);
-        let [source, destination] = known.systems([flow.source_as, flow.destination_as]);
-        count(&mut self.tables, View::As, source, destination);
-        let [source, destination] = known.countries();
-        count(&mut self.tables, View::Country, source, destination);
+        between(&mut self.tables, View::Network, known.networks());
+        let systems = known.systems([flow.source_as, flow.destination_as]);
+        between(&mut self.tables, View::As, systems);
+        between(&mut self.tables, View::Country, known.countries());
     }
 
-    /// The application that the exporter names, else the server's port.
-    fn service(&mut self, flow: &FlowFacts<'_>, server: End) -> u32 {
-        if let Some(number) = flow
+    /// Counts a record as of the application that the exporter names, else of the server's port.
+    fn count_application(
+        &mut self,
+        flow: &FlowFacts<'_>,
+        server: End,
+        addition: &Addition,
+        counting: &Counting,
+    ) {
+        let Some(table) = table(&mut self.tables, View::Application) else {
+            return;
+        };
+        let protocol = flow.ends.protocol.map_or(UNKNOWN_PROTOCOL, u32::from);
+        let (exporter, minute) = (counting.exporter_hash, counting.minute);
+        let named = flow
             .application
-            .and_then(|name| self.applications.number(name))
-        {
-            return NAMED | number;
+            .and_then(|name| Some((name, self.applications.number(name)?)));
+        let Some((name, (number, is_kept))) = named else {
+            let port = u32::from(match server {
+                End::Source => flow.ends.source_port,
+                End::Destination => flow.ends.destination_port,
+            });
+            let key = SeriesKey::new(counting.exporter, protocol, port);
+            table.count(exporter, key, addition, minute);
+            return;
+        };
+        let key = SeriesKey::new(counting.exporter, protocol, number);
+        table.count(exporter, key, addition, minute);
+        if !is_kept && table.totals_mut(exporter, &key).is_some() {
+            self.applications.keep(number, name);
         }
-        u32::from(match server {
-            End::Source => flow.ends.source_port,
-            End::Destination => flow.ends.destination_port,
-        })
     }
 
     /// Forgets what is too old, at most once a minute.
@@ -346,6 +385,9 @@ impl FlowMetrics {
         self.swept = minute;
         for table in self.tables.iter_mut().flatten() {
             table.sweep(minute);
+        }
+        if let Some(table) = table(&mut self.tables, View::Application) {
+            self.applications.retain(table.keys().map(|key| key.second));
         }
         if let Some(graph) = &mut self.graph {
             graph.sweep(minute);

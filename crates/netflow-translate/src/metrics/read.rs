@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    DeviceCounters, FlowMetrics, GraphTotals, NAMED, Places, SeriesKey, TopReading, TopRow, View,
-    ViewReading,
+    DeviceCounters, FlowMetrics, GraphTotals, Places, TopReading, TopRow, View, ViewReading,
 };
 use crate::enrich::geo::{Databases, Locator};
 use crate::enrich::interfaces::Interfaces;
@@ -115,7 +114,9 @@ impl FlowMetrics {
             .filter(|(view, _)| *view == View::Application)
         {
             for series in &mut reading.series {
-                series.name = series.key.and_then(|key| self.application(&key));
+                series.name = series
+                    .key
+                    .and_then(|key| self.applications.name(key.second).cloned());
             }
         }
         let (mut exporters, mut interfaces) = (Vec::new(), Vec::new());
@@ -161,13 +162,6 @@ impl FlowMetrics {
                 .map(|top| (top.read(self.pane(now)), self.top_rows)),
             views,
         }
-    }
-
-    /// The name of an application's series that has one.
-    fn application(&self, key: &SeriesKey) -> Option<Arc<str>> {
-        let number = key.second & !NAMED;
-        let name = self.applications.names.get(number as usize);
-        name.filter(|_| key.second & NAMED != 0).cloned()
     }
 }
 

@@ -9,7 +9,7 @@ use super::sampling::scaled;
 use super::{Choices, Compiler, Step};
 use crate::attributes::names::Name;
 use crate::attributes::table::ATTRIBUTES;
-use crate::metrics::{Direction, Endpoints, FlowCounts, FlowFacts, Wants};
+use crate::metrics::{Direction, Endpoints, FlowCounts, FlowFacts, Reverse, Wants};
 
 /// Octets that a number is read with.
 const WINDOW: u16 = 8;
@@ -59,7 +59,10 @@ pub(crate) struct FactsPlan {
     /// Element 239.
     initiator: Number,
     application: Option<Step>,
+    /// Records count the other direction too, or have anything else of it.
     is_biflow: bool,
+    reverse_bytes: Number,
+    reverse_packets: Number,
 }
 
 impl Number {
@@ -107,7 +110,7 @@ impl FactsPlan {
     pub(super) fn new(compiler: &mut Compiler<'_>, locations: Option<&[Location]>) -> Self {
         let initiator = compiler.field((0, 239)).map(Step::Unsigned);
         let mut fields = compiler.template.fields.iter();
-        let is_biflow = fields.any(|field| field.enterprise == ie::REVERSE);
+        let has_reverse = fields.any(|field| field.enterprise == ie::REVERSE);
         let mut step = |name: Name| {
             let attribute = ATTRIBUTES.iter().find(|attribute| attribute.name == name)?;
             compiler.step(attribute)
@@ -118,6 +121,8 @@ impl FactsPlan {
             |step: Option<Step>| step.map_or(Address::Absent, |step| Address::new(step, locations));
         // Of ICMP's elements alone it isn't found out.
         let protocol = step(Name::Transport).filter(|step| !matches!(step, Step::ProtocolOfIcmp));
+        let [reverse_bytes, reverse_packets] =
+            [Name::ReverseBytes, Name::ReversePackets].map(|name| of(step(name)));
         Self {
             bytes: of(step(Name::Bytes)),
             packets: of(step(Name::Packets)),
@@ -134,7 +139,9 @@ impl FactsPlan {
             protocol: of(protocol),
             initiator: of(initiator),
             application: step(Name::ApplicationName),
-            is_biflow,
+            is_biflow: has_reverse || reverse_bytes.is_present() || reverse_packets.is_present(),
+            reverse_bytes,
+            reverse_packets,
         }
     }
 }
@@ -179,6 +186,24 @@ impl<'a, L: Layout> Record<'a, L> {
         counts
     }
 
+    /// What went the other way.
+    #[inline(always)]
+    pub(super) fn flow_reverse(&self, interval: u64) -> Option<Reverse> {
+        match self.plan.facts.is_biflow {
+            true => self.reverse_counts(interval),
+            false => None,
+        }
+    }
+
+    #[cold]
+    fn reverse_counts(&self, interval: u64) -> Option<Reverse> {
+        let plan = &self.plan.facts;
+        let [bytes, packets] = [plan.reverse_bytes, plan.reverse_packets]
+            .map(|number| scaled(self.number(number), interval));
+        let is_any = bytes != 0 || packets != 0;
+        is_any.then_some(Reverse { bytes, packets })
+    }
+
     /// What is asked of the record.
     #[inline(never)]
     pub(super) fn flow_facts(&self, interval: u64, wants: Wants) -> FlowFacts<'a> {
@@ -186,6 +211,7 @@ impl<'a, L: Layout> Record<'a, L> {
         let mut facts = FlowFacts {
             is_sampled: interval > 1,
             is_biflow: plan.is_biflow,
+            reverse: self.flow_reverse(interval),
             ..FlowFacts::from(self.flow_counts(interval))
         };
         if wants.autonomous_systems {

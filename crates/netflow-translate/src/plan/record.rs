@@ -17,7 +17,7 @@ use crate::exporter::metadata::DomainMetadata;
 use crate::filter::FlowView;
 use crate::flow::Flow;
 use crate::flow::fronts::Format;
-use crate::metrics::{FlowCounts, FlowFacts, Wants};
+use crate::metrics::{FlowCounts, FlowFacts, Reverse, Wants};
 use crate::plan::elements::{self, Lists};
 use crate::plan::sampling::{Origin, Sampling, Scaling, scaled};
 use crate::plan::times::{Clocks, FlowTimes, TimeSpan};
@@ -136,6 +136,11 @@ impl<L: Layout> Flow for Record<'_, L> {
     #[inline(always)]
     fn counts(&self, interval: u64) -> FlowCounts {
         self.flow_counts(interval)
+    }
+
+    #[inline(always)]
+    fn reverse(&self, interval: u64) -> Option<Reverse> {
+        self.flow_reverse(interval)
     }
 
     #[inline(always)]

@@ -16,7 +16,7 @@ use crate::flow::frame::{
     self, PacketNames, Wanted, write_counts, write_labels, write_other_packet,
 };
 use crate::flow::fronts::Format;
-use crate::metrics::{Direction, FlowCounts, FlowFacts, Wants};
+use crate::metrics::{Direction, FlowCounts, FlowFacts, Reverse, Wants};
 use crate::plan::sampling::{ConfiguredSampling, Origin, Scaling, scaled};
 use crate::plan::times::{FlowTimes, TimeSpan};
 
@@ -135,6 +135,10 @@ impl Flow for SampledFlow<'_> {
             packets: scaled(1, interval),
             duration: 0,
         }
+    }
+
+    fn reverse(&self, _: u64) -> Option<Reverse> {
+        None
     }
 
     fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_> {

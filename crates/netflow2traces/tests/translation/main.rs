@@ -32,3 +32,4 @@ mod sequences;
 mod service_graph;
 mod shapes;
 mod told;
+mod views;

@@ -103,6 +103,8 @@ pub struct Exemplar {
 pub struct Addition {
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
+    /// 1; 0 of the other direction of a biflow, whose record is counted already.
+    pub(crate) flows: u64,
     /// Nanoseconds.
     pub(crate) duration: u64,
     /// A request without an answer.
@@ -122,10 +124,32 @@ impl Addition {
         Self {
             bytes: flow.bytes,
             packets: flow.packets,
+            flows: 1,
             duration: flow.duration,
             failed: false,
             span,
             received_at: counting.received_at,
+        }
+    }
+
+    /// Of the other direction of a biflow, with its bytes and packets but without a record of its own.
+    pub(super) fn reverse(
+        reversed: FlowCounts,
+        span: Option<(TraceId, SpanId)>,
+        counting: &Counting,
+    ) -> Self {
+        Self {
+            flows: 0,
+            ..Self::new(reversed, span, counting)
+        }
+    }
+
+    /// Both directions of a biflow.
+    pub(super) fn with(&self, reverse: &Self) -> Self {
+        Self {
+            bytes: self.bytes.wrapping_add(reverse.bytes),
+            packets: self.packets.wrapping_add(reverse.packets),
+            ..*self
         }
     }
 }
@@ -155,7 +179,7 @@ impl Tally for Totals {
     fn add(&mut self, addition: &Addition) {
         self.bytes = self.bytes.wrapping_add(addition.bytes);
         self.packets = self.packets.wrapping_add(addition.packets);
-        self.flows = self.flows.wrapping_add(1);
+        self.flows = self.flows.wrapping_add(addition.flows);
     }
 
     fn plus(self, other: Self) -> Self {
@@ -361,7 +385,7 @@ impl<T: Tally> SeriesTable<T> {
     fn count_new(&mut self, exporter: u64, key: SeriesKey, addition: Addition, minute: u32) {
         let addition = &addition;
         let hash = hash(&self.hasher, exporter, &key);
-        if self.admits(key, hash, minute) {
+        if self.admits(key, exporter, hash, minute) {
             let mut series = Series::new(key, minute);
             series.add(addition, minute);
             self.table.insert(hash, series);
@@ -372,11 +396,11 @@ impl<T: Tally> SeriesTable<T> {
     }
 
     /// Whether there is a place for a new series; if so, it is taken.
-    fn admits(&mut self, key: SeriesKey, hash: u64, minute: u32) -> bool {
+    fn admits(&mut self, key: SeriesKey, exporter: u64, hash: u64, minute: u32) -> bool {
         if self.room.take() {
             return true;
         }
-        if !self.candidates.asked_before(key.exporter, hash, minute) {
+        if !self.candidates.asked_before(exporter, hash, minute) {
             return false;
         }
         let has_share = self.holds(key.exporter) < self.quarter();
@@ -462,7 +486,6 @@ impl<T: Tally> SeriesTable<T> {
             self.remove(key);
             self.room.give_back();
         }
-        self.candidates.age(minute);
         for _ in 0..self.room.claims.load(Relaxed) {
             if !self.evict(minute, false) {
                 break;
@@ -475,6 +498,11 @@ impl<T: Tally> SeriesTable<T> {
     pub(crate) fn totals_mut(&mut self, exporter: u64, key: &SeriesKey) -> Option<&mut T> {
         let series = self.table.get_mut(exporter, *key)?;
         Some(&mut series.totals)
+    }
+
+    /// Of all series.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &SeriesKey> {
+        self.table.iter().map(|series| &series.key)
     }
 
     /// Series that exist.

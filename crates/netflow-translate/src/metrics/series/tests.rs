@@ -9,6 +9,7 @@ fn key(exporter: u64, first: u32) -> SeriesKey {
 fn record(bytes: u64) -> Addition {
     Addition {
         bytes,
+        flows: 1,
         packets: 1,
         duration: 0,
         failed: false,

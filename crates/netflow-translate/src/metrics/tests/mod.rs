@@ -1,3 +1,5 @@
+mod flood;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -115,6 +117,102 @@ fn interface_zero_counts_nowhere() {
     assert_eq!(t.interfaces(), [(3, TRANSMIT, 10)]);
 }
 
+/// 10 bytes there, and 7 back in 2 packets.
+fn biflow(direction: Option<Direction>) -> FlowFacts<'static> {
+    FlowFacts {
+        is_biflow: true,
+        reverse: Some(Reverse {
+            bytes: 7,
+            packets: 2,
+        }),
+        ..flow(1, 2, direction)
+    }
+}
+
+#[test]
+fn the_other_direction_of_a_biflow_came_in_where_the_first_went_out() {
+    let mut t = Test::new();
+    t.count(&biflow(None));
+    assert_eq!(
+        t.interfaces(),
+        [
+            (1, RECEIVE, 10),
+            (1, TRANSMIT, 7),
+            (2, RECEIVE, 7),
+            (2, TRANSMIT, 10)
+        ]
+    );
+    // Of an exporter that meters each packet twice, both directions are of one interface.
+    t.count(&flow(0, 0, Some(Direction::Egress)));
+    t.count(&biflow(Some(Direction::Ingress)));
+    assert_eq!(
+        t.interfaces(),
+        [
+            (1, RECEIVE, 20),
+            (1, TRANSMIT, 14),
+            (2, RECEIVE, 7),
+            (2, TRANSMIT, 10)
+        ]
+    );
+}
+
+/// Both numbers and the totals of each series of a view.
+fn series(t: &Test, view: View) -> Vec<(u32, u32, [u64; 3])> {
+    let reading = FlowReading::merge(vec![t.read()]).views.into_iter();
+    let (_, view) = reading.into_iter().find(|(of, _)| *of == view).unwrap();
+    let series = view.series.into_iter().map(|series| {
+        let (key, of) = (series.key.unwrap(), series.totals);
+        (key.first, key.second, [of.bytes, of.packets, of.flows])
+    });
+    series.collect()
+}
+
+#[test]
+fn a_biflow_is_one_record_that_counts_from_both_ends() {
+    let mut t = Test::new();
+    let between = |source_as, destination_as| FlowFacts {
+        source_as,
+        destination_as,
+        ..biflow(None)
+    };
+    t.count(&between(100, 200));
+    assert_eq!(
+        series(&t, View::As),
+        [(100, 200, [10, 1, 1]), (200, 100, [7, 2, 0])]
+    );
+    assert_eq!(series(&t, View::Exporter), [(0, 0, [17, 3, 1])]);
+    t.count(&between(100, 100));
+    assert_eq!(series(&t, View::As)[0], (100, 100, [17, 3, 1]));
+}
+
+#[test]
+fn both_ends_of_a_biflow_are_sources_of_the_heaviest_traffic() {
+    let mut t = Test::new();
+    let (client, server) = ([10, 0, 0, 1].into(), [192, 0, 2, 1].into());
+    t.count(&FlowFacts {
+        ends: Endpoints {
+            source: Some(client),
+            destination: Some(server),
+            source_port: 50_000,
+            destination_port: 443,
+            protocol: Some(6),
+        },
+        ..biflow(None)
+    });
+    let rows = t.read().top();
+    let rows = rows.iter();
+    let found = rows.map(|row| (row.kind, row.source, row.port, row.bytes));
+    let expected = [
+        (TopKind::Conversation, Some(client), Some(443), 10),
+        (TopKind::Conversation, Some(server), Some(443), 7),
+        (TopKind::Source, Some(client), None, 10),
+        (TopKind::Source, Some(server), None, 7),
+        (TopKind::Destination, None, None, 10),
+        (TopKind::Destination, None, None, 7),
+    ];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn a_series_names_the_span_of_its_largest_record() {
     let mut t = Test::new();
@@ -146,7 +244,8 @@ fn applications(t: &Test) -> Vec<(u32, Option<Arc<str>>, u32)> {
     series
         .map(|series| {
             let key = series.key.unwrap();
-            (key.first, series.name, key.second & !NAMED)
+            let port = u16::try_from(key.second).unwrap_or(0);
+            (key.first, series.name, port.into())
         })
         .collect()
 }
