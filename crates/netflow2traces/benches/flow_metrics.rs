@@ -10,13 +10,16 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use netflow_wire::write::{Field, MessageWriter, V9Header};
 use netflow2traces::config::{self, Machine, Purpose, Sources};
-use netflow2traces::observe::flow_metrics::{families::families, text};
+use netflow2traces::observe::flow_metrics::Exposition;
+use netflow2traces::observe::flow_metrics::otlp::Stretches;
+use netflow2traces::observe::flow_metrics::text::Parts;
 use netflow2traces::observe::metrics::Format;
 use netflow2traces::translate::enrich::geo::{Database, DatabaseKind, Databases, Locator};
 use netflow2traces::translate::enrich::networks::Networks;
 use netflow2traces::translate::metrics::{FlowReading, Places, View};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
+use prost::Message;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -244,24 +247,51 @@ fn full(series: u32) -> Translator<fn() -> UnixNanos> {
     translator
 }
 
-/// 2,000 series of each view, read and written as OpenMetrics text with exemplars.
+/// Series of each view in the benches of what is shown.
+const SERIES: u32 = 2_000;
+
+fn shown(translator: &Translator<fn() -> UnixNanos>) -> Exposition {
+    let reading = translator.flow_metrics(Instant::now());
+    let reading = reading.expect("views are counted");
+    Exposition::new(Arc::new(FlowReading::merge(vec![reading])))
+}
+
+/// 2,000 series of each view, read and written as OpenMetrics text with exemplars, part by part as they are sent.
 #[divan::bench]
 fn scrape(bencher: Bencher<'_, '_>) {
-    const SERIES: u32 = 2_000;
     let translator = full(SERIES);
-    let now = Instant::now();
     let scrape = || {
-        let reading = translator.flow_metrics(now).expect("views are counted");
-        let mut out = String::new();
-        let families = families(&FlowReading::merge(vec![reading]));
-        text::write(&families, Format::OpenMetrics, &mut out);
-        out
+        let parts = Parts::new(shown(&translator), Format::OpenMetrics);
+        parts
+            .map(|part| divan::black_box(part).len())
+            .sum::<usize>()
     };
-    let reading = translator.flow_metrics(now).expect("views are counted");
-    for (view, reading) in &reading.views {
+    let reading = translator.flow_metrics(Instant::now());
+    for (view, reading) in &reading.expect("views are counted").views {
         assert!(reading.series.len() >= SERIES as usize, "{view:?}");
     }
     bencher
-        .counter(BytesCount::new(scrape().len()))
+        .counter(BytesCount::new(scrape()))
         .bench_local(scrape);
+}
+
+/// The same as OTLP, in requests of 2 MiB.
+#[divan::bench]
+fn export(bencher: Bencher<'_, '_>) {
+    const REQUEST: usize = 2 << 20;
+    let translator = full(SERIES);
+    let export = || {
+        let mut stretches = Stretches::new(shown(&translator), 1, 2);
+        let mut octets = 0;
+        loop {
+            let metrics = stretches.next(REQUEST);
+            if metrics.is_empty() {
+                return octets;
+            }
+            octets += metrics.iter().map(Message::encoded_len).sum::<usize>();
+        }
+    };
+    bencher
+        .counter(BytesCount::new(export()))
+        .bench_local(export);
 }

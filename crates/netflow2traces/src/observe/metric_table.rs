@@ -522,7 +522,7 @@ pub static METRICS: &[Metric] = metrics! {
             (&[("outcome", "rejected")], |stages| stages.own_metrics.rejected.load(Relaxed)),
             (&[("outcome", "failed")], |stages| stages.own_metrics.failed.load(Relaxed)),
         ]),
-            "Exports of these metrics over OTLP (OTEL_METRICS_EXPORTER), by outcome";
+            "Requests with these metrics over OTLP (OTEL_METRICS_EXPORTER), by outcome; many flow metrics need several for one export";
         netflow_log_lines_dropped_total: Series::Counters(&[(&[], |_| logging::lines_dropped())]),
             "Log lines that were not written because stderr was closed or not read fast enough";
         netflow_part_restarts_total: Series::Counters(restarts!(

@@ -9,8 +9,8 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::flow_metrics::families::Family;
-use super::flow_metrics::text as flow_text;
+use super::flow_metrics::Exposition;
+use super::flow_metrics::text::Parts;
 use super::metric_table::{METRICS, Metric, Series};
 use super::stages::Stages;
 use crate::translate::counters::Distribution;
@@ -77,21 +77,27 @@ impl Metrics {
         Self { registry }
     }
 
-    /// The text of a scrape; flow metrics stand last.
+    /// The text of a scrape, part by part; flow metrics stand last.
     ///
     /// # Errors
     /// None that can come from writing to memory.
-    pub fn scrape(&self, flows: &[Family], format: Format) -> Result<String, fmt::Error> {
-        let mut text = String::with_capacity(16 << 10);
-        text::encode_registry(&mut text, &self.registry)?;
+    pub fn scrape(
+        &self,
+        flows: Option<Exposition>,
+        format: Format,
+    ) -> Result<impl Iterator<Item = String> + use<>, fmt::Error> {
+        let mut own = String::with_capacity(16 << 10);
+        text::encode_registry(&mut own, &self.registry)?;
         if format == Format::Prometheus {
-            text = prometheus(&text);
+            own = prometheus(&own);
         }
-        flow_text::write(flows, format, &mut text);
+        let mut end = String::new();
         if format == Format::OpenMetrics {
-            text::encode_eof(&mut text)?;
+            text::encode_eof(&mut end)?;
         }
-        Ok(text)
+        let flows = flows.map(|flows| Parts::new(flows, format));
+        let parts = [own].into_iter().chain(flows.into_iter().flatten());
+        Ok(parts.chain([end]))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The table of metrics as an OTLP request: the names and labels of `/metrics`, with sums since the start.
+//! The table of metrics as OTLP requests: the names and labels of `/metrics`, with sums since the start.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,51 +10,89 @@ use opentelemetry_proto::tonic::metrics::v1::{
     ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
 
-use super::flow_metrics::families::Family;
-use super::flow_metrics::otlp;
+use super::flow_metrics::Exposition;
+use super::flow_metrics::otlp::Stretches;
 use super::metric_table::{METRICS, Series};
 use super::stages::Stages;
 use crate::translate::counters::Distribution;
 
-/// All metrics at this moment, of a process with these resource attributes; flow metrics stand last.
-#[must_use]
-pub fn request(
-    stages: &Stages,
-    flows: &[Family],
-    resource: &[(String, String)],
-    now: SystemTime,
-) -> ExportMetricsServiceRequest {
-    let times = Times {
-        start: unix_nanos(stages.facts.started),
-        now: unix_nanos(now),
-    };
-    let metrics = METRICS.iter().map(|row| Metric {
-        name: row.name.to_owned(),
-        description: row.help.to_owned(),
-        data: Some(times.data(&row.series, stages)),
-        ..Metric::default()
-    });
-    let flows = otlp::metrics(flows, times.start, times.now);
-    let scope = InstrumentationScope {
-        name: env!("CARGO_PKG_NAME").to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..InstrumentationScope::default()
-    };
-    let attributes = resource.iter().map(|(key, value)| attribute(key, value));
-    ExportMetricsServiceRequest {
-        resource_metrics: vec![ResourceMetrics {
-            resource: Some(Resource {
+/// All metrics at one moment, in requests of bounded size. The daemon's own are in the first.
+#[derive(Debug)]
+pub struct Requests {
+    /// Of the daemon, until they were given.
+    own: Option<Vec<Metric>>,
+    flows: Option<Stretches>,
+    resource: Resource,
+    /// Octets.
+    limit: usize,
+}
+
+impl Requests {
+    /// Of a process with these resource attributes. A request has about `limit` octets at most, or the daemon's own
+    /// metrics if they are more.
+    #[must_use]
+    pub fn new(
+        stages: &Stages,
+        flows: Option<Exposition>,
+        resource: &[(String, String)],
+        now: SystemTime,
+        limit: usize,
+    ) -> Self {
+        let times = Times {
+            start: unix_nanos(stages.facts.started),
+            now: unix_nanos(now),
+        };
+        let own = METRICS.iter().map(|row| Metric {
+            name: row.name.to_owned(),
+            description: row.help.to_owned(),
+            data: Some(times.data(&row.series, stages)),
+            ..Metric::default()
+        });
+        let attributes = resource.iter().map(|(key, value)| attribute(key, value));
+        Self {
+            own: Some(own.collect()),
+            flows: flows.map(|flows| Stretches::new(flows, times.start, times.now)),
+            resource: Resource {
                 attributes: attributes.collect(),
                 ..Resource::default()
-            }),
-            scope_metrics: vec![ScopeMetrics {
-                scope: Some(scope),
-                metrics: metrics.chain(flows).collect(),
+            },
+            limit,
+        }
+    }
+}
+
+impl Iterator for Requests {
+    type Item = ExportMetricsServiceRequest;
+
+    fn next(&mut self) -> Option<ExportMetricsServiceRequest> {
+        let mut metrics = self.own.take().unwrap_or_default();
+        let taken: usize = metrics.iter().map(Metric::encoded_len).sum();
+        if let Some(flows) = &mut self.flows
+            && taken < self.limit
+        {
+            metrics.extend(flows.next(self.limit - taken));
+        }
+        if metrics.is_empty() {
+            return None;
+        }
+        let scope = InstrumentationScope {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..InstrumentationScope::default()
+        };
+        Some(ExportMetricsServiceRequest {
+            resource_metrics: vec![ResourceMetrics {
+                resource: Some(self.resource.clone()),
+                scope_metrics: vec![ScopeMetrics {
+                    scope: Some(scope),
+                    metrics,
+                    schema_url: String::new(),
+                }],
                 schema_url: String::new(),
             }],
-            schema_url: String::new(),
-        }],
+        })
     }
 }
 

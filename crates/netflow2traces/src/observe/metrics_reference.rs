@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use prometheus_client::metrics::MetricType;
 
-use super::flow_metrics::families::{Name, names as flow_names};
+use super::flow_metrics::{Name, names as flow_names};
 use super::metric_table::{METRICS, Metric, Section, Series};
 
 const OPENING: &str = "\

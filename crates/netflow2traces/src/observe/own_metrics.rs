@@ -1,4 +1,4 @@
-//! `OTEL_METRICS_EXPORTER=otlp`: every interval, and once at the end, a request with all metrics.
+//! `OTEL_METRICS_EXPORTER=otlp`: every interval, and once at the end, all metrics, in requests of bounded size.
 //!
 //! Each has the sums since the start, so that a lost request loses nothing but a point in time: what can't be
 //! delivered within its time is given up, counted, and said once.
@@ -8,14 +8,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use super::flow_metrics::FlowSource;
-use super::flow_metrics::families::families;
-use super::metrics_otlp;
+use super::flow_metrics::{Exposition, FlowSource};
+use super::metrics_otlp::Requests;
 use super::stages::Stages;
 use crate::config;
 use crate::deliver::{Cause, DeliverError, MetricsSender, Outcome};
@@ -24,12 +24,14 @@ use crate::translate::counters::RateLimit;
 
 /// From a failed attempt to the next; a backend may ask for longer.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Octets of a request that may always be sent.
+const LEAST_LIMIT: usize = 64 << 10;
 /// Beyond an export's own time limit it must have ended.
 const SLACK: Duration = Duration::from_secs(30);
 /// Time between two lines about refusals.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// The outcomes of exports.
+/// The outcomes of requests.
 #[derive(Debug, Default)]
 pub struct ExportCounters {
     /// The backend has all of it.
@@ -67,6 +69,7 @@ impl MetricsExport {
             resource: resource.to_vec(),
             stages,
             flows,
+            limit: usize::MAX,
             away_since: None,
             refusals: RateLimit::new(1, QUIET),
         };
@@ -110,6 +113,8 @@ struct Export {
     resource: Vec<(String, String)>,
     stages: Arc<Stages>,
     flows: FlowSource,
+    /// Octets of a request, once one was too large.
+    limit: usize,
     /// Since when exports fail, once that was said.
     away_since: Option<Instant>,
     refusals: RateLimit,
@@ -142,14 +147,36 @@ impl Export {
     }
 
     async fn export(&mut self) {
-        let flows = self.flows.read().await;
-        let flows = flows.map_or_else(Vec::new, |flows| families(&flows));
-        let now = SystemTime::now();
-        let request = metrics_otlp::request(&self.stages, &flows, &self.resource, now);
+        let deadline = Instant::now() + self.timeout;
+        let flows = self.flows.read().await.map(Exposition::new);
+        // What the backend of spans was found not to accept, one of metrics hardly does.
+        let limit = self.stages.request_limit.load(Relaxed).min(self.limit);
+        let limit = limit.max(LEAST_LIMIT);
+        let requests = Requests::new(
+            &self.stages,
+            flows,
+            &self.resource,
+            SystemTime::now(),
+            limit,
+        );
+        for request in requests {
+            if !self.deliver(&request, limit, deadline).await {
+                break;
+            }
+        }
+    }
+
+    /// Sends a request until there is an answer; `false` if there was none in time.
+    async fn deliver(
+        &mut self,
+        request: &ExportMetricsServiceRequest,
+        limit: usize,
+        deadline: Instant,
+    ) -> bool {
         let mut cause = None;
-        let outcome = tokio::time::timeout(self.timeout, async {
+        let outcome = tokio::time::timeout_at(deadline.into(), async {
             loop {
-                match self.sender.send(&request).await {
+                match self.sender.send(request).await {
                     Outcome::Retry { after, cause: why } => {
                         cause = Some(why);
                         tokio::time::sleep(after.unwrap_or(PAUSE).max(PAUSE)).await;
@@ -184,19 +211,23 @@ impl Export {
                     remedy: None,
                 });
             }
-            Ok(
-                Outcome::Rejected { cause }
-                | Outcome::TooLarge { cause }
-                | Outcome::Retry { cause, .. },
-            ) => {
+            Ok(Outcome::TooLarge { cause }) => {
+                counters.rejected.fetch_add(1, Relaxed);
+                // The next export has all sums again, in smaller requests.
+                self.limit = limit / 2;
+                self.refused(&cause);
+            }
+            Ok(Outcome::Rejected { cause } | Outcome::Retry { cause, .. }) => {
                 counters.rejected.fetch_add(1, Relaxed);
                 self.refused(&cause);
             }
             Err(_) => {
                 counters.failed.fetch_add(1, Relaxed);
                 self.away(cause.as_ref());
+                return false;
             }
         }
+        true
     }
 
     fn refused(&mut self, cause: &Cause) {

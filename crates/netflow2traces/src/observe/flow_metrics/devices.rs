@@ -1,11 +1,11 @@
 //! The view `sflow_counters`: what devices count of their interfaces.
 
-use std::sync::Arc;
-
 use netflow_wire::sflow::DirectionCounters;
 
-use super::families::{Family, Kind, Labels, Name, Number, OVERFLOW_LABEL, Point};
-use crate::translate::metrics::{DeviceCounters, FlowReading, SeriesReading};
+use super::families::{Family, overflow, point};
+use super::labels::{Label, Labels, Number};
+use super::names::{Kind, Name};
+use crate::translate::metrics::{DeviceCounters, FlowReading, SeriesKey};
 
 type Read = fn(&DirectionCounters) -> Option<u64>;
 
@@ -91,52 +91,36 @@ pub(super) fn names() -> impl Iterator<Item = Name> {
     counters.chain([REPORTS])
 }
 
-pub(super) fn families(reading: &FlowReading) -> Vec<Family> {
+pub(super) fn families(reading: &FlowReading) -> Vec<Family<'_>> {
     let Some(devices) = &reading.devices else {
         return Vec::new();
     };
-    let labelled = devices.series.iter().map(|series| {
-        let labels = match series.key {
-            Some(key) => vec![
-                ("exporter", key.exporter().to_string()),
-                ("interface", key.first.to_string()),
-            ],
-            None => vec![(OVERFLOW_LABEL, "true".to_owned())],
-        };
-        (Arc::new(labels), series)
-    });
-    let labelled: Vec<(Arc<Labels>, &SeriesReading<DeviceCounters>)> = labelled.collect();
+    let series = &devices.series;
     let mut families = Vec::new();
     for (names, read) in COUNTERS {
         let sides: [fn(&DeviceCounters) -> &DirectionCounters; 2] =
             [|all| &all.received, |all| &all.transmitted];
         for (name, side) in names.into_iter().zip(sides) {
-            // Totals of different devices don't add up.
-            let own = labelled.iter().filter(|(_, series)| series.key.is_some());
-            let points = own.filter_map(|(labels, series)| {
+            families.push(Family::new(name, series.len(), move |row| {
+                let series = series.get(row)?;
+                // Totals of different devices don't add up.
+                let labels = labels(&series.key?);
                 let count = read(side(&series.totals))?;
-                Some(shared(labels, count))
-            });
-            families.push(Family {
-                name,
-                points: points.collect(),
-            });
+                Some(point(labels, Number::Count(count)))
+            }));
         }
     }
-    let reports = labelled.iter();
-    families.push(Family {
-        name: REPORTS,
-        points: reports
-            .map(|(labels, series)| shared(labels, series.totals.reports))
-            .collect(),
-    });
+    families.push(Family::new(REPORTS, series.len(), |row| {
+        let series = series.get(row)?;
+        let labels = series.key.as_ref().map_or_else(overflow, labels);
+        Some(point(labels, Number::Count(series.totals.reports)))
+    }));
     families
 }
 
-fn shared(labels: &Arc<Labels>, count: u64) -> Point {
-    Point {
-        labels: Arc::clone(labels),
-        number: Number::Count(count),
-        exemplar: None,
-    }
+fn labels<'a>(key: &SeriesKey) -> Labels<'a> {
+    Labels::new([
+        ("exporter", Label::Address(key.exporter())),
+        ("interface", Label::Number(key.first)),
+    ])
 }

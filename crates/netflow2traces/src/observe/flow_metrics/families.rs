@@ -1,105 +1,112 @@
-//! THE table of flow metrics: names, units, labels, and which number of a series each shows.
+//! The metrics of a reading: which number of a series each shows, and under which labels.
 
 use std::sync::Arc;
 
+use super::labels::{Label, Labels, Number, Point};
+use super::names::{self, Name, OVERFLOW_LABEL};
+use super::{devices, top};
 use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::{
-    Exemplar, FlowReading, GraphTotals, SeriesKey, SeriesReading, Totals, View, ViewReading,
+    ExporterInfo, FlowReading, GraphTotals, InterfaceInfo, SeriesKey, SeriesReading, TopRow,
+    Totals, View, ViewReading,
 };
+use crate::translate::service;
 
-use super::{devices, top};
-use crate::translate::{service, transport};
-
-/// Marks the series that counts what found no place of its own.
-pub const OVERFLOW_LABEL: &str = "otel_metric_overflow";
-/// The same over OTLP, as a boolean.
-pub const OVERFLOW_ATTRIBUTE: &str = "otel.metric.overflow";
-
-/// A metric by its names.
-#[derive(Clone, Copy, Debug)]
-pub struct Name {
-    /// At `/metrics`, without the suffix of its kind.
-    pub text: &'static str,
-    /// Over OTLP.
-    pub otlp: &'static str,
-    /// Over OTLP, as UCUM writes it.
-    pub unit: &'static str,
-    pub kind: Kind,
-    /// One sentence, without a line break.
-    pub help: &'static str,
-    /// As the reference shows them.
-    pub labels: &'static str,
+/// A metric with its points, each made when it is asked for.
+pub(super) struct Family<'a> {
+    pub(super) name: Name,
+    rows: usize,
+    point: Box<dyn Fn(usize) -> Option<Point<'a>> + 'a>,
 }
 
-/// Kinds of metrics.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    /// The text's samples end in `_total`.
-    Counter,
-    Gauge,
-    Histogram,
-    /// Always 1; the text's samples end in `_info`.
-    Info,
-}
-
-impl Kind {
-    /// As OpenMetrics names it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-            Self::Info => "info",
-        }
-    }
-
-    /// What a sample's name ends in.
-    #[must_use]
-    pub const fn suffix(self) -> &'static str {
-        match self {
-            Self::Counter => "_total",
-            Self::Gauge | Self::Histogram => "",
-            Self::Info => "_info",
+impl<'a> Family<'a> {
+    /// Of so many rows, some of which may have no point.
+    pub(super) fn new(
+        name: Name,
+        rows: usize,
+        point: impl Fn(usize) -> Option<Point<'a>> + 'a,
+    ) -> Self {
+        Self {
+            name,
+            rows,
+            point: Box::new(point),
         }
     }
 }
 
-/// Names of labels and their values.
-pub type Labels = Vec<(&'static str, String)>;
-
-/// A metric with its points.
-#[derive(Clone, Debug)]
-pub struct Family {
-    pub name: Name,
-    pub points: Vec<Point>,
+/// A place among the points of all metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    family: usize,
+    row: usize,
 }
 
-/// A number of a series.
-#[derive(Clone, Debug)]
-pub struct Point {
-    /// Shared by the numbers of a series.
-    pub labels: Arc<Labels>,
-    pub number: Number,
-    /// The largest kept record behind it.
-    pub exemplar: Option<Box<Exemplar>>,
+impl Cursor {
+    /// The next point with its metric, and whether it is the metric's first.
+    pub(super) fn next<'f, 'a>(
+        &mut self,
+        families: &'f [Family<'a>],
+    ) -> Option<(&'f Family<'a>, Point<'a>, bool)> {
+        loop {
+            let family = families.get(self.family)?;
+            let found = (self.row..family.rows).find_map(|row| Some((row, (family.point)(row)?)));
+            if let Some((row, point)) = found {
+                let is_first = self.row == 0;
+                self.row = row + 1;
+                return Some((family, point, is_first));
+            }
+            (self.family, self.row) = (self.family + 1, 0);
+        }
+    }
 }
 
-/// A value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Number {
-    Count(u64),
-    Level(f64),
-    /// Seconds, by the bounds of the service graph.
-    Seconds(GraphTotals),
+/// What the flow metrics are at one moment.
+#[derive(Debug)]
+pub struct Exposition {
+    reading: Arc<FlowReading>,
+    top: Vec<TopRow>,
+}
+
+impl Exposition {
+    /// Of this reading.
+    #[must_use]
+    pub fn new(reading: Arc<FlowReading>) -> Self {
+        Self {
+            top: reading.top(),
+            reading,
+        }
+    }
+
+    /// Its metrics, in the order in which they are shown.
+    #[must_use]
+    pub(super) fn families(&self) -> Vec<Family<'_>> {
+        let reading = &*self.reading;
+        let mut families = Vec::new();
+        for (view, series) in &reading.views {
+            let Some(of) = COUNTERS.iter().find(|of| of.view == *view) else {
+                continue;
+            };
+            families.extend(counted(of, series, reading));
+            match view {
+                View::Interface => families.extend(of_interfaces(&reading.interfaces)),
+                View::Exporter => families.extend(of_exporters(&reading.exporters)),
+                _ => {}
+            }
+        }
+        families.extend(service_graph(reading));
+        families.push(top::family(&self.top));
+        families.extend(devices::families(reading));
+        families.push(exporter_info(reading));
+        families
+    }
 }
 
 /// The three counters of a view.
-struct Counters {
-    view: View,
+pub(super) struct Counters {
+    pub(super) view: View,
     /// Bytes, packets, flows.
-    names: [Name; 3],
-    labels: fn(&Of<'_>) -> Labels,
+    pub(super) names: [Name; 3],
+    labels: for<'a> fn(&Of<'a>) -> Labels<'a>,
 }
 
 /// A series whose labels are to be made.
@@ -109,454 +116,239 @@ struct Of<'a> {
     networks: Option<&'a Networks>,
 }
 
-impl Of<'_> {
-    fn exporter(&self) -> String {
-        self.key.exporter().to_string()
+impl<'a> Of<'a> {
+    fn exporter(&self) -> Label<'a> {
+        Label::Address(self.key.exporter())
     }
 
     /// The name of a network; 0 is every other one.
-    fn network(&self, number: u32) -> String {
+    fn network(&self, number: u32) -> Label<'a> {
         let id = number.checked_sub(1);
         let name = id.and_then(|id| self.networks?.names().get(id));
-        name.unwrap_or("other").to_owned()
+        Label::Text(name.unwrap_or("other"))
     }
 
     /// The code of a country.
-    fn country(number: u32) -> String {
+    fn country(number: u32) -> Label<'a> {
         match number.to_be_bytes() {
-            [0, 0, first, second] if number != 0 => {
-                [first, second].map(char::from).iter().collect()
-            }
-            _ => "unknown".to_owned(),
+            [0, 0, first, second] if number != 0 => Label::Country([first, second]),
+            _ => Label::Text("unknown"),
         }
     }
 
     /// IANA's keyword of the protocol.
-    fn transport(&self) -> String {
+    fn transport(&self) -> Label<'a> {
         let number = u8::try_from(self.key.first);
-        number.map_or_else(|_| "unknown".to_owned(), transport)
+        number.map_or(Label::Text("unknown"), Label::Transport)
     }
 
     /// The exporter's name, the service of the port, the port; the transport where there is no port.
-    fn service(&self) -> String {
+    fn service(&self) -> Label<'a> {
         if let Some(name) = self.name {
-            return name.to_owned();
+            return Label::Text(name);
         }
         match u16::try_from(self.key.second) {
             Ok(0) | Err(_) => self.transport(),
-            Ok(port) => service(port).map_or_else(|| port.to_string(), str::to_owned),
+            Ok(port) => service(port).map_or(Label::Number(port.into()), Label::Text),
         }
+    }
+
+    /// Between the two ends that the key names.
+    fn between(&self, end: impl Fn(u32) -> Label<'a>) -> Labels<'a> {
+        Labels::new([
+            ("exporter", self.exporter()),
+            ("source", end(self.key.first)),
+            ("destination", end(self.key.second)),
+        ])
     }
 }
 
-macro_rules! counters {
-    ($text:literal, $otlp:literal, $of:literal, $labels:literal) => {
-        [
-            Name {
-                text: concat!($text, "_bytes"),
-                otlp: concat!($otlp, ".bytes"),
-                unit: "By",
-                kind: Kind::Counter,
-                help: concat!(
-                    "Estimated bytes ",
-                    $of,
-                    ", with an exemplar: the largest kept flow of the last two minutes"
-                ),
-                labels: $labels,
-            },
-            Name {
-                text: concat!($text, "_packets"),
-                otlp: concat!($otlp, ".packets"),
-                unit: "{packet}",
-                kind: Kind::Counter,
-                help: concat!("Estimated packets ", $of),
-                labels: $labels,
-            },
-            Name {
-                text: concat!($text, "_flows"),
-                otlp: concat!($otlp, ".flows"),
-                unit: "{flow}",
-                kind: Kind::Counter,
-                help: concat!(
-                    "Flow records ",
-                    $of,
-                    ", not multiplied by any sampling interval"
-                ),
-                labels: $labels,
-            },
-        ]
-    };
-}
-
-const VIEWS: &[Counters] = &[
+/// The views that count records.
+pub(super) const COUNTERS: [Counters; 6] = [
     Counters {
         view: View::Interface,
-        names: counters!(
-            "netflow_interface",
-            "netflow.interface",
-            "through an interface, by direction",
-            "`exporter`, `interface`, `direction`: `receive`, `transmit`"
-        ),
+        names: names::INTERFACE,
         labels: |of| {
             let direction = match of.key.second {
                 0 => "receive",
                 _ => "transmit",
             };
-            vec![
+            Labels::new([
                 ("exporter", of.exporter()),
-                ("interface", of.key.first.to_string()),
-                ("direction", direction.to_owned()),
-            ]
+                ("interface", Label::Number(of.key.first)),
+                ("direction", Label::Text(direction)),
+            ])
         },
     },
     Counters {
         view: View::Exporter,
-        names: counters!(
-            "netflow_exporter",
-            "netflow.exporter",
-            "that an exporter reported",
-            "`exporter`"
-        ),
-        labels: |of| vec![("exporter", of.exporter())],
+        names: names::EXPORTER,
+        labels: |of| Labels::new([("exporter", of.exporter())]),
     },
     Counters {
         view: View::Application,
-        names: counters!(
-            "netflow_application",
-            "netflow.application",
-            "by application: as the exporter names it, else the service of the server's port",
-            "`exporter`, `transport`, `service`"
-        ),
+        names: names::APPLICATION,
         labels: |of| {
-            vec![
+            Labels::new([
                 ("exporter", of.exporter()),
                 ("transport", of.transport()),
                 ("service", of.service()),
-            ]
+            ])
         },
     },
     Counters {
         view: View::Network,
-        names: counters!(
-            "netflow_network",
-            "netflow.network",
-            "between networks of `NETFLOW_NETWORKS`",
-            "`exporter`, `source`, `destination`: names, or `other`"
-        ),
-        labels: |of| {
-            vec![
-                ("exporter", of.exporter()),
-                ("source", of.network(of.key.first)),
-                ("destination", of.network(of.key.second)),
-            ]
-        },
+        names: names::NETWORK,
+        labels: |of| of.between(|number| of.network(number)),
     },
     Counters {
         view: View::As,
-        names: counters!(
-            "netflow_as",
-            "netflow.as",
-            "between autonomous systems",
-            "`exporter`, `source`, `destination`: AS numbers, 0 where none is known"
-        ),
-        labels: |of| {
-            vec![
-                ("exporter", of.exporter()),
-                ("source", of.key.first.to_string()),
-                ("destination", of.key.second.to_string()),
-            ]
-        },
+        names: names::AS,
+        labels: |of| of.between(Label::Number),
     },
     Counters {
         view: View::Country,
-        names: counters!(
-            "netflow_country",
-            "netflow.country",
-            "between countries of `NETFLOW_GEOIP_COUNTRY`",
-            "`exporter`, `source`, `destination`: codes of two letters, or `unknown`"
-        ),
-        labels: |of| {
-            vec![
-                ("exporter", of.exporter()),
-                ("source", Of::country(of.key.first)),
-                ("destination", Of::country(of.key.second)),
-            ]
-        },
+        names: names::COUNTRY,
+        labels: |of| of.between(Of::country),
     },
 ];
 
-const EDGE: &str =
-    "`client`, `server`: names of networks, or `other`; `connection_type`: empty; `exporter`";
-const REQUESTS: Name = Name {
-    text: "traces_service_graph_request",
-    otlp: "traces_service_graph_request_total",
-    unit: "1",
-    kind: Kind::Counter,
-    help: "Records in the direction from client to server",
-    labels: EDGE,
-};
-const FAILED: Name = Name {
-    text: "traces_service_graph_request_failed",
-    otlp: "traces_service_graph_request_failed_total",
-    unit: "1",
-    kind: Kind::Counter,
-    help: "Of these, TCP connections without an answer or refused; none for sampled exporters",
-    labels: EDGE,
-};
-const SERVER_SECONDS: Name = Name {
-    text: "traces_service_graph_request_server_seconds",
-    otlp: "traces_service_graph_request_server_seconds",
-    unit: "s",
-    kind: Kind::Histogram,
-    help: "Durations of these records' flows",
-    labels: EDGE,
-};
-const CLIENT_SECONDS: Name = Name {
-    text: "traces_service_graph_request_client_seconds",
-    otlp: "traces_service_graph_request_client_seconds",
-    ..SERVER_SECONDS
-};
-
-const LOST: Name = Name {
-    text: "netflow_exporter_lost",
-    otlp: "netflow.exporter.lost",
-    unit: "1",
-    kind: Kind::Counter,
-    help: "Lost between the exporter and the daemon, by sequence numbers, in the unit of its protocol",
-    labels: "`exporter`, `unit`: `flows` (v5, v7), `messages` (v9), `records` (IPFIX), `datagrams` (sFlow)",
-};
-
-const LONGEST_FLOW: Name = Name {
-    text: "netflow_exporter_longest_flow_seconds",
-    otlp: "netflow.exporter.longest_flow",
-    unit: "s",
-    kind: Kind::Gauge,
-    help: "The longest flow that the exporter reported in the last ten to twenty minutes; above 60 the rates of flow \
-           metrics show peaks, because bytes are counted when they are reported",
-    labels: "`exporter`",
-};
-
-const EXPORTER_INFO: Name = Name {
-    text: "netflow_exporter",
-    otlp: "netflow.exporter.info",
-    unit: "1",
-    kind: Kind::Info,
-    help: "Names of an exporter in `NETFLOW_NETWORKS`: `name` if a line is for its address alone",
-    labels: "`exporter`, `name`, `network`",
-};
-
-const INTERFACE_SPEED: Name = Name {
-    text: "netflow_interface_speed_bytes",
-    otlp: "netflow.interface.speed",
-    unit: "By/s",
-    kind: Kind::Gauge,
-    help: "Speed of an interface in bytes per second, from `NETFLOW_INTERFACES`",
-    labels: "`exporter`, `interface`",
-};
-
-const INTERFACE_INFO: Name = Name {
-    text: "netflow_interface",
-    otlp: "netflow.interface.info",
-    unit: "1",
-    kind: Kind::Info,
-    help: "Name and description of an interface, from `NETFLOW_INTERFACES` or options data",
-    labels: "`exporter`, `interface`, `name`, `description`",
-};
-
-/// Every metric of the views, with the view that it belongs to.
-pub fn names() -> impl Iterator<Item = (View, Name)> {
-    let counters = VIEWS
-        .iter()
-        .flat_map(|of| of.names.into_iter().map(|name| (of.view, name)));
-    let counters = counters.chain([
-        (View::Interface, INTERFACE_INFO),
-        (View::Interface, INTERFACE_SPEED),
-        (View::Exporter, EXPORTER_INFO),
-        (View::Exporter, LOST),
-        (View::Exporter, LONGEST_FLOW),
-        (View::ServiceGraph, REQUESTS),
-        (View::ServiceGraph, FAILED),
-        (View::ServiceGraph, SERVER_SECONDS),
-        (View::ServiceGraph, CLIENT_SECONDS),
-        (View::Top, top::TOP),
-    ]);
-    counters.chain(devices::names().map(|name| (View::SflowCounters, name)))
+/// Those of the series that counts what found no place.
+pub(super) fn overflow<'a>() -> Labels<'a> {
+    Labels::new([(OVERFLOW_LABEL, Label::Text("true"))])
 }
 
-/// The metrics of a reading; those without a point are left out.
-#[must_use]
-pub fn families(reading: &FlowReading) -> Vec<Family> {
-    let mut families = Vec::new();
-    for (view, series) in &reading.views {
-        let Some(of) = VIEWS.iter().find(|of| of.view == *view) else {
-            continue;
-        };
-        counted(of, series, reading, &mut families);
-        match view {
-            View::Interface => families.extend(of_interfaces(reading)),
-            View::Exporter => families.extend(of_exporters(reading)),
-            _ => {}
-        }
-    }
-    families.extend(service_graph(reading));
-    families.push(top::family(reading));
-    families.extend(devices::families(reading));
-    families.push(exporter_info(reading));
-    families.retain(|family| !family.points.is_empty());
-    families
+fn counted<'a>(
+    of: &'static Counters,
+    view: &'a ViewReading,
+    reading: &'a FlowReading,
+) -> [Family<'a>; 3] {
+    let networks = reading.networks.as_deref();
+    let labels = move |series: &'a SeriesReading| match series.key {
+        Some(key) => (of.labels)(&Of {
+            key,
+            name: series.name.as_deref(),
+            networks,
+        }),
+        None => overflow(),
+    };
+    let family = |name: Name, has_exemplars: bool, read: fn(&Totals) -> u64| {
+        Family::new(name, view.series.len(), move |row| {
+            let series = view.series.get(row)?;
+            Some(Point {
+                labels: labels(series),
+                number: Number::Count(read(&series.totals)),
+                exemplar: series.exemplar.filter(|_| has_exemplars),
+            })
+        })
+    };
+    let [bytes, packets, flows] = of.names;
+    [
+        family(bytes, true, |totals| totals.bytes),
+        family(packets, false, |totals| totals.packets),
+        family(flows, false, |totals| totals.flows),
+    ]
 }
 
-fn counted(of: &Counters, view: &ViewReading, reading: &FlowReading, families: &mut Vec<Family>) {
-    let labelled = view.series.iter().map(|series| {
-        let labels = match series.key {
-            Some(key) => (of.labels)(&Of {
-                key,
-                name: series.name.as_deref(),
-                networks: reading.networks.as_deref(),
-            }),
-            None => vec![(OVERFLOW_LABEL, "true".to_owned())],
-        };
-        (Arc::new(labels), series)
-    });
-    let labelled: Vec<(Arc<Labels>, &SeriesReading)> = labelled.collect();
-    let reads: [fn(&Totals) -> u64; 3] = [
-        |totals| totals.bytes,
-        |totals| totals.packets,
-        |totals| totals.flows,
-    ];
-    for (n, (name, read)) in of.names.into_iter().zip(reads).enumerate() {
-        let points = labelled.iter().map(|(labels, series)| Point {
-            labels: Arc::clone(labels),
-            number: Number::Count(read(&series.totals)),
-            exemplar: series.exemplar.filter(|_| n == 0).map(Box::new),
-        });
-        families.push(Family {
-            name,
-            points: points.collect(),
-        });
-    }
-}
-
-pub(super) fn point(labels: Labels, number: Number) -> Point {
+pub(super) const fn point<'a>(labels: Labels<'a>, number: Number<'a>) -> Point<'a> {
     Point {
-        labels: Arc::new(labels),
+        labels,
         number,
         exemplar: None,
     }
 }
 
-fn of_exporters(reading: &FlowReading) -> [Family; 2] {
-    let lost = reading.exporters.iter().flat_map(|info| {
-        info.lost.iter().map(|(unit, lost)| {
-            let labels = vec![
-                ("exporter", info.exporter.to_string()),
-                ("unit", (*unit).to_owned()),
-            ];
-            point(labels, Number::Count(*lost))
-        })
-    });
-    let longest = reading.exporters.iter().map(|info| {
-        let labels = vec![("exporter", info.exporter.to_string())];
-        point(labels, Number::Level(info.longest_flow))
-    });
+fn of_exporters(exporters: &[ExporterInfo]) -> [Family<'_>; 2] {
+    let units = exporters.iter().map(|info| info.lost.len()).max();
+    let units = units.unwrap_or(0).max(1);
     [
-        Family {
-            name: LOST,
-            points: lost.collect(),
-        },
-        Family {
-            name: LONGEST_FLOW,
-            points: longest.collect(),
-        },
+        Family::new(names::LOST, exporters.len() * units, move |row| {
+            let info = exporters.get(row / units)?;
+            let (unit, lost) = info.lost.get(row % units)?;
+            let labels = Labels::new([
+                ("exporter", Label::Address(info.exporter)),
+                ("unit", Label::Text(unit)),
+            ]);
+            Some(point(labels, Number::Count(*lost)))
+        }),
+        Family::new(names::LONGEST_FLOW, exporters.len(), |row| {
+            let info = exporters.get(row)?;
+            let labels = Labels::new([("exporter", Label::Address(info.exporter))]);
+            Some(point(labels, Number::Level(info.longest_flow)))
+        }),
     ]
 }
 
 /// Reads a number of an edge.
-type ReadGraph = fn(GraphTotals) -> Number;
+type ReadGraph<'a> = fn(&'a GraphTotals) -> Number<'a>;
 
-fn service_graph(reading: &FlowReading) -> [Family; 4] {
-    let edges = reading.graph.iter().flat_map(|graph| &graph.series);
-    let edges = edges.map(|series| {
-        let labels = match series.key {
-            Some(key) => {
-                let of = Of {
-                    key,
-                    name: None,
-                    networks: reading.networks.as_deref(),
-                };
-                vec![
-                    ("client", of.network(key.first)),
-                    ("server", of.network(key.second)),
-                    ("connection_type", String::new()),
-                    ("exporter", of.exporter()),
-                ]
-            }
-            None => vec![(OVERFLOW_LABEL, "true".to_owned())],
+fn service_graph<'a>(reading: &'a FlowReading) -> Vec<Family<'a>> {
+    let Some(graph) = &reading.graph else {
+        return Vec::new();
+    };
+    let networks = reading.networks.as_deref();
+    let labels = move |key| {
+        let of = Of {
+            key,
+            name: None,
+            networks,
         };
-        (Arc::new(labels), series.totals)
-    });
-    let edges: Vec<_> = edges.collect();
-    let reads: [(Name, ReadGraph); 4] = [
-        (REQUESTS, |totals| Number::Count(totals.requests)),
-        (FAILED, |totals| Number::Count(totals.failed)),
-        (SERVER_SECONDS, Number::Seconds),
-        (CLIENT_SECONDS, Number::Seconds),
+        Labels::new([
+            ("client", of.network(key.first)),
+            ("server", of.network(key.second)),
+            ("connection_type", Label::Text("")),
+            ("exporter", of.exporter()),
+        ])
+    };
+    let reads: [(Name, ReadGraph<'a>); 4] = [
+        (names::REQUESTS, |totals| Number::Count(totals.requests)),
+        (names::FAILED, |totals| Number::Count(totals.failed)),
+        (names::SERVER_SECONDS, Number::Seconds),
+        (names::CLIENT_SECONDS, Number::Seconds),
     ];
-    reads.map(|(name, read)| Family {
-        name,
-        points: edges
-            .iter()
-            .map(|(labels, totals)| Point {
-                labels: Arc::clone(labels),
-                number: read(*totals),
-                exemplar: None,
-            })
-            .collect(),
+    let families = reads.into_iter().map(|(name, read)| {
+        Family::new(name, graph.series.len(), move |row| {
+            let edge = graph.series.get(row)?;
+            let labels = edge.key.map_or_else(overflow, labels);
+            Some(point(labels, read(&edge.totals)))
+        })
+    });
+    families.collect()
+}
+
+fn exporter_info(reading: &FlowReading) -> Family<'_> {
+    let exporters = &reading.exporters;
+    Family::new(names::EXPORTER_INFO, exporters.len(), |row| {
+        let info = exporters.get(row)?;
+        let known = reading.networks.as_ref()?.about(info.exporter)?;
+        let labels = Labels::new([
+            ("exporter", Label::Address(info.exporter)),
+            ("name", Label::Text(known.own_name.unwrap_or_default())),
+            ("network", Label::Text(known.network)),
+        ]);
+        Some(point(labels, Number::Count(1)))
     })
 }
 
-fn exporter_info(reading: &FlowReading) -> Family {
-    let known = reading.exporters.iter().filter_map(|info| {
-        let known = reading.networks.as_ref()?.about(info.exporter)?;
-        let labels = vec![
-            ("exporter", info.exporter.to_string()),
-            ("name", known.own_name.unwrap_or_default().to_owned()),
-            ("network", known.network.to_owned()),
-        ];
-        Some(point(labels, Number::Count(1)))
-    });
-    Family {
-        name: EXPORTER_INFO,
-        points: known.collect(),
-    }
-}
-
-fn of_interfaces(reading: &FlowReading) -> [Family; 2] {
-    let speeds = reading.interfaces.iter().filter_map(|info| {
-        let labels = vec![
-            ("exporter", info.exporter.to_string()),
-            ("interface", info.interface.to_string()),
-        ];
-        Some(point(labels, Number::Level(info.speed? as f64 / 8.0)))
-    });
-    let speeds = speeds.collect();
-    let points = reading.interfaces.iter().map(|info| {
-        let labels = vec![
-            ("exporter", info.exporter.to_string()),
-            ("interface", info.interface.to_string()),
-            ("name", info.name.to_string()),
-            ("description", info.description.to_string()),
-        ];
-        point(labels, Number::Count(1))
-    });
+fn of_interfaces(interfaces: &[InterfaceInfo]) -> [Family<'_>; 2] {
     [
-        Family {
-            name: INTERFACE_INFO,
-            points: points.collect(),
-        },
-        Family {
-            name: INTERFACE_SPEED,
-            points: speeds,
-        },
+        Family::new(names::INTERFACE_INFO, interfaces.len(), |row| {
+            let info = interfaces.get(row)?;
+            let labels = Labels::new([
+                ("exporter", Label::Address(info.exporter)),
+                ("interface", Label::Number(info.interface)),
+                ("name", Label::Text(&info.name)),
+                ("description", Label::Text(&info.description)),
+            ]);
+            Some(point(labels, Number::Count(1)))
+        }),
+        Family::new(names::INTERFACE_SPEED, interfaces.len(), |row| {
+            let info = interfaces.get(row)?;
+            let labels = Labels::new([
+                ("exporter", Label::Address(info.exporter)),
+                ("interface", Label::Number(info.interface)),
+            ]);
+            Some(point(labels, Number::Level(info.speed? as f64 / 8.0)))
+        }),
     ]
 }

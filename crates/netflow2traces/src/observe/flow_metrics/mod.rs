@@ -1,10 +1,14 @@
 //! Flow metrics as they are shown: at `/metrics` and over OTLP, under the names of one table.
 
 mod devices;
-pub mod families;
+mod families;
+mod labels;
+mod names;
 pub mod otlp;
 mod source;
 pub mod text;
-
-pub use source::FlowSource;
 mod top;
+
+pub use families::Exposition;
+pub use names::{Kind, Name, names};
+pub use source::FlowSource;

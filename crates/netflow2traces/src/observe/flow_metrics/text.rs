@@ -1,24 +1,70 @@
 //! Flow metrics as text. Our own lines, for prometheus-client has no way to make an exemplar of what is counted
 //! elsewhere.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use otlp_wire::text::hex;
 
-use super::families::{Family, Kind, Labels, Number, Point};
+use super::families::{Cursor, Exposition};
+use super::labels::{Label, Labels, Number, Point};
+use super::names::{Kind, Name};
 use crate::observe::metrics::Format;
 use crate::translate::metrics::{Exemplar, GRAPH_BOUNDS, GraphTotals};
 
-/// Appends the metrics to the text of a scrape, before its end.
-pub fn write(families: &[Family], format: Format, out: &mut String) {
-    for family in families {
-        // Writing to memory can't fail.
-        let _ = write_family(family, format, out);
+/// Bytes of a part of the text: it ends with the line that reaches them.
+const PART: usize = 64 << 10;
+/// Room for the longest line, in most cases.
+const LINE: usize = 2 << 10;
+
+/// The text of a scrape, part by part: only one of them is in memory.
+#[derive(Debug)]
+pub struct Parts {
+    metrics: Exposition,
+    format: Format,
+    cursor: Cursor,
+    /// Labels of one series.
+    labels: String,
+}
+
+impl Parts {
+    /// Of these metrics.
+    #[must_use]
+    pub fn new(metrics: Exposition, format: Format) -> Self {
+        Self {
+            metrics,
+            format,
+            cursor: Cursor::default(),
+            labels: String::new(),
+        }
     }
 }
 
-fn write_family(family: &Family, format: Format, out: &mut String) -> std::fmt::Result {
-    let name = &family.name;
+impl Iterator for Parts {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        let mut part = String::with_capacity(PART + LINE);
+        let families = self.metrics.families();
+        while part.len() < PART
+            && let Some((family, point, is_first)) = self.cursor.next(&families)
+        {
+            // Writing to memory can't fail.
+            if is_first {
+                let _ = write_head(&family.name, self.format, &mut part);
+            }
+            let _ = write_point(
+                &family.name,
+                &point,
+                self.format,
+                &mut self.labels,
+                &mut part,
+            );
+        }
+        (!part.is_empty()).then_some(part)
+    }
+}
+
+fn write_head(name: &Name, format: Format, out: &mut String) -> fmt::Result {
     let suffix = name.kind.suffix();
     // OpenMetrics names a family without the suffix of its samples.
     let (of_family, kind) = match (format, name.kind) {
@@ -30,77 +76,92 @@ fn write_family(family: &Family, format: Format, out: &mut String) -> std::fmt::
     };
     // Help has neither line breaks nor backslashes.
     writeln!(out, "# HELP {}{of_family} {}.", name.text, name.help)?;
-    writeln!(out, "# TYPE {}{of_family} {kind}", name.text)?;
-    for Point {
-        labels,
-        number,
-        exemplar,
-    } in &family.points
-    {
-        if let Number::Seconds(totals) = number {
-            write_seconds(name.text, labels, totals, out)?;
-            continue;
-        }
-        write!(out, "{}{suffix}", name.text)?;
-        write_labels(labels, None, out);
-        match number {
-            Number::Count(count) => write!(out, " {count}")?,
-            Number::Level(level) => write!(out, " {level}")?,
-            Number::Seconds(_) => {}
-        }
-        if let (Format::OpenMetrics, Some(exemplar)) = (format, exemplar) {
-            write_exemplar(exemplar, out)?;
-        }
-        out.push('\n');
+    writeln!(out, "# TYPE {}{of_family} {kind}", name.text)
+}
+
+fn write_point(
+    name: &Name,
+    point: &Point<'_>,
+    format: Format,
+    labels: &mut String,
+    out: &mut String,
+) -> fmt::Result {
+    labels.clear();
+    write_labels(&point.labels, labels)?;
+    if let Number::Seconds(totals) = point.number {
+        return write_seconds(name.text, labels, totals, out);
     }
+    write!(out, "{}{}{}", name.text, name.kind.suffix(), Braced(labels))?;
+    match point.number {
+        Number::Count(count) => write!(out, " {count}")?,
+        Number::Level(level) => write!(out, " {level}")?,
+        Number::Seconds(_) => {}
+    }
+    if let (Format::OpenMetrics, Some(exemplar)) = (format, &point.exemplar) {
+        write_exemplar(exemplar, out)?;
+    }
+    out.push('\n');
     Ok(())
 }
 
 /// A histogram's buckets, each with those below it, its sum and its count.
-fn write_seconds(
-    name: &str,
-    labels: &Labels,
-    totals: &GraphTotals,
-    out: &mut String,
-) -> std::fmt::Result {
-    let bounds = GRAPH_BOUNDS.iter().map(f64::to_string);
+fn write_seconds(name: &str, labels: &str, totals: &GraphTotals, out: &mut String) -> fmt::Result {
+    let comma = if labels.is_empty() { "" } else { "," };
     let mut below = 0_u64;
-    for (bound, bucket) in bounds.chain(["+Inf".to_owned()]).zip(totals.buckets) {
-        below = below.wrapping_add(bucket);
-        write!(out, "{name}_bucket")?;
-        write_labels(labels, Some(("le", bound)), out);
-        writeln!(out, " {below}")?;
+    for (n, bucket) in totals.buckets.iter().enumerate() {
+        below = below.wrapping_add(*bucket);
+        write!(out, "{name}_bucket{{{labels}{comma}le=\"")?;
+        match GRAPH_BOUNDS.get(n) {
+            Some(bound) => write!(out, "{bound}")?,
+            None => out.push_str("+Inf"),
+        }
+        writeln!(out, "\"}} {below}")?;
     }
-    write!(out, "{name}_sum")?;
-    write_labels(labels, None, out);
-    writeln!(out, " {}", totals.nanos as f64 / 1e9)?;
-    write!(out, "{name}_count")?;
-    write_labels(labels, None, out);
-    writeln!(out, " {}", totals.requests)
+    let (labels, seconds) = (Braced(labels), totals.nanos as f64 / 1e9);
+    writeln!(out, "{name}_sum{labels} {seconds}")?;
+    writeln!(out, "{name}_count{labels} {}", totals.requests)
 }
 
-fn write_labels(labels: &Labels, last: Option<(&'static str, String)>, out: &mut String) {
-    let is_empty = labels.is_empty() && last.is_none();
-    for (n, (name, value)) in labels.iter().chain(&last).enumerate() {
-        out.push(if n == 0 { '{' } else { ',' });
+/// Labels in braces, if there are any.
+struct Braced<'a>(&'a str);
+
+impl fmt::Display for Braced<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "" => Ok(()),
+            labels => write!(f, "{{{labels}}}"),
+        }
+    }
+}
+
+fn write_labels(labels: &Labels<'_>, out: &mut String) -> fmt::Result {
+    for (name, value) in labels.iter() {
+        if !out.is_empty() {
+            out.push(',');
+        }
         out.push_str(name);
         out.push_str("=\"");
-        for c in value.chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                '\n' => out.push_str("\\n"),
-                c => out.push(c),
-            }
+        match value {
+            Label::Text(text) => write_text(text, out),
+            plain => write!(out, "{plain}")?,
         }
         out.push('"');
     }
-    if !is_empty {
-        out.push('}');
+    Ok(())
+}
+
+fn write_text(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
     }
 }
 
-fn write_exemplar(exemplar: &Exemplar, out: &mut String) -> std::fmt::Result {
+fn write_exemplar(exemplar: &Exemplar, out: &mut String) -> fmt::Result {
     let (trace, span) = (hex(&exemplar.trace_id), hex(&exemplar.span_id));
     let millis = exemplar.received_at.0 / 1_000_000;
     let (seconds, millis) = (millis / 1_000, millis % 1_000);
@@ -117,45 +178,50 @@ mod tests {
 
     use otlp_wire::UnixNanos;
 
-    use super::super::families::Name;
     use super::*;
+    use crate::translate::metrics::{FlowReading, SeriesReading, Totals, View, ViewReading};
 
-    fn family(kind: Kind) -> Family {
-        Family {
-            name: Name {
-                text: "netflow_interface_bytes",
-                otlp: "",
-                unit: "By",
-                kind,
-                help: "Bytes",
-                labels: "",
-            },
-            points: vec![Point {
-                labels: Arc::new(vec![
-                    ("exporter", "192.0.2.1".to_owned()),
-                    ("name", "a\"b\\c\nd".to_owned()),
-                ]),
-                number: Number::Count(7),
-                exemplar: Some(Box::new(Exemplar {
-                    trace_id: [0xab; 16],
-                    span_id: [0x0c; 8],
-                    bytes: 5,
-                    received_at: UnixNanos(1_700_000_000_012_345_678),
-                })),
-            }],
-        }
+    fn text(kind: Kind, format: Format, labels: Labels<'_>, number: Number<'_>) -> String {
+        let name = Name {
+            text: "netflow_interface_bytes",
+            otlp: "",
+            unit: "By",
+            kind,
+            help: "Bytes",
+            labels: "",
+        };
+        let point = Point {
+            labels,
+            number,
+            exemplar: Some(Exemplar {
+                trace_id: [0xab; 16],
+                span_id: [0x0c; 8],
+                bytes: 5,
+                received_at: UnixNanos(1_700_000_000_012_345_678),
+            }),
+        };
+        let (mut labels, mut out) = (String::new(), String::new());
+        write_head(&name, format, &mut out).unwrap();
+        write_point(&name, &point, format, &mut labels, &mut out).unwrap();
+        out
     }
 
-    fn text(kind: Kind, format: Format) -> String {
-        let mut out = String::new();
-        write(&[family(kind)], format, &mut out);
-        out
+    fn named() -> Labels<'static> {
+        Labels::new([
+            ("exporter", Label::Address([192, 0, 2, 1].into())),
+            ("name", Label::Text("a\"b\\c\nd")),
+        ])
     }
 
     #[test]
     fn open_metrics_have_the_exemplar() {
         assert_eq!(
-            text(Kind::Counter, Format::OpenMetrics),
+            text(
+                Kind::Counter,
+                Format::OpenMetrics,
+                named(),
+                Number::Count(7)
+            ),
             "# HELP netflow_interface_bytes Bytes.\n# TYPE netflow_interface_bytes counter\n\
              netflow_interface_bytes_total{exporter=\"192.0.2.1\",name=\"a\\\"b\\\\c\\nd\"} 7 \
              # {trace_id=\"abababababababababababababababab\",span_id=\"0c0c0c0c0c0c0c0c\"} 5 1700000000.012\n"
@@ -164,16 +230,19 @@ mod tests {
 
     #[test]
     fn a_histogram_has_cumulative_buckets() {
-        let mut family = family(Kind::Histogram);
-        family.points[0].labels = Arc::new(vec![("client", "a".to_owned())]);
-        family.points[0].number = Number::Seconds(GraphTotals {
+        let seconds = GraphTotals {
             requests: 3,
             failed: 0,
             nanos: 1_500_000_000,
             buckets: [1, 0, 0, 1, 0, 0, 0, 0, 1],
-        });
-        let mut out = String::new();
-        write(&[family], Format::Prometheus, &mut out);
+        };
+        let labels = Labels::new([("client", Label::Text("a"))]);
+        let out = text(
+            Kind::Histogram,
+            Format::Prometheus,
+            labels,
+            Number::Seconds(&seconds),
+        );
         for line in [
             "# TYPE netflow_interface_bytes histogram",
             "netflow_interface_bytes_bucket{client=\"a\",le=\"0.1\"} 1",
@@ -189,14 +258,50 @@ mod tests {
     #[test]
     fn the_older_format_has_no_exemplars_and_names_families_as_samples() {
         assert_eq!(
-            text(Kind::Counter, Format::Prometheus),
+            text(Kind::Counter, Format::Prometheus, named(), Number::Count(7)),
             "# HELP netflow_interface_bytes_total Bytes.\n# TYPE netflow_interface_bytes_total counter\n\
              netflow_interface_bytes_total{exporter=\"192.0.2.1\",name=\"a\\\"b\\\\c\\nd\"} 7\n"
         );
-        let info = text(Kind::Info, Format::Prometheus);
+        let info = text(Kind::Info, Format::Prometheus, named(), Number::Count(1));
         assert!(
             info.contains("# TYPE netflow_interface_bytes_info gauge\n"),
             "{info}"
         );
+    }
+
+    #[test]
+    fn a_scrape_comes_in_parts_of_bounded_size_and_has_every_series_once() {
+        const SERIES: u64 = 5_000;
+        let series = (0..SERIES).map(|n| SeriesReading {
+            key: None,
+            name: None,
+            totals: Totals {
+                bytes: n,
+                packets: n,
+                flows: n,
+            },
+            exemplar: None,
+        });
+        let view = ViewReading {
+            series: series.collect(),
+            expired: Totals::default(),
+        };
+        let mut reading = FlowReading::default();
+        reading.views.push((View::Exporter, view));
+        let metrics = Exposition::new(Arc::new(reading));
+        let parts: Vec<String> = Parts::new(metrics, Format::OpenMetrics).collect();
+        assert!(parts.len() > 3, "{}", parts.len());
+        assert!(parts.iter().all(|part| part.len() < PART + LINE));
+        let text = parts.concat();
+        for metric in ["bytes", "packets", "flows"] {
+            let name = format!("netflow_exporter_{metric}");
+            let head = format!("# TYPE {name} counter\n");
+            assert_eq!(text.matches(&head).count(), 1, "{metric}");
+            let lines = text.lines().filter_map(|line| {
+                let (labels, number) = line.strip_prefix(&name)?.rsplit_once(' ')?;
+                (labels == "_total{otel_metric_overflow=\"true\"}").then_some(number)
+            });
+            assert!(lines.eq((0..SERIES).map(|n| n.to_string())), "{metric}");
+        }
     }
 }

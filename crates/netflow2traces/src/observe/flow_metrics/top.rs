@@ -1,8 +1,11 @@
 //! The view `top`: gauges of the heaviest conversations, sources and destinations.
 
-use super::families::{Family, Kind, Labels, Name, Number, point};
-use crate::translate::metrics::{FlowReading, TopRow};
-use crate::translate::transport;
+use std::net::IpAddr;
+
+use super::families::{Family, point};
+use super::labels::{Label, Labels, Number};
+use super::names::{Kind, Name};
+use crate::translate::metrics::TopRow;
 
 pub(super) const TOP: Name = Name {
     text: "netflow_top_bytes",
@@ -15,29 +18,22 @@ pub(super) const TOP: Name = Name {
              of a conversation, the port is the server's",
 };
 
-pub(super) fn family(reading: &FlowReading) -> Family {
-    let rows = reading.top().into_iter();
-    Family {
-        name: TOP,
-        points: rows
-            .map(|row| point(labels(&row), Number::Count(row.bytes)))
-            .collect(),
-    }
+pub(super) fn family(rows: &[TopRow]) -> Family<'_> {
+    Family::new(TOP, rows.len(), |row| {
+        let row = rows.get(row)?;
+        Some(point(labels(row), Number::Count(row.bytes)))
+    })
 }
 
-fn labels(row: &TopRow) -> Labels {
-    let mut labels = vec![("kind", row.kind.as_str().to_owned())];
-    let address = |address: std::net::IpAddr| address.to_string();
-    let values = [
-        ("source", row.source.map(address)),
-        ("destination", row.destination.map(address)),
-        ("transport", row.transport.map(transport)),
-        ("port", row.port.map(|port| port.to_string())),
-    ];
-    labels.extend(
-        values
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    labels
+fn labels(row: &TopRow) -> Labels<'_> {
+    let address = |name, address: Option<IpAddr>| Some((name, Label::Address(address?)));
+    let transport = row.transport.map(Label::Transport);
+    let port = row.port.map(|port| Label::Number(port.into()));
+    Labels::some([
+        Some(("kind", Label::Text(row.kind.as_str()))),
+        address("source", row.source),
+        address("destination", row.destination),
+        transport.map(|transport| ("transport", transport)),
+        port.map(|port| ("port", port)),
+    ])
 }
