@@ -354,6 +354,13 @@ EXPORTER = variable("exporter", "Exporter", "label_values(netflow_interface_byte
 INTERFACE = variable("interface", "Interface", 'label_values(netflow_interface_bytes_total{exporter=~"$exporter"}, interface)', several=True)
 
 
+# Of each view that counts bytes, what found no series of its own.
+OVERFLOW = " or ".join(
+    f'label_replace(sum(rate(netflow_{view}_bytes_total{{otel_metric_overflow="true"}}[$__rate_interval])), "view", "{view}", "", "")'
+    for view in ("interface", "exporter", "application", "network", "as", "country")
+)
+
+
 def rates(title, expression, legend, link=None, unit="bps", **more):
     """A panel of rates, with exemplars and a link to the flows behind a line."""
     return panel("timeseries", title, promql(expression, legend, exemplar=True), unit=unit, link=link, **more)
@@ -376,7 +383,7 @@ def overview():
             row("How well it is measured"),
             panel("timeseries", "Lost on the way", promql(f"sum by (exporter, unit) (rate(netflow_exporter_lost_total{{{every}}}[$__rate_interval]))", "{{exporter}}, {{unit}}"), unit="cps", width=8, text="By sequence numbers. " + WANTS.format("exporter")),
             panel("timeseries", "Longest flow", promql(f"netflow_exporter_longest_flow_seconds{{{every}}}", "{{exporter}}"), unit="s", width=8, text="Above a minute, rates show peaks: set the active timeout of the router to 60 s. " + WANTS.format("exporter")),
-            panel("timeseries", "Bytes without a series of their own", promql('rate(netflow_interface_bytes_total{otel_metric_overflow="true"}[$__rate_interval]) or vector(0)', "bytes a second"), unit="Bps", width=8, text="If this grows, raise NETFLOW_METRICS_MAX_SERIES."),
+            panel("timeseries", "Bytes without a series of their own", promql(f"{OVERFLOW} or vector(0)", "{{view}}"), unit="Bps", width=8, text="By view. If a line stays above zero, raise NETFLOW_METRICS_MAX_SERIES."),
         ],
         [EXPORTER],
     )  # fmt: skip
@@ -425,9 +432,10 @@ def applications():
 
 def networks():
     pairs = "exporter, source, destination"
+    from_country = spans_behind(' && span.source.geo.country.iso_code = "${__field.labels.source}"')
     return dashboard(
         "Networks and AS",
-        "Who exchanges traffic with whom: networks of NETFLOW_NETWORKS, autonomous systems. " + DOT,
+        "Which networks of NETFLOW_NETWORKS, autonomous systems and countries exchange traffic. " + DOT,
         [
             rates("Networks", TOP % flow_rate("network", pairs), "{{source}} → {{destination}} {{exporter}}", spans_behind(' && span.netflow.source.network = "${__field.labels.source}"'), width=24, height=10, text="The ten largest pairs. " + WANTS.format("network")),
             rates("Sent by network", TOP % flow_rate("network", "exporter, source"), "{{source}} {{exporter}}", spans_behind(' && span.netflow.source.network = "${__field.labels.source}"'), stack=True),
@@ -438,6 +446,10 @@ def networks():
             rates("AS pairs", TOP % flow_rate("as", pairs), "AS{{source}} → AS{{destination}} {{exporter}}", spans_behind(" && span.netflow.src_as = ${__field.labels.source}"), width=24, height=10, text="The ten largest pairs. " + WANTS.format("as")),
             rates("Sent by AS", TOP % flow_rate("as", "exporter, source"), "AS{{source}} {{exporter}}", spans_behind(" && span.netflow.src_as = ${__field.labels.source}"), stack=True),
             rates("Received by AS", TOP % flow_rate("as", "exporter, destination"), "AS{{destination}} {{exporter}}", spans_behind(" && span.netflow.dst_as = ${__field.labels.destination}"), stack=True),
+            row("Countries"),
+            rates("Country pairs", TOP % flow_rate("country", pairs), "{{source}} → {{destination}} {{exporter}}", from_country, width=24, height=10, text="The ten largest pairs; unknown is every address that NETFLOW_GEOIP_COUNTRY doesn't have, such as private ones. " + WANTS.format("country")),
+            rates("Sent by country", TOP % flow_rate("country", "exporter, source"), "{{source}} {{exporter}}", from_country, stack=True),
+            rates("Received by country", TOP % flow_rate("country", "exporter, destination"), "{{destination}} {{exporter}}", spans_behind(' && span.destination.geo.country.iso_code = "${__field.labels.destination}"'), stack=True),
         ],
         [EXPORTER],
     )  # fmt: skip

@@ -40,7 +40,7 @@ def panels(dashboard):
 
 def quick(rules):
     """The rules for a test of a minute: what looks back over minutes and a month looks back over seconds."""
-    rules = re.sub(r"interval: \w+", "interval: 2s", rules)
+    rules = re.sub(r"(interval|for): \w+", r"\1: 2s", rules)
     return re.sub(r"\[\w+\]", "[20s]", re.sub(r"\[30d\]", "[2m]", rules))
 
 
@@ -121,7 +121,7 @@ class Queries(unittest.TestCase):
         cls.daemon = Daemon(
             folder.path,
             OTEL_EXPORTER_OTLP_ENDPOINT=cls.tempo.endpoint(),
-            NETFLOW_METRICS="interface,exporter,application,network,as,service_graph,top,sflow_counters",
+            NETFLOW_METRICS="interface,exporter,application,network,as,country,service_graph,top,sflow_counters",
             # More interfaces report than have a place.
             NETFLOW_METRICS_MAX_SERIES="16",
             NETFLOW_NETWORKS=str(folder.path / "networks.csv"),
@@ -319,6 +319,16 @@ class Queries(unittest.TestCase):
                 until(expression, lambda e=expression: self.ask_prometheus(e), seconds=60, interval=0.5)
             asked += 1
         self.assertGreater(asked, 10)
+
+    def test_a_view_with_more_series_than_places_alerts(self):
+        def alerting():
+            alerts = get_json(f"{self.prometheus}/api/v1/alerts")["data"]["alerts"]
+            of_views = [alert for alert in alerts if alert["labels"]["alertname"] == "NetflowSeriesOverflow"]
+            return {alert["labels"]["view"] for alert in of_views if alert["state"] == "firing"}
+
+        until("an alert for interfaces", lambda: "interface" in alerting(), seconds=90, interval=0.5)
+        # There is one exporter.
+        self.assertNotIn("exporter", alerting())
 
     def spans(self, identifier):
         """Of a trace; none while it is on its way."""

@@ -15,6 +15,7 @@ use crate::deliver::{self, Count, DropReason};
 use crate::observe::accounting::{Account, accounts};
 use crate::observe::connections;
 use crate::observe::stages::{Stages, Steered};
+use crate::relay;
 use crate::translate::Protocol;
 
 pub(super) async fn status(State(watched): Shared) -> Response {
@@ -34,6 +35,9 @@ pub(in crate::observe) struct Status {
     /// Counters of stage 2, by their names.
     translate: Map<String, Value>,
     delivery: Value,
+    /// In a relay alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay: Option<Value>,
     /// The long-lived threads and tasks.
     parts: Vec<Value>,
     accounts: [Account; 5],
@@ -66,6 +70,7 @@ impl Status {
                 .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect(),
             delivery: delivery(stages),
+            relay: relay(stages),
             parts: parts(stages),
             accounts: accounts(stages),
         }
@@ -117,9 +122,11 @@ fn delivery(stages: &Stages) -> Value {
     let (facts, counters) = (&stages.facts, &stages.delivered);
     let requests = counters.requests.load(Relaxed);
     let backend = match facts.exporter {
-        "otlp" if counters.backend_away.load(Relaxed) => "away",
-        "otlp" if requests == 0 => "untried",
-        "otlp" => "up",
+        "relay" if stages.relayed.is_away.load(Relaxed) => "away",
+        "relay" => "up",
+        "otlp" | "kafka" if counters.backend_away.load(Relaxed) => "away",
+        "otlp" | "kafka" if requests == 0 => "untried",
+        "otlp" | "kafka" => "up",
         _ => "none",
     };
     let last_error = counters.last_error().map(|error| {
@@ -169,6 +176,25 @@ fn delivery(stages: &Stages) -> Value {
             "in_flight": spans(counters.in_flight.load()),
             "recovered": spans(counters.recovered.load()),
         },
+    })
+}
+
+fn relay(stages: &Stages) -> Option<Value> {
+    let counters = &stages.relayed;
+    (stages.facts.exporter == "relay").then(|| {
+        let dropped: Map<String, Value> = relay::DropReason::ALL
+            .into_iter()
+            .map(|reason| (reason.as_str().to_owned(), counters.dropped(reason).into()))
+            .collect();
+        json!({
+            "messages": counters.relayed.load(Relaxed),
+            "octets": counters.relayed_octets.load(Relaxed),
+            "waiting": counters.waiting.load(Relaxed),
+            "waiting_octets": counters.waiting_octets.load(Relaxed),
+            "limit": stages.facts.queue_size,
+            "dropped": dropped,
+            "failures": counters.failures.load(Relaxed),
+        })
     })
 }
 

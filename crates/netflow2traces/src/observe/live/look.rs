@@ -1,5 +1,6 @@
 //! One look: what came since the last, as every open page gets it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,9 +63,10 @@ pub(super) async fn take(watched: &Arc<Watched>, round: u64, now: Instant) -> Lo
         conversations,
         traffic,
         tops,
+        by_exporter,
     } = read.await.unwrap_or_default();
     let exporters = if round.is_multiple_of(ASK_EVERY) {
-        exporters(watched, now).await
+        exporters(watched, &by_exporter, now).await
     } else {
         None
     };
@@ -87,6 +89,8 @@ struct Read {
     conversations: String,
     traffic: String,
     tops: String,
+    /// Octets a second in the flows of each exporter.
+    by_exporter: HashMap<Arc<str>, f64>,
 }
 
 /// Records of the batches; batches, records and conversations are kept.
@@ -121,6 +125,7 @@ fn read(live: &Live, tapped: Tapped, now: Instant) -> Read {
         conversations,
         traffic: shown,
         tops: tops.shown(MAX_ROWS).to_string(),
+        by_exporter: tops.by_exporter(),
     }
 }
 
@@ -145,8 +150,13 @@ fn status(watched: &Watched) -> Value {
     })
 }
 
-/// The exporters with what they sent a second since they were last asked for; `None` if a worker doesn't answer.
-async fn exporters(watched: &Watched, now: Instant) -> Option<Value> {
+/// The exporters with what they sent a second since they were last asked for, and the octets a second in the flows that they
+/// reported; `None` if a worker doesn't answer.
+async fn exporters(
+    watched: &Watched,
+    traffic: &HashMap<Arc<str>, f64>,
+    now: Instant,
+) -> Option<Value> {
     let (rows, total) = api::ask_exporters(watched, MAX_EXPORTERS).await.ok()?;
     let mut seen = watched.live.lock_seen();
     let before = std::mem::take(&mut seen.exporters);
@@ -160,6 +170,7 @@ async fn exporters(watched: &Watched, now: Instant) -> Option<Value> {
         if let Some(before) = before.get(&row.address) {
             value["rates"] = before.rates(row, now);
         }
+        value["traffic"] = json!(traffic.get(&*row.address));
         let after = Before {
             at: now,
             datagrams: row.datagrams,

@@ -162,12 +162,23 @@ impl Tops {
         self.conversations.heaviest(rows, now)
     }
 
+    /// Octets a second in the flows of each exporter with records in the last minute.
+    pub(super) fn by_exporter(&self) -> HashMap<Arc<str>, f64> {
+        let sums = self.exporters.0.iter();
+        sums.map(|(exporter, sum)| (Arc::clone(exporter), self.rate(sum.all())))
+            .collect()
+    }
+
+    /// A second.
+    fn rate(&self, octets: u64) -> f64 {
+        match self.seconds > 0.0 {
+            true => octets as f64 / self.seconds,
+            false => 0.0,
+        }
+    }
+
     /// For the page.
     pub(super) fn shown(&self, rows: usize) -> Value {
-        let bits = match self.seconds > 0.0 {
-            true => self.octets as f64 * 8.0 / self.seconds,
-            false => 0.0,
-        };
         let hosts = self.hosts.heaviest(rows).into_iter().map(|(address, sum)| {
             let Sum([sent, received]) = sum;
             json!({ "address": address, "sent": sent, "received": received })
@@ -194,7 +205,7 @@ impl Tops {
             "seconds": self.seconds.round(),
             "records": self.records,
             "octets": self.octets,
-            "bits": bits.round(),
+            "bits": (self.rate(self.octets) * 8.0).round(),
             "hosts": hosts.collect::<Vec<_>>(),
             "ports": ports.collect::<Vec<_>>(),
             "systems": systems.collect::<Vec<_>>(),
@@ -241,6 +252,15 @@ mod tests {
         assert_eq!(shown["systems"], json!([system]));
         assert_eq!(shown["interfaces"][0]["received"], 1_250);
         assert_eq!(shown["exporters"][0]["octets"], 1_250);
+    }
+
+    #[test]
+    fn an_exporter_has_its_own_rate() {
+        let now = Instant::now();
+        let records = vec![record("10.0.0.1:1", "192.0.2.7:443", 6, 1_250)];
+        let looks = [(now - Duration::from_secs(9), records.into())];
+        let exporters = Tops::of(&looks, &Filter::default(), now).by_exporter();
+        assert_eq!(exporters.into_values().collect::<Vec<_>>(), [125.0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // The devices that send flow records, and the senders of something else.
 
 import { byId, make, makeRow, setText, steady, syncRows } from './dom.js';
-import { count, percent, plural, short, span } from './format.js';
+import { bits, count, percent, plural, short, span } from './format.js';
 
 const VERSIONS = { v1: 'NetFlow v1', v5: 'NetFlow v5', v7: 'NetFlow v7', v9: 'NetFlow v9', ipfix: 'IPFIX', sflow: 'sFlow v5' };
 const ORIGINS = { header: 'announced in headers', record: 'announced in records', options: 'announced in options data', config: 'configured here' };
@@ -18,7 +18,7 @@ export function showExporters({ total, exporters }) {
   const note = total > exporters.length ? `the latest ${count(exporters.length)} of ${count(total)}` : total > 0 ? String(total) : '';
   setText(byId('exporters-note'), note);
   const create = ({ address }) => {
-    const row = makeRow('address', 'nowrap', 'number', 'number', 'number', 'number', 'nowrap', 'nowrap', 'remarks');
+    const row = makeRow('address', 'nowrap', 'number', 'number', 'number', 'number', 'number', 'nowrap', 'nowrap', 'remarks');
     row.cells[0].append(make('button', { className: 'link', 'aria-label': `Only traffic of ${address}`, on: { click: () => only(address) } }, address));
     return row;
   };
@@ -30,19 +30,20 @@ export function showExporters({ total, exporters }) {
 function update(row, exporter) {
   const cells = row.cells;
   setText(cells[1], protocols(exporter));
-  setText(cells[2], exporter.rates ? short(exporter.rates.flows) : '–');
-  setText(cells[3], exporter.rates ? short(exporter.rates.datagrams) : '–');
+  setText(cells[2], exporter.traffic === null ? '–' : `${bits(exporter.traffic)}/s`);
+  setText(cells[3], exporter.rates ? short(exporter.rates.flows) : '–');
+  setText(cells[4], exporter.rates ? short(exporter.rates.datagrams) : '–');
   const lost = loss(exporter);
-  setText(cells[4], percent(lost.share));
-  cells[4].title = lost.text;
-  cells[4].classList.toggle('bad-text', lost.share > 0);
-  setText(cells[5], exporter.versions.some((version) => version === 'v9' || version === 'ipfix') ? count(exporter.templates) : '–');
+  setText(cells[5], percent(lost.share));
+  cells[5].title = lost.text;
+  cells[5].classList.toggle('bad-text', lost.share > 0);
+  setText(cells[6], exporter.versions.some((version) => version === 'v9' || version === 'ipfix') ? count(exporter.templates) : '–');
   const { sampling } = exporter;
-  setText(cells[6], sampling ? `1 : ${count(sampling.interval)}` : 'none');
-  cells[6].title = sampling ? ORIGINS[sampling.origin] ?? sampling.origin : '';
-  setText(cells[7], exporter.last_seen ? ago(Date.parse(exporter.last_seen)) : '–');
+  setText(cells[7], sampling ? `1 : ${count(sampling.interval)}` : 'none');
+  cells[7].title = sampling ? ORIGINS[sampling.origin] ?? sampling.origin : '';
+  setText(cells[8], exporter.last_seen ? ago(Date.parse(exporter.last_seen)) : '–');
   const all = remarks(exporter);
-  if (cells[8].textContent !== all.join('')) cells[8].replaceChildren(...all.map((text) => make('span', { className: 'remark' }, text)));
+  if (cells[9].textContent !== all.join('')) cells[9].replaceChildren(...all.map((text) => make('span', { className: 'remark' }, text)));
 }
 
 /** What an exporter sends, and over what if that is not UDP alone. */
