@@ -14,10 +14,11 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use netflow2traces::config::AttributeLevel::{self, Minimal, Standard};
-use support::{Form, Traffic};
+use support::{Batches, Form, Traffic};
 
 mod support;
 
+const SEED: u64 = 11;
 const ROUNDS: usize = 9;
 /// Bodies of a kind: about fifty thousand flows, more than a predictor remembers.
 const BODIES: usize = 12;
@@ -44,7 +45,9 @@ fn main() {
         (Traffic::Random, "random"),
     ] {
         for (flows, form, level) in KINDS {
-            let batches = support::batches(form, traffic, level, BODIES);
+            let batches: Vec<_> = Batches::new(form, traffic, level, SEED)
+                .take(BODIES)
+                .collect();
             let spans: u32 = batches.iter().map(|batch| batch.flow_spans).sum();
             let bodies: Vec<_> = batches.into_iter().map(|batch| batch.octets).collect();
             let octets: usize = bodies.iter().map(|body| body.len()).sum();

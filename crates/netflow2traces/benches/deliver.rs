@@ -32,7 +32,9 @@ mod linux {
     use otlp_wire::EncodedBatch;
     use tokio::net::TcpListener;
 
-    use super::support::{Form, Traffic, batches};
+    use super::support::{Batches, Form, Traffic};
+
+    const SEED: u64 = 11;
 
     /// Requests of about 2 MiB that differ; with more rounds they come again.
     const BATCHES: usize = 40;
@@ -54,7 +56,9 @@ mod linux {
             ("IPv6, heavy-tailed", Form::Ipfix6, Traffic::HeavyTailed),
         ];
         for (flows, form, traffic) in kinds {
-            let batches = batches(form, traffic, AttributeLevel::Minimal, BATCHES);
+            let batches: Vec<_> = Batches::new(form, traffic, AttributeLevel::Minimal, SEED)
+                .take(BATCHES)
+                .collect();
             for protocol in ["grpc", "http/protobuf"] {
                 for compression in ["none", "gzip", "zstd"] {
                     print!("{flows:>24} ");

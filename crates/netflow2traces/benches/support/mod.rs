@@ -6,7 +6,7 @@ use netflow_wire::write::{Field, IpfixHeader, MessageWriter, V5Header, V5Record,
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
 use netflow2traces::receive::wall_clock;
 use netflow2traces::translate::{Datagram, Ids, Translator};
-use otlp_wire::EncodedBatch;
+use otlp_wire::{EncodedBatch, UnixNanos};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -105,32 +105,46 @@ fn configuration(level: AttributeLevel) -> config::Translate {
     }
 }
 
-/// Requests of one exporter's fresh flows, `number` of about 2 MiB.
-pub(crate) fn batches(
+/// Requests of one exporter's fresh flows without end, of about 2 MiB each; another `seed` makes others.
+pub(crate) struct Batches {
     form: Form,
     traffic: Traffic,
-    level: AttributeLevel,
-    number: usize,
-) -> Vec<EncodedBatch> {
-    let config = configuration(level);
-    let mut translator = Translator::new(&config, wall_clock, Ids::new([7; 32]));
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(11);
-    let mut batches = Vec::new();
-    let now = Instant::now();
-    for count in 0.. {
-        if batches.len() >= number {
-            break;
+    translator: Translator<fn() -> UnixNanos>,
+    random: Xoshiro256PlusPlus,
+    count: u32,
+}
+
+impl Batches {
+    pub(crate) fn new(form: Form, traffic: Traffic, level: AttributeLevel, seed: u64) -> Self {
+        Self {
+            form,
+            traffic,
+            translator: Translator::new(&configuration(level), wall_clock, Ids::new([7; 32])),
+            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+            count: 0,
         }
-        let datagram = datagram(form, traffic, &mut random, count);
-        let datagram = Datagram {
-            octets: &datagram,
-            source: ([192, 0, 2, 1], 2055).into(),
-            received_at: wall_clock(),
-        };
-        translator.on_datagram(&datagram, now);
-        batches.extend(std::iter::from_fn(|| translator.poll_batch(now)));
     }
-    batches
+}
+
+impl Iterator for Batches {
+    type Item = EncodedBatch;
+
+    fn next(&mut self) -> Option<EncodedBatch> {
+        let now = Instant::now();
+        loop {
+            if let Some(batch) = self.translator.poll_batch(now) {
+                return Some(batch);
+            }
+            let datagram = datagram(self.form, self.traffic, &mut self.random, self.count);
+            self.count = self.count.wrapping_add(1);
+            let datagram = Datagram {
+                octets: &datagram,
+                source: ([192, 0, 2, 1], 2055).into(),
+                received_at: wall_clock(),
+            };
+            self.translator.on_datagram(&datagram, now);
+        }
+    }
 }
 
 fn datagram(form: Form, traffic: Traffic, random: &mut Xoshiro256PlusPlus, count: u32) -> Vec<u8> {
