@@ -28,6 +28,7 @@ mod malformed;
 mod memory;
 mod message;
 pub mod metrics;
+mod origins;
 mod output;
 mod plan;
 mod selection;

@@ -31,6 +31,12 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         }
     }
 
+    /// Whether spans wait in a batch that is not finished.
+    #[must_use]
+    pub fn has_open_batch(&self) -> bool {
+        !self.writing.batches.is_empty()
+    }
+
     /// Lowers or raises the octets of a request, at most to the configured size: the backend's limit is learnt
     /// by what it refuses.
     pub fn limit_requests(&mut self, octets: usize) {

@@ -70,6 +70,10 @@ pub struct Translator<C> {
     pub(super) strangers: Strangers,
     pub(super) exporters: ExporterTable,
     pub(super) changes: Option<Changes>,
+    /// Where messages come from, as the caller numbers it.
+    pub(super) origin: u32,
+    /// Connections end at a relay, and not with the program that reads their messages.
+    pub(super) is_behind_relay: bool,
     pub(super) sflow: Sflow,
     pub(super) work_spans: WorkSpans,
     fixed: [FixedVersion; 3],
@@ -139,6 +143,8 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             strangers: Strangers::default(),
             exporters: ExporterTable::new(config.max_exporters),
             changes: None,
+            origin: 0,
+            is_behind_relay: false,
             sflow: Sflow::new(),
             work_spans: WorkSpans::new(),
             fixed,
@@ -233,6 +239,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         };
         let most = MAX_HELD_OCTETS.min(self.exporters.most() / 4);
         let exporter = self.exporters.entry(address, now, &self.writing);
+        exporter.origin = self.origin;
         let rate = self.rate.filter(|_| !transport.has_connections());
         if !exporter.keeps_to(rate, now) {
             self.writing.counters.datagrams_rate_limited.add(1);

@@ -73,6 +73,8 @@ pub(crate) struct Exporter {
     /// When its last malformed datagram was shown as a span.
     pub(crate) error_shown: Option<Instant>,
     pub(crate) alerts: Alerts,
+    /// Where its last message came from, as the caller numbers it.
+    pub(crate) origin: u32,
     /// It stands in the row of those whose late Sets are to be read.
     pub(crate) is_late: bool,
     pub(crate) activity: Activity,
@@ -299,6 +301,7 @@ impl ExporterTable {
                 sampling: new.sampling(address),
                 error_shown: None,
                 alerts: Alerts::default(),
+                origin: 0,
                 is_late: false,
                 activity: Activity::default(),
                 counted: ExporterFlows::default(),
@@ -405,10 +408,15 @@ impl ExporterTable {
 
     /// Forgets what was not seen for `idle`.
     pub(crate) fn expire(&mut self, now: Instant, idle: Duration) {
+        self.retain(|exporter| now.saturating_duration_since(exporter.last_seen) <= idle);
+    }
+
+    /// Forgets all but those that are to stay.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&Exporter) -> bool) {
         let (sets_gone, weight) = (&mut self.sets_gone, &mut self.weight);
         let disconnected = &mut self.disconnected;
         self.by_address.retain(|address, exporter| {
-            let keep = now.saturating_duration_since(exporter.last_seen) <= idle;
+            let keep = stays(exporter);
             if !keep {
                 *sets_gone += exporter.decoder.waiting().0 as u64;
                 *weight -= exporter.weight;

@@ -191,7 +191,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             if let Some(exporter) = self.exporters.find(address) {
                 exporter.to_be_saved = false;
                 exporter.saved = Some(now);
-                let saved = save(address, exporter, now, wall);
+                let saved = save(address, exporter, now, wall, self.is_behind_relay);
                 octets += saved.octets();
                 share.exporters.push(saved);
             }
@@ -208,12 +208,15 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let age = |then: UnixNanos| Duration::from_nanos(wall.0.saturating_sub(then.0));
         // Where the clock doesn't reach back so far, it lives a little longer.
         let instant = |then| now.checked_sub(age(then)).unwrap_or(now);
+        let is_behind_relay = self.is_behind_relay;
+        let outlives = |session| outlives_a_restart(session, is_behind_relay);
         let told = saved.domains.len() + saved.agents.len() + saved.types.len();
         let is_known = saved.templates.len() + told > 0;
         if !is_known || age(saved.seen) > lifetime || !self.allowed.allows(saved.address) {
             return 0;
         }
         let exporter = self.exporters.entry(saved.address, now, &self.writing);
+        exporter.origin = self.origin;
         exporter.restored(instant(saved.seen));
         exporter.saved = Some(instant(saved.seen));
         exporter.metadata.restore(&saved.domains);
@@ -223,7 +226,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             agent,
         } in saved.agents
         {
-            if outlives_a_restart(session) {
+            if outlives(session) {
                 exporter.metadata.name_agent(session, domain, agent);
             }
         }
@@ -237,7 +240,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
             );
         }
         for saved in saved.templates {
-            if !outlives_a_restart(saved.session)
+            if !outlives(saved.session)
                 || age(saved.refreshed) > lifetime
                 || !is_usable(&saved.template, &self.limits)
             {
@@ -250,10 +253,12 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 id: saved.template.id,
             };
             let refreshed = instant(saved.refreshed);
-            exporter.restored_uptime(&key, saved.uptime);
+            // Behind a relay older messages may follow: that is no restart.
+            let uptime = saved.uptime.filter(|_| !is_behind_relay);
+            exporter.restored_uptime(&key, uptime);
             exporter
                 .decoder
-                .restore(key, saved.template, saved.uptime, refreshed, &self.limits);
+                .restore(key, saved.template, uptime, refreshed, &self.limits);
         }
         let templates = exporter.decoder.templates().len();
         self.prove(saved.address, now);
@@ -262,9 +267,9 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     }
 }
 
-/// A connection doesn't, and what was sent in it is sent anew in the next.
-fn outlives_a_restart(session: Session) -> bool {
-    !session.transport.has_connections()
+/// A connection doesn't, and what was sent in it is sent anew in the next; unless a relay holds the connection.
+fn outlives_a_restart(session: Session, is_behind_relay: bool) -> bool {
+    is_behind_relay || !session.transport.has_connections()
 }
 
 /// What a message could have brought, too.
@@ -279,7 +284,14 @@ fn is_usable(template: &Template, limits: &Limits) -> bool {
             .is_none_or(|scope| scope <= template.fields.len())
 }
 
-fn save(address: IpAddr, exporter: &Exporter, now: Instant, wall: UnixNanos) -> SavedExporter {
+fn save(
+    address: IpAddr,
+    exporter: &Exporter,
+    now: Instant,
+    wall: UnixNanos,
+    is_behind_relay: bool,
+) -> SavedExporter {
+    let outlives = |session| outlives_a_restart(session, is_behind_relay);
     let at = |then: Instant| {
         let age = now.saturating_duration_since(then).as_nanos();
         UnixNanos(
@@ -290,12 +302,12 @@ fn save(address: IpAddr, exporter: &Exporter, now: Instant, wall: UnixNanos) -> 
     let templates = exporter.decoder.templates().iter();
     let types = exporter.metadata.types.iter();
     let agents = exporter.metadata.agents();
-    let agents = agents.filter(|named| outlives_a_restart(named.session));
+    let agents = agents.filter(|named| outlives(named.session));
     SavedExporter {
         address,
         seen: at(exporter.last_seen()),
         templates: templates
-            .filter(|(key, learnt)| outlives_a_restart(key.session) && learnt.is_trusted())
+            .filter(|(key, learnt)| outlives(key.session) && learnt.is_trusted())
             .map(|(key, learnt)| SavedTemplate {
                 session: key.session,
                 domain: key.domain,

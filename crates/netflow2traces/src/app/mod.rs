@@ -3,6 +3,8 @@
 
 mod connections;
 mod demo;
+mod kafka;
+mod templates;
 mod totals;
 
 pub use demo::demo;
@@ -22,6 +24,7 @@ use crate::deliver::Delivery;
 use crate::enrichment::{Watching, open_table};
 use crate::files;
 use crate::health::Pulse;
+use crate::kafka::input::Input;
 use crate::observe::api::Watched;
 use crate::observe::flow_metrics::FlowSource;
 use crate::observe::healthcheck::reachable;
@@ -30,14 +33,14 @@ use crate::observe::live::Tap;
 use crate::observe::logging;
 use crate::observe::own_metrics::MetricsExport;
 use crate::observe::stages::{Facts, Phase, Stages};
-use crate::receive::{Receivers, Running};
+use crate::receive::Running;
 use crate::relay::Relay;
 use crate::runtime;
 use crate::stop::{Schedule, Signals};
 use crate::streams::Streams;
 use crate::supervisor::{Supervised, Supervisor};
+use crate::template_store::Keeping;
 use crate::template_store::conversation_key;
-use crate::template_store::{self, Keeper, Keeping};
 use crate::translate::enrich::interfaces::Interfaces;
 use crate::translate::enrich::networks::Networks;
 use crate::translate::metrics::Places;
@@ -103,6 +106,7 @@ pub fn try_backend(exporter: &config::Exporter) -> Result<ExitCode, cli::Failure
 struct Daemon {
     running: Running<Worker>,
     streams: Option<Streams>,
+    input: Option<Input>,
     delivery: Delivery,
     relay: Option<Relay>,
     stages: Arc<Stages>,
@@ -125,7 +129,7 @@ impl Daemon {
             .relay
             .as_ref()
             .map(|kafka| Relay::start(kafka, config.deliver.queue_size, &health));
-        let receivers = supervised.open(&config.receive)?;
+        let (receivers, kafka) = kafka::open(config, &mut supervised)?;
         let streams = connections::Prepared::open(config, &receivers)?;
         let admin = config.admin.map(AdminListener::bind).transpose()?;
         let page = admin.as_ref().map(AdminListener::address);
@@ -157,7 +161,10 @@ impl Daemon {
             tap: Arc::clone(&tap),
         };
         let mut workers = (0..receivers.workers())
-            .map(|_| Worker::new(&shared, &delivery))
+            .map(|index| {
+                let receipts = kafka.as_ref().and_then(|kafka| kafka.receipts(index));
+                Worker::new(&shared, &delivery, receipts)
+            })
             .collect::<anyhow::Result<Vec<_>>>()?;
         if let Some(relay) = &relay {
             let allowed = &config.translate.allowed_exporters;
@@ -174,8 +181,11 @@ impl Daemon {
                 }
             });
         }
+        if let Some(kafka) = &kafka {
+            kafka.connect(&mut workers, &delivery, config);
+        }
         let store_counters = Arc::default();
-        let keeper = load_templates(config, &store_counters, &receivers, &mut workers)?;
+        let keeper = templates::load(config, &store_counters, &receivers, &mut workers)?;
         receivers.announce();
         let translated = workers
             .iter()
@@ -191,6 +201,7 @@ impl Daemon {
         if let Some(relay) = &relay {
             stages.relayed = relay.counters();
         }
+        stages.kafka_input = kafka.as_ref().map(kafka::Kafka::counters);
         if let Some(streams) = &streams {
             stages.streams = streams.exchange.counters();
         }
@@ -208,6 +219,7 @@ impl Daemon {
         let streams = streams
             .map(|streams| streams.start(running.wakers(), &stages.health))
             .transpose()?;
+        let input = kafka.map(|kafka| kafka.start(running.wakers(), &stages.health));
         stages.enter(Phase::Running);
         let wakers = running.wakers().iter().cloned();
         let mailboxes = Mailboxes::new(given.into_iter().zip(wakers).collect());
@@ -259,6 +271,7 @@ impl Daemon {
         Ok(Self {
             running,
             streams,
+            input,
             delivery,
             relay,
             stages,
@@ -314,6 +327,7 @@ impl Daemon {
         let Self {
             running,
             streams,
+            mut input,
             delivery,
             relay,
             stages,
@@ -335,6 +349,7 @@ impl Daemon {
         let read = schedule.connections();
         let stopping = async {
             connections::stop(streams, read).await;
+            kafka::stop_reading(&mut input, read).await;
             tokio::task::spawn_blocking(move || running.stop_by(Some(until))).await
         };
         let (mut workers, busy) = tokio::select! {
@@ -363,8 +378,7 @@ impl Daemon {
         let mut waiting = 0;
         for worker in &mut workers {
             worker.read_the_rest();
-            worker.translator.flush();
-            worker.hand_over();
+            worker.finish();
             waiting += worker.translator.sets_waiting();
         }
         let now = Instant::now();
@@ -379,7 +393,7 @@ impl Daemon {
         let totals = {
             let stored = async {
                 if let Some(keeping) = keeping {
-                    store_the_last(keeping, &mut workers).await;
+                    templates::store_the_last(keeping, &mut workers).await;
                 }
             };
             let stored = tokio::time::timeout_at(schedule.written().into(), stored);
@@ -408,6 +422,7 @@ impl Daemon {
                 }
             }
         };
+        kafka::leave(input, schedule.written()).await;
         let lost = totals::say_totals(&stages, &totals, waiting) || busy;
         if let Some(own_metrics) = own_metrics {
             own_metrics.stop(schedule.metrics()).await;
@@ -421,59 +436,4 @@ impl Daemon {
             ExitCode::SUCCESS
         })
     }
-}
-
-/// Gives the workers what the template store has, each exporter to the worker that the kernel gives it to.
-fn load_templates(
-    config: &Config,
-    counters: &Arc<template_store::Counters>,
-    receivers: &Receivers,
-    workers: &mut [Worker],
-) -> anyhow::Result<Option<Keeper>> {
-    let Some(path) = &config.translate.template_store else {
-        return Ok(None);
-    };
-    let lifetime = config.translate.template_lifetime;
-    let failed = || {
-        format!(
-            "the template store {} can't be used (NETFLOW_TEMPLATE_STORE)",
-            path.display()
-        )
-    };
-    let (mut keeper, saved) =
-        Keeper::open(path.clone(), lifetime, Arc::clone(counters)).with_context(failed)?;
-    // Better now than when there is something to lose.
-    keeper.write().with_context(failed)?;
-    let (now, exporters) = (Instant::now(), saved.len());
-    let mut templates = 0;
-    for saved in saved {
-        let worker = receivers.worker_of(saved.address);
-        templates += workers[worker].translator.restore(saved, now);
-    }
-    for worker in workers {
-        worker.translator.keep_changes();
-    }
-    info!(file = %path.display(), exporters, templates, "template store loaded");
-    Ok(Some(keeper))
-}
-
-/// Writes what changed since it was last written.
-async fn store_the_last(keeping: Keeping, workers: &mut [Worker]) {
-    let Some(mut keeper) = keeping.stop().await else {
-        error!("the task that keeps the template store has panicked");
-        return;
-    };
-    let now = Instant::now();
-    for worker in workers {
-        loop {
-            let changed = worker.translator.take_changes(now);
-            keeper.take(&changed.exporters);
-            if !changed.more {
-                break;
-            }
-        }
-    }
-    let written = tokio::task::spawn_blocking(move || keeper.write_or_say());
-    // It doesn't panic, and it is never cancelled.
-    let _ = written.await;
 }

@@ -36,6 +36,23 @@ impl Kafka {
     }
 }
 
+/// `NETFLOW_INPUT=kafka`.
+#[derive(Clone, Debug)]
+pub struct KafkaInput {
+    pub kafka: Kafka,
+    /// The consumer group.
+    pub group: String,
+    /// Compacted; of what exporters have reported.
+    pub templates_topic: Arc<str>,
+}
+
+/// `NETFLOW_INPUT`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InputKind {
+    Udp,
+    Kafka,
+}
+
 /// `NETFLOW_KAFKA_COMPRESSION`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KafkaCompression {
@@ -87,6 +104,9 @@ impl Loader<'_> {
         match purpose {
             Purpose::Relay => Some("relay"),
             Purpose::Demo => None,
+            Purpose::Run if self.value(&settings::INPUT) == InputKind::Kafka => {
+                Some("NETFLOW_INPUT=kafka")
+            }
             Purpose::Run => {
                 let exporter = self.optional(&settings::TRACES_EXPORTER);
                 let is_kafka = exporter == Some(ExporterKind::Kafka);
@@ -130,6 +150,36 @@ impl Loader<'_> {
             return None;
         }
         (!kafka.brokers.is_empty()).then_some(kafka)
+    }
+
+    /// What is read from the cluster, if anything.
+    pub(super) fn kafka_input(
+        &mut self,
+        purpose: Purpose,
+        kafka: Option<&Kafka>,
+    ) -> Option<KafkaInput> {
+        let group = self.value(&settings::KAFKA_GROUP);
+        let templates_topic = self.value(&settings::KAFKA_TEMPLATES_TOPIC);
+        if purpose != Purpose::Run || self.value(&settings::INPUT) != InputKind::Kafka {
+            let because = "NETFLOW_INPUT is not kafka";
+            self.warn_without_effect(&settings::KAFKA_GROUP, because);
+            self.warn_without_effect(&settings::KAFKA_TEMPLATES_TOPIC, because);
+            return None;
+        }
+        let because = "NETFLOW_INPUT=kafka binds no ports for exporters";
+        self.warn_without_effect(&settings::LISTEN_TCP_PORT, because);
+        self.warn_without_effect(&settings::LISTEN_TLS_PORT, because);
+        let because = "what waits in Kafka is read faster than it was sent, and nothing is cut";
+        self.warn_without_effect(&settings::MAX_RATE_PER_EXPORTER, because);
+        self.warn_without_effect(&settings::MAX_RECORD_RATE_PER_EXPORTER, because);
+        let because =
+            "with NETFLOW_INPUT=kafka templates are kept in NETFLOW_KAFKA_TEMPLATES_TOPIC";
+        self.warn_without_effect(&settings::TEMPLATE_STORE, because);
+        Some(KafkaInput {
+            kafka: kafka?.clone(),
+            group,
+            templates_topic,
+        })
     }
 
     fn kafka_tls(&mut self) -> Option<KafkaTls> {
@@ -233,13 +283,34 @@ pub(super) fn brokers(text: &str) -> Result<Vec<String>, Rejection> {
     })
 }
 
+/// As topics are named: what operators can type, and brokers can restrict by prefix.
+pub(super) fn group(text: &str) -> Result<String, Rejection> {
+    if is_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Rejection(format!(
+        "{text} can't be the name of a consumer group here"
+    )))
+}
+
+fn is_name(text: &str) -> bool {
+    let is_allowed = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
+    text.len() <= 249 && text != "." && text != ".." && text.bytes().all(is_allowed)
+}
+
 /// As Kafka lets topics be named.
 pub(super) fn topic(text: &str) -> Result<Arc<str>, Rejection> {
-    let is_allowed = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
-    if text.len() > 249 || text == "." || text == ".." || !text.bytes().all(is_allowed) {
+    if !is_name(text) {
         return Err(Rejection(format!("{text} can't be the name of a topic")));
     }
     Ok(text.into())
+}
+
+pub(super) fn input(text: &str) -> Result<InputKind, Rejection> {
+    values::choice(
+        text,
+        &[("udp", InputKind::Udp), ("kafka", InputKind::Kafka)],
+    )
 }
 
 pub(super) fn compression(text: &str) -> Result<KafkaCompression, Rejection> {

@@ -1,29 +1,7 @@
-//! Names that aren't settings: features of later versions, which are refused rather than ignored,
-//! and misspelt names, which get a hint.
+//! Names that aren't settings: misspelt ones, which get a hint, and those of other programs.
 
-use super::load::{Mistake, Purpose};
 use super::settings;
 use super::sources::Sources;
-
-/// Settings of features that this version doesn't have; a name that ends in `_` is a prefix.
-const LATER: &[(&str, &str)] = &[("NETFLOW_INPUT", "this version receives over UDP only")];
-
-/// Refuses what is set for features of later versions.
-pub(super) fn refuse_later(purpose: Purpose, sources: &Sources, mistakes: &mut Vec<Mistake>) {
-    for name in sources.names() {
-        if purpose == Purpose::Demo && name.starts_with("OTEL_EXPORTER_OTLP_") {
-            continue;
-        }
-        let known = LATER.iter().find(|(later, _)| is_named(name, later));
-        if let (Some((_, sentence)), Some(given)) = (known, sources.variable(name)) {
-            // The values of some, such as headers, are secrets.
-            mistakes.push(Mistake::new(
-                format!("{name} ({})", given.origin),
-                &format!("{sentence}; unset it"),
-            ));
-        }
-    }
-}
 
 /// Says which variables look like ours and aren't.
 pub(super) fn warn_unknown(sources: &Sources, warnings: &mut Vec<String>) {
@@ -69,15 +47,10 @@ const NO_EFFECT: &[(&str, &str)] = &[
     ),
 ];
 
-fn is_named(name: &str, later: &str) -> bool {
-    name == later || (later.ends_with('_') && name.starts_with(later))
-}
-
 fn is_setting(name: &str) -> bool {
     settings::ALL
         .iter()
         .any(|about| about.variables.contains(&name))
-        || LATER.iter().any(|(later, _)| is_named(name, later))
 }
 
 /// Kubernetes sets variables for Services in every container: one named `netflow` gives `NETFLOW_PORT` and

@@ -64,7 +64,6 @@ pub fn load(purpose: Purpose, sources: &Sources, machine: &Machine) -> Result<Lo
         warnings: sources.warnings().to_vec(),
     };
     let config = loader.config(purpose, machine);
-    later::refuse_later(purpose, sources, &mut loader.mistakes);
     later::warn_unknown(sources, &mut loader.warnings);
     if loader.mistakes.is_empty() {
         Ok(Loaded {
@@ -200,6 +199,7 @@ impl Loader<'_> {
     fn config(&mut self, purpose: Purpose, machine: &Machine) -> Config {
         let needed_by = self.what_needs_kafka(purpose);
         let kafka = self.kafka(needed_by);
+        let input = self.kafka_input(purpose, kafka.as_ref());
         let (exporter, console_copy) = match purpose {
             Purpose::Run => self.exporter(kafka.as_ref()),
             Purpose::Demo | Purpose::Relay => (Exporter::None, false),
@@ -241,9 +241,17 @@ impl Loader<'_> {
             trace_url,
             log,
             own_metrics,
+            input,
             relay: kafka.filter(|_| purpose == Purpose::Relay),
             shutdown_timeout,
         };
+        if config.input.is_some() {
+            config.streams.tcp.clear();
+            config.streams.tls.clear();
+            config.translate.template_store = None;
+            config.translate.max_rate_per_exporter = None;
+            config.translate.max_record_rate_per_exporter = None;
+        }
         if purpose == Purpose::Relay {
             config.translate_nothing();
         }

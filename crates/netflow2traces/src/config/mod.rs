@@ -37,7 +37,7 @@ pub use netflow_translate::config::{
 
 pub(crate) use headers::header_file;
 
-pub use kafka::{Kafka, KafkaCompression, KafkaTls, Sasl, SaslMechanism};
+pub use kafka::{InputKind, Kafka, KafkaCompression, KafkaInput, KafkaTls, Sasl, SaslMechanism};
 
 pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin};
 pub use memory::Memory;
@@ -72,6 +72,8 @@ pub struct Config {
     pub log: Log,
     /// Whether and how the daemon sends its own metrics over OTLP.
     pub own_metrics: Option<OwnMetrics>,
+    /// What is read from Kafka instead of sockets.
+    pub input: Option<KafkaInput>,
     /// Where `relay` writes what it receives.
     pub relay: Option<Kafka>,
     /// Time to flush at SIGTERM or SIGINT.

@@ -61,6 +61,8 @@ pub enum Kind {
     Page,
     /// Reports to the service manager.
     Notifier,
+    /// Reads datagrams from Kafka, and writes what was learnt of exporters.
+    KafkaInput,
     /// Writes what a relay receives to Kafka.
     Relay,
     /// Writes spans to stdout.
@@ -70,7 +72,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Receive,
         Self::Connections,
         Self::Certificates,
@@ -85,6 +87,7 @@ impl Kind {
         Self::Admin,
         Self::Page,
         Self::Notifier,
+        Self::KafkaInput,
         Self::Relay,
         Self::Console,
         Self::Log,
@@ -108,6 +111,7 @@ impl Kind {
             Self::Admin => "admin",
             Self::Page => "page",
             Self::Notifier => "notifier",
+            Self::KafkaInput => "kafka_input",
             Self::Relay => "relay",
             Self::Console => "console",
             Self::Log => "log",
@@ -123,6 +127,7 @@ impl Kind {
                 | Self::Delivery
                 | Self::Spool
                 | Self::TemplateStore
+                | Self::KafkaInput
                 | Self::Relay
         )
     }

@@ -10,6 +10,7 @@ mod client;
 #[cfg(test)]
 pub(crate) mod fake;
 mod flow_message;
+pub mod input;
 
 use std::fmt;
 use std::pin::Pin;

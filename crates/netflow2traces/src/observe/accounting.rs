@@ -103,6 +103,7 @@ fn datagrams(stages: &Stages) -> Account {
         [
             ("datagrams", stages.receive(|all| all.datagrams.value())),
             ("messages", stages.streams.messages()),
+            ("kafka", stages.from_kafka(|all| all.datagrams.value())),
         ],
         [
             ("decoded", count(|all| all.datagrams_decoded.value())),

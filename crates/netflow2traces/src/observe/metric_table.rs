@@ -34,6 +34,7 @@ pub enum Section {
     Decoding,
     Spans,
     Delivery,
+    Kafka,
     Relay,
     Spool,
     Process,
@@ -72,11 +73,12 @@ impl Series {
 }
 
 impl Section {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Receiving,
         Self::Decoding,
         Self::Spans,
         Self::Delivery,
+        Self::Kafka,
         Self::Relay,
         Self::Spool,
         Self::Process,
@@ -89,6 +91,7 @@ impl Section {
             Self::Decoding => "Decoding",
             Self::Spans => "Spans",
             Self::Delivery => "Delivery",
+            Self::Kafka => "Kafka as the input",
             Self::Relay => "The relay",
             Self::Spool => "The spool",
             Self::Process => "The process",
@@ -191,6 +194,16 @@ fn of_transport(stages: &Stages, transport: Transport) -> &TransportCounters {
 macro_rules! spool {
     ($field:ident) => {
         &[(&[], |stages| stages.delivered.spool.$field.load(Relaxed))]
+    };
+}
+
+/// Series of numbers of the input from Kafka.
+macro_rules! kafka {
+    ($field:ident) => {
+        &[(&[], |stages| stages.from_kafka(|all| all.$field.value()))]
+    };
+    ($label:literal: $($field:ident),+) => {
+        &[$((&[($label, stringify!($field))], |stages| stages.from_kafka(|all| all.$field.value())),)+]
     };
 }
 
@@ -446,6 +459,40 @@ pub static METRICS: &[Metric] = metrics! {
         })]),
             "0 while requests fail and are retried, otherwise 1";
     }
+    Kafka {
+        netflow_kafka_messages_total: Series::Counters(kafka!(datagrams)),
+            "Datagrams and messages of connections read from Kafka (NETFLOW_INPUT=kafka)";
+        netflow_kafka_message_bytes_total: Series::Counters(kafka!(octets)),
+            "Bytes of their payloads";
+        netflow_kafka_alien_messages_total: Series::Counters(kafka!("reason": no_value, key, header)),
+            "Messages of the topic that no relay wrote, by what is wrong with them: they are ignored";
+        netflow_kafka_times_replaced_total: Series::Counters(kafka!(times_replaced)),
+            "Datagrams with an impossible time of receipt: the message's own time-stamp, or the present, was used";
+        netflow_kafka_messages_reread_total: Series::Counters(kafka!(replayed)),
+            "Datagrams that this process had read before: their spans are delivered twice";
+        netflow_kafka_messages_uncommitted_total: Series::Counters(kafka!(uncommitted)),
+            "Datagrams that were read but not committed when their partition went: they are read again";
+        netflow_kafka_batches_given_up_total: Series::Counters(kafka!(batches_given_up)),
+            "Batches that were dropped or refused for good (counted as spans, too): their offsets are committed nevertheless";
+        netflow_kafka_commits_total: Series::Counters(kafka!("outcome": committed, failed)),
+            "Commits of offsets, by outcome; one that failed is repeated";
+        netflow_kafka_poll_failures_total: Series::Counters(kafka!(poll_failures)),
+            "Attempts to reach Kafka, or to read from it, that failed and were repeated";
+        netflow_kafka_partition_changes_total: Series::Counters(kafka!("change": assigned, revoked, lost)),
+            "Partitions that came, were handed over in order, or were lost";
+        netflow_kafka_partitions: Series::Gauges(kafka!(partitions)),
+            "Partitions that this daemon reads now";
+        netflow_kafka_partitions_paused: Series::Gauges(kafka!(paused)),
+            "Of these, partitions that are paused because the daemon has enough to do";
+        netflow_kafka_pauses_total: Series::Counters(kafka!(pauses)),
+            "How often a partition was paused";
+        netflow_kafka_lag: Series::Gauges(kafka!(lag)),
+            "Messages in these partitions that are not read yet; a few seconds old";
+        netflow_kafka_waiting_bytes: Series::Gauges(kafka!(octets_waiting)),
+            "Bytes that were read and wait for their worker";
+        netflow_kafka_exporter_states_total: Series::Counters(kafka!("outcome": written, refused, restored, unreadable)),
+            "What exporters have reported, written to the topic of templates or read from it, by outcome";
+    }
     Relay {
         netflow_relay_messages_total: Series::Counters(relay!(relayed)),
             "Datagrams and messages of connections that Kafka has acknowledged (netflow2traces relay)";
@@ -528,7 +575,7 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_part_restarts_total: Series::Counters(restarts!(
             Receive "receive", Connections "connections", Certificates "certificates", Pulse "pulse", Delivery "delivery", Losses "losses", Spool "spool", SpoolSync "spool_sync",
             TemplateStore "template_store", Enrichment "enrichment", OwnMetrics "own_metrics", Admin "admin", Page "page", Notifier "notifier",
-            Relay "relay", Console "console", Log "log"
+            KafkaInput "kafka_input", Relay "relay", Console "console", Log "log"
         )),
             "Threads and tasks of the daemon that panicked and were restarted; the log says why";
         netflow_parts_overdue: Series::Gauges(&[(&[], |stages| {

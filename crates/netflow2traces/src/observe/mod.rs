@@ -7,6 +7,7 @@ mod diagnosis;
 pub mod flow_metrics;
 pub mod healthcheck;
 pub mod http;
+mod kafka;
 pub mod live;
 pub mod logging;
 pub mod metric_table;

@@ -13,6 +13,7 @@ use super::own_metrics::ExportCounters;
 use crate::config::{self, print};
 use crate::deliver;
 use crate::health::Health;
+use crate::kafka::input::InputCounters;
 use crate::receive::{ReceiveBuffer, Receivers, Steering, WorkerCounters};
 use crate::relay::RelayCounters;
 use crate::streams::StreamCounters;
@@ -32,6 +33,8 @@ pub struct Stages {
     pub template_store: Arc<template_store::Counters>,
     /// All zero without listeners for connections.
     pub streams: Arc<StreamCounters>,
+    /// All zero where nothing is read from Kafka; `None` where that is not the input.
+    pub kafka_input: Option<Arc<InputCounters>>,
     /// All zero but in a relay.
     pub relayed: Arc<RelayCounters>,
     /// Octets of a request, as the backend has taught.
@@ -164,6 +167,7 @@ impl Stages {
             state_budget: StateBudget::new(facts.memory.state, received_by),
             template_store: Arc::default(),
             streams: Arc::default(),
+            kafka_input: None,
             relayed: Arc::default(),
             request_limit: delivery.request_limit(),
             health: delivery.health(),
@@ -178,6 +182,12 @@ impl Stages {
     #[must_use]
     pub fn receive(&self, counter: fn(&WorkerCounters) -> u64) -> u64 {
         self.received.iter().map(counter).sum()
+    }
+
+    /// A counter of the input from Kafka.
+    #[must_use]
+    pub fn from_kafka(&self, counter: fn(&InputCounters) -> u64) -> u64 {
+        self.kafka_input.as_deref().map_or(0, counter)
     }
 
     /// The sum of a counter of stage 2 over the workers.

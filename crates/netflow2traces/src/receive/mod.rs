@@ -110,6 +110,24 @@ impl Receivers {
         Opening::new(config).open()
     }
 
+    /// Workers without sockets, for datagrams that come another way.
+    #[must_use]
+    pub fn without_sockets(workers: usize) -> Self {
+        let portable = cfg!(not(target_os = "linux"));
+        let workers = if portable { 1 } else { workers.max(1) };
+        Self {
+            workers: (0..workers).map(|_| Vec::new()).collect(),
+            portable,
+            local_addresses: Vec::new(),
+            steering: Steering::OneWorker,
+            receive_buffer: ReceiveBuffer {
+                requested: 0,
+                granted: 0,
+            },
+            counters: (0..workers).map(|_| WorkerCounters::default()).collect(),
+        }
+    }
+
     /// Where the sockets are bound, in the order of the configuration, without what a wildcard
     /// address on the same port serves too; a port 0 has become a port.
     #[must_use]

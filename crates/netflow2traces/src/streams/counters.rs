@@ -9,11 +9,11 @@ use netflow_wire::Transport;
 pub struct Count(AtomicU64);
 
 impl Count {
-    pub(super) fn add(&self, number: u64) {
+    pub(crate) fn add(&self, number: u64) {
         self.0.fetch_add(number, Relaxed);
     }
 
-    pub(super) fn subtract(&self, number: u64) {
+    pub(crate) fn subtract(&self, number: u64) {
         self.0.fetch_sub(number, Relaxed);
     }
 

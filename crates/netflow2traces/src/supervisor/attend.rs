@@ -113,9 +113,12 @@ fn status(stages: &Stages) -> String {
     } else {
         ""
     };
+    let source = match &stages.kafka_input {
+        Some(input) => format!("reading {} partitions of Kafka", input.partitions.value()),
+        None => format!("listening on {}", listening.join(", ")),
+    };
     format!(
-        "listening on {} with {} workers; {exporters} exporters, {flows} flows{backend}",
-        listening.join(", "),
+        "{source} with {} workers; {exporters} exporters, {flows} flows{backend}",
         stages.received.len(),
     )
 }

@@ -3,7 +3,7 @@
 
 pub(crate) mod conversation_key;
 mod file;
-mod format;
+pub(crate) mod format;
 mod keeper;
 
 pub use file::check;

@@ -17,6 +17,7 @@ use otlp_wire::UnixNanos;
 
 use crate::config;
 use crate::deliver::Delivery;
+use crate::kafka::input;
 use crate::observe::live::Tap;
 use crate::receive::{Handler, wall_clock};
 use crate::relay;
@@ -51,6 +52,8 @@ pub(crate) struct Worker {
     pub(crate) mailbox: Arc<Mailbox>,
     /// The messages of connections, where there are listeners for them.
     pub(crate) streams: Option<Reading>,
+    /// The messages of its partitions, where it reads from Kafka.
+    pub(crate) kafka: Option<input::Reading>,
     /// Where datagrams and messages go unread, if this is a relay: the translator then has nothing to do.
     pub(crate) relay: Option<relay::Outlet>,
     /// Of the socket that is read.
@@ -64,7 +67,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: &Shared, delivery: &Delivery) -> anyhow::Result<Self> {
+    /// With `receipts` what becomes of its batches is reported back.
+    pub(crate) fn new(
+        shared: &Shared,
+        delivery: &Delivery,
+        receipts: Option<input::Receipts>,
+    ) -> anyhow::Result<Self> {
         let mut seed = [0; 32];
         if let Err(error) = getrandom::fill(&mut seed) {
             bail!("the system gave no random numbers for identifiers: {error}");
@@ -82,14 +90,16 @@ impl Worker {
         translator.name_interfaces(shared.interfaces.clone());
         translator.locate(shared.databases.clone());
         let (queue, tap) = (delivery.queue(), Arc::clone(&shared.tap));
-        translator.hand_over_to(move |batch| {
+        translator.hand_over_to(move |mut batch| {
             tap.offer(&batch);
+            batch.receipt = receipts.as_ref().map(input::Receipts::next);
             queue.push(batch);
         });
         Ok(Self {
             translator,
             mailbox: Arc::default(),
             streams: None,
+            kafka: None,
             relay: None,
             local_port: 0,
             limit_heeded: request_limit.load(Ordering::Relaxed),
@@ -121,6 +131,15 @@ impl Worker {
                 Some(relay) => streams.read_rest(relay, now),
                 None => streams.read_rest(&mut self.translator, now),
             }
+        }
+    }
+
+    /// The end: finishes the open batch, and has what exporters have reported written.
+    pub(crate) fn finish(&mut self) {
+        self.translator.flush();
+        self.hand_over();
+        if let Some(kafka) = &mut self.kafka {
+            kafka.finish(&mut self.translator, Instant::now());
         }
     }
 
@@ -163,7 +182,8 @@ impl Handler for Worker {
     fn next_deadline(&self) -> Option<Instant> {
         let streams = self.streams.as_ref();
         let messages = streams.and_then(|streams| streams.due(self.now));
-        [self.translator.next_deadline(), messages]
+        let kafka = self.kafka.as_ref().and_then(|kafka| kafka.due(self.now));
+        [self.translator.next_deadline(), messages, kafka]
             .into_iter()
             .flatten()
             .min()
@@ -176,6 +196,9 @@ impl Handler for Worker {
                 Some(relay) => streams.read_some(relay, now),
                 None => streams.read_some(&mut self.translator, now),
             }
+        }
+        if let Some(kafka) = &mut self.kafka {
+            kafka.read_some(&mut self.translator, now);
         }
         self.translator.on_deadline(now);
         self.hand_over();

@@ -5,9 +5,22 @@ use std::sync::Arc;
 
 use super::{KIB, MIB};
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
-use crate::config::{KafkaCompression, SaslMechanism, kafka, otlp, values};
+use crate::config::{InputKind, KafkaCompression, SaslMechanism, kafka, otlp, values};
 
 settings! { KAFKA:
+    INPUT: InputKind {
+        section: Kafka,
+        variables: ["NETFLOW_INPUT"],
+        flag: "input",
+        placeholder: "INPUT",
+        preset: Preset::Text("udp"),
+        accepted: "udp or kafka",
+        summary: "Where flow records come from: `udp` or `kafka`",
+        details: "`udp` receives datagrams, and connections where their ports are set. With `kafka` the daemon binds no ports \
+            for exporters: as a member of a consumer group it reads the datagrams that `netflow2traces relay` has written, \
+            and commits an offset once all that was made of the datagrams before it is delivered or spooled (docs/kafka.md).",
+        parse: kafka::input,
+    }
     KAFKA_BROKERS: Vec<String> {
         section: Kafka,
         variables: ["NETFLOW_KAFKA_BROKERS"],
@@ -16,8 +29,8 @@ settings! { KAFKA:
         preset: Preset::Nothing("none"),
         accepted: "hosts with their ports, separated by commas, such as kafka-1:9092,kafka-2:9092",
         summary: "Kafka brokers to connect to at first",
-        details: "Some brokers of the cluster; the others are found through them. Required for `relay` and for \
-            `OTEL_TRACES_EXPORTER=kafka`.",
+        details: "Some brokers of the cluster; the others are found through them. Required for `relay`, for \
+            `NETFLOW_INPUT=kafka` and for `OTEL_TRACES_EXPORTER=kafka`.",
         parse: kafka::brokers,
     }
     KAFKA_TOPIC: Arc<str> {
@@ -30,6 +43,31 @@ settings! { KAFKA:
         summary: "Topic of the datagrams that `relay` receives",
         details: "One message for each datagram, unchanged. The key is the exporter's address, so that one partition has \
             everything of an exporter, in order. Create the topic with as many partitions as there may ever be workers.",
+        parse: kafka::topic,
+    }
+    KAFKA_GROUP: String {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_GROUP"],
+        flag: "kafka-group",
+        placeholder: "GROUP",
+        preset: Preset::Text("netflow2traces"),
+        accepted: "1 to 249 letters, digits, dots, underscores and hyphens",
+        summary: "Consumer group of `NETFLOW_INPUT=kafka`",
+        details: "Daemons with the same group share the partitions of the topic among them, and take over from each other. \
+            Another group reads the whole topic on its own.",
+        parse: kafka::group,
+    }
+    KAFKA_TEMPLATES_TOPIC: Arc<str> {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_TEMPLATES_TOPIC"],
+        flag: "kafka-templates-topic",
+        placeholder: "TOPIC",
+        preset: Preset::Text("netflow_templates"),
+        accepted: "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens",
+        summary: "Compacted topic of exporters' templates",
+        details: "With `NETFLOW_INPUT=kafka`, templates and options data of each exporter are written here, so that a daemon \
+            that takes a partition over need not wait until they are sent again. Create it with `cleanup.policy=compact` \
+            and exactly as many partitions as the topic of datagrams has.",
         parse: kafka::topic,
     }
     KAFKA_TRACES_TOPIC: Arc<str> {

@@ -140,14 +140,19 @@ async fn livez(State(watched): Shared) -> Response {
     }
 }
 
-/// Whether sockets are bound and all vital parts make progress. A backend that is unreachable changes nothing: what is
-/// received waits.
+/// Whether sockets are bound, or the consumer group is joined, and all vital parts make progress. A backend that is
+/// unreachable changes nothing: what is received waits. Nor do brokers once the group was joined.
 async fn readyz(State(watched): Shared) -> Response {
     let stages = &watched.stages;
+    let input = stages.kafka_input.as_ref();
+    let joined = input.is_none_or(|input| input.has_joined());
     match (stages.phase(), stages.health.stalled()) {
         (Phase::Running, None) if stages.receive(|all| all.unreadable.value()) > 0 => {
             refused("not ready: a receive socket can't be read; the log has the system's reason\n")
         }
+        (Phase::Running, None) if !joined => refused(
+            "not ready: the consumer group is not joined yet; the log has the brokers' answer\n",
+        ),
         (Phase::Running, None) => "ready\n".into_response(),
         (Phase::Running, Some(part)) => refused(&format!("not ready: {part}\n")),
         (phase, _) => refused(&format!("not ready: {}\n", phase.as_str())),

@@ -14,6 +14,7 @@ use crate::config;
 use crate::deliver::{self, Count, DropReason};
 use crate::observe::accounting::{Account, accounts};
 use crate::observe::connections;
+use crate::observe::kafka;
 use crate::observe::stages::{Stages, Steered};
 use crate::relay;
 use crate::translate::Protocol;
@@ -35,6 +36,9 @@ pub(in crate::observe) struct Status {
     /// Counters of stage 2, by their names.
     translate: Map<String, Value>,
     delivery: Value,
+    /// Where Kafka is the input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kafka: Option<Value>,
     /// In a relay alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     relay: Option<Value>,
@@ -70,6 +74,7 @@ impl Status {
                 .map(|(name, value)| (name.to_owned(), value.into()))
                 .collect(),
             delivery: delivery(stages),
+            kafka: kafka::status(stages),
             relay: relay(stages),
             parts: parts(stages),
             accounts: accounts(stages),

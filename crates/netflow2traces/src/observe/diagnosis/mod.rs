@@ -1,6 +1,8 @@
 //! What is wrong, and what to do about it: counters in, sentences out. What an operator would conclude from the
 //! counters after reading the manual.
 
+mod kafka;
+
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -45,6 +47,8 @@ pub(super) struct Findings {
     pub(super) is_stopping: bool,
     pub(super) has_failed: bool,
     pub(super) listening: Vec<SocketAddr>,
+    /// Where nothing is received from sockets.
+    pub(super) kafka: Option<kafka::Input>,
     /// Where this server is reached.
     pub(super) admin: Option<SocketAddr>,
     pub(super) uptime_seconds: u64,
@@ -86,6 +90,7 @@ impl Findings {
             is_stopping: stages.phase() == Phase::Stopping,
             has_failed: stages.phase() == Phase::Failed,
             listening: facts.listening.clone(),
+            kafka: kafka::Input::of(stages),
             admin: facts.admin,
             uptime_seconds: facts.started_instant.elapsed().as_secs(),
             datagrams: latest.datagrams,
@@ -211,7 +216,10 @@ pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
 /// At most one of what keeps flows from coming.
 fn arrival(seen: &Findings) -> Option<Finding> {
     if seen.datagrams == 0 {
-        return Some(nothing_arrives(seen));
+        return Some(match seen.kafka {
+            Some(kafka) => kafka.nothing_arrives(seen),
+            None => nothing_arrives(seen),
+        });
     }
     if seen.decoded == 0 {
         let title = match seen.datagrams {

@@ -47,7 +47,8 @@ impl Sample {
         Self {
             at: millis(since_1970.unwrap_or_default()),
             uptime: millis(stages.facts.started_instant.elapsed()),
-            datagrams: stages.receive(|all| all.datagrams.value()),
+            datagrams: stages.receive(|all| all.datagrams.value())
+                + stages.from_kafka(|all| all.datagrams.value()),
             octets: stages.receive(|all| all.octets.value()),
             flows: traffic(|all| all.flows.value()),
             accepted: delivered.accepted.load().flow,

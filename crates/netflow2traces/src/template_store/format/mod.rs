@@ -33,7 +33,7 @@ const NO_TYPE: u8 = u8::MAX;
 
 /// Why a file can't be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum Damage {
+pub(crate) enum Damage {
     #[error("it is no template store")]
     NotAStore,
     #[error("it has version {0} of the format, which this program doesn't know")]
@@ -58,6 +58,16 @@ pub(super) const fn header() -> [u8; HEADER] {
 #[must_use]
 pub(super) fn trailer(checksum: u32) -> [u8; TRAILER] {
     checksum.to_be_bytes()
+}
+
+/// A file with one exporter.
+#[must_use]
+pub(crate) fn file_of(saved: &SavedExporter) -> Vec<u8> {
+    let mut octets = header().to_vec();
+    octets.extend(exporter(saved));
+    let checksum = trailer(crc32fast::hash(&octets));
+    octets.extend(checksum);
+    octets
 }
 
 /// One exporter, with its length in front.
@@ -121,7 +131,7 @@ pub(super) fn exporter(saved: &SavedExporter) -> Vec<u8> {
 ///
 /// # Errors
 /// When it isn't one, or not whole.
-pub(super) fn read(octets: &[u8]) -> Result<Vec<SavedExporter>, Damage> {
+pub(crate) fn read(octets: &[u8]) -> Result<Vec<SavedExporter>, Damage> {
     let version = match octets.get(..HEADER) {
         Some(header) if header.starts_with(&MAGIC) => u16::from_be_bytes([header[8], header[9]]),
         _ => return Err(Damage::NotAStore),

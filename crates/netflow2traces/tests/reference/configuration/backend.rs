@@ -293,3 +293,36 @@ fn certificates_are_read_when_the_configuration_is() {
         );
     }
 }
+
+#[test]
+fn kafka_as_the_input_needs_the_same_and_binds_nothing() {
+    let input = || Surroundings::sound().env("NETFLOW_INPUT", "kafka");
+    let brokers = || input().env("NETFLOW_KAFKA_BROKERS", "kafka-1:9092");
+    if !cfg!(feature = "kafka") {
+        let mistakes = brokers().mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].starts_with("NETFLOW_INPUT=kafka: "));
+        return;
+    }
+    let mistakes = input().mistakes();
+    assert!(
+        mistakes[0].contains("NETFLOW_INPUT=kafka needs it"),
+        "{mistakes:?}"
+    );
+    let config = brokers()
+        .env("NETFLOW_KAFKA_GROUP", "east")
+        .env("NETFLOW_LISTEN_TCP_PORT", "4739")
+        .config();
+    assert!(config.streams.is_off());
+    let input = config.input.unwrap();
+    assert_eq!(input.group, "east");
+    assert_eq!(&*input.templates_topic, "netflow_templates");
+    assert_eq!(input.kafka.brokers, ["kafka-1:9092"]);
+    let warnings = Surroundings::sound()
+        .env("NETFLOW_KAFKA_GROUP", "east")
+        .warnings();
+    assert_eq!(
+        warnings,
+        ["NETFLOW_KAFKA_GROUP=east (environment) has no effect: NETFLOW_INPUT is not kafka"]
+    );
+}

@@ -341,19 +341,6 @@ fn a_value_that_is_not_text_is_a_mistake_where_it_matters() {
 }
 
 #[test]
-fn settings_of_later_versions_are_refused() {
-    let variable = "NETFLOW_INPUT";
-    let mistakes = Surroundings::sound().env(variable, "x").mistakes();
-    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-    assert!(mistakes[0].starts_with(&format!("{variable} (environment): this version ")));
-    assert!(
-        settings::ALL
-            .iter()
-            .all(|about| !about.variables.contains(&variable))
-    );
-}
-
-#[test]
 fn a_spool_must_hold_some_requests_and_be_a_directory() {
     let spooled = || Surroundings::sound().env("NETFLOW_SPOOL_DIR", "spool");
     let mistakes = spooled().env("NETFLOW_SPOOL_MAX_SIZE", "7MiB").mistakes();
