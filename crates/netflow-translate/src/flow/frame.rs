@@ -3,12 +3,14 @@
 //!
 //! A section fills only attributes that its record has no element for.
 
+use std::net::IpAddr;
+
 use crate::attributes::names::Name;
 use crate::attributes::vocabulary::Attributes;
 use crate::config::AttributeLevel;
 use crate::filter::{FlowView, Number, Place};
-use crate::plan::Op;
 use crate::plan::sampling::{Scaling, scaled};
+use crate::plan::{Family, Op};
 use netflow_wire::frame::{Frame, LinkType, Packet, Tunnel, TunnelKind};
 use netflow_wire::{Template, unsigned};
 
@@ -209,12 +211,11 @@ fn write_packet(packet: &Packet, wanted: Wanted, out: &mut Attributes<'_, '_>) {
             .encoded(out.words.protocols.attributes(packet.protocol));
     }
     if wanted.has(Wanted::NETWORK_TYPE) {
-        let family = if packet.source.is_ipv4() {
-            "ipv4"
-        } else {
-            "ipv6"
+        let family = match packet.source {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
         };
-        out.text(Name::NetworkType, family);
+        out.writer.encoded(out.words.values.network_type(family));
     }
     if let (true, Some(flags)) = (wanted.has(Wanted::TCP_FLAGS), transport.tcp_flags) {
         out.unsigned(Name::TcpFlags, u64::from(flags));

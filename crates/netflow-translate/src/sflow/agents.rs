@@ -58,6 +58,19 @@ pub(super) struct Agent {
 }
 
 impl Agent {
+    /// What it takes, about.
+    fn octets(&self) -> usize {
+        let resource = self.resource.as_ref();
+        AGENT
+            + resource.map_or(0, |resource| resource.front.octets().len())
+            + self.sub_agents.len() * SUB_AGENT
+    }
+
+    /// It takes more or less than when it was last weighed.
+    pub(super) fn has_changed(&self) -> bool {
+        self.octets() != self.weight
+    }
+
     /// The count of a sub-agent; `None` when there are too many of them.
     pub(super) fn sequence(&mut self, sub_agent: u32) -> Option<&mut Sequence> {
         let known = self.sub_agents.iter().position(|(id, _)| *id == sub_agent);
@@ -133,10 +146,7 @@ impl Agents {
         let Some(agent) = self.by_key.get_mut(&key) else {
             return;
         };
-        let resource = agent.resource.as_ref();
-        let weight = AGENT
-            + resource.map_or(0, |resource| resource.front.octets().len())
-            + agent.sub_agents.len() * SUB_AGENT;
+        let weight = agent.octets();
         self.octets = self.octets - agent.weight + weight;
         agent.weight = weight;
         while self.octets > most && self.by_key.len() > 1 {

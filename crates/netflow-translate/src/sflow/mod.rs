@@ -1,19 +1,19 @@
 //! sFlow: the samples of a datagram to flows.
 
 mod agents;
+mod samples;
 mod seen;
 mod span;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use netflow_wire::sflow::{CounterRecord, Datagram, Sample, SampleError};
+use netflow_wire::sflow::Datagram;
 use otlp_wire::UnixNanos;
 
 use self::agents::{Agent, Agents};
-use self::seen::Seen;
-use self::span::{SampleContext, SampleWants, SampledFlow};
-use crate::counters::translate::TranslateCounters;
+use self::samples::Samples;
+use self::span::{SampleContext, SampleWants};
 use crate::exporter::sequence::{Heard, Reboot, Verdict};
 use crate::flow::trace::Trace;
 use crate::flow::work::{Outcome, Read, Said};
@@ -27,6 +27,8 @@ use crate::writing::Writing;
 pub(crate) struct Sflow {
     agents: Agents,
     wants: SampleWants,
+    /// The agent of the last datagram is to be weighed.
+    has_changed: bool,
 }
 
 /// The exporter of a datagram, as far as its samples need it.
@@ -43,6 +45,7 @@ impl Sflow {
         Self {
             agents: Agents::default(),
             wants: SampleWants::new(),
+            has_changed: false,
         }
     }
 
@@ -56,9 +59,12 @@ impl Sflow {
         self.agents.shed()
     }
 
-    /// Weighs the agent of a datagram that was just read; others go while all together are heavier than `most`.
+    /// Weighs the agent of a datagram that was just read, if it has changed; others go while all together are heavier
+    /// than `most`.
     pub(crate) fn settle(&mut self, exporter: IpAddr, agent: Option<IpAddr>, most: usize) {
-        self.agents.settle((exporter, agent), most);
+        if std::mem::take(&mut self.has_changed) || self.agents.octets() > most {
+            self.agents.settle((exporter, agent), most);
+        }
     }
 
     pub(crate) fn expire(&mut self, now: Instant, idle: Duration) {
@@ -80,6 +86,7 @@ impl Sflow {
         let key = (sender.address, header.agent);
         let agent = self.agents.entry(key, received.now, writing);
         let verdict = judge(datagram, agent, received.arrival.received_at);
+        self.has_changed = agent.has_changed();
         let mut place = match &mut agent.resource {
             Some(resource) => Place {
                 member: &mut resource.member,
@@ -108,43 +115,23 @@ impl Sflow {
         );
         context.max_records = sender.records;
         let mut outcome = Outcome::default();
-        for sample in datagram.samples() {
-            match sample {
-                Ok(Sample::Flow(flow)) => {
-                    writing.counters.flow_samples.add(1);
-                    if outcome.flows_began.is_none() {
-                        outcome.flows_began = Some((writing.clock)());
-                    }
-                    let seen =
-                        Seen::new(&flow, |error| bad(error, &mut outcome, &writing.counters));
-                    let mut one = One(Some(SampledFlow::new(&flow, &seen, &samples)));
-                    write_flows(
-                        &mut one,
-                        &context,
-                        &mut place,
-                        writing,
-                        &mut outcome,
-                        received.now,
-                    );
-                }
-                Ok(Sample::Counters(sample)) => {
-                    outcome.counters += 1;
-                    writing.counters.counter_samples.add(1);
-                    for record in sample.records() {
-                        match record {
-                            Ok(CounterRecord::Interface(counters)) => {
-                                context.report(&counters, &mut writing.metrics);
-                            }
-                            Ok(_) => {}
-                            Err(error) => bad(error, &mut outcome, &writing.counters),
-                        }
-                    }
-                }
-                Ok(Sample::Other { .. }) => {
-                    outcome.others += 1;
-                    writing.counters.samples_unknown.add(1);
-                }
-                Err(error) => bad(error, &mut outcome, &writing.counters),
+        let mut samples = Samples::new(datagram, &samples);
+        if samples.current().is_some() {
+            outcome.flows_began = Some((writing.clock)());
+            let now = received.now;
+            write_flows(
+                &mut samples,
+                &context,
+                &mut place,
+                writing,
+                &mut outcome,
+                now,
+            );
+        }
+        samples.tally.count(&writing.counters, &mut outcome);
+        if outcome.counters > 0 && writing.metrics.is_some() {
+            for counters in samples::interfaces(datagram) {
+                context.report(&counters, &mut writing.metrics);
             }
         }
         let said = Said::from(header);
@@ -178,37 +165,4 @@ fn judge(datagram: &Datagram<'_>, agent: &mut Agent, received_at: UnixNanos) -> 
         sequence.expect(Some(header.sequence.wrapping_add(1)));
     }
     verdict
-}
-
-/// A sample, or a record of one, could not be used.
-#[cold]
-fn bad(error: SampleError, outcome: &mut Outcome, counters: &TranslateCounters) {
-    match error {
-        SampleError::Truncated { .. } => &counters.samples_truncated,
-        SampleError::Malformed { .. } => &counters.samples_malformed,
-        SampleError::TruncatedRecord { .. } => &counters.sample_records_truncated,
-        _ => &counters.sample_records_malformed,
-    }
-    .add(1);
-    outcome.problem.get_or_insert(error.into());
-}
-
-/// One sample.
-struct One<'a>(Option<SampledFlow<'a>>);
-
-impl Flows for One<'_> {
-    type Flow<'b>
-        = SampledFlow<'b>
-    where
-        Self: 'b;
-
-    #[inline]
-    fn current(&mut self) -> Option<SampledFlow<'_>> {
-        self.0
-    }
-
-    #[inline]
-    fn advance(&mut self) {
-        self.0 = None;
-    }
 }

@@ -26,9 +26,28 @@ pub(super) struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// Reads a sample's records; each that can't be used is passed to `bad`.
-    pub(super) fn new(flow: &FlowSample<'a>, mut bad: impl FnMut(SampleError)) -> Self {
-        let mut seen = Self::default();
+    /// Forgets a sample. The whole is large: only what tells that there is nothing is written.
+    fn clear(&mut self) {
+        self.frame.clear();
+        self.octets = None;
+        self.raw = None;
+        self.switch = None;
+        self.router = None;
+        self.gateway = None;
+        self.user = None;
+        self.url = None;
+        self.mpls = None;
+        self.nat = None;
+        self.nat_ports = None;
+        self.tunnel = None;
+        self.vni = None;
+    }
+
+    /// Reads a sample's records in place of those before; each that can't be used is passed to `bad`.
+    #[inline]
+    pub(super) fn read(&mut self, flow: &FlowSample<'a>, mut bad: impl FnMut(SampleError)) {
+        let seen = self;
+        seen.clear();
         let (mut ethernet, mut ip) = (None::<Ethernet>, None::<SampledIp>);
         for record in flow.records() {
             match record {
@@ -50,7 +69,7 @@ impl<'a> Seen<'a> {
             }
         }
         if let Some(raw) = &seen.raw {
-            seen.frame = raw.frame();
+            raw.read_frame(&mut seen.frame);
         }
         if let Some(ethernet) = &ethernet {
             seen.frame.macs.get_or_insert(ethernet.macs);
@@ -72,6 +91,5 @@ impl<'a> Seen<'a> {
         seen.octets = frame
             .or(ethernet.map(|ethernet| ethernet.length))
             .or(ip.map(|ip| ip.length));
-        seen
     }
 }

@@ -309,10 +309,13 @@ fn write_standard(
     vlan: Option<u32>,
     out: &mut Attributes<'_, '_>,
 ) {
-    match direction(flow) {
-        Some(Direction::Ingress) => out.text(Name::Direction, "receive"),
-        Some(Direction::Egress) => out.text(Name::Direction, "transmit"),
-        None => {}
+    let direction = match direction(flow) {
+        Some(Direction::Ingress) => out.words.values.direction(0),
+        Some(Direction::Egress) => out.words.values.direction(1),
+        None => None,
+    };
+    if let Some(encoded) = direction {
+        out.writer.encoded(encoded);
     }
     if let Some(router) = &seen.router {
         out.unsigned(Name::SourceMask, u64::from(router.source_mask));

@@ -139,11 +139,19 @@ pub struct Tunnel {
 }
 
 /// The first few of a stack of numbers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Stack<T, const N: usize> {
     values: [T; N],
     len: u8,
 }
+
+impl<T: Copy + PartialEq, const N: usize> PartialEq for Stack<T, N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl<T: Copy + Eq, const N: usize> Eq for Stack<T, N> {}
 
 impl<T: Copy + Default, const N: usize> Default for Stack<T, N> {
     fn default() -> Self {
@@ -159,6 +167,11 @@ impl<T: Copy, const N: usize> Stack<T, N> {
     #[must_use]
     pub fn as_slice(&self) -> &[T] {
         self.values.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// Removes all values.
+    pub fn clear(&mut self) {
+        self.len = 0;
     }
 
     /// Puts a value beneath the others; what is too deep isn't kept.
@@ -194,15 +207,32 @@ impl Frame {
     #[must_use]
     pub fn read(link: LinkType, octets: &[u8]) -> Self {
         let mut frame = Self::default();
-        let Some(ip) = link::find_ip(link, octets, &mut frame) else {
-            return frame;
+        frame.read_in_place(link, octets);
+        frame
+    }
+
+    /// As [`read`](Self::read), in place of another frame: a frame is too large to be copied for each packet.
+    pub fn read_in_place(&mut self, link: LinkType, octets: &[u8]) {
+        self.clear();
+        let Some(ip) = link::find_ip(link, octets, self) else {
+            return;
         };
         let Some((packet, payload)) = internet::packet(ip) else {
-            return frame;
+            return;
         };
-        frame.link_octets = octets.len() - ip.len();
-        frame.packet = Some(packet);
-        frame.tunnel = internet::tunnel(&packet, payload);
-        frame
+        self.link_octets = octets.len() - ip.len();
+        self.tunnel = internet::tunnel(&packet, payload);
+        self.packet = Some(packet);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.macs = None;
+        self.ethertype = None;
+        self.vlans.clear();
+        self.labels.clear();
+        self.link_octets = 0;
+        self.packet = None;
+        self.tunnel = None;
     }
 }

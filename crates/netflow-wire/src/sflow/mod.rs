@@ -257,6 +257,7 @@ pub struct Samples<'a> {
 impl<'a> Iterator for Samples<'a> {
     type Item = Result<Sample<'a>, SampleError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             return None;
@@ -272,34 +273,32 @@ impl<'a> Iterator for Samples<'a> {
     }
 }
 
+#[inline]
 fn sample(enterprise: u32, format: u32, mut body: Xdr<'_>) -> Option<Sample<'_>> {
     let xdr = &mut body;
     Some(match (enterprise, format) {
         (0, 1) => {
-            let sequence = xdr.u32()?;
-            let source = packed_source(xdr.u32()?);
-            let (rate, pool, drops) = (xdr.u32()?, xdr.u32()?, xdr.u32()?);
-            let (input, output) = (xdr.u32()?, xdr.u32()?);
+            let [sequence, source, rate, pool, drops, input, output, records] = xdr.words()?;
             Sample::Flow(FlowSample {
                 kind: FlowKind::Flow,
                 sequence,
-                source,
+                source: packed_source(source),
                 sampling_rate: Some(rate),
                 pool: Some(pool),
                 drops,
                 input: Interface::packed(input),
                 output: Interface::packed(output),
                 reason: None,
-                records: xdr.u32()?,
+                records,
                 body,
             })
         }
         (0, 3) => {
-            let sequence = xdr.u32()?;
-            let source = source(xdr)?;
-            let (rate, pool, drops) = (xdr.u32()?, xdr.u32()?, xdr.u32()?);
-            let input = Interface::new(xdr.u32()?, xdr.u32()?);
-            let output = Interface::new(xdr.u32()?, xdr.u32()?);
+            let [sequence, kind, index, rate, pool, drops] = xdr.words()?;
+            let source = DataSource { kind, index };
+            let [in_format, input, out_format, output, records] = xdr.words()?;
+            let input = Interface::new(in_format, input);
+            let output = Interface::new(out_format, output);
             Sample::Flow(FlowSample {
                 kind: FlowKind::Expanded,
                 sequence,
@@ -310,7 +309,7 @@ fn sample(enterprise: u32, format: u32, mut body: Xdr<'_>) -> Option<Sample<'_>>
                 input,
                 output,
                 reason: None,
-                records: xdr.u32()?,
+                records,
                 body,
             })
         }

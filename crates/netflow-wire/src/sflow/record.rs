@@ -83,6 +83,14 @@ impl RawHeader<'_> {
         self.link()
             .map_or_else(Frame::default, |link| Frame::read(link, self.octets))
     }
+
+    /// As [`frame`](Self::frame), in place of another frame.
+    pub fn read_frame(&self, frame: &mut Frame) {
+        match self.link() {
+            Some(link) => frame.read_in_place(link, self.octets),
+            None => frame.clear(),
+        }
+    }
 }
 
 /// An Ethernet frame whose header was read by the agent.
@@ -265,6 +273,7 @@ impl<'a> FlowRecords<'a> {
 impl<'a> Iterator for FlowRecords<'a> {
     type Item = Result<FlowRecord<'a>, SampleError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             return None;
@@ -280,6 +289,7 @@ impl<'a> Iterator for FlowRecords<'a> {
     }
 }
 
+#[inline]
 fn record(enterprise: u32, format: u32, mut body: Xdr<'_>) -> Option<FlowRecord<'_>> {
     let octets = body.rest();
     let xdr = &mut body;
@@ -291,29 +301,42 @@ fn record(enterprise: u32, format: u32, mut body: Xdr<'_>) -> Option<FlowRecord<
         });
     }
     Some(match format {
-        1 => FlowRecord::RawHeader(RawHeader {
-            protocol: xdr.u32()?,
-            frame_length: xdr.u32()?,
-            stripped: xdr.u32()?,
-            octets: xdr.opaque()?,
-        }),
+        1 => {
+            let [protocol, frame_length, stripped] = xdr.words()?;
+            FlowRecord::RawHeader(RawHeader {
+                protocol,
+                frame_length,
+                stripped,
+                octets: xdr.opaque()?,
+            })
+        }
         2 => FlowRecord::Ethernet(ethernet(xdr)?),
         3 => FlowRecord::Ip(sampled_ip(xdr, Xdr::ipv4)?),
         4 => FlowRecord::Ip(sampled_ip(xdr, Xdr::ipv6)?),
         1001 => {
-            let mut known = || xdr.u32().map(|word| (word != u32::MAX).then_some(word));
+            let known = |word: u32| (word != u32::MAX).then_some(word);
+            let [
+                source_vlan,
+                source_priority,
+                destination_vlan,
+                destination_priority,
+            ] = xdr.words()?.map(known);
             FlowRecord::Switch(Switch {
-                source_vlan: known()?,
-                source_priority: known()?,
-                destination_vlan: known()?,
-                destination_priority: known()?,
+                source_vlan,
+                source_priority,
+                destination_vlan,
+                destination_priority,
             })
         }
-        1002 => FlowRecord::Router(Router {
-            next_hop: xdr.address()?,
-            source_mask: xdr.u32()?,
-            destination_mask: xdr.u32()?,
-        }),
+        1002 => {
+            let next_hop = xdr.address()?;
+            let [source_mask, destination_mask] = xdr.words()?;
+            FlowRecord::Router(Router {
+                next_hop,
+                source_mask,
+                destination_mask,
+            })
+        }
         1003 => FlowRecord::Gateway(gateway(xdr)?),
         1004 => FlowRecord::User(User {
             source_charset: xdr.u32()?,

@@ -39,7 +39,17 @@ impl<'a> Xdr<'a> {
         Some(word)
     }
 
+    /// As many words; one check for all of them.
+    #[inline]
+    pub(super) fn words<const N: usize>(&mut self) -> Option<[u32; N]> {
+        let (words, _) = self.octets.get(self.at..)?.as_chunks::<4>();
+        let words = words.first_chunk::<N>()?.map(u32::from_be_bytes);
+        self.at += 4 * N;
+        Some(words)
+    }
+
     /// `len` octets; their padding may be missing at the very end.
+    #[inline]
     pub(super) fn fixed(&mut self, len: usize) -> Option<&'a [u8]> {
         let octets = self.rest().get(..len)?;
         self.at = (self.at + len.next_multiple_of(4)).min(self.octets.len());
@@ -47,6 +57,7 @@ impl<'a> Xdr<'a> {
     }
 
     /// Octets behind their number.
+    #[inline]
     pub(super) fn opaque(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.u32()?).ok()?;
         // More than is left, and `next_multiple_of` might not be there for it.
@@ -57,10 +68,15 @@ impl<'a> Xdr<'a> {
     }
 
     /// A structure behind its format: enterprise (20 bits) and number (12), then opaque data.
+    #[inline]
     pub(super) fn tagged(&mut self) -> Option<(u32, u32, Self)> {
-        let format = self.u32()?;
-        let base = self.offset() + 4;
-        let octets = self.opaque()?;
+        let [format, len] = self.words()?;
+        let (base, len) = (self.offset(), usize::try_from(len).ok()?);
+        // More than is left, and `next_multiple_of` might not be there for it.
+        if len > self.octets.len() {
+            return None;
+        }
+        let octets = self.fixed(len)?;
         Some((format >> 12, format & 0xfff, Self::new(octets, base)))
     }
 
