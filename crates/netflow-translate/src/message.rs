@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use netflow_wire::{
-    DataRecords, DataSet, Event, Header, Learning, Location, SetError, Template, Visitor,
+    DataRecords, DataSet, Event, Front, Header, Learning, Location, SetError, Template, Visitor,
 };
 use otlp_wire::UnixNanos;
 
@@ -74,9 +74,11 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
             }
             None => {
                 let mut locations = std::mem::take(&mut self.writing.locations);
+                let front = template.locate_front(&mut locations);
                 let mut records = VariableRecords {
                     body,
                     template,
+                    front,
                     locations: &mut locations,
                     length: None,
                 };
@@ -319,6 +321,8 @@ impl Records for FixedRecords<'_> {
 struct VariableRecords<'a> {
     body: &'a [u8],
     template: &'a Template,
+    /// The same in every record, and always in `locations`.
+    front: Front,
     locations: &'a mut Vec<Location>,
     /// Of the current record, once it was found; 0: it goes past the end.
     length: Option<usize>,
@@ -335,7 +339,10 @@ impl Records for VariableRecords<'_> {
                 if self.body.len() < self.template.min_record_octets() {
                     return None;
                 }
-                let length = self.template.locate(self.body, self.locations).unwrap_or(0);
+                let length = self
+                    .template
+                    .locate_rest(self.front, self.body, self.locations);
+                let length = length.unwrap_or(0);
                 self.length = Some(length);
                 length
             }

@@ -30,7 +30,7 @@ pub use held::HeldSet;
 pub use limits::Limits;
 pub use message::{Header, HeaderSampling, Message, Version};
 pub use octets::{signed, unsigned};
-pub use record::{DataRecords, Located, Location};
+pub use record::{DataRecords, Front, Located, Location};
 pub use session::{Session, Transport};
 pub use set::{Set, SetKind, Sets};
 pub use template::{

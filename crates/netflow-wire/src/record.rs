@@ -24,14 +24,59 @@ impl Location {
     }
 }
 
+/// The fields of a Template before the first of variable length.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Front {
+    fields: usize,
+    octets: usize,
+}
+
 impl Template {
     /// Finds the fields of the record at the front of `octets` and returns the record's length.
     ///
     /// `locations` is filled with one entry a field. `None`: a variable-length field goes past the end.
     pub fn locate(&self, octets: &[u8], locations: &mut Vec<Location>) -> Option<usize> {
+        let front = self.locate_front(locations);
+        self.locate_rest(front, octets, locations)
+    }
+
+    /// Fills `locations` with the fields before the first of variable length: they lie at the same place in every record.
+    pub fn locate_front(&self, locations: &mut Vec<Location>) -> Front {
         locations.clear();
-        let mut at = 0_usize;
+        locations.reserve(self.fields.len());
+        let mut octets = 0_usize;
         for field in &*self.fields {
+            let Ok(offset) = u16::try_from(octets) else {
+                break;
+            };
+            if field.length == VARIABLE_LENGTH {
+                break;
+            }
+            locations.push(Location {
+                offset,
+                length: field.length,
+            });
+            octets += usize::from(field.length);
+        }
+        Front {
+            fields: locations.len(),
+            octets,
+        }
+    }
+
+    /// As [`locate`](Self::locate), of a record whose front is in `locations` already.
+    pub fn locate_rest(
+        &self,
+        front: Front,
+        octets: &[u8],
+        locations: &mut Vec<Location>,
+    ) -> Option<usize> {
+        locations.truncate(front.fields);
+        let mut at = front.octets;
+        if at > octets.len() {
+            return None;
+        }
+        for field in self.fields.get(front.fields..).unwrap_or_default() {
             let mut length = field.length;
             if length == VARIABLE_LENGTH {
                 // One octet of length, or 255 and two of them (RFC 7011, section 7).

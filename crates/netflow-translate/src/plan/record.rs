@@ -89,21 +89,17 @@ impl<L: Layout> Flow for Record<'_, L> {
 
     #[inline(always)]
     fn time_span(&self) -> TimeSpan {
-        if L::FIXED
-            && let Some(plain) = self.plan.times.read_plain(self.octets, self.context.header)
-        {
-            return plain;
+        match self.plan.times.read_plain(self.octets, self.context.header) {
+            Some(plain) => plain,
+            None => self.times().span(),
         }
-        self.times().span()
     }
 
     #[inline(never)]
     fn times(&self) -> FlowTimes {
         let times = &self.plan.times;
         let (header, init_time) = (self.context.header, self.context.init_time);
-        if L::FIXED
-            && let Some(plain) = times.read_plain(self.octets, header)
-        {
+        if let Some(plain) = times.read_plain(self.octets, header) {
             return plain.into();
         }
         let clocks = Clocks {
@@ -249,8 +245,16 @@ impl<'a, L: Layout> Record<'a, L> {
         }
     }
 
+    #[inline]
     pub(super) fn is_zero(&self, field: u16) -> bool {
         self.field(field).iter().all(|octet| *octet == 0)
+    }
+
+    /// Some of them isn't zero.
+    #[inline(always)]
+    fn says(&self, choices: Choices) -> bool {
+        let mut choices = self.choices(choices).iter();
+        choices.any(|choice| !self.is_zero(choice.field))
     }
 
     /// The record's address family: what element 60 says, else that of the first address that isn't zero.

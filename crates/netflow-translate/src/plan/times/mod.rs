@@ -3,7 +3,7 @@
 //! Sources: RFC 7011 section 6.1 (data types), RFC 5102 section 5.9 (elements 21, 22, 150–162), RFC 8158
 //! (event times), RFC 3954 section 5.1 and Cisco's formats (sysUptime).
 
-use netflow_wire::{Header, Location, Template, unsigned};
+use netflow_wire::{FieldSpecifier, Header, Location, Template, VARIABLE_LENGTH, unsigned};
 use otlp_wire::UnixNanos;
 
 use crate::plan::MAX_REPEATED;
@@ -89,8 +89,8 @@ pub(crate) struct TimePlan {
     plain: Option<Plain>,
 }
 
-/// Times as most exporters send them, where every record has them at the same place: start and end first among
-/// the template's time fields, and both in the one unit.
+/// Times as most exporters send them, where every record has them at the same place, before any field of variable length:
+/// start and end first among the template's time fields, and both in the one unit.
 #[derive(Clone, Copy, Debug)]
 enum Plain {
     /// 22 and 21, of four octets.
@@ -101,12 +101,13 @@ enum Plain {
 
 impl Plain {
     fn new(template: &Template, starts: &[Source], ends: &[Source]) -> Option<Self> {
-        if template.is_variable() {
-            return None;
-        }
         let (start, end) = (starts.first()?, ends.first()?);
         let place = |source: &Source| {
             let (before, rest) = template.fields.split_at_checked(source.field.into())?;
+            let is_variable = |field: &FieldSpecifier| field.length == VARIABLE_LENGTH;
+            if before.iter().any(is_variable) {
+                return None;
+            }
             let at = before.iter().map(|field| usize::from(field.length)).sum();
             Some((at, rest.first()?.length))
         };
@@ -240,8 +241,8 @@ impl TimePlan {
             .map(|source| source.field)
     }
 
-    /// The times of one record as [`read`](Self::read) gives them, if it is of fixed length and its times are as
-    /// most exporters send them, and plausible.
+    /// The times of one record as [`read`](Self::read) gives them, if they are as most exporters send them, at the same
+    /// place in every record, and plausible.
     #[inline(always)]
     pub(crate) fn read_plain(&self, record: &[u8], header: &Header) -> Option<TimeSpan> {
         let (start, end) = match self.plain? {
