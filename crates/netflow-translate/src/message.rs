@@ -105,11 +105,14 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
         let metadata = self.metadata.of(header.observation_domain);
         let interfaces = self.writing.interfaces.clone();
         let interfaces = interfaces.as_ref();
+        let interfaces = interfaces.and_then(|all| all.of(self.source.to_canonical()));
+        let named = metadata.find(|known| known.names_interfaces().then_some(()));
         let context = SetContext {
             words: self.writing.words,
             header,
             metadata,
-            interfaces: interfaces.and_then(|all| all.of(self.source.to_canonical())),
+            interfaces,
+            names_interfaces: interfaces.is_some() || named.is_some(),
             received_at: self.arrival.received_at,
             init_time: metadata
                 .find(Metadata::init_time)

@@ -18,7 +18,8 @@ pub(crate) struct EncodedValues {
     ipv6: Encoded,
     receive: Encoded,
     transmit: Encoded,
-    origins: [(Origin, Encoded); 4],
+    /// In the order of [`Origin::ALL`].
+    origins: [Encoded; Origin::ALL.len()],
     /// By element, then by value.
     names: Vec<(u16, Vec<Option<Encoded>>)>,
 }
@@ -45,7 +46,7 @@ impl EncodedValues {
             ipv6: value(Name::NetworkType, "ipv6"),
             receive: value(Name::Direction, "receive"),
             transmit: value(Name::Direction, "transmit"),
-            origins: Origin::ALL.map(|origin| (origin, value(Name::SamplingOrigin, origin.name()))),
+            origins: Origin::ALL.map(|origin| value(Name::SamplingOrigin, origin.name())),
             names: names.collect(),
         }
     }
@@ -72,10 +73,7 @@ impl EncodedValues {
     /// `netflow.sampling.origin`.
     #[inline]
     pub(crate) fn origin(&self, origin: Origin) -> &Encoded {
-        let [(_, first), rest @ ..] = &self.origins;
-        rest.iter()
-            .find_map(|(of, encoded)| (*of == origin).then_some(encoded))
-            .unwrap_or(first)
+        &self.origins[origin as usize]
     }
 
     /// The attribute of an enumeration's value; `None` where it is none of the lowest.

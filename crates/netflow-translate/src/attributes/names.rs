@@ -284,22 +284,35 @@ impl Keys {
         self.first[name as usize].iter().chain(second)
     }
 
+    /// The key of a name that both schemas spell alike.
+    #[inline(always)]
+    pub(crate) fn only(&self, name: Name) -> Option<&Key> {
+        debug_assert_eq!(name.netflow(), name.flow());
+        self.first[name as usize].as_ref()
+    }
+
     /// Gives both keys of a name to `with`, as far as it has them: faster than a loop over [`of`](Self::of).
     #[inline(always)]
     pub(crate) fn each(&self, name: Name, mut with: impl FnMut(&Key)) {
         if let Some(key) = &self.first[name as usize] {
             with(key);
         }
-        if let Some(keys) = &self.second
-            && let Some(key) = &keys[name as usize]
-        {
-            with(key);
+        if let Some(keys) = &self.second {
+            second(keys, name, with);
         }
     }
 
     /// As text.
     pub(crate) fn text(&self, name: Name) -> impl Iterator<Item = &str> {
         self.of(name).map(Key::name)
+    }
+}
+
+/// Apart, so that what is written stands once where it is inlined.
+#[cold]
+fn second(keys: &[Option<Key>; NAMES.len()], name: Name, with: impl FnOnce(&Key)) {
+    if let Some(key) = &keys[name as usize] {
+        with(key);
     }
 }
 

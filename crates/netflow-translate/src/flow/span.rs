@@ -84,15 +84,15 @@ pub(super) fn write_span<F: Flow>(
     };
     flow.write(scaling, scratch, writer);
     if let (Some((interval, origin)), true) = (interval, context.standard) {
-        for key in context.words.keys.of(Name::SamplingInterval) {
+        if let Some(key) = context.words.keys.only(Name::SamplingInterval) {
             writer.unsigned(key, interval);
         }
         writer.encoded(context.words.values.origin(origin));
     }
-    if factor.is_some() {
-        for key in context.words.keys.of(Name::SamplingScaled) {
-            writer.boolean(key, true);
-        }
+    if factor.is_some()
+        && let Some(key) = context.words.keys.only(Name::SamplingScaled)
+    {
+        writer.boolean(key, true);
     }
     if let Some(source) = known.source {
         writer.apart(|writer| writer.encoded_octets(source.source));
@@ -107,10 +107,10 @@ pub(super) fn write_span<F: Flow>(
         let own = flow.has_systems();
         writer.apart(|writer| write_systems(systems, own, exported, &known, context, writer));
     }
-    if let Some(bytes) = kept.adjusted_bytes {
-        for key in context.words.keys.of(Name::AdjustedBytes) {
-            writer.unsigned(key, bytes);
-        }
+    if let Some(bytes) = kept.adjusted_bytes
+        && let Some(key) = context.words.keys.only(Name::AdjustedBytes)
+    {
+        writer.unsigned(key, bytes);
     }
     if let Some(agent) = flow.agent() {
         writer.apart(|writer| {

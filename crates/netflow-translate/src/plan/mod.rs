@@ -201,6 +201,8 @@ pub(crate) struct SpanPlan {
     pub(crate) elements: Box<[ElementStep]>,
     /// The record itself names the exporter behind the one that sends it.
     pub(crate) names_agent: bool,
+    /// The record itself has names of interfaces.
+    pub(crate) names_interfaces: bool,
     /// What a section of a packet in the record adds.
     pub(crate) frame: Option<FramePlan>,
     pub(crate) choices: Box<[Choice]>,
@@ -336,6 +338,7 @@ impl SpanPlan {
             let frame = FramePlan::new(template, AttributeLevel::Standard, &[]);
             Box::new(ViewPlan::new(&mut compiler, asked, frame))
         });
+        let names_interfaces = compiler.has_interface_names();
         let times = TimePlan::new(template);
         compiler.shown.extend(times.first_fields());
         let asks_elements = match level {
@@ -351,6 +354,7 @@ impl SpanPlan {
         Self {
             format: Format::from(template.version),
             names_agent: ops.iter().any(|op| op.name == Name::ExporterAgent),
+            names_interfaces,
             frame: FramePlan::new(template, level, &ops),
             ops: ops.into(),
             elements,

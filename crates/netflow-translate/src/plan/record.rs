@@ -30,6 +30,8 @@ pub(crate) struct SetContext<'a> {
     pub(crate) metadata: DomainMetadata<'a>,
     /// `NETFLOW_INTERFACES`, of this exporter.
     pub(crate) interfaces: Option<&'a OfExporter>,
+    /// An index may have a name, by `interfaces` or by the options data.
+    pub(crate) names_interfaces: bool,
     /// When the datagram came.
     pub(crate) received_at: UnixNanos,
     /// Element 160 of the options data.
@@ -372,6 +374,12 @@ impl<'a, L: Layout> Record<'a, L> {
                 return;
             }
             Step::Icmp(_) if !self.may_be_icmp() => return,
+            Step::ZeroPrefix(addresses, _) if self.says(addresses) => return,
+            Step::InterfaceName(..)
+                if !self.context.names_interfaces && !self.plan.names_interfaces =>
+            {
+                return;
+            }
             Step::Count32(field) => match self.operand::<4>(op.at, field) {
                 Some(octets) => u64::from(u32::from_be_bytes(octets)),
                 None => return,

@@ -20,7 +20,7 @@ const ICMP_PAIRS: &[u16] = &[32, 139];
 /// Ports of any transport.
 const PORTS: &[u16] = &[7, 11, 180, 181, 182, 183];
 /// Names of interfaces.
-const INTERFACE_NAMES: &[u16] = &[82, 83];
+pub(super) const INTERFACE_NAMES: &[u16] = &[82, 83];
 /// applicationId.
 const APPLICATION_ID: u16 = 95;
 
@@ -73,6 +73,11 @@ impl Compiler<'_> {
         let candidates = self.candidates(attribute);
         let first = candidates.first()?;
         (first.element == total).then(|| self.stretch(candidates))?
+    }
+
+    pub(super) fn has_interface_names(&self) -> bool {
+        let mut names = INTERFACE_NAMES.iter();
+        names.any(|element| self.field((0, *element)).is_some())
     }
 
     /// All fields that an attribute may be taken from, in order of preference.
@@ -239,17 +244,10 @@ impl<'a, L: Layout> Record<'a, L> {
             Step::InterfaceName(side, choices) => {
                 self.write_interface_name(key, side, choices, writer);
             }
-            Step::Prefix(prefixes, masks) => {
+            // Of addresses that are zero, for others the step isn't run.
+            Step::Prefix(prefixes, masks) | Step::ZeroPrefix(prefixes, masks) => {
                 let text = self.prefix(prefixes, masks, family);
                 if let Some(text) = text {
-                    writer.text(key, text.as_str());
-                }
-            }
-            Step::ZeroPrefix(addresses, masks) => {
-                let is_zero = |choice: &Choice| self.is_zero(choice.field);
-                if self.choices(addresses).iter().all(is_zero)
-                    && let Some(text) = self.prefix(addresses, masks, family)
-                {
                     writer.text(key, text.as_str());
                 }
             }

@@ -117,6 +117,11 @@ impl Metadata {
         self.interfaces.get(&index).map(AsRef::as_ref)
     }
 
+    /// Some interface has a name.
+    pub(crate) fn names_interfaces(&self) -> bool {
+        !self.interfaces.is_empty()
+    }
+
     pub(crate) fn vrf(&self, id: u64) -> Option<&str> {
         self.vrfs.get(&id).map(AsRef::as_ref)
     }
