@@ -50,7 +50,7 @@ pub(crate) struct Counting {
     received_at: UnixNanos,
     minute: u32,
     /// Of the view `top`.
-    pane: u32,
+    top: top::By,
 }
 
 /// Direction label of a series of the view `interface`.
@@ -195,12 +195,15 @@ impl FlowMetrics {
     ) -> Counting {
         self.began.get_or_insert(now);
         let exporter = address_key(exporter);
+        let exporter_hash = exporter_hash(&self.hasher, exporter);
+        let (minute, pane) = (self.minute(now), self.pane(now));
+        let top = self.top.as_mut();
         Counting {
             exporter,
-            exporter_hash: exporter_hash(&self.hasher, exporter),
+            exporter_hash,
             received_at,
-            minute: self.minute(now),
-            pane: self.pane(now),
+            minute,
+            top: top.map_or_else(top::By::default, |top| top.begin(exporter_hash, pane)),
         }
     }
 
@@ -332,10 +335,9 @@ impl FlowMetrics {
             self.count_application(flow, server, &both, counting);
         }
         if let Some(top) = &mut self.top {
-            let (exporter, pane) = (counting.exporter_hash, counting.pane);
-            top.count(flow, server, exporter, pane);
+            top.count(flow, server, counting.top);
             if let Some(reverse) = flow.reverse {
-                top.count(&flow.reversed(reverse), server.other(), exporter, pane);
+                top.count(&flow.reversed(reverse), server.other(), counting.top);
             }
         }
         between(&mut self.tables, View::Network, known.networks());

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
+
 use super::{TopKey, address};
 
 /// What a row of the view is about.
@@ -98,7 +100,7 @@ fn row(kind: TopKind, key: TopKey, bytes: u64) -> TopRow {
 }
 
 fn heaviest(sums: &[TopSum], limit: usize) -> Vec<(TopKey, u64)> {
-    let mut by_exporter: HashMap<(TopKey, Option<u64>), u64> = HashMap::new();
+    let mut by_exporter: HashMap<(TopKey, Option<u64>), u64, RandomState> = HashMap::default();
     for sum in sums {
         let bytes = by_exporter.entry((sum.key, sum.exporter)).or_default();
         *bytes = bytes.saturating_add(sum.bytes);
@@ -110,7 +112,7 @@ fn heaviest(sums: &[TopSum], limit: usize) -> Vec<(TopKey, u64)> {
         most: u64,
         exporter: Option<u64>,
     }
-    let mut wholes: HashMap<TopKey, Whole> = HashMap::new();
+    let mut wholes: HashMap<TopKey, Whole, RandomState> = HashMap::default();
     for ((key, exporter), bytes) in by_exporter {
         let whole = wholes.entry(key).or_default();
         whole.bytes = whole.bytes.saturating_add(bytes);

@@ -3,16 +3,19 @@
 //! Bytes are summed in panes of ten seconds, by exporter. A full table takes the median off the sums of an exporter that
 //! holds more than its fair share, and forgets those of which nothing is left: a summary of heavy hitters after Misra and
 //! Gries, with weights (Anderson et al., "A High-Performance Algorithm for Identifying Frequent Items in Data Streams",
-//! 2017). A sum is never too large, and too small by at most what [`TopTable`] says.
+//! 2017). A sum is never too large, and too small by at most what [`Table`] says.
+//!
+//! A record touches one sum, that of its conversation. What a conversation has summed up when it loses its place goes to
+//! the sums of its source and of its destination; to read those, what conversations still have is added.
 
 mod heaviest;
+mod table;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hasher as _};
+use std::hash::Hasher;
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use super::series::address_key;
 use super::{FlowFacts, UNKNOWN_PROTOCOL};
@@ -20,46 +23,95 @@ use crate::flow::roles::End;
 
 use self::heaviest::TopSum;
 pub use self::heaviest::{TopKind, TopReading, TopRow};
+use self::table::{Scratch, Sum, SumKey, Table, sum_hash};
 
 /// Seconds of a pane.
 pub(super) const PANE: u64 = 10;
 /// Panes that an answer adds up: the current one and those before it.
 const PANES: u32 = 6;
-/// Sums of a table: as many as 2048 buckets hold.
-const MAX_SUMS: usize = 1792;
-/// With smaller shares than this, all exporters are one: else every prune would forget each of them.
-const MIN_SHARE: usize = 8;
+
+/// An address, as the series have it.
+type AddressKey = [u64; 2];
 
 /// The two ends; zeros stand for what a sum isn't about.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct TopKey {
-    source: [u64; 2],
-    destination: [u64; 2],
+    source: AddressKey,
+    destination: AddressKey,
     /// IANA's number of the protocol, or 256 where it isn't known.
     transport: u16,
     /// The server's; 0: none.
     port: u16,
 }
 
-/// What one exporter said of a key.
-#[derive(Clone, Copy, Debug)]
-struct Sum {
-    key: TopKey,
-    /// The keyed hash of the exporter.
-    exporter: u64,
-    bytes: u64,
+impl TopKey {
+    fn of_source(source: AddressKey) -> Self {
+        Self {
+            source,
+            ..Self::default()
+        }
+    }
+
+    fn of_destination(destination: AddressKey) -> Self {
+        Self {
+            destination,
+            ..Self::default()
+        }
+    }
 }
 
-/// Sums of one kind in one pane. Each median that is taken off came off at least half of an exporter's sums; an exporter
-/// that holds one place in `e` therefore loses at most `2 e / MAX_SUMS` of the bytes that it reported from any one sum.
-#[derive(Debug, Default)]
-struct TopTable(HashTable<Sum>);
+impl SumKey for TopKey {
+    #[inline]
+    fn write(&self, hash: &mut impl Hasher) {
+        self.source.write(hash);
+        self.destination.write(hash);
+        hash.write_u32(u32::from(self.transport) << 16 | u32::from(self.port));
+    }
+}
+
+impl SumKey for AddressKey {
+    #[inline]
+    fn write(&self, hash: &mut impl Hasher) {
+        let [high, low] = *self;
+        hash.write_u64(high);
+        hash.write_u64(low);
+    }
+}
 
 /// Ten seconds.
 #[derive(Debug, Default)]
 struct Pane {
     number: u32,
-    tables: [TopTable; TopKind::ALL.len()],
+    conversations: Table<TopKey>,
+    /// Without what `conversations` has.
+    sources: Table<AddressKey>,
+    /// Likewise.
+    destinations: Table<AddressKey>,
+}
+
+/// An exporter that reported in an earlier pane.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The last of these panes.
+    seen: u32,
+    /// Its number in the current pane, from 1 on.
+    group: u16,
+}
+
+/// The exporter of the records that are counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct By {
+    /// Its keyed hash.
+    exporter: u64,
+    /// 0: one that is new.
+    group: u16,
+}
+
+/// For conversations, and for the ends of those that lose their place meanwhile.
+#[derive(Debug, Default)]
+struct Scratches {
+    conversations: Scratch,
+    ends: Scratch,
 }
 
 /// The heavy hitters of one worker.
@@ -68,61 +120,78 @@ pub(super) struct Top {
     hasher: RandomState,
     /// By number, modulo their count.
     panes: [Pane; PANES as usize],
-    /// Exporters that reported in an earlier pane, and in which at last.
-    known: HashMap<u64, u32>,
+    /// By their keyed hash; no more than all panes have sums.
+    known: HashMap<u64, Known, RandomState>,
     /// The pane that is counted into.
     current: u32,
+    scratch: Scratches,
 }
 
 impl Top {
     pub(super) fn new(hasher: RandomState) -> Self {
         Self {
+            known: HashMap::with_hasher(hasher.clone()),
             hasher,
             panes: Default::default(),
-            known: HashMap::new(),
             current: 0,
+            scratch: Scratches::default(),
         }
     }
 
-    /// Counts a record of an exporter, which its keyed hash stands for.
-    pub(super) fn count(&mut self, flow: &FlowFacts<'_>, server: End, exporter: u64, pane: u32) {
+    /// Begins to count records of an exporter, which its keyed hash stands for.
+    pub(super) fn begin(&mut self, exporter: u64, pane: u32) -> By {
         if pane > self.current {
             self.turn(pane);
         }
-        let ends = &flow.ends;
-        let source = ends.source.map(address_key);
-        let destination = ends.destination.map(address_key);
-        let keys = [
-            source.zip(destination).map(|(source, destination)| TopKey {
-                source,
-                destination,
-                transport: ends.protocol.map_or(UNKNOWN_PROTOCOL as u16, u16::from),
-                port: match server {
-                    End::Source => ends.source_port,
-                    End::Destination => ends.destination_port,
-                },
-            }),
-            source.map(|source| TopKey {
-                source,
-                ..TopKey::default()
-            }),
-            destination.map(|destination| TopKey {
-                destination,
-                ..TopKey::default()
-            }),
-        ];
-        let Self {
-            hasher,
-            panes,
-            known,
-            current,
-        } = self;
-        let Some(pane) = panes.get_mut((*current % PANES) as usize) else {
+        let known = self.known.get(&exporter);
+        By {
+            exporter,
+            group: known.map_or(0, |known| known.group),
+        }
+    }
+
+    /// Counts a record.
+    pub(super) fn count(&mut self, flow: &FlowFacts<'_>, server: End, by: By) {
+        if flow.bytes == 0 {
+            return;
+        }
+        let Some(pane) = self.panes.get_mut((self.current % PANES) as usize) else {
             return;
         };
-        for (table, key) in pane.tables.iter_mut().zip(keys) {
-            if let Some(key) = key {
-                table.add(hasher, key, exporter, flow.bytes, known);
+        let ends = &flow.ends;
+        let (Some(source), Some(destination)) = (ends.source, ends.destination) else {
+            return self.count_one_end(flow, by);
+        };
+        let key = TopKey {
+            source: address_key(source),
+            destination: address_key(destination),
+            transport: ends.protocol.map_or(UNKNOWN_PROTOCOL as u16, u16::from),
+            port: match server {
+                End::Source => ends.source_port,
+                End::Destination => ends.destination_port,
+            },
+        };
+        let hash = sum_hash(&self.hasher, &key, by.exporter);
+        let conversations = &mut pane.conversations;
+        if !conversations.add(hash, &key, by.exporter, flow.bytes) {
+            let sum = Sum::new(key, by.exporter, by.group, flow.bytes);
+            pane.insert(&self.hasher, hash, sum, &mut self.scratch);
+        }
+    }
+
+    /// Counts a record that has an address at one end at most.
+    #[cold]
+    fn count_one_end(&mut self, flow: &FlowFacts<'_>, by: By) {
+        let Some(pane) = self.panes.get_mut((self.current % PANES) as usize) else {
+            return;
+        };
+        for (table, address) in [
+            (&mut pane.sources, flow.ends.source),
+            (&mut pane.destinations, flow.ends.destination),
+        ] {
+            if let Some(address) = address {
+                let sum = Sum::new(address_key(address), by.exporter, by.group, flow.bytes);
+                add(table, &self.hasher, sum, &mut self.scratch.ends);
             }
         }
     }
@@ -131,16 +200,21 @@ impl Top {
     #[cold]
     fn turn(&mut self, pane: u32) {
         if let Some(ended) = self.panes.get((self.current % PANES) as usize) {
-            let sums = ended.tables.iter().flat_map(|table| &table.0);
-            let exporters = sums.map(|sum| (sum.exporter, ended.number));
-            self.known.extend(exporters);
+            let seen = ended.number;
+            let known = |exporter| (exporter, Known { seen, group: 0 });
+            self.known.extend(ended.exporters().map(known));
         }
         self.known
-            .retain(|_, seen| seen.saturating_add(PANES) >= pane);
+            .retain(|_, known| known.seen.saturating_add(PANES) >= pane);
+        for (known, number) in self.known.values_mut().zip(1..=u16::MAX) {
+            known.group = number;
+        }
         self.current = pane;
         if let Some(next) = self.panes.get_mut((pane % PANES) as usize) {
             next.number = pane;
-            next.tables.iter_mut().for_each(|table| table.0.clear());
+            next.conversations.clear();
+            next.sources.clear();
+            next.destinations.clear();
         }
     }
 
@@ -148,117 +222,90 @@ impl Top {
     pub(super) fn read(&self, pane: u32) -> TopReading {
         let recent = self.panes.iter();
         let recent = recent.filter(|of| of.number.saturating_add(PANES) > pane);
-        let mut sums: [Vec<TopSum>; TopKind::ALL.len()] = Default::default();
+        let mut reading = TopReading::default();
         for pane in recent {
-            for (sums, table) in sums.iter_mut().zip(&pane.tables) {
-                sums.extend(table.0.iter().map(|sum| {
-                    TopSum {
-                        key: sum.key,
-                        exporter: self
-                            .known
-                            .contains_key(&sum.exporter)
-                            .then_some(sum.exporter),
-                        bytes: sum.bytes,
-                    }
-                }));
-            }
-        }
-        TopReading { sums }
-    }
-}
-
-impl TopTable {
-    #[inline]
-    fn add(
-        &mut self,
-        hasher: &RandomState,
-        key: TopKey,
-        exporter: u64,
-        bytes: u64,
-        known: &HashMap<u64, u32>,
-    ) {
-        let hash = hash(hasher, &key, exporter);
-        let found = self
-            .0
-            .find_mut(hash, |sum| sum.key == key && sum.exporter == exporter);
-        match found {
-            Some(sum) => sum.bytes = sum.bytes.saturating_add(bytes),
-            None => self.add_new(
-                hasher,
-                Sum {
-                    key,
+            let [conversations, sources, destinations] = &mut reading.sums;
+            let sum = |key, exporter: u64, bytes| TopSum {
+                key,
+                exporter: self.known.contains_key(&exporter).then_some(exporter),
+                bytes,
+            };
+            for of in pane.conversations.iter() {
+                let (key, exporter, bytes) = (of.key, of.exporter, of.bytes);
+                conversations.push(sum(key, exporter, bytes));
+                sources.push(sum(TopKey::of_source(key.source), exporter, bytes));
+                destinations.push(sum(
+                    TopKey::of_destination(key.destination),
                     exporter,
                     bytes,
-                },
-                known,
-            ),
-        }
-    }
-
-    #[inline(never)]
-    fn add_new(&mut self, hasher: &RandomState, sum: Sum, known: &HashMap<u64, u32>) {
-        if self.0.len() >= MAX_SUMS {
-            self.make_room(known);
-        }
-        let rehash = |sum: &Sum| hash(hasher, &sum.key, sum.exporter);
-        self.0.insert_unique(rehash(&sum), sum, rehash);
-    }
-
-    /// Takes the median off the sums of each exporter that holds its fair share or more; all that are new are one.
-    #[cold]
-    fn make_room(&mut self, known: &HashMap<u64, u32>) {
-        let group = |sum: &Sum| known.contains_key(&sum.exporter).then_some(sum.exporter);
-        let mut groups: HashMap<Option<u64>, Vec<u64>> = HashMap::new();
-        for sum in &self.0 {
-            groups.entry(group(sum)).or_default().push(sum.bytes);
-        }
-        let share = self.0.len() / groups.len().max(1);
-        if share < MIN_SHARE {
-            let mut all: Vec<u64> = groups.into_values().flatten().collect();
-            let median = median(&mut all);
-            self.take_off(|_| Some(median));
-            return;
-        }
-        groups.retain(|_, sums| sums.len() >= share);
-        let groups = groups.into_iter();
-        let medians: HashMap<Option<u64>, u64> = groups
-            .map(|(group, mut sums)| (group, median(&mut sums)))
-            .collect();
-        self.take_off(|sum| medians.get(&group(sum)).copied());
-    }
-
-    /// Takes something off sums; those go of which nothing is left.
-    fn take_off(&mut self, off: impl Fn(&Sum) -> Option<u64>) {
-        self.0.retain(|sum| match off(sum) {
-            Some(off) => {
-                sum.bytes = sum.bytes.saturating_sub(off);
-                sum.bytes > 0
+                ));
             }
-            None => true,
-        });
+            let of_sources = pane.sources.iter();
+            sources.extend(of_sources.map(|of| {
+                let key = TopKey::of_source(of.key);
+                sum(key, of.exporter, of.bytes)
+            }));
+            let of_destinations = pane.destinations.iter();
+            destinations.extend(of_destinations.map(|of| {
+                let key = TopKey::of_destination(of.key);
+                sum(key, of.exporter, of.bytes)
+            }));
+        }
+        reading
     }
 }
 
-fn median(sums: &mut [u64]) -> u64 {
-    let middle = sums.len() / 2;
-    match sums {
-        [] => 0,
-        sums => *sums.select_nth_unstable(middle).1,
+impl Pane {
+    /// Gives a conversation a place; those that lose theirs go to their sources and destinations.
+    #[inline(never)]
+    fn insert(
+        &mut self,
+        hasher: &RandomState,
+        hash: u64,
+        sum: Sum<TopKey>,
+        scratch: &mut Scratches,
+    ) {
+        let Self {
+            sources,
+            destinations,
+            conversations,
+            ..
+        } = self;
+        let Scratches {
+            conversations: scratch,
+            ends,
+        } = scratch;
+        let gone = |gone: &Sum<TopKey>| {
+            let (key, exporter, group) = (gone.key, gone.exporter, gone.group);
+            let end = |address| Sum::new(address, exporter, group, gone.bytes);
+            add(sources, hasher, end(key.source), ends);
+            add(destinations, hasher, end(key.destination), ends);
+        };
+        conversations.insert(hasher, hash, sum, scratch, gone);
+    }
+
+    fn exporters(&self) -> impl Iterator<Item = u64> {
+        let conversations = self.conversations.iter().map(|sum| sum.exporter);
+        let ends = [&self.sources, &self.destinations];
+        let ends = ends.into_iter().flat_map(|table| table.iter());
+        conversations.chain(ends.map(|sum| sum.exporter))
     }
 }
 
-#[inline]
-fn hash(hasher: &RandomState, key: &TopKey, exporter: u64) -> u64 {
-    let mut hash = hasher.build_hasher();
-    hash.write_u64(exporter);
-    for word in key.source.into_iter().chain(key.destination) {
-        hash.write_u64(word);
+/// Adds a sum to those of one end.
+fn add(
+    table: &mut Table<AddressKey>,
+    hasher: &RandomState,
+    sum: Sum<AddressKey>,
+    scratch: &mut Scratch,
+) {
+    let hash = sum_hash(hasher, &sum.key, sum.exporter);
+    if !table.add(hash, &sum.key, sum.exporter, sum.bytes) {
+        table.insert(hasher, hash, sum, scratch, |_| {});
     }
-    hash.write_u32(u32::from(key.transport) << 16 | u32::from(key.port));
-    hash.finish()
 }
 
-fn address(key: [u64; 2]) -> Option<IpAddr> {
+fn address(key: AddressKey) -> Option<IpAddr> {
     (key != [0, 0]).then(|| super::SeriesKey::new(key, 0, 0).exporter())
 }
 

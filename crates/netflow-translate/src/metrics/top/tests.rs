@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::table::MAX_SUMS;
 use super::*;
 use crate::metrics::Endpoints;
 
@@ -20,6 +21,12 @@ fn flow(source: u32, destination: u32, bytes: u64) -> FlowFacts<'static> {
     }
 }
 
+/// Counts a record.
+fn count(top: &mut Top, flow: &FlowFacts<'_>, exporter: u64, pane: u32) {
+    let by = top.begin(exporter, pane);
+    top.count(flow, End::Destination, by);
+}
+
 fn top() -> Top {
     Top::new(RandomState::default())
 }
@@ -32,10 +39,10 @@ fn of_kind(rows: &[TopRow], kind: TopKind) -> Vec<TopRow> {
 #[test]
 fn conversations_sources_and_destinations_have_sums_of_their_own() {
     let mut top = top();
-    top.count(&flow(1, 9, 100), End::Destination, HONEST, 0);
-    top.count(&flow(1, 8, 50), End::Destination, HONEST, 0);
-    top.count(&flow(2, 9, 10), End::Destination, OTHER, 0);
-    top.count(&flow(1, 9, 100), End::Destination, OTHER, 0);
+    count(&mut top, &flow(1, 9, 100), HONEST, 0);
+    count(&mut top, &flow(1, 8, 50), HONEST, 0);
+    count(&mut top, &flow(2, 9, 10), OTHER, 0);
+    count(&mut top, &flow(1, 9, 100), OTHER, 0);
     let rows = top.read(0).heaviest(1);
     let address = |bits| Some(IpAddr::from(std::net::Ipv4Addr::from_bits(bits)));
     let conversation = TopRow {
@@ -68,7 +75,7 @@ fn conversations_sources_and_destinations_have_sums_of_their_own() {
 fn what_is_older_than_a_minute_is_forgotten() {
     let mut top = top();
     for pane in 0..20 {
-        top.count(&flow(1, 9, 1), End::Destination, HONEST, pane);
+        count(&mut top, &flow(1, 9, 1), HONEST, pane);
     }
     let bytes = |pane| top.read(pane).heaviest(1).first().map(|row| row.bytes);
     assert_eq!(bytes(19), Some(6));
@@ -79,15 +86,15 @@ fn what_is_older_than_a_minute_is_forgotten() {
 #[test]
 fn an_exporter_with_invented_bytes_leaves_a_quarter_of_the_rows() {
     let mut top = top();
-    top.count(&flow(200, 9, 1), End::Destination, OTHER, 0);
+    count(&mut top, &flow(200, 9, 1), OTHER, 0);
     for pane in 0..2 {
         for n in 0..100 {
-            top.count(&flow(n, 9, 10), End::Destination, HONEST, pane);
+            count(&mut top, &flow(n, 9, 10), HONEST, pane);
         }
     }
     for n in 0..20_000 {
         let invented = flow(1_000_000 + n, 1_000_000 + n, u64::MAX / 4);
-        top.count(&invented, End::Destination, OTHER, 1);
+        count(&mut top, &invented, OTHER, 1);
     }
     let rows = top.read(1).heaviest(40);
     for kind in TopKind::ALL {
@@ -105,14 +112,14 @@ fn an_exporter_with_invented_bytes_leaves_a_quarter_of_the_rows() {
 fn invented_exporters_take_no_more_than_their_share_together() {
     let mut top = top();
     for n in 0..100 {
-        top.count(&flow(n, 9, 10), End::Destination, HONEST, 0);
+        count(&mut top, &flow(n, 9, 10), HONEST, 0);
     }
     for n in 0..100 {
-        top.count(&flow(n, 9, 10), End::Destination, HONEST, 1);
+        count(&mut top, &flow(n, 9, 10), HONEST, 1);
     }
     for n in 0..20_000 {
         let invented = flow(1_000_000 + n, 1_000_000 + n, u64::MAX / 4);
-        top.count(&invented, End::Destination, 100 + u64::from(n), 1);
+        count(&mut top, &invented, 100 + u64::from(n), 1);
     }
     let rows = of_kind(&top.read(1).heaviest(40), TopKind::Source);
     let honest = rows.iter().filter(|row| row.bytes == 20);
@@ -123,10 +130,14 @@ fn invented_exporters_take_no_more_than_their_share_together() {
 fn sums_are_bounded() {
     let mut top = top();
     for n in 0..50_000 {
-        top.count(&flow(n, n, u64::from(n % 7)), End::Destination, HONEST, 0);
+        count(&mut top, &flow(n, n, u64::from(n % 7)), HONEST, 0);
     }
-    let tables = top.panes.iter().flat_map(|pane| &pane.tables);
-    assert!(tables.into_iter().all(|table| table.0.len() <= MAX_SUMS));
+    for pane in &top.panes {
+        let ends = [&pane.sources, &pane.destinations];
+        let lens = ends.into_iter().map(Table::len);
+        let most = lens.chain([pane.conversations.len()]).max();
+        assert!(most.is_some_and(|most| most <= MAX_SUMS), "{most:?}");
+    }
 }
 
 proptest! {
@@ -143,7 +154,7 @@ proptest! {
         let mut whole = 0;
         for (n, (source, bytes)) in flows.into_iter().enumerate() {
             let (source, bytes) = if n % 4 == 0 { (source % 20, bytes * heavy) } else { (source, bytes) };
-            top.count(&flow(source, 1, bytes), End::Destination, HONEST, 0);
+            count(&mut top, &flow(source, 1, bytes), HONEST, 0);
             *truth.entry(source).or_default() += bytes;
             whole += bytes;
         }
