@@ -38,51 +38,63 @@ pub fn put_ipv6(room: &mut [u8; 48], address: [u8; 16]) -> usize {
         room[7..39].copy_from_slice(&dotted);
         return 7 + len;
     }
-    let mut zeros = 0_usize;
-    let mut groups = [0_u16; 8];
-    for (group, pair) in groups.iter_mut().zip(address.chunks_exact(2)) {
-        *group = u16::from_be_bytes([pair[0], pair[1]]);
-        zeros = zeros << 1 | usize::from(*group == 0);
-    }
+    let [first, second] = [(value >> 64) as u64, value as u64];
+    let zeros = zero_groups(first) << 4 | zero_groups(second);
     let (run_start, run_len) = ZERO_RUN[zeros & 0xff];
-    let (run_start, run_end) = (run_start as usize, (run_start + run_len) as usize);
-    let mut at = 0;
-    let mut index = 0;
-    while index < 8 {
-        if index == run_start {
-            // The colon of the group before stands already, except at the very front.
-            if index == 0 {
-                room[0] = b':';
-                at = 1;
+    if run_len == 0 {
+        let mut at = 0;
+        for half in [first, second] {
+            for shift in [48, 32, 16, 0] {
+                at = put_group(room, at, (half >> shift) as u16);
             }
-            room[at % 48] = b':';
-            at += 1;
-            index = run_end;
-            continue;
         }
-        at += put_group(room, at, groups[index & 7]);
-        index += 1;
+        // Every group wrote a colon behind itself; the last one doesn't belong.
+        return at - 1;
     }
-    // Every group wrote a colon behind itself; the last one doesn't belong, unless the text ends in `::`.
-    if run_end == 8 && run_start < 8 {
-        at
-    } else {
-        at - 1
+    let (run_start, run_end) = (run_start as usize, (run_start + run_len) as usize);
+    let group = |index: usize| (value >> (112 - 16 * (index & 7))) as u16;
+    let mut at = 0;
+    for index in 0..run_start {
+        at = put_group(room, at, group(index));
     }
+    // The colon of the group before stands already, except at the very front.
+    if run_start == 0 {
+        room[0] = b':';
+        at = 1;
+    }
+    room[at.min(40)] = b':';
+    at += 1;
+    for index in run_end..8 {
+        at = put_group(room, at, group(index));
+    }
+    // As above, unless the text ends in `::`.
+    if run_end == 8 { at } else { at - 1 }
 }
 
-/// Writes a group without leading zeros and a colon; returns the octets taken, 2 to 5.
+/// Which of the four groups are zero; bit 3 is the first.
 #[inline]
+fn zero_groups(half: u64) -> usize {
+    const LOW: u64 = 0x7fff_7fff_7fff_7fff;
+    // The top bit of a group is set here if the group is zero: no sum carries into the next.
+    let zero = !(((half & LOW) + LOW) | half | LOW);
+    // The four bits beside each other: no two products meet.
+    let gathered = (zero >> 15).wrapping_mul(1 << 3 | 1 << 18 | 1 << 33 | 1 << 48);
+    (gathered >> 48) as usize & 0xf
+}
+
+/// Writes a group without leading zeros and a colon; returns where they end. What stands behind is scratch.
+#[inline(always)]
 fn put_group(room: &mut [u8; 48], at: usize, group: u16) -> usize {
-    let digits = (19 - (group | 1).leading_zeros() as usize) / 4;
-    let left = (group << (16 - 4 * digits as u32)).to_be_bytes();
-    let (high, low) = (HEX_PAIR[left[0] as usize], HEX_PAIR[left[1] as usize]);
-    // 8 groups of at most 5 octets end at 40.
-    if let Some(to) = room.get_mut(at..at + 5) {
-        to.copy_from_slice(&[high[0], high[1], low[0], low[1], b':']);
-        to[digits] = b':';
-    }
-    digits + 1
+    let zeros =
+        usize::from(group < 0x1000) + usize::from(group < 0x100) + usize::from(group < 0x10);
+    let [high, low] = group.to_be_bytes();
+    let (high, low) = (HEX_PAIR[high as usize], HEX_PAIR[low as usize]);
+    let digits = u32::from_le_bytes([high[0], high[1], low[0], low[1]]);
+    let text = (u64::from(digits) | u64::from(b':') << 32) >> (8 * zeros);
+    // 8 groups of at most 5 octets end at 40: said here, no bounds are checked.
+    let to = at.min(40);
+    room[to..to + 8].copy_from_slice(&text.to_le_bytes());
+    at + 5 - zeros
 }
 
 /// Writes a MAC address as `aa:bb:cc:dd:ee:ff`; returns 17. Octet 18 is scratch.
