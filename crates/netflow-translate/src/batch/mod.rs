@@ -122,15 +122,22 @@ impl Batches {
         let last = self.runs.last();
         if member.batch != self.number || last.is_none_or(|run| run.group != member.group) {
             self.end_run();
-            let used = self.at + front.octets().len();
-            // Members that have left no span would hold their places for nothing.
-            let is_crowded = used * 8 > self.max_octets * 7
-                || self.groups.len() >= MAX_GROUPS
-                || self.is_empty();
-            if is_crowded && !self.groups.is_empty() {
-                self.finish();
+            // One that left no span may have stood between.
+            let is_last = self
+                .runs
+                .last()
+                .is_some_and(|run| run.group == member.group);
+            if member.batch != self.number || !is_last {
+                let used = self.at + front.octets().len();
+                // Members that have left no span would hold their places for nothing.
+                let is_crowded = used * 8 > self.max_octets * 7
+                    || self.groups.len() >= MAX_GROUPS
+                    || self.is_empty();
+                if is_crowded && !self.groups.is_empty() {
+                    self.finish();
+                }
+                self.begin_run(member, front);
             }
-            self.begin_run(member, front);
         }
         if self.opened.is_none() || self.is_empty() {
             self.opened = Some(now);

@@ -396,3 +396,18 @@ fn a_sink_gets_every_batch_as_soon_as_it_is_finished() {
     assert!(t.batches.poll(t.now).is_none());
     assert_eq!(given.try_recv().unwrap().spans(), 2);
 }
+
+#[test]
+fn an_exporter_that_leaves_no_span_cuts_no_run() {
+    let mut test = test(10_000, 100);
+    let (mut one, mut other) = (source("one"), source("other"));
+    for _ in 0..4 {
+        test.write(&mut one, 10);
+        let Source { member, front } = &mut other;
+        test.batches.enter(member, front, test.now, UnixNanos(1));
+    }
+    test.write(&mut one, 10);
+    assert_eq!(test.batches.runs.len(), 1);
+    let expected = vec![("one".to_owned(), vec![1, 2, 3, 4, 5])];
+    assert_eq!(test.flush(), [expected]);
+}
