@@ -124,7 +124,9 @@ fn count_plain<F: Flow>(
         if let Some(reverse) = flow.reverse(interval) {
             metrics.count_reverse(counts.reversed(reverse), Some(span), counting, counted);
         }
-    } else if let Some(facts) = context.facts(&flow, interval, duration) {
+    } else if let Some(wants) = context.wants {
+        let mut facts = flow.facts(interval, wants);
+        facts.duration = duration;
         metrics.count(&facts, &Enriched::default(), Some(span), counting, counted);
     }
 }

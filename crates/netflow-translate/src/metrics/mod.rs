@@ -315,6 +315,7 @@ impl FlowMetrics {
         back: Option<&Addition>,
         counting: &Counting,
     ) {
+        let views = self.views;
         let add = |tables: &mut Tables, view, [first, second]: [u32; 2], addition: &Addition| {
             if let Some(table) = table(tables, view) {
                 let key = SeriesKey::new(counting.exporter, first, second);
@@ -322,17 +323,26 @@ impl FlowMetrics {
             }
         };
         // Of both directions, for series that have none.
-        let both = back.map_or(*addition, |back| addition.with(back));
+        let sum;
+        let both = match back {
+            Some(back) => {
+                sum = addition.with(back);
+                &sum
+            }
+            None => addition,
+        };
         let between = |tables: &mut Tables, view, [source, destination]: [u32; 2]| match back {
             Some(back) if source != destination => {
                 add(tables, view, [source, destination], addition);
                 add(tables, view, [destination, source], back);
             }
-            _ => add(tables, view, [source, destination], &both),
+            _ => add(tables, view, [source, destination], both),
         };
-        add(&mut self.tables, View::Exporter, [0, 0], &both);
-        if self.views.contains(View::Application) {
-            self.count_application(flow, server, &both, counting);
+        if views.contains(View::Exporter) {
+            add(&mut self.tables, View::Exporter, [0, 0], both);
+        }
+        if views.contains(View::Application) {
+            self.count_application(flow, server, both, counting);
         }
         if let Some(top) = &mut self.top {
             top.count(flow, server, counting.top);
@@ -340,10 +350,16 @@ impl FlowMetrics {
                 top.count(&flow.reversed(reverse), server.other(), counting.top);
             }
         }
-        between(&mut self.tables, View::Network, known.networks());
-        let systems = known.systems([flow.source_as, flow.destination_as]);
-        between(&mut self.tables, View::As, systems);
-        between(&mut self.tables, View::Country, known.countries());
+        if views.contains(View::Network) {
+            between(&mut self.tables, View::Network, known.networks());
+        }
+        if views.contains(View::As) {
+            let systems = known.systems([flow.source_as, flow.destination_as]);
+            between(&mut self.tables, View::As, systems);
+        }
+        if views.contains(View::Country) {
+            between(&mut self.tables, View::Country, known.countries());
+        }
     }
 
     /// Counts a record as of the application that the exporter names, else of the server's port.

@@ -14,18 +14,31 @@ use crate::metrics::{Direction, Endpoints, FlowCounts, FlowFacts, Reverse, Wants
 /// Octets that a number is read with.
 const WINDOW: u16 = 8;
 
+/// In every record the same bits of the same octets: those from `at` on, as one number, shifted and masked. Of a number
+/// that isn't there the mask is 0.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    at: u16,
+    shift: u8,
+    mask: u64,
+}
+
 /// A number in a record.
 #[derive(Clone, Copy, Debug, Default)]
 enum Number {
     #[default]
     Absent,
-    /// In every record the same bits of the same octets: those from `at` on, as one number, shifted and masked.
-    Plain {
-        at: u16,
-        shift: u8,
-        mask: u64,
-    },
+    Plain(Window),
     Other(Step),
+}
+
+/// Bytes, packets and both interfaces, of which none needs a step: of most templates.
+#[derive(Clone, Copy, Debug)]
+struct PlainCounts {
+    bytes: Window,
+    packets: Window,
+    input: Window,
+    output: Window,
 }
 
 /// An address in a record.
@@ -47,6 +60,7 @@ pub(crate) struct FactsPlan {
     packets: Number,
     input: Number,
     output: Number,
+    plain: Option<PlainCounts>,
     direction: Number,
     source: Address,
     destination: Address,
@@ -79,10 +93,12 @@ impl Number {
             let end = at.offset.checked_add(at.length)?.max(WINDOW);
             let shift = 8 * u8::try_from(end - at.offset - at.length).ok()?;
             let bits = 8 * u32::from(at.length.min(WINDOW));
-            (at.length <= WINDOW && end <= record).then(|| Self::Plain {
-                at: end - WINDOW,
-                shift,
-                mask: u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0),
+            (at.length <= WINDOW && end <= record).then(|| {
+                Self::Plain(Window {
+                    at: end - WINDOW,
+                    shift,
+                    mask: u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0),
+                })
             })
         };
         plain().unwrap_or(Self::Other(step))
@@ -90,6 +106,14 @@ impl Number {
 
     fn is_present(self) -> bool {
         !matches!(self, Self::Absent)
+    }
+
+    fn window(self) -> Option<Window> {
+        match self {
+            Self::Absent => Some(Window::default()),
+            Self::Plain(window) => Some(window),
+            Self::Other(_) => None,
+        }
     }
 }
 
@@ -102,6 +126,23 @@ impl Address {
             _ => None,
         };
         plain.unwrap_or(Self::Other(step))
+    }
+}
+
+impl PlainCounts {
+    fn new(counts: [Number; 2], interfaces: [Number; 2]) -> Option<Self> {
+        let index = |number: Number| {
+            let window = number.window()?;
+            // ifIndex has 32 bits.
+            (window.mask <= u64::from(u32::MAX)).then_some(window)
+        };
+        let ([bytes, packets], [input, output]) = (counts, interfaces);
+        Some(Self {
+            bytes: bytes.window()?,
+            packets: packets.window()?,
+            input: index(input)?,
+            output: index(output)?,
+        })
     }
 }
 
@@ -123,11 +164,16 @@ impl FactsPlan {
         let protocol = step(Name::Transport).filter(|step| !matches!(step, Step::ProtocolOfIcmp));
         let [reverse_bytes, reverse_packets] =
             [Name::ReverseBytes, Name::ReversePackets].map(|name| of(step(name)));
+        let bytes = of(step(Name::Bytes));
+        let packets = of(step(Name::Packets));
+        let input = of(step(Name::InterfaceInput));
+        let output = of(step(Name::InterfaceOutput));
         Self {
-            bytes: of(step(Name::Bytes)),
-            packets: of(step(Name::Packets)),
-            input: of(step(Name::InterfaceInput)),
-            output: of(step(Name::InterfaceOutput)),
+            plain: PlainCounts::new([bytes, packets], [input, output]),
+            bytes,
+            packets,
+            input,
+            output,
             source_port: of(step(Name::SourcePort)),
             destination_port: of(step(Name::DestinationPort)),
             source_as: of(step(Name::SourceAs)),
@@ -159,9 +205,19 @@ impl<'a, L: Layout> Record<'a, L> {
     #[inline(always)]
     pub(super) fn flow_counts(&self, interval: u64) -> FlowCounts {
         let plan = &self.plan.facts;
+        let ([bytes, packets], [input, output]) = match &plan.plain {
+            Some(plain) => (
+                [self.window(&plain.bytes), self.window(&plain.packets)],
+                [&plain.input, &plain.output].map(|index| self.window(index) as u32),
+            ),
+            None => (
+                [self.number(plan.bytes), self.number(plan.packets)],
+                [self.number_u32(plan.input), self.number_u32(plan.output)],
+            ),
+        };
         let mut counts = FlowCounts {
-            input: self.number_u32(plan.input),
-            output: self.number_u32(plan.output),
+            input,
+            output,
             direction: match plan.direction {
                 Number::Absent => None,
                 number => match self.number(number) {
@@ -170,8 +226,8 @@ impl<'a, L: Layout> Record<'a, L> {
                     _ => None,
                 },
             },
-            bytes: self.number(plan.bytes),
-            packets: self.number(plan.packets),
+            bytes,
+            packets,
             duration: 0,
         };
         if self.plan.frame.is_some() {
@@ -321,6 +377,14 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     #[inline(always)]
+    fn window(&self, window: &Window) -> u64 {
+        let octets = self.at::<{ WINDOW as usize }>(window.at);
+        octets.map_or(0, |octets| {
+            u64::from_be_bytes(octets) >> (window.shift & 63) & window.mask
+        })
+    }
+
+    #[inline(always)]
     fn number_u32(&self, number: Number) -> u32 {
         u32::try_from(self.number(number)).unwrap_or(0)
     }
@@ -328,10 +392,7 @@ impl<'a, L: Layout> Record<'a, L> {
     #[inline(always)]
     fn number(&self, number: Number) -> u64 {
         match number {
-            Number::Plain { at, shift, mask } => {
-                let window = self.at::<{ WINDOW as usize }>(at);
-                window.map_or(0, |octets| u64::from_be_bytes(octets) >> shift & mask)
-            }
+            Number::Plain(window) => self.window(&window),
             Number::Absent => 0,
             Number::Other(step) => self.other_number(step),
         }
