@@ -19,6 +19,8 @@ const ANY_STRING: u8 = 1 << 3 | 2;
 const ANY_BOOL: u8 = 2 << 3;
 /// `AnyValue.int_value`, varint.
 const ANY_INT: u8 = 3 << 3;
+/// `AnyValue.double_value`, eight octets.
+const ANY_DOUBLE: u8 = 4 << 3 | 1;
 
 /// The longest key that [`Key`] holds.
 pub const MAX_KEY: usize = KEY_ROOM - 8;
@@ -116,6 +118,7 @@ impl Encoded {
 pub(crate) const TAG_STRING: u8 = ANY_STRING;
 pub(crate) const TAG_BOOL: u8 = ANY_BOOL;
 pub(crate) const TAG_INT: u8 = ANY_INT;
+pub(crate) const TAG_DOUBLE: u8 = ANY_DOUBLE;
 pub(crate) const TAG_SPAN_ATTRIBUTES: u8 = SPAN_ATTRIBUTES;
 
 /// An attribute's value, for the ways of writing that needn't be the fastest.
@@ -123,6 +126,8 @@ pub(crate) const TAG_SPAN_ATTRIBUTES: u8 = SPAN_ATTRIBUTES;
 pub enum Value<'a> {
     /// `string_value`.
     Text(&'a str),
+    /// `string_value`: what isn't valid UTF-8 becomes U+FFFD, as [`String::from_utf8_lossy`] does it.
+    Lossy(&'a [u8]),
     /// `bool_value`.
     Bool(bool),
     /// `int_value`. A number above 2^63 - 1 is written as decimal text, as OpenTelemetry's
@@ -136,10 +141,31 @@ pub enum Value<'a> {
     Encoded(&'a [u8]),
 }
 
+/// Gives text in parts, with U+FFFD for what isn't valid UTF-8.
+pub(crate) fn lossy(octets: &[u8], mut part: impl FnMut(&[u8])) {
+    for chunk in octets.utf8_chunks() {
+        part(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            part("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+pub(crate) fn lossy_len(octets: &[u8]) -> usize {
+    let mut len = 0;
+    lossy(octets, |part| len += part.len());
+    len
+}
+
 /// Appends the octets of an `AnyValue` message, without tag and length.
 pub fn push_any_value(out: &mut Vec<u8>, value: Value<'_>) {
     match value {
         Value::Text(text) => push_delimited(out, 1, text.as_bytes()),
+        Value::Lossy(octets) => {
+            out.push(ANY_STRING);
+            push_varint(out, lossy_len(octets) as u64);
+            lossy(octets, |part| out.extend_from_slice(part));
+        }
         Value::Bool(flag) => out.extend_from_slice(&[ANY_BOOL, u8::from(flag)]),
         Value::Unsigned(number) => match i64::try_from(number) {
             Ok(number) => push_any_value(out, Value::Signed(number)),
@@ -150,7 +176,7 @@ pub fn push_any_value(out: &mut Vec<u8>, value: Value<'_>) {
             push_varint(out, number.cast_unsigned());
         }
         Value::Double(number) => {
-            out.push(4 << 3 | 1);
+            out.push(ANY_DOUBLE);
             out.extend_from_slice(&number.to_le_bytes());
         }
         Value::Encoded(octets) => out.extend_from_slice(octets),

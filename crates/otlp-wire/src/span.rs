@@ -8,14 +8,14 @@
 //! gives the room back as it was.
 
 use crate::attributes::{
-    AROUND_KEY, ENCODED_ROOM, Encoded, KEY_ROOM, Key, TAG_BOOL, TAG_INT, TAG_SPAN_ATTRIBUTES,
-    TAG_STRING, Value, push_any_value, push_key_value,
+    AROUND_KEY, ENCODED_ROOM, Encoded, KEY_ROOM, Key, TAG_BOOL, TAG_DOUBLE, TAG_INT,
+    TAG_SPAN_ATTRIBUTES, TAG_STRING, Value, lossy, lossy_len, push_key_value,
 };
 use crate::batch::UnixNanos;
 use crate::proto::{
     SHORT_VARINT_BITS, put_varint, short_varint, varint_len, varint_of_u16, varint_of_u32,
 };
-use crate::text::{put_ipv4, put_ipv6, put_mac};
+use crate::text::{put_decimal, put_ipv4, put_ipv6, put_mac};
 
 /// `Span.trace_id`: 16 octets, not all zero.
 pub type TraceId = [u8; 16];
@@ -407,31 +407,69 @@ impl<'a> SpanWriter<'a> {
         self.put(attributes);
     }
 
-    /// An attribute of any key and value, not the fastest way: it allocates.
+    /// An attribute of any key and value, not the fastest way.
     #[inline(never)]
     pub fn attribute(&mut self, key: &str, value: Value<'_>) {
-        let mut any = Vec::with_capacity(32);
-        push_any_value(&mut any, value);
-        self.any_value(key, &any);
+        match value {
+            Value::Text(text) => self.any_text(key, text.as_bytes()),
+            Value::Lossy(octets) => {
+                let len = lossy_len(octets);
+                self.before_value(key, 1 + varint_len(len as u64) + len);
+                self.put(&[TAG_STRING]);
+                self.put_length(len);
+                lossy(octets, |part| self.put(part));
+            }
+            Value::Bool(flag) => self.any_value(key, &[TAG_BOOL, u8::from(flag)]),
+            Value::Unsigned(number) => match i64::try_from(number) {
+                Ok(number) => self.any_int(key, number),
+                Err(_) => {
+                    let mut digits = [0; 20];
+                    let len = put_decimal(&mut digits, number);
+                    self.any_text(key, digits.get(..len).unwrap_or_default());
+                }
+            },
+            Value::Signed(number) => self.any_int(key, number),
+            Value::Double(number) => {
+                let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+                self.any_value(key, &[TAG_DOUBLE, a, b, c, d, e, f, g, h]);
+            }
+            Value::Encoded(any) => self.any_value(key, any),
+        }
+    }
+
+    fn any_int(&mut self, key: &str, number: i64) {
+        let mut varint = [0; 10];
+        let len = put_varint(&mut varint, number.cast_unsigned());
+        self.before_value(key, 1 + len);
+        self.put(&[TAG_INT]);
+        self.put(varint.get(..len).unwrap_or_default());
+    }
+
+    fn any_text(&mut self, key: &str, text: &[u8]) {
+        self.before_value(key, 1 + varint_len(text.len() as u64) + text.len());
+        self.put(&[TAG_STRING]);
+        self.put_length(text.len());
+        self.put(text);
     }
 
     /// An attribute of any key whose value is already encoded: the octets of an `AnyValue`, without tag and
     /// length.
     pub fn any_value(&mut self, key: &str, any: &[u8]) {
-        let pair_len = 1
-            + varint_len(key.len() as u64)
-            + key.len()
-            + 1
-            + varint_len(any.len() as u64)
-            + any.len();
+        self.before_value(key, any.len());
+        self.put(any);
+    }
+
+    /// What stands before an `AnyValue` of so many octets.
+    fn before_value(&mut self, key: &str, len: usize) {
+        let pair_len =
+            1 + varint_len(key.len() as u64) + key.len() + 1 + varint_len(len as u64) + len;
         self.put(&[TAG_SPAN_ATTRIBUTES]);
         self.put_length(pair_len);
         self.put(&[1 << 3 | 2]);
         self.put_length(key.len());
         self.put(key.as_bytes());
         self.put(&[2 << 3 | 2]);
-        self.put_length(any.len());
-        self.put(any);
+        self.put_length(len);
     }
 
     fn error_status(&mut self, message: &str) {

@@ -23,6 +23,7 @@ enum Attribute {
     Ipv6([u8; 16]),
     Mac([u8; 6]),
     Text(String),
+    Lossy(Vec<u8>),
     Signed(i64),
     Double(f64),
 }
@@ -52,6 +53,7 @@ fn attribute() -> impl Strategy<Value = Attribute> {
         any::<[u8; 6]>().prop_map(Attribute::Mac),
         "\\PC{0,80}".prop_map(Attribute::Text),
         Just(Attribute::Text("x".repeat(20_000))),
+        prop::collection::vec(any::<u8>(), 0..80).prop_map(Attribute::Lossy),
         any::<i64>().prop_map(Attribute::Signed),
         any::<f64>()
             .prop_filter("NaN differs from itself", |x| !x.is_nan())
@@ -118,6 +120,9 @@ fn by_prost(case: &Case) -> Span {
                         .join(":"),
                 ),
                 Attribute::Text(x) => ProstValue::StringValue(x.clone()),
+                Attribute::Lossy(x) => {
+                    ProstValue::StringValue(String::from_utf8_lossy(x).into_owned())
+                }
                 Attribute::Signed(x) => ProstValue::IntValue(*x),
                 Attribute::Double(x) => ProstValue::DoubleValue(*x),
             };
@@ -183,6 +188,7 @@ fn write(writer: &mut SpanWriter<'_>, case: &Case) -> bool {
             Attribute::Ipv6(x) => writer.ipv6(&key, *x),
             Attribute::Mac(x) => writer.mac(&key, *x),
             Attribute::Text(x) => writer.text(&key, x),
+            Attribute::Lossy(x) => writer.attribute(name, Value::Lossy(x)),
             Attribute::Signed(x) => writer.attribute(name, Value::Signed(*x)),
             Attribute::Double(x) => writer.attribute(name, Value::Double(*x)),
         }

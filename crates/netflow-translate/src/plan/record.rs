@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 
 use netflow_wire::{Header, Location, unsigned};
-use otlp_wire::{Key, SpanWriter, UnixNanos};
+use otlp_wire::{Key, SpanWriter, UnixNanos, Value};
 
 use crate::attributes::application_id::ApplicationId;
 use crate::attributes::encoded::value_text;
@@ -555,6 +555,6 @@ pub(crate) fn write_text(key: &Key, octets: &[u8], writer: &mut SpanWriter<'_>) 
     match str::from_utf8(octets) {
         Ok("") => {}
         Ok(text) => writer.text(key, text),
-        Err(_) => writer.text(key, &String::from_utf8_lossy(octets)),
+        Err(_) => writer.attribute(key.name(), Value::Lossy(octets)),
     }
 }

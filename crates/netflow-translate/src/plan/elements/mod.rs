@@ -449,7 +449,7 @@ fn push_value(
                 .rposition(|octet| *octet != 0)
                 .map_or(0, |last| last + 1);
             let text = octets.get(..end).unwrap_or_default();
-            push_any_value(out, Value::Text(&String::from_utf8_lossy(text)));
+            push_any_value(out, Value::Lossy(text));
         }
         Some(kind) if lists::is_list(kind) && depth < lists::MAX_DEPTH => {
             or_hex(out, octets, |out| {

@@ -1,24 +1,27 @@
 //! A warm translator allocates nothing for a flow, nothing for a datagram, and little for a batch.
 
 #[expect(unsafe_code, reason = "an allocator that counts")]
-#[path = "support/allocator.rs"]
+#[path = "../support/allocator.rs"]
 mod allocator;
+mod inputs;
+#[path = "../support/mmdb.rs"]
+mod mmdb;
+mod ways;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use allocator::{ALLOCATIONS, HELD};
-use netflow_wire::sflow::{FlowRecord, RawHeader};
-use netflow_wire::write::{
-    Field, IpfixHeader, MessageWriter, Record, SflowHeader, SflowSample, SflowWriter, V5Header,
-    V5Record, V9Header, v5,
-};
+use netflow_wire::write::{Field, IpfixHeader, MessageWriter};
 use netflow2traces::config::{
     self, AttributeLevel, Machine, Purpose, Selection, Sources, Translate,
 };
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
+
+use allocator::{ALLOCATIONS, HELD};
+use inputs::{COMMON, V4, common, inputs, ipfix_message, v5_datagram, v9_message, with_template};
+use ways::Way;
 
 const SECONDS: u32 = 1_700_000_000;
 const UPTIME_MS: u32 = 1_000_000;
@@ -56,120 +59,35 @@ fn allocations(work: impl FnOnce()) -> usize {
 }
 
 /// Sends the datagrams until all is warm, then the last of them again and again.
-fn warm_allocations(level: AttributeLevel, datagrams: &[Vec<u8>]) -> usize {
-    warm_allocations_of(&configuration(level), datagrams)
-}
-
-fn warm_allocations_of(config: &Translate, datagrams: &[Vec<u8>]) -> usize {
-    let mut translator = translator(config);
+fn warm_allocations(
+    translator: &mut Translator<fn() -> UnixNanos>,
+    datagrams: &[Vec<u8>],
+) -> usize {
+    const TIMES: u64 = 20;
     let now = Instant::now();
     for octets in datagrams {
         for _ in 0..3 {
-            send(&mut translator, octets, 1, now);
+            send(translator, octets, 1, now);
         }
     }
     let last = datagrams.last().expect("one");
     let flows = translator.counters().flow_spans.value();
     let allocations = allocations(|| {
-        for _ in 0..200 {
-            send(&mut translator, last, 1, now);
+        for _ in 0..TIMES {
+            send(translator, last, 1, now);
         }
     });
-    assert!(translator.counters().flow_spans.value() >= flows + 200);
+    assert!(translator.counters().flow_spans.value() >= flows + TIMES);
     allocations
 }
 
-fn v5_datagram() -> Vec<u8> {
-    let header = V5Header {
-        sys_uptime_ms: UPTIME_MS,
-        unix_secs: SECONDS,
-        sampling_interval: 100,
-        ..V5Header::default()
-    };
-    let flow = V5Record {
-        source: [192, 0, 2, 7].into(),
-        destination: [198, 51, 100, 9].into(),
-        packets: 3,
-        octets: 180,
-        first_ms: UPTIME_MS - 5000,
-        last_ms: UPTIME_MS - 1000,
-        protocol: 6,
-        ..V5Record::default()
-    };
-    v5(&header, &[flow; 30]).expect("fits")
-}
-
-const V4: [Field; 2] = [Field::new(8, 4), Field::new(12, 4)];
-const V6: [Field; 2] = [Field::new(27, 16), Field::new(28, 16)];
-const COMMON: [Field; 8] = [
-    Field::new(7, 2),
-    Field::new(11, 2),
-    Field::new(4, 1),
-    Field::new(1, 8),
-    Field::new(2, 8),
-    Field::new(10, 4),
-    Field::new(136, 1),
-    Field::new(56, 6),
-];
-
-fn common(record: &mut Record) -> &mut Record {
-    record
-        .u16(50_000)
-        .u16(443)
-        .u8(6)
-        .u64(1500)
-        .u64(3)
-        .u32(7)
-        .u8(1)
-        .mac([2, 0, 0, 0, 0, 1])
-}
-
-/// A datagram with the template and an interface's name, and one with records only.
-fn with_template(
-    message: impl Fn() -> MessageWriter,
-    fields: &[Field],
-    write: impl Fn(&mut Record),
-) -> [Vec<u8>; 2] {
-    let options = [Field::new(10, 4), Field::new(82, 8), Field::new(34, 4)];
-    let mut first = message();
-    first
-        .template(256, fields)
-        .options_template(257, &options[..1], &options[1..])
-        .data_set(257, |set| {
-            set.record(|record| {
-                record.u32(7).text("Gi0/7", 8).u32(100);
-            });
-        });
-    let mut second = message();
-    second.declare(256, fields).data_set(256, |set| {
-        for _ in 0..14 {
-            set.record(&write);
-        }
-    });
-    [first, second].map(|mut message| message.finish().expect("fits"))
-}
-
-fn v9_message() -> MessageWriter {
-    MessageWriter::v9(V9Header {
-        sys_uptime_ms: UPTIME_MS,
-        unix_secs: SECONDS,
-        ..V9Header::default()
-    })
-}
-
-fn ipfix_message() -> MessageWriter {
-    MessageWriter::ipfix(IpfixHeader {
-        export_time: SECONDS,
-        ..IpfixHeader::default()
-    })
-}
-
-const LEVELS: [AttributeLevel; 2] = [AttributeLevel::Minimal, AttributeLevel::Standard];
-
 #[test]
-fn a_v5_flow_allocates_nothing() {
-    for level in LEVELS {
-        assert_eq!(warm_allocations(level, &[v5_datagram()]), 0, "{level:?}");
+fn a_warm_flow_allocates_nothing_in_any_shape_schema_level_view_or_look_up() {
+    let inputs = inputs();
+    for way in Way::every() {
+        for (name, datagrams) in &inputs {
+            assert_eq!(way.allocations(datagrams), 0, "{name}: {way:?}");
+        }
     }
 }
 
@@ -187,87 +105,8 @@ fn deciding_which_flows_become_spans_allocates_nothing() {
         },
         ..configuration(AttributeLevel::Standard)
     };
-    assert_eq!(warm_allocations_of(&config, &[v5_datagram()]), 0);
-}
-
-#[test]
-fn a_v9_flow_allocates_nothing() {
-    let times = [Field::new(22, 4), Field::new(21, 4)];
-    let fields = [&V4[..], &COMMON, &times].concat();
-    let datagrams = with_template(v9_message, &fields, |record| {
-        record.ipv4([192, 0, 2, 7]).ipv4([198, 51, 100, 9]);
-        common(record).u32(UPTIME_MS - 5000).u32(UPTIME_MS - 1000);
-    });
-    for level in LEVELS {
-        assert_eq!(warm_allocations(level, &datagrams), 0, "{level:?}");
-    }
-}
-
-#[test]
-fn an_ipfix_flow_allocates_nothing_in_either_family() {
-    let times = [Field::new(152, 8), Field::new(153, 8)];
-    let end = u64::from(SECONDS) * 1000;
-    let v4 = with_template(
-        ipfix_message,
-        &[&V4[..], &COMMON, &times].concat(),
-        |record| {
-            record.ipv4([192, 0, 2, 7]).ipv4([198, 51, 100, 9]);
-            common(record).u64(end - 5000).u64(end - 1000);
-        },
-    );
-    let v6 = with_template(
-        ipfix_message,
-        &[&V6[..], &COMMON, &times].concat(),
-        |record| {
-            record.ipv6(7_u128 << 96).ipv6(9_u128 << 96);
-            common(record).u64(end - 5000).u64(end - 1000);
-        },
-    );
-    for level in LEVELS {
-        assert_eq!(warm_allocations(level, &v4), 0, "{level:?}");
-        assert_eq!(warm_allocations(level, &v6), 0, "{level:?}");
-    }
-}
-
-#[test]
-fn a_sampled_packet_of_sflow_allocates_nothing() {
-    let mut header = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
-    header.extend_from_slice(&[0x45, 0, 5, 0xdc, 0, 1, 0x40, 0, 61, 6, 0, 0]);
-    header.extend_from_slice(&[192, 0, 2, 7, 198, 51, 100, 9, 0xc3, 0x50, 1, 0xbb]);
-    header.resize(128, 0);
-    let mut writer = SflowWriter::new(&SflowHeader::default());
-    for sequence in 0..7 {
-        let sample = SflowSample {
-            sequence,
-            sampling_rate: 1000,
-            ..SflowSample::default()
-        };
-        writer.flow(&sample, |records| {
-            records.record(&FlowRecord::RawHeader(RawHeader {
-                protocol: 1,
-                frame_length: 1518,
-                stripped: 4,
-                octets: &header,
-            }));
-        });
-    }
-    let datagram = writer.finish().expect("fits");
-    for level in LEVELS {
-        let datagrams = [datagram.clone()];
-        assert_eq!(warm_allocations(level, &datagrams), 0, "{level:?}");
-    }
-}
-
-#[test]
-fn a_flow_of_variable_length_allocates_nothing() {
-    let fields = [&V4[..], &COMMON, &[Field::variable(371)]].concat();
-    let datagrams = with_template(ipfix_message, &fields, |record| {
-        record.ipv4([192, 0, 2, 7]).ipv4([198, 51, 100, 9]);
-        common(record).variable(b"somebody");
-    });
-    for level in LEVELS {
-        assert_eq!(warm_allocations(level, &datagrams), 0, "{level:?}");
-    }
+    let allocations = warm_allocations(&mut translator(&config), &[v5_datagram()]);
+    assert_eq!(allocations, 0);
 }
 
 /// Two exporters in turn, so that requests are gathered; batches are dropped as a sender would.
@@ -406,7 +245,7 @@ fn a_flood_of_invented_sources_costs_bounded_memory_and_no_honest_flow() {
             send(&mut translator, &flows, 1, now);
             assert_eq!(counters.sets_waited.value(), waiting, "after {source}");
             honest += 14;
-            now += std::time::Duration::from_millis(10);
+            now += Duration::from_millis(10);
             translator.on_deadline(now);
         }
         while let Some(batch) = translator.poll_batch(now) {
