@@ -16,7 +16,7 @@ COPY . .
 ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
  && RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --release --locked --package netflow2traces --bin netflow2traces --target "$target" \
+    cargo build --release --locked --package netflow2traces --bin netflow2traces --features kafka --target "$target" \
  && install -D "target/$target/release/netflow2traces" /image/usr/bin/netflow2traces \
  && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
  && install -D -m 644 LICENSE /image/usr/share/doc/netflow2traces/LICENSE \

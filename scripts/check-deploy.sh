@@ -68,41 +68,48 @@ units() {
 }
 
 compose() {
-    local config="$scratch/compose"
+    local config="$scratch/compose" file command=()
     if docker compose version >/dev/null 2>&1; then
-        docker compose --profile demo config >"$config" || die "docker compose config refuses docker-compose.yml"
+        command=(docker compose)
     elif have podman-compose; then
-        podman-compose --profile demo -f docker-compose.yml config >"$config" 2>"$scratch/compose.err" ||
-            die "podman-compose refuses docker-compose.yml: $(tail -3 "$scratch/compose.err")"
+        command=(podman-compose)
     elif have docker-compose; then
-        docker-compose --profile demo config >"$config" || die "docker-compose config refuses docker-compose.yml"
+        command=(docker-compose)
     else
         absent compose "docker compose, docker-compose or podman-compose" "Debian's package docker-compose"
         return
     fi
+    for file in deploy/kafka/docker-compose.yml docker-compose.yml; do
+        "${command[@]}" --profile demo -f "$file" config >"$config" 2>"$scratch/compose.err" ||
+            die "${command[*]} refuses $file: $(tail -3 "$scratch/compose.err")"
+    done
     # Every file that is mounted is there.
     local path
     while read -r path; do
         [ -e "$path" ] || die "docker-compose.yml mounts $path, which doesn't exist"
     done < <(sed -n 's/^ *- \(\.\/[^:]*\):.*/\1/p' docker-compose.yml)
     grep -q 'netflow2traces' "$config" || die "the configuration has no service netflow2traces"
-    say "compose file is sound"
+    say "compose files are valid"
 }
 
 kubernetes() {
-    local rendered="$scratch/kubernetes.yaml" version
+    local rendered="$scratch/kubernetes.yaml" version folder command=()
     if have kustomize; then
-        kustomize build deploy/kubernetes >"$rendered" || die "kustomize build fails"
+        command=(kustomize build)
     elif have kubectl; then
-        kubectl kustomize deploy/kubernetes >"$rendered" || die "kubectl kustomize fails"
+        command=(kubectl kustomize)
     elif have go; then
-        GOFLAGS=-mod=mod go run sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 build deploy/kubernetes >"$rendered" ||
-            die "kustomize build fails"
+        command=(env GOFLAGS=-mod=mod go run sigs.k8s.io/kustomize/kustomize/v5@v5.7.1 build)
     else
         absent kubernetes kustomize "go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
         return
     fi
-    [ "$(grep -c '^kind:' "$rendered")" -ge 8 ] || die "kustomize left something out: $(grep '^kind:' "$rendered")"
+    : >"$rendered"
+    for folder in deploy/kubernetes deploy/kafka/kubernetes/*/; do
+        echo --- >>"$rendered"
+        "${command[@]}" "$folder" >>"$rendered" || die "${command[*]} $folder fails"
+    done
+    [ "$(grep -c '^kind:' "$rendered")" -ge 16 ] || die "kustomize left something out: $(grep '^kind:' "$rendered")"
     local validate=kubernetes-validate
     if ! have "$validate"; then
         if ! python3 -m venv "$keep/venv" 2>/dev/null || ! "$keep/venv/bin/pip" install -q kubernetes-validate 2>/dev/null; then
@@ -232,7 +239,7 @@ deb() {
     fi
     say "building the package"
     mkdir "$scratch/deb"
-    cargo build --release --locked -p netflow2traces
+    cargo build --release --locked -p netflow2traces --features kafka
     scripts/package-deb.sh "$scratch/deb" >"$scratch/deb.log" 2>&1 || die "package-deb.sh: $(tail -20 "$scratch/deb.log")"
     local root="$keep/debian"
     bare_debian "$root" systemd

@@ -29,6 +29,14 @@ apart() {
     fi
 }
 
+# Who builds for one machine gets no Kafka client.
+no_kafka_client() {
+    if cargo tree --locked -p netflow2traces -e normal --prefix none | grep -E '^(krafka|rdkafka)'; then
+        echo "a Kafka client is in the graph without the feature kafka" >&2
+        return 1
+    fi
+}
+
 dashboards() {
     if command -v python3 >/dev/null; then
         python3 deploy/grafana/make_dashboards.py --check
@@ -42,6 +50,8 @@ case "${1-}" in
     step cargo fmt --all --check
     # --all-targets checks benches, examples and tests as well; none of them is built a second time.
     step cargo clippy --workspace --all-targets --locked -- -D warnings
+    step cargo clippy -p netflow2traces --features kafka --all-targets --locked -- -D warnings
+    step no_kafka_client
     step rustdoc --workspace
     # The tests also say when a generated file is stale.
     step cargo test --workspace

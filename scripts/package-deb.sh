@@ -13,7 +13,7 @@ for tool in dpkg-deb dpkg-shlibdeps strip; do
 done
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 program="${PROGRAM:-$target/release/netflow2traces}"
-[ -x "$program" ] || cargo build --release --locked -p netflow2traces
+[ -x "$program" ] || cargo build --release --locked -p netflow2traces --features kafka
 version=$("$program" --version | cut -d' ' -f2)
 
 root=$(mktemp -d)

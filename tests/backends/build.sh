@@ -2,7 +2,7 @@
 # Builds real backends from their Go modules, and fetches Zipkin from Maven Central and chDB from PyPI, for the tests beside
 # this file.
 #
-#   tests/backends/build.sh [--cached] [chdb|collector|jaeger|prometheus3|zipkin|zipkin_collector]...     without a name: all
+#   tests/backends/build.sh [--cached] [chdb|collector|jaeger|kafka_collector|prometheus3|zipkin|zipkin_collector]...     without a name: all
 #
 # Each is kept in a folder of ${NETFLOW_BACKENDS_CACHE:-~/.cache/netflow2traces/backends} whose name is a hash of what
 # it is built from (the files in its folder here, the version of Go): a second run builds nothing.
@@ -14,7 +14,7 @@ set -euo pipefail
 shopt -s nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${NETFLOW_BACKENDS_CACHE:-$HOME/.cache/netflow2traces/backends}
-all=(chdb collector jaeger prometheus3 zipkin zipkin_collector)
+all=(chdb collector jaeger kafka_collector prometheus3 zipkin zipkin_collector)
 
 cached_only=0
 if [ "${1-}" = --cached ]; then
@@ -55,6 +55,7 @@ has_tool() {
 # Each builds in the current folder, which is its own, and leaves the program as ./NAME.
 build_collector() { build_with_ocb collector; }
 build_zipkin_collector() { build_with_ocb zipkin_collector; }
+build_kafka_collector() { build_with_ocb kafka_collector; }
 build_with_ocb() {
     local version
     version=$(sed -n 's/^ *version: //p' "$here/$1/manifest.yaml")

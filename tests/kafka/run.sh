@@ -27,14 +27,21 @@ KAFKA_HOME=$(./broker.sh install) || missing "a real Kafka broker" "it could not
 export KAFKA_HOME
 if [ -z "${NETFLOW_BINARY-}" ]; then
     target=${CARGO_TARGET_DIR:-$here/../../target}
-    # In a folder of its own: the other programs of the gate have no Kafka client.
-    CARGO_TARGET_DIR=$target/kafka cargo build --locked -p netflow2traces --features kafka
-    NETFLOW_BINARY=$target/kafka/debug/netflow2traces
+    cargo build --locked -p netflow2traces --features kafka
+    # Another build, without the feature, may take its place.
+    mkdir -p "$target/kafka"
+    cp "$target/debug/netflow2traces" "$target/kafka/netflow2traces"
+    NETFLOW_BINARY=$(realpath "$target/kafka/netflow2traces")
     export NETFLOW_BINARY
 fi
-# The Collector whose exporters the tests of the Kafka exporter read.
-if [ -z "${BACKEND_COLLECTOR-}" ] && found=$(../backends/build.sh --cached collector 2>/dev/null) && [ -n "$found" ]; then
-    export BACKEND_COLLECTOR=${found#*=}
+# The Collector that reads the topic.
+if [ -z "${BACKEND_KAFKA_COLLECTOR-}" ]; then
+    if found=$(../backends/build.sh kafka_collector) && [ -n "$found" ]; then
+        export BACKEND_KAFKA_COLLECTOR=${found#*=}
+    else
+        left_out "the Collector's Kafka receiver: it could not be built"
+        [ "${NETFLOW_KAFKA_REQUIRED-}" != 1 ] || exit 1
+    fi
 fi
 [ $# -gt 0 ] || set -- discover
 exec python3 -W error::ResourceWarning -m unittest "$@"

@@ -27,7 +27,7 @@ pub fn check(config: &Config) -> Result<(), Mistakes> {
         reject(error.to_string());
     }
     if let Some(own) = &config.own_metrics
-        && let Err(error) = deliver::MetricsSender::new(&own.otlp)
+        && let Err(error) = deliver::MetricsSender::new(&own.to)
     {
         reject(error.to_string());
     }

@@ -17,6 +17,8 @@ pub struct Kafka {
     pub topic: Arc<str>,
     /// Of OTLP requests with spans.
     pub traces_topic: Arc<str>,
+    /// Of OTLP requests with metrics.
+    pub metrics_topic: Arc<str>,
     /// Octets of a message before compression.
     pub max_message_size: usize,
     pub compression: KafkaCompression,
@@ -125,6 +127,7 @@ impl Loader<'_> {
             brokers: brokers.unwrap_or_default(),
             topic: self.value(&settings::KAFKA_TOPIC),
             traces_topic: self.value(&settings::KAFKA_TRACES_TOPIC),
+            metrics_topic: self.value(&settings::KAFKA_METRICS_TOPIC),
             max_message_size: self.value(&settings::KAFKA_MAX_MESSAGE_SIZE),
             compression: self.value(&settings::KAFKA_COMPRESSION),
             create_topics: self.value(&settings::KAFKA_CREATE_TOPICS),

@@ -197,7 +197,9 @@ impl Loader<'_> {
     }
 
     fn config(&mut self, purpose: Purpose, machine: &Machine) -> Config {
-        let needed_by = self.what_needs_kafka(purpose);
+        let needed_by = self
+            .what_needs_kafka(purpose)
+            .or_else(|| self.metrics_need_kafka(purpose));
         let kafka = self.kafka(needed_by);
         let input = self.kafka_input(purpose, kafka.as_ref());
         let (exporter, console_copy) = match purpose {
@@ -224,7 +226,7 @@ impl Loader<'_> {
         admin_hosts.extend(machine.host_name.clone());
         let trace_url = self.optional(&settings::TRACE_URL);
         let log = self.log();
-        let own_metrics = self.own_metrics(purpose);
+        let own_metrics = self.own_metrics(purpose, kafka.as_ref());
         let mut config = Config {
             receive,
             streams,

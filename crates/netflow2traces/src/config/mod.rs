@@ -294,10 +294,27 @@ pub enum Signal {
     Metrics,
 }
 
-/// `OTEL_METRICS_EXPORTER=otlp`.
+/// Where metrics go.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
+pub enum MetricsTo {
+    Otlp(Otlp),
+    /// `NETFLOW_KAFKA_METRICS_TOPIC`.
+    Kafka(Kafka),
+}
+
+/// The words of `OTEL_METRICS_EXPORTER`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MetricsExporter {
+    Otlp,
+    Kafka,
+    None,
+}
+
+/// `OTEL_METRICS_EXPORTER=otlp` or `kafka`.
 #[derive(Clone, Debug)]
 pub struct OwnMetrics {
-    pub otlp: Otlp,
+    pub to: MetricsTo,
     /// From one export to the next.
     pub interval: Duration,
     /// Of an export with its repetitions.

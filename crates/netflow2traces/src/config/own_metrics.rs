@@ -4,30 +4,52 @@ use std::path::PathBuf;
 
 use super::load::{Loader, Mistake, Purpose, preset};
 use super::setting::Setting;
-use super::{Otlp, OwnMetrics, Protocol, Signal, Tls, otlp, settings};
+use super::{
+    Kafka, MetricsExporter, MetricsTo, Otlp, OwnMetrics, Protocol, Signal, Tls, otlp, settings,
+};
 
 impl Loader<'_> {
-    pub(super) fn own_metrics(&mut self, purpose: Purpose) -> Option<OwnMetrics> {
-        let wanted = self.value(&settings::METRICS_EXPORTER);
+    /// What needs the Kafka cluster for metrics, if something does.
+    pub(super) fn metrics_need_kafka(&mut self, purpose: Purpose) -> Option<&'static str> {
+        let exporter = self.optional(&settings::METRICS_EXPORTER);
+        let is_kafka = exporter == Some(MetricsExporter::Kafka) && purpose != Purpose::Demo;
+        is_kafka.then_some("OTEL_METRICS_EXPORTER=kafka")
+    }
+
+    pub(super) fn own_metrics(
+        &mut self,
+        purpose: Purpose,
+        kafka: Option<&Kafka>,
+    ) -> Option<OwnMetrics> {
+        let exporter = self.value(&settings::METRICS_EXPORTER);
+        let wanted = exporter == MetricsExporter::Otlp;
         let interval = self.value(&settings::METRIC_EXPORT_INTERVAL);
         let timeout = self.value(&settings::METRIC_EXPORT_TIMEOUT);
         if !wanted {
             let because = "OTEL_METRICS_EXPORTER is not otlp";
             self.warn_without_effect(&settings::METRICS_ENDPOINT, because);
+        }
+        if exporter == MetricsExporter::None {
+            let because = "OTEL_METRICS_EXPORTER is none";
             self.warn_without_effect(&settings::METRIC_EXPORT_INTERVAL, because);
             self.warn_without_effect(&settings::METRIC_EXPORT_TIMEOUT, because);
         }
         if purpose == Purpose::Demo {
-            if wanted {
+            if exporter != MetricsExporter::None {
                 let because = "the demo has no backend for metrics; look at /metrics";
                 self.warn_without_effect(&settings::METRICS_EXPORTER, because);
             }
             return None;
         }
         // What is set has to be sound, used or not.
-        let otlp = self.otlp_for_metrics(wanted)?;
-        wanted.then_some(OwnMetrics {
-            otlp,
+        let otlp = self.otlp_for_metrics(wanted);
+        let to = match exporter {
+            MetricsExporter::Otlp => MetricsTo::Otlp(otlp?),
+            MetricsExporter::Kafka => MetricsTo::Kafka(kafka?.clone()),
+            MetricsExporter::None => return None,
+        };
+        Some(OwnMetrics {
+            to,
             interval,
             timeout,
         })

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::setting::{Preset, Secrecy, Section};
 use super::settings;
-use super::{Config, Exporter, Kafka, Machine, Otlp, Protocol, Purpose, Sources, load};
+use super::{Config, Exporter, Kafka, Machine, MetricsTo, Otlp, Protocol, Purpose, Sources, load};
 
 /// A table of all settings by section; secrets are hidden.
 #[must_use]
@@ -100,9 +100,12 @@ pub fn summary(config: &Config) -> String {
     );
     let _ = writeln!(text, "  serves       {admin}");
     if let Some(own) = &config.own_metrics {
-        let (to, by) = (endpoint(&own.otlp), own.otlp.protocol.as_str());
+        let to = match &own.to {
+            MetricsTo::Otlp(otlp) => format!("{} over {}", endpoint(otlp), otlp.protocol.as_str()),
+            MetricsTo::Kafka(kafka) => kafka_topic(kafka, &kafka.metrics_topic),
+        };
         let every = humantime::format_duration(own.interval);
-        let _ = writeln!(text, "  own metrics  {to} over {by}, every {every}");
+        let _ = writeln!(text, "  own metrics  {to}, every {every}");
     }
     let mut resource = config.translate.resource.iter();
     if let Some((key, value)) = resource.next() {

@@ -3,9 +3,10 @@
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
 
+use super::kafka::KafkaSender;
 use super::outcome::{Cause, Outcome};
 use super::sender::{DeliverError, Sender};
-use crate::config::{Otlp, Protocol, Signal};
+use crate::config::{MetricsTo, Protocol, Signal};
 
 /// Sends requests to a backend of metrics.
 #[derive(Debug)]
@@ -19,10 +20,16 @@ impl MetricsSender {
     ///
     /// # Errors
     /// [`DeliverError`], if a setting can't be used.
-    pub fn new(otlp: &Otlp) -> Result<Self, DeliverError> {
-        Ok(Self {
-            sender: Sender::otlp(otlp, Signal::Metrics, 1)?,
-            json: otlp.protocol == Protocol::HttpJson,
+    pub fn new(to: &MetricsTo) -> Result<Self, DeliverError> {
+        Ok(match to {
+            MetricsTo::Otlp(otlp) => Self {
+                sender: Sender::otlp(otlp, Signal::Metrics, 1)?,
+                json: otlp.protocol == Protocol::HttpJson,
+            },
+            MetricsTo::Kafka(kafka) => Self {
+                sender: Sender::Kafka(KafkaSender::new(kafka, &kafka.metrics_topic, 1)),
+                json: false,
+            },
         })
     }
 

@@ -1,4 +1,4 @@
-//! `OTEL_METRICS_EXPORTER=otlp`: every interval, and once at the end, all metrics, in requests of bounded size.
+//! `OTEL_METRICS_EXPORTER=otlp` or `kafka`: every interval, and once at the end, all metrics, in requests of bounded size.
 //!
 //! Each has the sums since the start, so that a lost request loses nothing but a point in time: what can't be
 //! delivered within its time is given up, counted, and said once.
@@ -62,7 +62,7 @@ impl MetricsExport {
         flows: FlowSource,
     ) -> Result<Self, DeliverError> {
         let part = stages.health.part(Kind::OwnMetrics);
-        let sender = Arc::new(MetricsSender::new(&config.otlp)?);
+        let sender = Arc::new(MetricsSender::new(&config.to)?);
         let mut export = Export {
             sender: Arc::clone(&sender),
             timeout: config.timeout,

@@ -82,6 +82,18 @@ settings! { KAFKA:
             `otlp_spans` is the topic that it reads by default.",
         parse: kafka::topic,
     }
+    KAFKA_METRICS_TOPIC: Arc<str> {
+        section: Kafka,
+        variables: ["NETFLOW_KAFKA_METRICS_TOPIC"],
+        flag: "kafka-metrics-topic",
+        placeholder: "TOPIC",
+        preset: Preset::Text("otlp_metrics"),
+        accepted: "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens",
+        summary: "Topic of the metrics of `OTEL_METRICS_EXPORTER=kafka`",
+        details: "One OTLP request in protobuf for each message, as for spans; `otlp_metrics` is the topic that the \
+            Collector's Kafka receiver reads by default.",
+        parse: kafka::topic,
+    }
     KAFKA_MAX_MESSAGE_SIZE: usize {
         section: Kafka,
         variables: ["NETFLOW_KAFKA_MAX_MESSAGE_SIZE"],

@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use crate::config::setting::{About, Preset, Secrecy, Section, Setting};
 use crate::config::values::{self, Rejection, choice};
-use crate::config::{Compression, Headers, Protocol};
+use crate::config::{Compression, Headers, MetricsExporter, Protocol};
 use crate::config::{headers, otlp};
 
 settings! { OWN_METRICS:
-    METRICS_EXPORTER: bool {
+    METRICS_EXPORTER: MetricsExporter {
         section: OwnMetrics,
         variables: ["OTEL_METRICS_EXPORTER"],
         flag: "metrics-exporter",
         placeholder: "EXPORTER",
         preset: Preset::Text("none"),
-        accepted: "otlp, none",
-        summary: "Whether the daemon sends its own metrics over OTLP",
+        accepted: "otlp, kafka, none",
+        summary: "Whether the daemon sends its own metrics, and how",
         details: "`otlp` sends what `/metrics` shows, under the same names, every \
             `OTEL_METRIC_EXPORT_INTERVAL`, to the endpoint of the spans or to \
-            `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`. Prometheus needs no \
+            `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`. `kafka` writes the same requests to `NETFLOW_KAFKA_METRICS_TOPIC`. \
+            Prometheus needs no \
             setting: it scrapes `/metrics`.",
-        parse: |text| choice(text, &[("otlp", true), ("none", false)])
-            .map_err(|rejection| scraped(text, rejection)),
+        parse: metrics_exporter,
     }
     METRICS_ENDPOINT: String {
         section: OwnMetrics,
@@ -154,6 +154,15 @@ settings! { OWN_METRICS:
             newer numbers.",
         parse: |text| values::milliseconds(text, 1..=600_000),
     }
+}
+
+fn metrics_exporter(text: &str) -> Result<MetricsExporter, Rejection> {
+    let words = [
+        ("otlp", MetricsExporter::Otlp),
+        ("kafka", MetricsExporter::Kafka),
+        ("none", MetricsExporter::None),
+    ];
+    choice(text, &words).map_err(|rejection| scraped(text, rejection))
 }
 
 /// Words of the specification for what is there without a setting.

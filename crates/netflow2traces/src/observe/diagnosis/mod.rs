@@ -2,6 +2,7 @@
 //! counters after reading the manual.
 
 mod kafka;
+mod relay;
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use netflow_wire::foreign::Foreign;
 use serde::Serialize;
 
+use self::relay::Relayed;
 use super::healthcheck::reachable;
 use super::live::{History, Sample};
 use super::stages::{Phase, Stages};
@@ -78,6 +80,8 @@ pub(super) struct Findings {
     pub(super) queue_limit: u64,
     pub(super) rejected_recently: u64,
     pub(super) dropped_recently: u64,
+    /// In a relay: nothing is decoded there.
+    pub(super) relay: Option<Relayed>,
 }
 
 impl Findings {
@@ -141,6 +145,7 @@ impl Findings {
             queue_limit: facts.queue_size as u64,
             rejected_recently: history.growth(RECENT, |sample| sample.rejected),
             dropped_recently: history.growth(RECENT, |sample| sample.dropped),
+            relay: Relayed::of(stages),
         }
     }
 
@@ -192,6 +197,9 @@ pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
     }
     all.extend(arrival(seen));
     all.extend(backend(seen));
+    if let Some(relayed) = &seen.relay {
+        all.extend(relay::findings(seen, relayed));
+    }
     if seen.spool_fails {
         let text = "The log says why: a full disk, or a permission that was removed. Until it can be written again, spans \
                     wait in memory (NETFLOW_QUEUE_SIZE).";
@@ -220,6 +228,9 @@ fn arrival(seen: &Findings) -> Option<Finding> {
             Some(kafka) => kafka.nothing_arrives(seen),
             None => nothing_arrives(seen),
         });
+    }
+    if seen.relay.is_some() {
+        return silence(seen);
     }
     if seen.decoded == 0 {
         let title = match seen.datagrams {
@@ -261,6 +272,10 @@ fn arrival(seen: &Findings) -> Option<Finding> {
                 ),
         );
     }
+    silence(seen)
+}
+
+fn silence(seen: &Findings) -> Option<Finding> {
     let silent = seen.silent_for.filter(|seconds| *seconds >= SILENCE);
     silent.map(|seconds| {
         Findings::notice("silence", format!("No datagram for {seconds} s"))

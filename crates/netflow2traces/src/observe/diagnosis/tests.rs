@@ -188,3 +188,26 @@ fn a_buffer_that_the_kernel_cut_names_the_sysctl() {
         "{all:?}"
     );
 }
+
+#[test]
+fn a_relay_speaks_of_kafka_and_not_of_decoding() {
+    let seen = |relay| Findings {
+        datagrams: 1_000,
+        endpoint: Some("the topic raw of Kafka at kafka-1:9092".to_owned()),
+        queue_limit: 100,
+        relay: Some(relay),
+        ..Findings::default()
+    };
+    assert_eq!(findings(&seen(Relayed::default())), []);
+    let all = findings(&seen(Relayed {
+        is_away: true,
+        waiting: 7,
+        waiting_octets: 50,
+        queue_full: 3,
+        refused: 2,
+    }));
+    let codes: Vec<&str> = all.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["relay_away", "relay_dropped", "relay_refused"]);
+    assert!(all[0].title.contains("kafka-1:9092"), "{}", all[0].title);
+    assert!(all[0].text[0].contains("7 datagrams wait, and the queue is 50 % full"));
+}

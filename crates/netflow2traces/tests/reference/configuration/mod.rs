@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use netflow2traces::config::setting::{Preset, Section};
 use netflow2traces::config::{
-    AttributeLevel, Compression, Config, Environment, Exporter, Loaded, Machine, Otlp, OwnMetrics,
-    Protocol, Purpose, Sources, SpanTime, SpoolMode, TraceSampler, load, print, reference,
-    settings,
+    AttributeLevel, Compression, Config, Environment, Exporter, Loaded, Machine, MetricsTo, Otlp,
+    OwnMetrics, Protocol, Purpose, Sources, SpanTime, SpoolMode, TraceSampler, load, print,
+    reference, settings,
 };
 
 /// What surrounds a daemon that isn't there.

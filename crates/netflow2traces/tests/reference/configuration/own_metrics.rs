@@ -6,9 +6,9 @@ use super::*;
 fn they_go_where_spans_go_unless_told_otherwise() {
     assert!(Surroundings::sound().config().own_metrics.is_none());
     let own = Surroundings::sound().own_metrics();
-    assert_eq!(own.otlp.endpoint, "http://tempo:4317/");
-    assert_eq!(own.otlp.protocol, Protocol::Grpc);
-    assert_eq!(own.otlp.timeout, seconds(10));
+    assert_eq!(otlp(&own).endpoint, "http://tempo:4317/");
+    assert_eq!(otlp(&own).protocol, Protocol::Grpc);
+    assert_eq!(otlp(&own).timeout, seconds(10));
     assert_eq!((own.interval, own.timeout), (seconds(60), seconds(30)));
 
     let http = Surroundings::default()
@@ -19,9 +19,9 @@ fn they_go_where_spans_go_unless_told_otherwise() {
         .env("OTEL_METRIC_EXPORT_INTERVAL", "5000")
         .env("OTEL_METRIC_EXPORT_TIMEOUT", "700")
         .own_metrics();
-    assert_eq!(http.otlp.endpoint, "http://tempo:4318/otlp/v1/metrics");
-    assert_eq!(http.otlp.compression, Compression::Gzip);
-    assert_eq!(http.otlp.headers[0].0, "a");
+    assert_eq!(otlp(&http).endpoint, "http://tempo:4318/otlp/v1/metrics");
+    assert_eq!(otlp(&http).compression, Compression::Gzip);
+    assert_eq!(otlp(&http).headers[0].0, "a");
     assert_eq!(http.interval, seconds(5));
     assert_eq!(http.timeout, Duration::from_millis(700));
 }
@@ -44,11 +44,11 @@ fn the_form_for_metrics_wins_and_the_one_for_traces_does_not_hold() {
         .env("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")
         .env("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "2000")
         .own_metrics();
-    assert_eq!(own.otlp.endpoint, "http://tempo:4317/");
-    assert_eq!(own.otlp.protocol, Protocol::Grpc);
-    assert_eq!(own.otlp.compression, Compression::None);
-    assert!(own.otlp.headers.is_empty());
-    assert_eq!(own.otlp.timeout, seconds(2));
+    assert_eq!(otlp(&own).endpoint, "http://tempo:4317/");
+    assert_eq!(otlp(&own).protocol, Protocol::Grpc);
+    assert_eq!(otlp(&own).compression, Compression::None);
+    assert!(otlp(&own).headers.is_empty());
+    assert_eq!(otlp(&own).timeout, seconds(2));
 
     let own = Surroundings::sound()
         .env("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf")
@@ -59,14 +59,14 @@ fn the_form_for_metrics_wins_and_the_one_for_traces_does_not_hold() {
         .env("OTEL_EXPORTER_OTLP_HEADERS", "a=1")
         .env("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "b=2")
         .own_metrics();
-    assert_eq!(own.otlp.endpoint, "http://mimir:8080/otlp/v1/metrics");
-    assert_eq!(own.otlp.headers.len(), 1);
-    assert_eq!(own.otlp.headers[0].0, "b");
+    assert_eq!(otlp(&own).endpoint, "http://mimir:8080/otlp/v1/metrics");
+    assert_eq!(otlp(&own).headers.len(), 1);
+    assert_eq!(otlp(&own).headers[0].0, "b");
 
     let by_flag = Surroundings::sound()
         .flag("otlp-endpoint", "http://flag:4317")
         .own_metrics();
-    assert_eq!(by_flag.otlp.endpoint, "http://flag:4317/");
+    assert_eq!(otlp(&by_flag).endpoint, "http://flag:4317/");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn settings_without_effect_give_a_warning() {
         .env("OTEL_METRIC_EXPORT_INTERVAL", "5000")
         .warnings();
     assert!(
-        warnings[0].contains("OTEL_METRICS_EXPORTER is not otlp"),
+        warnings[0].contains("OTEL_METRICS_EXPORTER is none"),
         "{warnings:?}"
     );
     let demo = Surroundings::default().env("OTEL_METRICS_EXPORTER", "otlp");
@@ -125,4 +125,11 @@ fn settings_without_effect_give_a_warning() {
         "{:?}",
         demo.warnings
     );
+}
+
+fn otlp(own: &OwnMetrics) -> &Otlp {
+    match &own.to {
+        MetricsTo::Otlp(otlp) => otlp,
+        MetricsTo::Kafka(_) => panic!("not OTLP"),
+    }
 }
