@@ -136,6 +136,27 @@ class TheExporter(unittest.TestCase):
         flows = {(span.trace, span.id) for span in spans if span.name == "netflow.flow"}
         self.assertEqual(len(flows), 4_000)
 
+    def test_metrics_are_messages_of_their_topic(self):
+        self.broker.topic("metrics", 1)
+        daemon = Daemon(
+            self.folder,
+            OTEL_TRACES_EXPORTER="none",
+            OTEL_METRICS_EXPORTER="kafka",
+            OTEL_METRIC_EXPORT_INTERVAL="200",
+            NETFLOW_KAFKA_BROKERS=self.broker.address,
+            NETFLOW_KAFKA_METRICS_TOPIC="metrics",
+        )
+        self.addCleanup(daemon.process.stop)
+        daemon.process.wait_until(
+            "metrics are accepted", lambda: daemon.metric("netflow_metrics_exports_total", outcome="accepted") > 1
+        )
+        daemon.stop()
+        messages = self.broker.messages("metrics")
+        self.assertGreater(len(messages), 1)
+        for message in messages:
+            self.assertIn(b"netflow_uptime_seconds", message.value)
+            self.assertIn(b"service.name", message.value)
+
     def test_a_missing_topic_is_named_and_spans_wait_for_it(self):
         daemon = Daemon(
             self.folder,
