@@ -526,9 +526,10 @@ impl Loader<'_> {
         let filter = self
             .optional(&settings::LOG_FILTER)
             .unwrap_or_else(|| match level {
-                // Other crates speak at WARN and above; their DEBUG would bury ours.
+                // Other crates speak at WARN and above; their DEBUG would bury ours. The Kafka client warns of each
+                // attempt, and ours say what came of it.
                 "error" | "warn" => level.to_owned(),
-                _ => format!("warn,netflow2traces={level},netflow_tools={level},netflow_translate={level},netflow_wire={level},otlp_wire={level}"),
+                _ => format!("warn,krafka=error,netflow2traces={level},netflow_tools={level},netflow_translate={level},netflow_wire={level},otlp_wire={level}"),
             });
         Log {
             filter,

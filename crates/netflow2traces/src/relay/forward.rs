@@ -89,6 +89,9 @@ impl Forwarder {
             part.works(STEP);
             if let Some(error) = self.step().await {
                 self.failed(&error);
+                if self.queue.is_done() && self.taken.is_empty() {
+                    return;
+                }
                 tokio::time::sleep(self.pause).await;
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 self.look();

@@ -124,6 +124,11 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Whether it is closed, and everything that was put in has an outcome.
+    pub(super) fn is_done(&self) -> bool {
+        self.lock().closed && self.counters.waiting.load(Relaxed) == 0
+    }
+
     /// The end: whatever has no outcome is dropped.
     pub(super) fn give_up(&self) {
         self.lock().records.clear();

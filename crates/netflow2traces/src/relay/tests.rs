@@ -213,3 +213,16 @@ async fn senders_that_are_not_allowed_are_counted() {
     assert_eq!(counters.lost(), 0);
     balances(&counters, 4);
 }
+
+#[tokio::test]
+async fn a_stop_with_nothing_that_waits_waits_for_no_broker() {
+    let broker = FakeBroker::new(1);
+    broker.stop(true);
+    let relay = start(&broker, 1 << 20);
+    let counters = relay.counters();
+    until(|| counters.is_away.load(Relaxed)).await;
+    let began = Instant::now();
+    let counters = drained(relay, Duration::from_secs(600)).await;
+    assert!(began.elapsed() < Duration::from_secs(60));
+    balances(&counters, 0);
+}

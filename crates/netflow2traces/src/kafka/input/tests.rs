@@ -32,6 +32,7 @@ fn config() -> KafkaInput {
             brokers: vec!["fake:9092".to_owned()],
             topic: DATAGRAMS.into(),
             traces_topic: "otlp_spans".into(),
+            metrics_topic: "otlp_metrics".into(),
             max_message_size: 1 << 20,
             compression: KafkaCompression::None,
             create_topics: false,

@@ -8,7 +8,7 @@ use crate::relay::DropReason;
 
 /// What the sentences are made of.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Relayed {
+pub(in crate::observe) struct Relayed {
     pub(super) is_away: bool,
     pub(super) waiting: u64,
     pub(super) waiting_octets: u64,
