@@ -69,7 +69,7 @@ async fn drained(relay: Relay, within: Duration) -> Arc<RelayCounters> {
 #[tokio::test]
 async fn every_datagram_is_a_message_and_those_of_an_exporter_keep_their_order() {
     let broker = FakeBroker::new(3);
-    let relay = start(&broker, 1 << 20);
+    let relay = start(&broker, 8 << 20);
     let mut outlet = outlet(&relay);
     for number in 0..1_000 {
         put(&mut outlet, number);
@@ -221,8 +221,9 @@ async fn a_stop_with_nothing_that_waits_waits_for_no_broker() {
     let relay = start(&broker, 1 << 20);
     let counters = relay.counters();
     until(|| counters.is_away.load(Relaxed)).await;
-    let began = Instant::now();
-    let counters = drained(relay, Duration::from_secs(600)).await;
-    assert!(began.elapsed() < Duration::from_secs(60));
+    let ended = drained(relay, Duration::from_secs(600));
+    let counters = tokio::time::timeout(Duration::from_secs(60), ended)
+        .await
+        .expect("it ends long before the deadline");
     balances(&counters, 0);
 }

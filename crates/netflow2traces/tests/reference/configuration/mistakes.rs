@@ -114,7 +114,7 @@ fn a_value_that_can_not_be_used_says_which_where_why_and_what_is_accepted() {
             "OTEL_METRICS_EXPORTER",
             "prometheus",
             "OTEL_METRICS_EXPORTER=prometheus (environment): /metrics of the admin server is always \
-             there for Prometheus; unset it; accepted: otlp, none",
+             there for Prometheus; unset it; accepted: otlp, kafka, none",
         ),
     ] {
         assert_eq!(
