@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::body::Prepared;
 use super::counters::{Count, Counters, DropReason};
-use super::held::Held;
+use super::in_flight::BatchInFlight;
 use super::outcome::{Cause, Outcome, stated_limit};
 use super::queue::Later;
 use super::report::Report;
@@ -22,21 +22,21 @@ const PREPARED: Duration = Duration::from_secs(60);
 enum Attempted {
     Settled,
     /// It has become too large before it was sent.
-    Again(Held),
+    Again(BatchInFlight),
     /// It was refused as too large.
-    Cut(Held, Held),
+    Cut(BatchInFlight, BatchInFlight),
     /// It failed, and waits in the queue again.
     Postponed,
 }
 
 impl Shared {
     /// Settles a batch, in as many pieces as the backend wants, or gives it back to the queue after a failure.
-    pub(super) async fn deliver(&self, slot: usize, held: Held) {
+    pub(super) async fn deliver(&self, slot: usize, in_flight: BatchInFlight) {
         if matches!(self.sender, Sender::Discard) {
-            held.discard();
+            in_flight.discard();
             return;
         }
-        let mut pieces = vec![held];
+        let mut pieces = vec![in_flight];
         while let Some(mut piece) = pieces.pop() {
             let octets = piece.batch().octets.len();
             if octets > self.sizes().allowed() {
@@ -72,9 +72,9 @@ impl Shared {
     }
 
     /// One attempt.
-    async fn try_piece(&self, slot: usize, held: Held) -> Attempted {
-        let octets = held.batch().octets.clone();
-        let spans = Count::of(held.batch());
+    async fn try_piece(&self, slot: usize, in_flight: BatchInFlight) -> Attempted {
+        let octets = in_flight.batch().octets.clone();
+        let spans = Count::of(in_flight.batch());
         let part = &self.parts[slot];
         part.works(PREPARED);
         let body = match self.sender.prepare(octets.clone()).await {
@@ -82,28 +82,28 @@ impl Shared {
             Err(error) => {
                 self.counters.record_error(error.to_string());
                 self.report().encoding(&error.to_string(), spans, now());
-                held.drop_for(DropReason::Encoding);
+                in_flight.drop_for(DropReason::Encoding);
                 return Attempted::Settled;
             }
         };
         let octets = octets.len();
         part.rests();
         let Some(ticket) = self.admit(octets, spans.all() > 1).await else {
-            return Attempted::Again(held);
+            return Attempted::Again(in_flight);
         };
         if let Some(limit) = self.attempt_limit {
             part.works(limit);
         }
         let started = now();
-        let again = held.history().failures > 0;
+        let again = in_flight.history().failures > 0;
         let cause = match self.attempt(slot, &body, octets, again).await {
             Outcome::Retry { after, cause } => {
-                self.failed(ticket, held, after, &cause, started);
+                self.failed(ticket, in_flight, after, &cause, started);
                 return Attempted::Postponed;
             }
             Outcome::Accepted => {
                 self.answered(ticket, octets, true);
-                held.accept_but(0);
+                in_flight.accept_but(0);
                 return Attempted::Settled;
             }
             Outcome::Partial {
@@ -119,29 +119,29 @@ impl Shared {
                 } else {
                     self.report().remark(&message, now());
                 }
-                held.accept_but(rejected_spans);
+                in_flight.accept_but(rejected_spans);
                 return Attempted::Settled;
             }
             Outcome::Rejected { cause } => {
                 self.answered(ticket, octets, false);
                 self.counters.record_error(cause.to_string());
                 self.report().refused(&cause, spans, now());
-                held.reject();
+                in_flight.reject();
                 return Attempted::Settled;
             }
             Outcome::TooLarge { cause } => cause,
         };
         self.answered(ticket, octets, false);
         self.counters.record_error(cause.to_string());
-        match held.split() {
+        match in_flight.split() {
             Ok((first, second)) => {
                 self.counters.splits.fetch_add(1, Relaxed);
                 self.refused_as_too_large(octets, &cause, body.verbatim);
                 Attempted::Cut(first, second)
             }
-            Err(held) => {
+            Err(in_flight) => {
                 self.report().too_large(&cause, octets, now());
-                held.drop_for(DropReason::TooLarge);
+                in_flight.drop_for(DropReason::TooLarge);
                 Attempted::Settled
             }
         }
@@ -235,15 +235,15 @@ impl Shared {
     fn failed(
         &self,
         ticket: Ticket,
-        held: Held,
+        in_flight: BatchInFlight,
         asked: Option<Duration>,
         cause: &Cause,
         started: Instant,
     ) {
         let now = now();
-        let spans = Count::of(held.batch());
-        let octets = held.batch().octets.len();
-        let mut history = held.history();
+        let spans = Count::of(in_flight.batch());
+        let octets = in_flight.batch().octets.len();
+        let mut history = in_flight.history();
         let verdict = match asked {
             None => self.sizes().died(octets, &mut history, started, now),
             // The backend answered: nothing on the way let the request die.
@@ -282,22 +282,22 @@ impl Shared {
             },
         };
         match verdict {
-            Verdict::Away => held.postpone(later),
+            Verdict::Away => in_flight.postpone(later),
             Verdict::TooLarge(limit) => {
                 self.publish_limit();
                 self.report().dies(limit, octets, cause, now);
-                held.postpone(Later { from: now, ..later });
+                in_flight.postpone(Later { from: now, ..later });
             }
             Verdict::Content => {
                 self.report().fails_alone(spans, attempts, cause, now);
-                match held.split() {
+                match in_flight.split() {
                     Ok((first, second)) => {
                         self.counters.splits.fetch_add(1, Relaxed);
                         let history = history.of_halves();
                         first.postpone(Later { history, ..later });
                         second.postpone(Later { history, ..later });
                     }
-                    Err(held) => held.postpone(later),
+                    Err(in_flight) => in_flight.postpone(later),
                 }
             }
         }

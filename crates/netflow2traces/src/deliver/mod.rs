@@ -15,7 +15,7 @@ mod credentials;
 mod diagnose;
 mod first_octets;
 mod flow;
-mod held;
+mod in_flight;
 mod kafka;
 mod losses;
 mod metrics;
@@ -367,8 +367,8 @@ async fn run(shared: &Shared, slot: usize) {
         () = async {
             loop {
                 part.rests();
-                let Some(held) = shared.queue.pop().await else { break };
-                shared.deliver(slot, held).await;
+                let Some(in_flight) = shared.queue.pop().await else { break };
+                shared.deliver(slot, in_flight).await;
             }
         } => {}
     }

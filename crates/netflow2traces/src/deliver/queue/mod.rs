@@ -1,11 +1,11 @@
 //! The memory queue between translation and delivery: bounded in octets, pushed to from any thread,
 //! awaited by the senders. When it is full the heaviest exporters' oldest spans go, for the newest data is worth most.
 //!
-//! With a spool, its thread takes batches out at the same end and offers what it reads back (`lane.rs`).
+//! With a spool, its thread takes batches out at the same end and offers what it reads back (`spool_side.rs`).
 
-mod lane;
 mod postponed;
 mod shares;
+mod spool_side;
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,13 +16,13 @@ use tokio::sync::Notify;
 
 use super::console::Console;
 use super::counters::{Count, Counters, DropReason};
-use super::held::Held;
+use super::in_flight::BatchInFlight;
 use super::now;
-use lane::Lane;
-pub(super) use lane::Spooled;
 use postponed::Waiting;
 pub(super) use postponed::{Later, Postponed};
 use shares::Queued;
+use spool_side::SpoolSide;
+pub(super) use spool_side::Spooled;
 
 /// Batches that wait for a sender.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Queue {
     state: Mutex<State>,
     arrived: Notify,
     /// There is something to do for the spool's thread.
-    chores: Condvar,
+    spool_waker: Condvar,
     /// Octets that may wait. A single larger batch is kept nevertheless, alone.
     capacity: usize,
     counters: Arc<Counters>,
@@ -47,7 +47,7 @@ struct State {
     octets: usize,
     closed: bool,
     /// What it shares with the spool, if there is one.
-    lane: Option<Lane>,
+    spool_side: Option<SpoolSide>,
 }
 
 impl Queue {
@@ -55,7 +55,7 @@ impl Queue {
         Self {
             state: Mutex::default(),
             arrived: Notify::new(),
-            chores: Condvar::new(),
+            spool_waker: Condvar::new(),
             capacity,
             counters,
             copies: None,
@@ -84,7 +84,7 @@ impl Queue {
         self.count_in(Count::of(&batch), batch.octets.len());
         state.octets += batch.octets.len();
         state.batches.push_back(batch.into());
-        if state.lane.is_some() {
+        if state.spool_side.is_some() {
             self.pushed_beside_spool(state);
             return;
         }
@@ -94,15 +94,15 @@ impl Queue {
 
     /// Waits for a batch: of the queue and the spool in turn, the oldest first, and of those that are to be tried again.
     /// `None` when it is closed and nothing is left.
-    pub(super) async fn pop(self: &Arc<Self>) -> Option<Held> {
+    pub(super) async fn pop(self: &Arc<Self>) -> Option<BatchInFlight> {
         loop {
             let arrived = self.arrived.notified();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             let next = {
                 let mut state = self.lock();
-                if let Some(held) = self.next(&mut state) {
-                    return Some(held);
+                if let Some(in_flight) = self.next(&mut state) {
+                    return Some(in_flight);
                 }
                 let is_empty = state.batches.is_empty() && state.waiting.is_empty();
                 if state.closed && is_empty && !state.spool_has_more() {
@@ -122,7 +122,7 @@ impl Queue {
         }
     }
 
-    fn next(self: &Arc<Self>, state: &mut State) -> Option<Held> {
+    fn next(self: &Arc<Self>, state: &mut State) -> Option<BatchInFlight> {
         let (now, away) = (now(), self.counters.backend_away.load(Relaxed));
         if let Some(suspect) = state.next_suspect(away, now) {
             return Some(self.again(state, suspect));
@@ -132,24 +132,24 @@ impl Queue {
         }
         let may_read = state.waiting.spooled_octets() <= self.spooled_capacity();
         if may_read && let Some(spooled) = state.next_spooled() {
-            self.chores.notify_one();
-            return Some(Held::spooled(spooled, self));
+            self.spool_waker.notify_one();
+            return Some(BatchInFlight::spooled(spooled, self));
         }
         if state.senders_take()
             && let Some(batch) = self.take(state)
         {
-            return Some(Held::new(batch, self));
+            return Some(BatchInFlight::new(batch, self));
         }
         let postponed = state.last_resort(now)?;
         Some(self.again(state, postponed))
     }
 
-    fn again(self: &Arc<Self>, state: &mut State, postponed: Postponed) -> Held {
+    fn again(self: &Arc<Self>, state: &mut State, postponed: Postponed) -> BatchInFlight {
         if let Some(octets) = postponed.live_octets() {
             state.octets -= octets;
             self.count_out(postponed.count(), octets);
         }
-        Held::again(postponed, self)
+        BatchInFlight::again(postponed, self)
     }
 
     /// Takes no more batches; those inside can still be popped.
@@ -159,7 +159,7 @@ impl Queue {
         state.waiting.hurry(now());
         drop(state);
         self.arrived.notify_waiters();
-        self.chores.notify_one();
+        self.spool_waker.notify_one();
     }
 
     /// Drops and counts what is inside.
@@ -249,8 +249,8 @@ mod tests {
         assert!(counters.totals().balanced());
         queue.close();
         let mut left = Vec::new();
-        while let Some(held) = queue.pop().await {
-            left.push(held.batch().oldest.0);
+        while let Some(in_flight) = queue.pop().await {
+            left.push(in_flight.batch().oldest.0);
         }
         assert_eq!(left, [3, 4]);
         assert!(counters.totals().balanced());
@@ -294,8 +294,8 @@ mod tests {
         queue.push(batch(0, 40));
         queue.push(batch(1, 40));
         let popped = async || {
-            let held = queue.pop().await.expect("a batch");
-            held.batch().oldest.0
+            let in_flight = queue.pop().await.expect("a batch");
+            in_flight.batch().oldest.0
         };
         for _ in 0..2 {
             let task = async {

@@ -10,7 +10,7 @@ use otlp_wire::EncodedBatch;
 use super::shares::Queued;
 use super::{Queue, State};
 use crate::deliver::counters::Count;
-use crate::deliver::held::Entry;
+use crate::deliver::in_flight::Entry;
 use crate::deliver::sizes::History;
 
 /// When a batch is to be tried again.
@@ -271,7 +271,7 @@ impl Queue {
             self.counters.spooled.subtract(lost.count());
             self.counters.dropped.queue_full.add(lost.count());
         }
-        self.chores.notify_one();
+        self.spool_waker.notify_one();
         self.arrived.notify_waiters();
     }
 

@@ -212,19 +212,19 @@ impl Worker {
             self.write_from = self.write_from.filter(|from| *from > now);
             self.read_from = self.read_from.filter(|from| *from > now);
             let readable = self.read_from.is_none() && store.has_unread();
-            let chores = self.queue.chores(readable, self.write_from, next_tick);
-            if !chores.settled.is_empty() {
-                store.settle(&chores.settled);
+            let work = self.queue.spool_work(readable, self.write_from, next_tick);
+            if !work.settled.is_empty() {
+                store.settle(&work.settled);
             }
-            let wrote = chores.write.map(|batch| self.write(&mut store, batch));
-            if chores.finish {
+            let wrote = work.write.map(|batch| self.write(&mut store, batch));
+            if work.finish {
                 match wrote {
                     Some(true) => continue,
                     // Nothing is left, or the disk takes no more: the rest is the caller's.
                     Some(false) | None => break,
                 }
             }
-            if chores.read {
+            if work.read {
                 self.read(&mut store);
             }
         }

@@ -25,7 +25,7 @@ pub(in crate::deliver) struct Spooled {
 
 /// The spool's side of the queue.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct SpoolSide {
     mode: SpoolMode,
     /// Senders take from the queue without the batch being written: in mode `always`, while the spool can't be written
     /// or is slower than the traffic.
@@ -47,7 +47,7 @@ pub(super) struct Lane {
 
 /// What the spool's thread has to do.
 #[derive(Debug, Default)]
-pub(in crate::deliver) struct Chores {
+pub(in crate::deliver) struct SpoolWork {
     pub(in crate::deliver) settled: Vec<Position>,
     /// To be written, the oldest of the queue. [`Queue::written`] or [`Queue::not_written`] must follow.
     pub(in crate::deliver) write: Option<EncodedBatch>,
@@ -57,7 +57,7 @@ pub(in crate::deliver) struct Chores {
     pub(in crate::deliver) finish: bool,
 }
 
-impl Lane {
+impl SpoolSide {
     /// Whether the oldest batch is to be written.
     fn wants_write(&self, octets: usize, capacity: usize) -> bool {
         self.finishing
@@ -72,33 +72,39 @@ impl State {
     /// A batch of the spool, if it is its turn.
     pub(super) fn next_spooled(&mut self) -> Option<Spooled> {
         let live = self.senders_take() && !self.batches.is_empty();
-        let lane = self.lane.as_mut()?;
-        if live && lane.replayed_last {
-            lane.replayed_last = false;
+        let spool_side = self.spool_side.as_mut()?;
+        if live && spool_side.replayed_last {
+            spool_side.replayed_last = false;
             return None;
         }
-        let spooled = lane.replayed.pop_front()?;
-        lane.replayed_last = true;
+        let spooled = spool_side.replayed.pop_front()?;
+        spool_side.replayed_last = true;
         Some(spooled)
     }
 
     /// Whether senders may take from the queue.
     pub(super) fn senders_take(&self) -> bool {
-        let lane = self.lane.as_ref();
-        lane.is_none_or(|lane| lane.direct || lane.mode == SpoolMode::Overflow)
+        let spool_side = self.spool_side.as_ref();
+        spool_side
+            .is_none_or(|spool_side| spool_side.direct || spool_side.mode == SpoolMode::Overflow)
     }
 
     /// Whether the spool has, or will have, something for the senders.
     pub(super) fn spool_has_more(&self) -> bool {
-        let lane = self.lane.as_ref().filter(|lane| !lane.ended);
-        lane.is_some_and(|lane| lane.more || lane.writing || !lane.replayed.is_empty())
+        let spool_side = self
+            .spool_side
+            .as_ref()
+            .filter(|spool_side| !spool_side.ended);
+        spool_side.is_some_and(|spool_side| {
+            spool_side.more || spool_side.writing || !spool_side.replayed.is_empty()
+        })
     }
 }
 
 impl Queue {
     /// Gives it a spool. Until the thread says otherwise, there is something inside.
     pub(in crate::deliver) fn with_spool(self, mode: SpoolMode) -> Self {
-        self.lock().lane = Some(Lane {
+        self.lock().spool_side = Some(SpoolSide {
             mode,
             direct: false,
             replayed: VecDeque::new(),
@@ -116,13 +122,15 @@ impl Queue {
     /// The rest of a push: wakes the tasks that it concerns.
     pub(super) fn pushed_beside_spool(&self, mut state: MutexGuard<'_, State>) {
         let octets = state.octets;
-        let Some(lane) = &mut state.lane else { return };
-        if lane.wants_write(octets, self.capacity) {
-            self.chores.notify_one();
+        let Some(spool_side) = &mut state.spool_side else {
+            return;
+        };
+        if spool_side.wants_write(octets, self.capacity) {
+            self.spool_waker.notify_one();
         }
         // Sent unwritten rather than dropped.
-        if octets > self.capacity / 4 * 3 && !lane.direct {
-            lane.direct = true;
+        if octets > self.capacity / 4 * 3 && !spool_side.direct {
+            spool_side.direct = true;
             self.arrived.notify_waiters();
         }
         if state.senders_take() {
@@ -133,12 +141,12 @@ impl Queue {
 
     /// Waits until there is something to do, but not after `until`. `readable` says whether the spool holds batches
     /// that can be read; nothing is given to write before `write_from`.
-    pub(in crate::deliver) fn chores(
+    pub(in crate::deliver) fn spool_work(
         &self,
         readable: bool,
         write_from: Option<Instant>,
         until: Instant,
-    ) -> Chores {
+    ) -> SpoolWork {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
@@ -146,15 +154,15 @@ impl Queue {
             let State {
                 batches,
                 waiting,
-                lane,
+                spool_side,
                 ..
             } = &mut *state;
-            let Some(lane) = lane else {
-                return Chores::default();
+            let Some(spool_side) = spool_side else {
+                return SpoolWork::default();
             };
-            lane.more = readable;
-            let may_write = lane.finishing || write_from.is_none_or(|from| from <= now);
-            let write = may_write && lane.wants_write(octets, capacity);
+            spool_side.more = readable;
+            let may_write = spool_side.finishing || write_from.is_none_or(|from| from <= now);
+            let write = may_write && spool_side.wants_write(octets, capacity);
             let write = if write {
                 // What was tried before is the oldest.
                 waiting
@@ -163,15 +171,16 @@ impl Queue {
             } else {
                 None
             };
-            lane.writing = write.is_some();
-            let read = readable && lane.replayed.len() < READ_AHEAD && !lane.finishing;
-            let something = write.is_some() || read || lane.finishing || !lane.settled.is_empty();
+            spool_side.writing = write.is_some();
+            let read = readable && spool_side.replayed.len() < READ_AHEAD && !spool_side.finishing;
+            let something =
+                write.is_some() || read || spool_side.finishing || !spool_side.settled.is_empty();
             if something || until <= now {
-                return Chores {
-                    settled: std::mem::take(&mut lane.settled),
+                return SpoolWork {
+                    settled: std::mem::take(&mut spool_side.settled),
                     write,
                     read,
-                    finish: lane.finishing,
+                    finish: spool_side.finishing,
                 };
             }
             if state.closed {
@@ -184,7 +193,7 @@ impl Queue {
             }
             .saturating_duration_since(now);
             state = self
-                .chores
+                .spool_waker
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -202,11 +211,11 @@ impl Queue {
         state.octets -= batch.octets.len();
         self.count_out(Count::of(batch), batch.octets.len());
         let octets = state.octets;
-        if let Some(lane) = &mut state.lane {
-            lane.writing = false;
-            lane.more |= kept;
+        if let Some(spool_side) = &mut state.spool_side {
+            spool_side.writing = false;
+            spool_side.more |= kept;
             if octets <= self.capacity / 2 {
-                lane.direct = false;
+                spool_side.direct = false;
             }
         }
     }
@@ -215,9 +224,9 @@ impl Queue {
     pub(in crate::deliver) fn not_written(&self, batch: EncodedBatch) {
         let mut state = self.lock();
         state.batches.push_front(batch.into());
-        if let Some(lane) = &mut state.lane {
-            lane.writing = false;
-            lane.direct = true;
+        if let Some(spool_side) = &mut state.spool_side {
+            spool_side.writing = false;
+            spool_side.direct = true;
         }
         self.arrived.notify_waiters();
     }
@@ -225,8 +234,8 @@ impl Queue {
     /// Offers a batch of the spool to the senders.
     pub(in crate::deliver) fn offer(&self, spooled: Spooled) {
         let mut state = self.lock();
-        if let Some(lane) = &mut state.lane {
-            lane.replayed.push_back(spooled);
+        if let Some(spool_side) = &mut state.spool_side {
+            spool_side.replayed.push_back(spooled);
         }
         drop(state);
         self.arrived.notify_one();
@@ -235,30 +244,39 @@ impl Queue {
     /// Whether a batch waits to be written.
     pub(in crate::deliver) fn spool_wants_write(&self) -> bool {
         let state = self.lock();
-        let lane = state.lane.as_ref().filter(|_| !state.batches.is_empty());
-        lane.is_some_and(|lane| lane.wants_write(state.octets, self.capacity))
+        let spool_side = state
+            .spool_side
+            .as_ref()
+            .filter(|_| !state.batches.is_empty());
+        spool_side.is_some_and(|spool_side| spool_side.wants_write(state.octets, self.capacity))
     }
 
     /// Whether a batch that was just written may go to the senders from memory.
     pub(in crate::deliver) fn wants_pass(&self) -> bool {
         let state = self.lock();
-        let lane = state.lane.as_ref();
-        lane.is_some_and(|lane| lane.replayed.len() < READ_AHEAD && !lane.finishing)
+        let spool_side = state.spool_side.as_ref();
+        spool_side.is_some_and(|spool_side| {
+            spool_side.replayed.len() < READ_AHEAD && !spool_side.finishing
+        })
     }
 
     /// A batch of the spool is settled.
     pub(in crate::deliver) fn settled(&self, position: Position) {
-        if let Some(lane) = &mut self.lock().lane {
-            lane.settled.push(position);
+        if let Some(spool_side) = &mut self.lock().spool_side {
+            spool_side.settled.push(position);
         }
-        self.chores.notify_one();
+        self.spool_waker.notify_one();
     }
 
     /// A batch of the queue that was in flight when its sender ended. Where a spool will take it, it waits again;
     /// else it is given back.
     pub(in crate::deliver) fn return_live(&self, batch: EncodedBatch) -> Option<EncodedBatch> {
         let mut state = self.lock();
-        if state.lane.as_ref().is_none_or(|lane| lane.ended) {
+        if state
+            .spool_side
+            .as_ref()
+            .is_none_or(|spool_side| spool_side.ended)
+        {
             return Some(batch);
         }
         self.count_in(Count::of(&batch), batch.octets.len());
@@ -273,33 +291,34 @@ impl Queue {
     /// A batch of the spool that was in flight when its sender ended: it is still in the spool.
     pub(in crate::deliver) fn return_spooled(&self, spooled: Spooled) {
         self.counters.spooled.add(Count::of(&spooled.batch));
-        if let Some(lane) = &mut self.lock().lane {
-            lane.returned.push(spooled);
+        if let Some(spool_side) = &mut self.lock().spool_side {
+            spool_side.returned.push(spooled);
         }
     }
 
     /// The senders have ended: what is in memory is to be written.
     pub(in crate::deliver) fn finish_spool(&self) {
-        if let Some(lane) = &mut self.lock().lane {
-            lane.finishing = true;
+        if let Some(spool_side) = &mut self.lock().spool_side {
+            spool_side.finishing = true;
         }
-        self.chores.notify_one();
+        self.spool_waker.notify_one();
     }
 
     /// What senders returned, for the thread's end.
     pub(in crate::deliver) fn take_returned(&self) -> Vec<Spooled> {
         let mut state = self.lock();
-        let lane = state.lane.as_mut();
-        lane.map(|lane| std::mem::take(&mut lane.returned))
+        let spool_side = state.spool_side.as_mut();
+        spool_side
+            .map(|spool_side| std::mem::take(&mut spool_side.returned))
             .unwrap_or_default()
     }
 
     /// The thread has ended.
     pub(in crate::deliver) fn spool_ended(&self) {
-        if let Some(lane) = &mut self.lock().lane {
-            lane.ended = true;
-            lane.direct = true;
-            lane.replayed.clear();
+        if let Some(spool_side) = &mut self.lock().spool_side {
+            spool_side.ended = true;
+            spool_side.direct = true;
+            spool_side.replayed.clear();
         }
         self.arrived.notify_waiters();
     }
@@ -315,17 +334,21 @@ impl Queue {
             entry.keep();
             postponed.push(entry);
         }
-        let State { batches, lane, .. } = &mut *state;
-        if let Some(lane) = lane {
-            if let (true, Some(batch)) = (lane.writing, writing) {
+        let State {
+            batches,
+            spool_side,
+            ..
+        } = &mut *state;
+        if let Some(spool_side) = spool_side {
+            if let (true, Some(batch)) = (spool_side.writing, writing) {
                 batches.push_front(batch.into());
             }
-            lane.writing = false;
-            lane.direct = true;
-            lane.replayed.clear();
-            lane.returned.clear();
-            lane.settled.clear();
-            lane.more = true;
+            spool_side.writing = false;
+            spool_side.direct = true;
+            spool_side.replayed.clear();
+            spool_side.returned.clear();
+            spool_side.settled.clear();
+            spool_side.more = true;
         }
         drop(state);
         self.arrived.notify_waiters();
@@ -333,10 +356,14 @@ impl Queue {
 
     /// Waits for so long, but not beyond the beginning of the end; whether that has begun.
     pub(in crate::deliver) fn pause_spool(&self, pause: Duration) -> bool {
-        let is_working =
-            |state: &mut State| state.lane.as_ref().is_some_and(|lane| !lane.finishing);
+        let is_working = |state: &mut State| {
+            state
+                .spool_side
+                .as_ref()
+                .is_some_and(|spool_side| !spool_side.finishing)
+        };
         let waited = self
-            .chores
+            .spool_waker
             .wait_timeout_while(self.lock(), pause, is_working);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         !is_working(&mut state)

@@ -17,7 +17,7 @@ use super::spool::format::Position;
 
 /// A batch that left the queue, with its entry in the books.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct BatchInFlight {
     batch: EncodedBatch,
     count: Count,
     /// Octets that it may bring back to the queue.
@@ -74,7 +74,7 @@ impl Drop for Turn {
     }
 }
 
-impl Held {
+impl BatchInFlight {
     pub(super) fn new(batch: EncodedBatch, queue: &Arc<Queue>) -> Self {
         Self::with(batch, queue, None, History::default(), None)
     }
@@ -88,10 +88,10 @@ impl Held {
             needed: AtomicBool::new(false),
         });
         let counters = queue.counters();
-        let held = Self::with(batch, queue, Some(entry), History::default(), None);
-        counters.spooled.subtract(held.count);
+        let in_flight = Self::with(batch, queue, Some(entry), History::default(), None);
+        counters.spooled.subtract(in_flight.count);
         counters.spool.batches.fetch_sub(1, Relaxed);
-        held
+        in_flight
     }
 
     /// A batch that was tried before. A suspect holds its turn until it and all its pieces are done.
@@ -99,11 +99,11 @@ impl Held {
         let (batch, entry, history) = postponed.into_parts();
         let turn = history.suspect.then(|| Arc::new(Turn(Arc::clone(queue))));
         let is_spooled = entry.is_some();
-        let held = Self::with(batch, queue, entry, history, turn);
+        let in_flight = Self::with(batch, queue, entry, history, turn);
         if is_spooled {
-            queue.counters().spooled.subtract(held.count);
+            queue.counters().spooled.subtract(in_flight.count);
         }
-        held
+        in_flight
     }
 
     fn with(
@@ -199,7 +199,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for BatchInFlight {
     fn drop(&mut self) {
         if !self.settled {
             let batch = std::mem::take(&mut self.batch);
