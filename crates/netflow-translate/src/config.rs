@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::enrich::fields::Fields;
+pub use crate::flow::shape::TraceShape;
 pub use crate::selection::Selection;
 
 /// Stage 2: decoding and spans.
@@ -76,22 +77,6 @@ pub enum AttributeLevel {
     Minimal,
     Standard,
     All,
-}
-
-/// `NETFLOW_TRACE_SHAPE`: what makes a trace.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TraceShape {
-    /// A datagram with its records, and the work on them.
-    Packet,
-    /// Each record by itself.
-    Flow,
-    /// The records of one pair of endpoints, in both directions.
-    Conversation {
-        /// How long a conversation keeps its trace.
-        window: Duration,
-        /// Of the hash that makes trace ids; `None`: to be drawn.
-        key: Option<[u8; 16]>,
-    },
 }
 
 /// `NETFLOW_SPAN_NAME`.

@@ -4,14 +4,31 @@
 //! everything else about a span is the same in every shape.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use otlp_wire::{TraceId, UnixNanos};
 
-use crate::config::{self, TraceShape};
+use crate::config;
 use crate::flow::conversation::{ConversationCounts, Conversations};
 use crate::flow::ids::Ids;
 use crate::metrics::Endpoints;
 use crate::selection::{Draw, TraceOdds};
+
+/// `NETFLOW_TRACE_SHAPE`: what makes a trace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TraceShape {
+    /// A datagram with its records, and the work on them.
+    Packet,
+    /// Each record by itself.
+    Flow,
+    /// The records of one pair of endpoints, in both directions.
+    Conversation {
+        /// How long a conversation keeps its trace.
+        window: Duration,
+        /// Of the hash that makes trace ids; `None`: to be drawn.
+        key: Option<[u8; 16]>,
+    },
+}
 
 /// What makes a trace.
 #[derive(Debug)]
