@@ -29,7 +29,7 @@ pub use error::{MessageError, SetError};
 pub use held::HeldSet;
 pub use limits::Limits;
 pub use message::{Header, HeaderSampling, Message, Version};
-pub use octets::{signed, unsigned};
+pub use octets::{signed, u16_at, u32_at, unsigned};
 pub use record::{DataRecords, Front, Located, Location};
 pub use session::{Session, Transport};
 pub use set::{Set, SetKind, Sets};

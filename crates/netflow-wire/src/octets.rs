@@ -1,15 +1,19 @@
 //! Reading of numbers at an offset, big-endian, never past the end.
 
+/// A number of two octets from `at` on; `None` where the octets end before.
 #[inline]
-pub(crate) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
+#[must_use]
+pub fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
     octets
         .get(at..)?
         .first_chunk()
         .map(|octets| u16::from_be_bytes(*octets))
 }
 
+/// A number of four octets from `at` on; `None` where the octets end before.
 #[inline]
-pub(crate) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
+#[must_use]
+pub fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
     octets
         .get(at..)?
         .first_chunk()

@@ -5,7 +5,7 @@ use std::fmt;
 use netflow_wire::foreign::{self, Foreign};
 use netflow_wire::ie;
 
-use super::octets::u16_at;
+use netflow_wire::u16_at;
 
 /// A kind of traffic that is no flow export over UDP.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

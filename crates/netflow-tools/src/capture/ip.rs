@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::octets::{u16_at, u32_at};
+use netflow_wire::{u16_at, u32_at};
 
 pub(super) const TCP: u8 = 6;
 const UDP: u8 = 17;

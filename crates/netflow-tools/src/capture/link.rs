@@ -2,7 +2,9 @@
 //!
 //! Source: the registry of link-layer header types (draft-ietf-opsawg-pcaplinktype).
 
-use super::octets::{Order, u16_at, u32_at};
+use netflow_wire::{u16_at, u32_at};
+
+use super::octets::Order;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -32,13 +32,3 @@ impl Order {
         })
     }
 }
-
-/// In network byte order.
-pub(super) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
-    Order::Big.u16(octets, at)
-}
-
-/// In network byte order.
-pub(super) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
-    Order::Big.u32(octets, at)
-}

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::ip::Addresses;
-use super::octets::{u16_at, u32_at};
+use netflow_wire::{u16_at, u32_at};
 
 /// Directions of connections that are followed.
 const MAX_STREAMS: usize = 2048;

@@ -4,6 +4,7 @@
 //! The datagrams go through the daemon's own [`Translator`], so that what is printed is what would be exported;
 //! but times are shown as they were exported, or not at all.
 
+mod counters;
 mod csv;
 mod fields;
 mod output;
@@ -295,7 +296,7 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
         };
         self.clock.store(received_at.0, Ordering::Relaxed);
         self.now += PACE;
-        let before = summary::snapshot(&self.counters);
+        let before = counters::snapshot(&self.counters);
         let datagram = Datagram {
             octets: payload.octets,
             source,
@@ -318,7 +319,7 @@ impl<C: Fn() -> UnixNanos> Session<'_, C> {
         let records = Records::read(&batches);
         self.summary
             .datagram(&self.counters, &before, &origin, payload, &records);
-        if summary::has_waiting(&self.counters, &before) {
+        if counters::has_waiting(&self.counters, &before) {
             self.waiting.note(source, received_at, origin);
         }
         self.show(&records, &batches, source, &origin)?;

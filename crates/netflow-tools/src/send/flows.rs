@@ -10,15 +10,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::Pattern;
-use crate::traffic::{Kind, Sizes, next_kind};
-
-pub(super) const ICMP: u8 = 1;
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
-pub(super) const ICMP_V6: u8 = 58;
-
-/// FIN, SYN, PSH and ACK: a connection from its beginning to its end.
-const WHOLE: u8 = 0x1b;
+use crate::traffic::{ICMP, ICMP_V6, Kind, Sizes, TCP, UDP, WHOLE, next_kind};
 
 /// Flows end this long before their export, in milliseconds. The least is a second, because the headers of v9
 /// and IPFIX have whole seconds.

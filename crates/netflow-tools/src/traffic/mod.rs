@@ -4,6 +4,14 @@ use std::time::SystemTime;
 
 use rand::{Rng, RngExt};
 
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const ICMP_V6: u8 = 58;
+
+/// FIN, SYN, PSH and ACK: a connection from its beginning to its end.
+pub(crate) const WHOLE: u8 = 0x1b;
+
 /// The clock, in milliseconds since 1970.
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

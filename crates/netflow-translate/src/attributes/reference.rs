@@ -169,7 +169,7 @@ With every level, if the span's times aren't the flow's own:
 |---|---|---|
 | `netflow.flow.start_unix_nano` | int | the flow's start in nanoseconds since 1970, as exported |
 | `netflow.flow.end_unix_nano` | int | the flow's end in nanoseconds since 1970, as exported |
-| `netflow.time.suspect` | bool | `true`: the exported times are implausible (an end before the start, over 24 hours before or over a minute after the export time), or can't be derived (uptimes without the exporter's start). The span then ends at the export time, and keeps its duration if that is plausible |
+| `netflow.time.suspect` | bool | `true`: the exported times are implausible (an end before the start, over 24 hours before or over a minute after the export time), or can't be derived (uptimes without the exporter's start). The span then ends at the export time, and keeps its duration if that is plausible; if the end lies less than a minute before the start, the span lies at the end and has no length |
 
 Uptimes (21, 22) have 32 bits and wrap after 49.7 days. The end is the instant nearest to the export time, and the start is
 (end - start) modulo 2^32 ms before it: flows of up to 49 days are correct. If the start is after the end, the span has no

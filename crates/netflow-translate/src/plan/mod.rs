@@ -4,6 +4,7 @@
 //! how a key is encoded. A record then only runs the steps.
 
 pub(crate) mod compiled;
+mod compiler;
 pub(crate) mod elements;
 pub(crate) mod facts;
 pub(crate) mod options;
@@ -16,17 +17,17 @@ pub(crate) mod view;
 
 use std::collections::{HashMap, HashSet};
 
-use netflow_wire::{FieldSpecifier, Location, Template, VARIABLE_LENGTH, Version};
+use netflow_wire::{Location, Template};
 use otlp_wire::Key;
 
-use crate::attributes::encoded::named_like;
 use crate::attributes::names::Name;
-use crate::attributes::table::{ATTRIBUTES, Attribute, Form, Pick, Source};
+use crate::attributes::table::{ATTRIBUTES, Form};
 use crate::attributes::vocabulary::Vocabulary;
 use crate::config::AttributeLevel;
 use crate::filter::Asked;
 use crate::flow::frame::FramePlan;
 use crate::flow::fronts::Format;
+use crate::plan::compiler::Compiler;
 use crate::plan::elements::{ElementStep, ElementTypes};
 use crate::plan::facts::FactsPlan;
 use crate::plan::options::OptionsPlan;
@@ -226,14 +227,6 @@ pub(crate) struct SpanPlan {
     pub(crate) record_octets: usize,
 }
 
-/// Elements that belong to an address family.
-const IPV4_ELEMENTS: &[u16] = &[
-    8, 12, 15, 18, 9, 13, 44, 45, 176, 177, 32, 225, 226, 881, 882, 12236, 12237, 40001, 40002,
-];
-const IPV6_ELEMENTS: &[u16] = &[
-    27, 28, 62, 63, 29, 30, 169, 170, 178, 179, 139, 281, 282, 883, 884, 12238, 12239,
-];
-
 /// A port that is there is the port, and a delta counter that is there is what the flow adds to a sum, zero or
 /// not: the others only stand in for them.
 pub(crate) const HOLDS_AT_ZERO: &[u16] = &[1, 2, 7, 11];
@@ -246,9 +239,6 @@ const MAX_REPEATED: usize = 8;
 const OPTIONS_OCTETS: usize = 1024;
 /// What the parts of a plan take besides: lists of a few fields, and what the allocator adds.
 const PARTS_OCTETS: usize = 256;
-
-/// Above any element's real width.
-const MAX_PLAIN_FIELD: u16 = 8;
 
 impl SpanPlan {
     /// Octets that it takes, about.
@@ -413,239 +403,4 @@ fn locations(template: &Template) -> Option<Box<[Location]>> {
         offset += usize::from(field.length);
     }
     Some(locations.into())
-}
-
-fn choice_of(field: u16, element: u16) -> Choice {
-    let family = if IPV4_ELEMENTS.contains(&element) {
-        Some(Family::V4)
-    } else if IPV6_ELEMENTS.contains(&element) {
-        Some(Family::V6)
-    } else {
-        None
-    };
-    Choice {
-        field,
-        element,
-        family,
-    }
-}
-
-struct Compiler<'a> {
-    template: &'a Template,
-    choices: Vec<Choice>,
-    /// Fields that named attributes show.
-    shown: HashSet<u16>,
-    /// Fields that they choose from by the record's family.
-    rivals: HashMap<u16, Choices>,
-    together: Together,
-}
-
-impl Compiler<'_> {
-    /// The first field of an element: of a repeated one the outermost header (RFC 7011, section 8).
-    fn field(&self, source: Source) -> Option<u16> {
-        let found = self
-            .template
-            .fields
-            .iter()
-            .position(|field| self.is(field, source) && field.length != 0)?;
-        u16::try_from(found).ok()
-    }
-
-    fn is(&self, field: &FieldSpecifier, (enterprise, element): Source) -> bool {
-        // Vendors' v9 types have no enterprise number, and IPFIX no elements above 32767.
-        let vendor = element > 0x7fff && self.template.version != Version::V9;
-        field.enterprise == enterprise && field.element == element && !vendor
-    }
-
-    fn length(&self, field: u16) -> u16 {
-        self.template
-            .fields
-            .get(usize::from(field))
-            .map_or(0, |field| field.length)
-    }
-
-    /// The fields of an element, in the record's order, but no more than [`MAX_REPEATED`].
-    fn every(&self, source: Source) -> impl Iterator<Item = Choice> {
-        let fields = self.template.fields.iter().zip(0..);
-        fields
-            .filter(move |(field, _)| self.is(field, source) && field.length != 0)
-            .map(move |(_, index)| choice_of(index, source.1))
-            .take(MAX_REPEATED)
-    }
-
-    /// All of an element that the template repeats.
-    fn repeated(&mut self, source: Source) -> Option<Choices> {
-        let every: Vec<_> = self.every(source).collect();
-        (every.len() > 1).then(|| self.stretch(every))?
-    }
-
-    fn stretch(&mut self, choices: Vec<Choice>) -> Option<Choices> {
-        if choices.is_empty() {
-            return None;
-        }
-        let from = u16::try_from(self.choices.len()).ok()?;
-        self.choices.extend(choices);
-        Some(Choices {
-            from,
-            to: u16::try_from(self.choices.len()).ok()?,
-        })
-    }
-
-    /// Of several fields all of one family or meaning count as shown; of counters only the first, since the
-    /// others measure something else.
-    fn note_shown(&mut self, step: Step) {
-        let stretch = |choices: Choices| {
-            self.choices
-                .get(usize::from(choices.from)..usize::from(choices.to))
-                .unwrap_or_default()
-        };
-        match step {
-            Step::NetworkType => self.shown.extend(self.field((0, 60))),
-            Step::FirstNonZero(choices)
-            | Step::FirstMac(choices)
-            | Step::FirstText(choices)
-            | Step::FirstOf(_, choices)
-            | Step::FirstApplicationName(choices) => {
-                let first = stretch(choices).first().map(|choice| choice.field);
-                self.shown.extend(first);
-            }
-            // An index is shown by an attribute of its own.
-            Step::InterfaceName(_, choices) => {
-                let mut names = stretch(choices).iter();
-                let name = names.find(|choice| choice.element == 82);
-                self.shown.extend(name.map(|choice| choice.field));
-            }
-            Step::Prefix(prefixes, _) => {
-                let prefixes: Vec<_> = stretch(prefixes)
-                    .iter()
-                    .map(|choice| choice.field)
-                    .collect();
-                self.shown.extend(prefixes);
-            }
-            Step::Address(choices) | Step::ByFamily(choices) => {
-                let rivals = stretch(choices)
-                    .iter()
-                    .map(|choice| (choice.field, choices));
-                let rivals: Vec<_> = rivals.collect();
-                self.rivals.extend(rivals);
-            }
-            Step::Icmp(_) => {
-                let own = self
-                    .together
-                    .icmp_elements()
-                    .map(stretch)
-                    .unwrap_or_default();
-                let own: Vec<_> = own.iter().map(|choice| choice.field).collect();
-                self.shown.extend(own);
-            }
-            // They show what options data say of the number, not the number; or no field of their own.
-            Step::VrfName(_)
-            | Step::ApplicationName(_)
-            | Step::ProtocolOfIcmp
-            | Step::ZeroPrefix(..)
-            | Step::Cumulative => {}
-            Step::U8(field)
-            | Step::U16(field)
-            | Step::U32(field)
-            | Step::U64(field)
-            | Step::Count32(field)
-            | Step::Unsigned(field)
-            | Step::Ipv4(field)
-            | Step::Ipv6(field)
-            | Step::Mac(field)
-            | Step::Text(field)
-            | Step::Protocol(field)
-            | Step::WideProtocol(field)
-            | Step::Direction(field)
-            | Step::ValueName(field, _)
-            | Step::MplsLabel(field)
-            | Step::ApplicationId(field) => {
-                self.shown.insert(field);
-            }
-        }
-    }
-
-    fn step(&mut self, attribute: &Attribute) -> Option<Step> {
-        if attribute.form == Form::NetworkType {
-            let told = attribute
-                .sources
-                .iter()
-                .any(|source| self.field(*source).is_some());
-            return told.then_some(Step::NetworkType);
-        }
-        match attribute.form {
-            Form::IcmpType => return self.icmp(IcmpPart::Type),
-            Form::IcmpCode => return self.icmp(IcmpPart::Code),
-            Form::Prefix if attribute.name == Name::SourcePrefix => {
-                return self.prefix(Side::Input);
-            }
-            Form::Prefix => return self.prefix(Side::Output),
-            Form::Cumulative => return self.is_cumulative(),
-            _ => {}
-        }
-        // Of a repeated element, and of several, the first that says something.
-        let mut present = self.candidates(attribute);
-        if present.is_empty() && attribute.form == Form::Protocol {
-            return self.protocol_of_icmp();
-        }
-        let first = present.first()?.field;
-        let element = present.first()?.element;
-        if attribute.form == Form::Unsigned
-            && attribute.pick != Pick::Family
-            && HOLDS_AT_ZERO.contains(&element)
-        {
-            present.retain(|choice| choice.element == element);
-        }
-        Some(match attribute.form {
-            Form::Unsigned if attribute.pick == Pick::Family && present.len() > 1 => {
-                Step::ByFamily(self.stretch(present)?)
-            }
-            Form::Unsigned if present.len() == 1 => match self.length(first) {
-                1 if !attribute.is_count() => Step::U8(first),
-                2 if !attribute.is_count() => Step::U16(first),
-                4 if !attribute.is_count() => Step::U32(first),
-                4 => Step::Count32(first),
-                8 => Step::U64(first),
-                1..=MAX_PLAIN_FIELD | VARIABLE_LENGTH => Step::Unsigned(first),
-                _ => return None,
-            },
-            Form::Unsigned => Step::FirstNonZero(self.stretch(present)?),
-            Form::Address if present.len() == 1 => match self.length(first) {
-                4 => Step::Ipv4(first),
-                16 => Step::Ipv6(first),
-                VARIABLE_LENGTH => Step::Address(self.stretch(present)?),
-                _ => return None,
-            },
-            Form::Address => Step::Address(self.stretch(present)?),
-            Form::Mac => {
-                present.retain(|choice| self.length(choice.field) == 6);
-                match *present.as_slice() {
-                    [Choice { field, .. }] => Step::Mac(field),
-                    _ => Step::FirstMac(self.stretch(present)?),
-                }
-            }
-            Form::Text if present.len() == 1 => Step::Text(first),
-            Form::Text => Step::FirstText(self.stretch(present)?),
-            Form::NetworkType => Step::NetworkType,
-            form if form.is_of_one() && present.len() > 1 => {
-                Step::FirstOf(form, self.stretch(present)?)
-            }
-            Form::Protocol if self.length(first) == 1 => Step::Protocol(first),
-            Form::Protocol => Step::WideProtocol(first),
-            Form::Direction => Step::Direction(first),
-            Form::ValueName => Step::ValueName(first, named_like(element)),
-            Form::MplsLabel => Step::MplsLabel(first),
-            Form::ApplicationId => Step::ApplicationId(first),
-            Form::InterfaceName => {
-                let side = match attribute.name {
-                    Name::InterfaceInputName => Side::Input,
-                    _ => Side::Output,
-                };
-                Step::InterfaceName(side, self.stretch(present)?)
-            }
-            Form::VrfName => Step::VrfName(first),
-            Form::ApplicationName => self.application_name(present)?,
-            Form::IcmpType | Form::IcmpCode | Form::Prefix | Form::Cumulative => return None,
-        })
-    }
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use super::{Layer, Packet};
 use crate::capture::error::CaptureError;
 use crate::capture::input::Input;
-use crate::capture::octets::{u16_at, u32_at};
+use netflow_wire::{u16_at, u32_at};
 use otlp_wire::UnixNanos;
 
 const HEADER: usize = 16;

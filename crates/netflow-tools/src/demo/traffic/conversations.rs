@@ -10,15 +10,10 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::tide;
-use crate::traffic::{Kind, Sizes, next_kind};
+use crate::traffic::{ICMP, ICMP_V6, Kind, Sizes, TCP, UDP, WHOLE, next_kind};
 
 /// Wall time in milliseconds since 1970.
 pub(super) type UnixMillis = u64;
-
-pub(super) const ICMP: u8 = 1;
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
-pub(super) const ICMP_V6: u8 = 58;
 
 // Types of ICMP (RFC 792) and ICMPv6 (RFC 4443) with code 0, as NetFlow puts them into the
 // destination port: type × 256 + code.
@@ -30,8 +25,6 @@ pub(super) const ECHO_REPLY_V6: u16 = 129 << 8;
 const SYN: u8 = 0x02;
 /// RST and ACK.
 const REFUSED: u8 = 0x14;
-/// FIN, SYN, PSH and ACK: a connection from its beginning to its end.
-const WHOLE: u8 = 0x1b;
 /// PSH and ACK: a part of a connection that continues.
 const ONGOING: u8 = 0x18;
 

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use netflow_wire::sflow::{DataSource, FlowRecord, Interface, RawHeader, Router};
 use netflow_wire::write::{SflowHeader, SflowSample, SflowWriter, WriteError};
 
-use super::super::flows::{Flow, TCP, UDP};
+use super::super::flows::Flow;
 use super::{Patch, Prepared};
+use crate::traffic::{TCP, UDP};
 
 /// One packet in so many is sampled.
 pub(super) const SAMPLING_RATE: u32 = 1_000;

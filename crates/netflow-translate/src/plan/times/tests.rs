@@ -2,6 +2,7 @@
 
 use netflow_wire::{FieldSpecifier, Version};
 
+use super::instants::NTP_EPOCH;
 use super::*;
 
 /// 2023-11-14 22:13:20 UTC.

@@ -8,9 +8,8 @@ use netflow_wire::write::{self, Field, IpfixHeader, MessageWriter, WriteError};
 use super::{
     Exporter, Flow, MAX_RECORD_OCTETS, due, interface, observe_both_ways, octets, seconds, there,
 };
-use crate::demo::traffic::conversations::{
-    APPLICATIONS, Conversation, Side, Site, TCP, UnixMillis,
-};
+use crate::demo::traffic::conversations::{APPLICATIONS, Conversation, Side, Site, UnixMillis};
+use crate::traffic::TCP;
 
 /// The data centre's switch: IPFIX for IPv4 and IPv6, both ways of a connection in one record where
 /// it knows both (RFC 5103), with names of interfaces and applications by options data.

@@ -13,9 +13,9 @@ use self::ipfix::DataCentre;
 use self::v5::Branch;
 use self::v9::Core;
 use super::conversations::{
-    Conversation, Direction, ECHO_REPLY, ECHO_REPLY_V6, Host, ICMP, ICMP_V6, Side, Site, TCP,
-    UnixMillis,
+    Conversation, Direction, ECHO_REPLY, ECHO_REPLY_V6, Host, Side, Site, UnixMillis,
 };
+use crate::traffic::{ICMP, ICMP_V6, TCP};
 
 /// Octets of a datagram's records at most, so that it fits an Ethernet frame with its headers and
 /// templates.
