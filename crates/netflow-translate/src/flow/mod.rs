@@ -252,17 +252,18 @@ impl FlowContext {
 /// What is asked of every flow; `None`: nothing.
 fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
     let by_metrics = writing.metrics.as_ref().map(|metrics| metrics.wants());
-    let endpoints = writing.networks.is_some()
-        || writing.locator.is_some()
-        || writing.fronts.wants_endpoints()
+    let transport = writing.fronts.wants_endpoints()
         || writing.graph.is_some()
         || writing.shape.wants_endpoints();
+    let addresses = transport || writing.networks.is_some() || writing.locator.is_some();
     match by_metrics {
-        None if !endpoints => None,
+        None if !addresses => None,
         wants => {
             let wants = wants.unwrap_or_default();
             Some(Wants {
-                endpoints: wants.endpoints || endpoints,
+                counts: wants.counts || writing.graph.is_some(),
+                addresses: wants.addresses || addresses,
+                transport: wants.transport || transport,
                 autonomous_systems: wants.autonomous_systems || writing.locator.is_some(),
                 ..wants
             })

@@ -171,11 +171,14 @@ impl FlowFacts<'_> {
     }
 }
 
-/// What the views that are counted ask of a flow, beyond interfaces and counts.
+/// What views and look-ups ask of a flow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wants {
-    /// Addresses, ports, protocol, flags.
-    pub(crate) endpoints: bool,
+    /// Interfaces, bytes and packets.
+    pub(crate) counts: bool,
+    pub(crate) addresses: bool,
+    /// Ports, protocol, flags, and which end began.
+    pub(crate) transport: bool,
     pub(crate) autonomous_systems: bool,
     pub(crate) application: bool,
 }

@@ -172,15 +172,13 @@ impl FlowMetrics {
 
     /// What the views that are counted ask of every flow.
     pub(crate) fn wants(&self) -> Wants {
-        let beyond = [
-            View::Application,
-            View::Network,
-            View::Country,
-            View::ServiceGraph,
-            View::Top,
-        ];
+        let transport = self.wants_server;
+        let by_address = [View::Network, View::Country];
+        let addresses = transport || by_address.into_iter().any(|view| self.views.contains(view));
         Wants {
-            endpoints: beyond.into_iter().any(|view| self.views.contains(view)),
+            counts: true,
+            addresses,
+            transport,
             autonomous_systems: self.views.contains(View::As),
             application: self.views.contains(View::Application),
         }

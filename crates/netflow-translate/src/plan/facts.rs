@@ -9,7 +9,7 @@ use super::sampling::scaled;
 use super::{Choices, Compiler, Step};
 use crate::attributes::names::Name;
 use crate::attributes::table::ATTRIBUTES;
-use crate::metrics::{Direction, Endpoints, FlowCounts, FlowFacts, Reverse, Wants};
+use crate::metrics::{Direction, FlowCounts, FlowFacts, Reverse, Wants};
 
 /// Octets that a number is read with.
 const WINDOW: u16 = 8;
@@ -264,21 +264,29 @@ impl<'a, L: Layout> Record<'a, L> {
     #[inline(never)]
     pub(super) fn flow_facts(&self, interval: u64, wants: Wants) -> FlowFacts<'a> {
         let plan = &self.plan.facts;
+        let (counts, reverse) = match wants.counts {
+            true => (self.flow_counts(interval), self.flow_reverse(interval)),
+            false => (FlowCounts::default(), None),
+        };
         let mut facts = FlowFacts {
             is_sampled: interval > 1,
             is_biflow: plan.is_biflow,
-            reverse: self.flow_reverse(interval),
-            ..FlowFacts::from(self.flow_counts(interval))
+            reverse,
+            ..FlowFacts::from(counts)
         };
         if wants.autonomous_systems {
             facts.source_as = self.number_u32(plan.source_as);
             facts.destination_as = self.number_u32(plan.destination_as);
         }
-        if wants.endpoints {
-            self.read_endpoints(&mut facts);
-            if self.plan.frame.is_some() {
-                self.read_packet(&mut facts);
-            }
+        if wants.addresses {
+            facts.ends.source = self.address(plan.source);
+            facts.ends.destination = self.address(plan.destination);
+        }
+        if wants.transport {
+            self.read_transport(&mut facts);
+        }
+        if self.plan.frame.is_some() && (wants.addresses || wants.transport) {
+            self.read_packet(&mut facts);
         }
         if wants.application {
             facts.application = self.application();
@@ -286,20 +294,16 @@ impl<'a, L: Layout> Record<'a, L> {
         facts
     }
 
-    /// Reads the two ends of a flow, as far as the record itself has them.
+    /// Reads ports, protocol, flags and which end began, as far as the record itself has them.
     #[inline(always)]
-    fn read_endpoints(&self, facts: &mut FlowFacts<'a>) {
+    fn read_transport(&self, facts: &mut FlowFacts<'a>) {
         let plan = &self.plan.facts;
         let port = |number| u16::try_from(self.number(number)).unwrap_or(0);
-        facts.ends = Endpoints {
-            source: self.address(plan.source),
-            destination: self.address(plan.destination),
-            source_port: port(plan.source_port),
-            destination_port: port(plan.destination_port),
-            protocol: match plan.protocol {
-                Number::Absent => None,
-                number => u8::try_from(self.number(number)).ok(),
-            },
+        facts.ends.source_port = port(plan.source_port);
+        facts.ends.destination_port = port(plan.destination_port);
+        facts.ends.protocol = match plan.protocol {
+            Number::Absent => None,
+            number => u8::try_from(self.number(number)).ok(),
         };
         if plan.tcp_flags.is_present() {
             facts.tcp_flags = Some(self.number(plan.tcp_flags) as u8);

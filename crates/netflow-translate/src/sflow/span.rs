@@ -149,7 +149,8 @@ impl Flow for SampledFlow<'_> {
             destination_as,
             ..FlowFacts::from(self.counts(interval))
         };
-        if let (true, Some(packet)) = (wants.endpoints, &self.seen.frame.packet) {
+        let wants_packet = wants.addresses || wants.transport;
+        if let (true, Some(packet)) = (wants_packet, &self.seen.frame.packet) {
             facts.fill_from(packet);
         }
         facts
