@@ -9,8 +9,8 @@ delivered (OTEL_TRACES_EXPORTER=none): delivery costs the same in a daemon and i
 import os
 import unittest
 
-from harness import Daemon, Folder, send, until
 from kafka import INSTALLED, Broker, Relay
+from harness import Daemon, Folder, send, until
 from test_workers import PARTITIONS, Worker
 
 RATE = int(os.environ.get("RATE", "60000"))

@@ -17,7 +17,11 @@ pub(super) fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) 
     let too_large = translate(|all| all.records_too_large.value());
     let cut = translate(|all| all.records_cut.value());
     let sets_expired = translate(|all| all.sets_expired.value());
-    let delivered = totals.lost();
+    let mut delivered = totals.lost();
+    if stages.kafka_input.is_some() {
+        // Its offsets are not committed: it stays in Kafka.
+        delivered = delivered.minus(stages.delivered.dropped.shutdown.load());
+    }
     let relayed = &stages.relayed;
     let lost = relayed.lost()
         + delivered.flow
@@ -32,7 +36,8 @@ pub(super) fn say_totals(stages: &Stages, totals: &Totals, sets_waiting: usize) 
     macro_rules! say {
         ($level:ident) => {
             $level!(
-                datagrams = stages.receive(|all| all.datagrams.value()),
+                datagrams = stages.receive(|all| all.datagrams.value())
+                    + stages.from_kafka(|all| all.datagrams.value()),
                 datagrams_decoded = translate(|all| all.datagrams_decoded.value()),
                 datagrams_rejected = translate(TranslateCounters::datagrams_rejected),
                 datagrams_not_allowed = translate(|all| all.datagrams_not_allowed.value()),

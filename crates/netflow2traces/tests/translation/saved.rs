@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use netflow_wire::write::{Field, MessageWriter, Record, V9Header};
-use netflow_wire::{FieldSpecifier, Session, Template, Version};
-use netflow2traces::translate::{SavedExporter, SavedTemplate};
+use netflow_wire::{FieldSpecifier, Session, Template, Transport, Version};
+use netflow2traces::translate::{Datagram, SavedExporter, SavedTemplate};
 use otlp_wire::UnixNanos;
 
 use super::rig::{
@@ -332,4 +332,70 @@ fn who_is_not_allowed_any_more_is_not_restored() {
     let now = after.now;
     assert_eq!(after.translator().restore(saved[0].clone(), now), 0);
     assert_eq!(after.counters().exporters.value(), 0);
+}
+
+/// Of exporters behind a relay, each belongs to a share that another translator may have next.
+fn behind_a_relay() -> Rig {
+    let mut rig = keeping();
+    rig.translator().put_behind_relay();
+    rig
+}
+
+#[test]
+fn a_share_is_forgotten_and_the_others_stay() {
+    let mut rig = behind_a_relay();
+    for (share, source) in [(1, "192.0.2.1:2055"), (2, "192.0.2.2:2055")] {
+        rig.translator().read_from(share);
+        rig.take(source, &flow());
+    }
+    assert_eq!(changed(&mut rig).len(), 2);
+    rig.flush();
+    rig.translator().forget(1);
+    assert_eq!(rig.counters().exporters.value(), 1);
+    rig.translator().read_from(1);
+    rig.take("192.0.2.1:2055", &flow_alone());
+    assert_eq!(rig.counters().sets_waiting.value(), 1);
+    rig.translator().read_from(2);
+    rig.take("192.0.2.2:2055", &flow_alone());
+    assert_eq!(rig.counters().sets_waited.value(), 1);
+    // What waits there goes too, and is counted.
+    rig.translator().forget(1);
+    assert_eq!(rig.counters().sets_waiting.value(), 0);
+    assert_eq!(rig.counters().sets_expired.value(), 1);
+    assert!(rig.translator().has_open_batch());
+    rig.flush();
+    assert!(!rig.translator().has_open_batch());
+}
+
+#[test]
+fn behind_a_relay_connections_outlive_the_translator_and_older_messages_are_no_restart() {
+    let message = |uptime, octets: Vec<u8>| {
+        let mut octets = octets;
+        octets[4..8].copy_from_slice(&u32::to_be_bytes(uptime));
+        octets
+    };
+    let over_tcp = |rig: &mut Rig, octets: &[u8]| {
+        let datagram = Datagram {
+            octets,
+            source: "192.0.2.1:4000".parse().unwrap(),
+            received_at: UnixNanos(NANOS),
+        };
+        let now = rig.now;
+        rig.translator().on_message(&datagram, Transport::Tcp, now);
+        rig.flush()
+            .iter()
+            .map(|batch| batch.flow_spans)
+            .sum::<u32>()
+    };
+    let mut before = behind_a_relay();
+    assert_eq!(over_tcp(&mut before, &message(600_000, flow())), 1);
+    let mut after = behind_a_relay();
+    let now = after.now;
+    for saved in changed(&mut before) {
+        after.translator().restore(saved, now);
+    }
+    // Read again from where the other had committed, five minutes before.
+    let old = message(300_000, flow_alone());
+    assert_eq!(over_tcp(&mut after, &old), 1);
+    assert_eq!(after.counters().sets_waited.value(), 0);
 }
