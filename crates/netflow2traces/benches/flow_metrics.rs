@@ -275,10 +275,10 @@ fn scrape(bencher: Bencher<'_, '_>) {
         .bench_local(scrape);
 }
 
-/// The same as OTLP, in requests of 2 MiB.
+/// The same as OTLP, in requests of 1 MiB.
 #[divan::bench]
 fn export(bencher: Bencher<'_, '_>) {
-    const REQUEST: usize = 2 << 20;
+    const REQUEST: usize = 1 << 20;
     let translator = full(SERIES);
     let export = || {
         let mut stretches = Stretches::new(shown(&translator), 1, 2);

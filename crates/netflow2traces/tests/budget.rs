@@ -13,8 +13,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use allocator::{LIVE, PEAK};
-use netflow_wire::write::{Field, IpfixHeader, MessageWriter, V5Header, V5Record, V9Header, v5};
+use netflow_wire::sflow::InterfaceCounters;
+use netflow_wire::write::{
+    Field, IpfixHeader, MessageWriter, SflowHeader, SflowWriter, V5Header, V5Record, V9Header, v5,
+};
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
+use netflow2traces::observe::flow_metrics::Exposition;
+use netflow2traces::observe::flow_metrics::otlp::Stretches;
+use netflow2traces::observe::flow_metrics::text::Parts;
+use netflow2traces::observe::metrics::Format;
+use netflow2traces::translate::enrich::networks::Networks;
+use netflow2traces::translate::metrics::{FlowReading, Places, View};
 use netflow2traces::translate::{Datagram, Ids, StateBudget, Translator};
 use otlp_wire::UnixNanos;
 use proptest::prelude::*;
@@ -388,4 +397,85 @@ proptest! {
         let waited = all.sets_decoded_late.value() + all.sets_expired.value() + all.sets_waiting.value();
         prop_assert_eq!(all.sets_waited.value(), waited);
     }
+}
+
+/// Every view with as many series as it may have by default: one of each exporter.
+fn full_views(series: u32) -> Translator<fn() -> UnixNanos> {
+    let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
+    let loaded = config::load(Purpose::Run, &sources, &Machine::read());
+    let config = loaded.unwrap().config.translate;
+    let places = Places::new(View::ALL.into_iter().collect(), series);
+    let clock: fn() -> UnixNanos = || UnixNanos(WALL);
+    let mut translator =
+        Translator::new(&config, clock, Ids::new([7; 32])).with_flow_metrics(&places);
+    let networks = "172.16.0.0/12,branches\n10.0.0.0/9,office\n10.128.0.0/9,data centre\n";
+    translator.name_networks(Some(Arc::new(Networks::parse(networks, None).unwrap())));
+    let (now, header) = (Instant::now(), V5Header::default());
+    for n in 0..series {
+        let [.., high, low] = n.to_be_bytes();
+        let flow = V5Record {
+            source: [10, high, low, 1].into(),
+            destination: [10, 128, high, low].into(),
+            source_port: 50_000,
+            destination_port: 443,
+            protocol: 6,
+            octets: 1_000 + n,
+            packets: 3,
+            input: 1 + n as u16,
+            source_as: 64_512,
+            destination_as: 64_513,
+            ..V5Record::default()
+        };
+        let counters = InterfaceCounters {
+            index: 1 + n,
+            ..InterfaceCounters::default()
+        };
+        let mut sflow = SflowWriter::new(&SflowHeader::default());
+        for octets in [
+            v5(&header, &[flow]).unwrap(),
+            sflow.interface_counters(1, &counters).finish().unwrap(),
+        ] {
+            let datagram = Datagram {
+                octets: &octets,
+                source: SocketAddr::from(([172, 16, high, low], 2055)),
+                received_at: UnixNanos(WALL),
+            };
+            translator.on_datagram(&datagram, now);
+            while translator.poll_batch(now).is_some() {}
+        }
+    }
+    translator
+}
+
+#[test]
+fn full_views_are_shown_in_bounded_memory() {
+    const SERIES: u32 = 2_000;
+    const GOAL: usize = 16 << 20;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let translator = full_views(SERIES);
+    let shown = || {
+        let reading = translator.flow_metrics(Instant::now()).unwrap();
+        for (view, reading) in &reading.views {
+            assert_eq!(reading.series.len(), SERIES as usize, "{view:?}");
+        }
+        Exposition::new(Arc::new(FlowReading::merge(vec![reading])))
+    };
+    let held_for = |work: &dyn Fn() -> usize| {
+        let before = LIVE.load(Relaxed);
+        PEAK.store(before, Relaxed);
+        (work(), PEAK.load(Relaxed) - before)
+    };
+    let (octets, scrape) = held_for(&|| {
+        let parts = Parts::new(shown(), Format::OpenMetrics);
+        parts.map(|part| part.len()).sum()
+    });
+    assert!(octets > 4 << 20, "{octets} octets of text");
+    assert!(scrape < GOAL, "a scrape held {scrape} octets");
+    let (requests, export) = held_for(&|| {
+        let mut stretches = Stretches::new(shown(), 1, 2);
+        std::iter::from_fn(|| Some(stretches.next(1 << 20)).filter(|metrics| !metrics.is_empty()))
+            .count()
+    });
+    assert!(requests > 3, "{requests} requests");
+    assert!(export < GOAL, "an export held {export} octets");
 }

@@ -24,6 +24,8 @@ use crate::translate::counters::RateLimit;
 
 /// From a failed attempt to the next; a backend may ask for longer.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Octets of a request: before it is encoded, it takes several times as much.
+const MAX_LIMIT: usize = 1 << 20;
 /// Octets of a request that may always be sent.
 const LEAST_LIMIT: usize = 64 << 10;
 /// Beyond an export's own time limit it must have ended.
@@ -69,7 +71,7 @@ impl MetricsExport {
             resource: resource.to_vec(),
             stages,
             flows,
-            limit: usize::MAX,
+            limit: MAX_LIMIT,
             away_since: None,
             refusals: RateLimit::new(1, QUIET),
         };
@@ -113,7 +115,7 @@ struct Export {
     resource: Vec<(String, String)>,
     stages: Arc<Stages>,
     flows: FlowSource,
-    /// Octets of a request, once one was too large.
+    /// Octets of a request; fewer once one was too large.
     limit: usize,
     /// Since when exports fail, once that was said.
     away_since: Option<Instant>,
