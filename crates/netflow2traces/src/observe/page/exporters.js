@@ -34,12 +34,14 @@ function update(row, exporter) {
   setText(cells[3], exporter.rates ? short(exporter.rates.flows) : '–');
   setText(cells[4], exporter.rates ? short(exporter.rates.datagrams) : '–');
   const lost = loss(exporter);
-  setText(cells[5], percent(lost.share));
+  // Of one that sends nothing readable, nothing is known.
+  setText(cells[5], exporter.proven ? percent(lost.share) : '–');
   cells[5].title = lost.text;
   cells[5].classList.toggle('bad-text', lost.share > 0);
   setText(cells[6], exporter.versions.some((version) => version === 'v9' || version === 'ipfix') ? count(exporter.templates) : '–');
   const { sampling } = exporter;
-  setText(cells[7], sampling ? `1 : ${count(sampling.interval)}` : 'none');
+  const unsampled = exporter.proven ? 'none' : '–';
+  setText(cells[7], sampling ? `1 : ${count(sampling.interval)}` : unsampled);
   cells[7].title = sampling ? ORIGINS[sampling.origin] ?? sampling.origin : '';
   setText(cells[8], exporter.last_seen ? ago(Date.parse(exporter.last_seen)) : '–');
   const all = remarks(exporter);

@@ -189,6 +189,11 @@ function iso(nanos) {
 
 function table(title, map) {
   if (map.size === 0) return null;
-  const rows = [...map].map(([key, value]) => make('tr', {}, make('th', { scope: 'row' }, key), make('td', {}, value)));
+  const rows = [...map].map(([key, value]) => make('tr', {}, make('th', { scope: 'row' }, ...foldable(key)), make('td', {}, value)));
   return make('table', { className: 'attributes' }, make('caption', {}, title), make('tbody', {}, ...rows));
+}
+
+/** A name that is too long for a line breaks after a dot, not within a word. */
+function foldable(key) {
+  return key.split(/(?<=\.)/).flatMap((part, index) => (index === 0 ? [part] : [make('wbr', {}), part]));
 }
