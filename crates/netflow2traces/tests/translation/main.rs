@@ -5,6 +5,7 @@ mod batches;
 mod bounds;
 mod choices;
 mod connections;
+mod datagrams;
 mod debug_log;
 #[path = "../support/defaults.rs"]
 mod defaults;
