@@ -7,7 +7,8 @@
 #   broker.sh kill DIR           ends it at once
 #   broker.sh topic DIR NAME PARTITIONS [NAME=VALUE…]   creates a topic
 #
-# It needs Java 17 or later, and Maven for `install`. A broker ends by itself after BROKER_LIFETIME seconds (1800).
+# DIR/secure has the address of a second listener with TLS, whose authority is DIR/ca.pem, and SASL for the user `flows` with the
+# password `s3cret`. It needs Java 17 or later, openssl, and Maven for `install`. A broker ends by itself after BROKER_LIFETIME seconds (1800).
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 version="$(sed -n 's/.*<kafka.version>\(.*\)<.*/\1/p' "$here/pom.xml")"
@@ -49,17 +50,25 @@ start_broker() {
     dir="$(cd "$dir" && pwd)"
     if [ ! -f "$dir/server.properties" ]; then
         [ -n "$port" ] || port="$(free_port)"
-        local controller
+        local controller secure
         controller="$(free_port)"
+        secure="$(free_port)"
+        certificates "$dir"
         cat >"$dir/server.properties" <<END
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,SECURE://127.0.0.1:$secure,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,SECURE://127.0.0.1:$secure
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/broker.pem
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_flows="s3cret";
+listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 log.dirs=$dir/data
 num.partitions=1
 auto.create.topics.enable=false
@@ -77,7 +86,10 @@ group.consumer.min.heartbeat.interval.ms=1000
 log.cleaner.dedupe.buffer.size=10485760
 END
         echo "127.0.0.1:$port" >"$dir/address"
+        echo "127.0.0.1:$secure" >"$dir/secure"
         java_class 128m kafka.tools.StorageTool format -t "$(cluster_id)" -c "$dir/server.properties" \
+            --add-scram 'SCRAM-SHA-256=[name=flows,password=s3cret]' \
+            --add-scram 'SCRAM-SHA-512=[name=flows,password=s3cret]' \
             >"$dir/format.log" 2>&1 || {
             cat "$dir/format.log" >&2
             exit 1
@@ -92,6 +104,20 @@ END
     echo $! >"$dir/pid"
     wait_until_it_answers "$dir"
     cat "$dir/address"
+}
+
+# An authority, and the broker's certificate and key as Kafka reads them.
+certificates() {
+    (
+        cd "$1"
+        openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj '/CN=test authority' \
+            -addext 'keyUsage=critical,keyCertSign' 2>/dev/null
+        openssl req -newkey rsa:2048 -nodes -keyout broker.key -out broker.csr -subj '/CN=broker' 2>/dev/null
+        printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' >broker.ext
+        openssl x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile broker.ext \
+            -out broker.crt 2>/dev/null
+        cat broker.key broker.crt ca.pem >broker.pem
+    )
 }
 
 cluster_id() {

@@ -25,6 +25,8 @@ class Broker:
     def __init__(self, folder):
         self.folder = Path(folder) / "broker"
         self.address = self.run("start")
+        self.secure = (self.folder / "secure").read_text().strip()
+        self.authority = self.folder / "ca.pem"
 
     def run(self, verb, *arguments):
         command = [str(SCRIPT), verb, str(self.folder), *[str(each) for each in arguments]]
@@ -66,9 +68,8 @@ class Relay(Daemon):
     """The real `netflow2traces relay` on free ports."""
 
     def __init__(self, folder, broker, **settings):
-        super().__init__(
-            folder, name="relay", command="relay", NETFLOW_KAFKA_BROKERS=broker.address, **settings
-        )
+        settings = {"NETFLOW_KAFKA_BROKERS": broker.address, **settings}
+        super().__init__(folder, name="relay", command="relay", **settings)
 
     def relayed(self):
         return self.metric("netflow_relay_messages_total")

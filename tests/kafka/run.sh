@@ -20,7 +20,7 @@ missing() {
     exit 0
 }
 
-for tool in python3 java javac; do
+for tool in python3 java javac openssl; do
     command -v "$tool" >/dev/null || missing "a real Kafka broker" "$tool is not installed"
 done
 KAFKA_HOME=$(./broker.sh install) || missing "a real Kafka broker" "it could not be copied from Maven Central"

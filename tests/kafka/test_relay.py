@@ -124,6 +124,41 @@ class TheRelay(unittest.TestCase):
         self.assertEqual(found, expected)
         print(f"broker stopped, and killed: {sent} datagrams sent, {len(messages)} in the topic")
 
+    def secure(self, topic, mechanism, **settings):
+        return self.start(
+            topic,
+            **{
+                "NETFLOW_KAFKA_BROKERS": self.broker.secure,
+                "NETFLOW_KAFKA_TLS": "true",
+                "NETFLOW_KAFKA_TLS_CA": str(self.broker.authority),
+                "NETFLOW_KAFKA_SASL_MECHANISM": mechanism,
+                "NETFLOW_KAFKA_SASL_USERNAME": "flows",
+                "NETFLOW_KAFKA_SASL_PASSWORD": "s3cret",
+                **settings,
+            },
+        )
+
+    def test_connections_are_encrypted_and_logged_in(self):
+        for mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"):
+            with self.subTest(mechanism=mechanism):
+                relay = self.secure(mechanism, mechanism)
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter:
+                    exporter.sendto(b"flows", ("127.0.0.1", relay.port))
+                relay.wait_relayed(1)
+                self.check_stop(relay)
+                self.assertEqual([message.value for message in self.broker.messages(mechanism)], [b"flows"])
+
+    def test_a_wrong_password_and_an_unknown_authority_are_named(self):
+        for case, settings in {
+            "password": {"NETFLOW_KAFKA_SASL_PASSWORD": "wrong"},
+            "authority": {"NETFLOW_KAFKA_TLS_CA": ""},
+        }.items():
+            with self.subTest(case=case):
+                relay = self.secure(f"wrong-{case}", "SCRAM-SHA-512", **settings)
+                until("the log names it", lambda: "NETFLOW_KAFKA_SASL_PASSWORD" in relay.process.text())
+                self.assertNotIn('"wrong"', relay.process.text())
+                self.assertEqual(relay.metric("netflow_relay_up"), 0)
+
     def test_what_finds_no_room_and_what_waits_at_the_end_are_counted(self):
         relay = self.start("full", NETFLOW_QUEUE_SIZE="2MiB")
         self.broker.stop()
