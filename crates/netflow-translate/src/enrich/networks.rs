@@ -13,6 +13,8 @@ use super::prefixes::PrefixTable;
 
 /// Networks of one file.
 const MAX_NETWORKS: usize = 1 << 20;
+/// The first field of a first line that names the columns.
+const HEADINGS: [&str; 2] = ["cidr", "network"];
 /// Octets of a name or of another value.
 pub(crate) const MAX_TEXT: usize = 256;
 /// Keys of one network.
@@ -171,7 +173,8 @@ impl Networks {
             let [network, name, keys @ ..] = fields.as_slice() else {
                 return Err(fail("expected cidr,name[,key=value…]".to_owned()));
             };
-            if line == 1 && network.eq_ignore_ascii_case("cidr") {
+            let is_heading = |word| network.eq_ignore_ascii_case(word);
+            if line == 1 && HEADINGS.into_iter().any(is_heading) {
                 continue;
             }
             let network = parse_network(network).map_err(fail)?;
@@ -415,6 +418,10 @@ mod tests {
         ] {
             let error = Networks::parse(text, None).unwrap_err();
             assert_eq!(error.to_string(), sentence);
+        }
+        for heading in ["cidr,name", "Network,Name,Site"] {
+            let networks = Networks::parse(&format!("{heading}\n10.0.0.0/8,a"), None);
+            assert_eq!(networks.unwrap().len(), 1, "{heading}");
         }
         let error = Networks::parse("10.0.0.0/8,a,Key=1", None).unwrap_err();
         assert!(

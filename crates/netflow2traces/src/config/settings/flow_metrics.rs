@@ -15,7 +15,7 @@ settings! { FLOW_METRICS:
         preset: Preset::Nothing("no names"),
         accepted: "a readable CSV file with lines such as 10.0.0.0/8,office,site=berlin",
         summary: "CSV file that names networks",
-        details: "Each line is `cidr,name[,key=value…]`; lines that begin with `#` are comments. Spans get \
+        details: "Each line is `cidr,name[,key=value…]`; a first line `cidr,name` is a heading, lines that begin with `#` are comments. Spans get \
             `netflow.source.network` and `netflow.destination.network`, and each further key as `source.KEY` and \
             `destination.KEY`; the longest prefix that contains the address applies. The file names \
             exporters too: `netflow.exporter.network` in the resource and, if a line is for that address alone, \
