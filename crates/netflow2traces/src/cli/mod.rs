@@ -188,9 +188,22 @@ impl fmt::Display for Failure {
         match self {
             Self::CommandLine(error) => error.fmt(f),
             Self::Configuration(mistakes) => mistakes.fmt(f),
-            Self::Running(error) => write!(f, "{error:#}"),
+            Self::Running(error) => f.write_str(&with_causes(error)),
         }
     }
+}
+
+/// The error and its causes, but for those whose text is in it already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Adds what clap can't know.

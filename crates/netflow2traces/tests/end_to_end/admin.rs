@@ -331,6 +331,9 @@ async fn it_is_ready_while_the_backend_is_away_and_says_why_it_is() {
     let endpoint = format!("http://{}", port.local_addr().unwrap());
     let before = admin.healthcheck().await;
     assert_eq!(before.status.code(), Some(1), "{before:?}");
+    // The cause stands in the text, and is not added to it.
+    let said = String::from_utf8_lossy(&before.stderr);
+    assert_eq!(said.matches("refused").count(), 1, "{said}");
     let setup = Setup::to_endpoint(&endpoint).with("NETFLOW_SHUTDOWN_TIMEOUT", "200ms");
     let daemon = admin.of(setup).start().await;
     Exporter::new("127.0.0.2", daemon.address()).send(&v5_datagram(now(), 0, 1000, 30));
