@@ -61,11 +61,19 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
     }
 }
 
+/// Variables have their first word in common, so the others decide.
 fn nearest(name: &str) -> Option<&'static str> {
+    let words = |name| match str::split_once(name, '_') {
+        Some(("NETFLOW" | "OTEL", words)) => words,
+        _ => name,
+    };
     settings::ALL
         .iter()
         .flat_map(|about| about.variables)
-        .map(|variable| (strsim::jaro_winkler(name, variable), *variable))
+        .map(|variable| {
+            let likeness = strsim::jaro_winkler(words(name), words(variable));
+            (likeness, *variable)
+        })
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, variable)| variable)

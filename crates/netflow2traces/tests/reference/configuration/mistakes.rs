@@ -373,6 +373,11 @@ fn misspelt_names_get_a_hint() {
     for (misspelt, meant) in [
         ("NETFLOW_LISTENPORT", "NETFLOW_LISTEN_PORT"),
         ("NETFLOW_WORKER", "NETFLOW_WORKERS"),
+        ("NETFLOW_MAX_RATE", "NETFLOW_MAX_RATE_PER_EXPORTER"),
+        (
+            "NETFLOW_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
         ("NETFLOW_LISTEN_PORTS", "NETFLOW_LISTEN_PORT"),
         ("OTEL_EXPORTER_OTLP_ENDPIONT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ("OTEL_EXPORTER_OTLP_HEADER", "OTEL_EXPORTER_OTLP_HEADERS"),
@@ -385,11 +390,15 @@ fn misspelt_names_get_a_hint() {
             )]
         );
     }
-    let unlike = Surroundings::sound().dotenv("NETFLOW_XYZZY=1").warnings();
-    assert!(
-        unlike[0].starts_with("NETFLOW_XYZZY (.env, line 1) is not a setting"),
-        "{unlike:?}"
-    );
+    for unlike in ["NETFLOW_XYZZY", "NETFLOW_FOO"] {
+        let warnings = Surroundings::sound()
+            .dotenv(&format!("{unlike}=1"))
+            .warnings();
+        assert_eq!(
+            warnings,
+            [format!("{unlike} (.env, line 1) is not a setting")]
+        );
+    }
 }
 
 #[test]
