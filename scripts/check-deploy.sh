@@ -47,7 +47,7 @@ units() {
         absent units systemd-analyze "Debian's package systemd"
         return
     fi
-    # With a file where the program will be, everything else has to be sound.
+    # With a file where the program will be, everything else has to be valid.
     local root="$scratch/units" unit
     mkdir -p "$root/usr/bin" "$root/usr/lib/systemd" "$root/etc/systemd/system"
     install -m 755 /dev/null "$root/usr/bin/netflow2traces"
@@ -64,7 +64,7 @@ units() {
     if printf '%s' "$said" | grep -q netflow2traces; then die "systemd-analyze verify: $said"; fi
     systemd-analyze security --offline=true --threshold="$EXPOSURE" --root="$root" netflow2traces.service >"$scratch/security" ||
         die "the service is exposed more than ${EXPOSURE}: $(tail -1 "$scratch/security")"
-    say "units are sound;$(tail -1 "$scratch/security" | sed 's/^[^O]*Overall exposure level for netflow2traces.service:/ exposure/; s/[^ -~]//g')"
+    say "units are valid;$(tail -1 "$scratch/security" | sed 's/^[^O]*Overall exposure level for netflow2traces.service:/ exposure/; s/[^ -~]//g')"
 }
 
 compose() {
@@ -257,7 +257,7 @@ deb() {
     done
     chroot "$root" systemctl is-enabled netflow2traces.service >"$scratch/enabled" 2>&1 ||
         die "the service isn't enabled: $(cat "$scratch/enabled")"
-    chroot "$root" systemd-analyze verify --man=no netflow2traces.service || die "the installed unit is not sound"
+    chroot "$root" systemd-analyze verify --man=no netflow2traces.service || die "the installed unit is not valid"
     say "starting what the unit starts"
     answers env OTEL_TRACES_EXPORTER=none NETFLOW_LISTEN_HOST=127.0.0.1 NETFLOW_LISTEN_PORT=22055 NETFLOW_ADMIN_PORT=29464 \
         chroot --userspec=nobody:nogroup "$root" /usr/bin/netflow2traces

@@ -23,7 +23,7 @@ pub(super) const DEMO_HTTP_PORT: u16 = 3200;
 const ENV_FILE: &str = "env-file";
 pub(super) const CONNECT: &str = "connect";
 
-const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow over UDP and exports every flow record \
+const ABOUT: &str = "Receives NetFlow v1, v5, v7, v9, IPFIX and sFlow, and exports every flow record \
      as an OpenTelemetry span over OTLP";
 
 const START: &str = "\
