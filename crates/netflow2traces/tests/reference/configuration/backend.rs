@@ -69,6 +69,30 @@ fn kafka_needs_a_client_and_brokers() {
     assert!(relay.relay.is_some() && matches!(relay.deliver.exporter, Exporter::None));
 }
 
+/// The command is there without a client, too, and says what is missing; so does its help.
+#[test]
+fn a_relay_without_a_client_names_the_feature() {
+    let parse = |arguments: &[&str]| {
+        let all = ["netflow2traces", "relay"]
+            .into_iter()
+            .chain(arguments.iter().copied());
+        cli::parse(all.map(OsString::from), &Surroundings::default()).unwrap_err()
+    };
+    let failure = parse(&[]);
+    // Exit code 2.
+    assert!(matches!(failure, Failure::Configuration(_)), "{failure:?}");
+    let missing = match cfg!(feature = "kafka") {
+        true => "NETFLOW_KAFKA_BROKERS",
+        false => "--features kafka",
+    };
+    assert!(failure.to_string().contains(missing), "{failure}");
+    let help = parse(&["--help"]).to_string();
+    assert!(
+        help.contains("cargo feature") && help.contains("--kafka-brokers"),
+        "{help}"
+    );
+}
+
 #[test]
 fn passwords_for_kafka_are_whole_and_hidden() {
     let sasl = || {

@@ -17,6 +17,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use netflow2traces::cli::{self, Failure};
 use netflow2traces::config::setting::{Preset, Section};
 use netflow2traces::config::{
     AttributeLevel, Compression, Config, Environment, Exporter, Loaded, Machine, MetricsTo, Otlp,
