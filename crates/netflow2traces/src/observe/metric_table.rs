@@ -379,7 +379,7 @@ pub static METRICS: &[Metric] = metrics! {
         netflow_exporters: Series::Gauges(&[(&[], translated!(exporters))]),
             "Known exporters";
         netflow_exporter_restarts_total: Series::Counters(&[(&[], translated!(exporter_restarts))]),
-            "Exporters whose sequence numbers started again";
+            "Restarts of exporters: their uptime or sequence numbers started again";
         netflow_memory_evictions_total: Series::Counters(&[(&[], translated!(evicted_for_memory))]),
             "Exporters and sFlow agents forgotten because their state reached its share of NETFLOW_MEMORY_LIMIT";
         netflow_memory_limit_bytes: Series::Gauges(&[
