@@ -9,14 +9,19 @@ use netflow_wire::write::{
 use super::{SECONDS, UPTIME_MS};
 
 pub(crate) fn v5_datagram() -> Vec<u8> {
+    v5_datagram_of([[192, 0, 2, 7]; 30])
+}
+
+/// Flows from each of these sources.
+pub(crate) fn v5_datagram_of<const N: usize>(sources: [[u8; 4]; N]) -> Vec<u8> {
     let header = V5Header {
         sys_uptime_ms: UPTIME_MS,
         unix_secs: SECONDS,
         sampling_interval: 100,
         ..V5Header::default()
     };
-    let flow = V5Record {
-        source: [192, 0, 2, 7].into(),
+    let flows = sources.map(|source| V5Record {
+        source: source.into(),
         destination: [198, 51, 100, 9].into(),
         packets: 3,
         octets: 180,
@@ -24,8 +29,8 @@ pub(crate) fn v5_datagram() -> Vec<u8> {
         last_ms: UPTIME_MS - 1000,
         protocol: 6,
         ..V5Record::default()
-    };
-    v5(&header, &[flow; 30]).expect("fits")
+    });
+    v5(&header, &flows).expect("fits")
 }
 
 pub(crate) const V4: [Field; 2] = [Field::new(8, 4), Field::new(12, 4)];

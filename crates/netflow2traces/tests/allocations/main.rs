@@ -16,11 +16,15 @@ use netflow_wire::write::{Field, IpfixHeader, MessageWriter};
 use netflow2traces::config::{
     self, AttributeLevel, Machine, Purpose, Selection, Sources, Translate,
 };
+use netflow2traces::translate::metrics::{TopKind, View};
 use netflow2traces::translate::{Datagram, Ids, Translator};
 use otlp_wire::UnixNanos;
 
 use allocator::{ALLOCATIONS, HELD};
-use inputs::{COMMON, V4, common, inputs, ipfix_message, v5_datagram, v9_message, with_template};
+use inputs::{
+    COMMON, V4, common, inputs, ipfix_message, v5_datagram, v5_datagram_of, v9_message,
+    with_template,
+};
 use ways::Way;
 
 const SECONDS: u32 = 1_700_000_000;
@@ -89,6 +93,36 @@ fn a_warm_flow_allocates_nothing_in_any_shape_schema_level_view_or_look_up() {
             assert_eq!(way.allocations(datagrams), 0, "{name}: {way:?}");
         }
     }
+}
+
+/// Each flow is of a conversation of its own: the tables of the view are full, and lose half of their sums again and again.
+#[test]
+fn a_flow_that_takes_the_place_of_others_in_the_view_top_allocates_nothing() {
+    const DATAGRAMS: u16 = 400;
+    let sources = |datagram: u16| {
+        let [high, low] = datagram.to_be_bytes();
+        std::array::from_fn::<_, 30, _>(|flow| [10, high, low, flow as u8])
+    };
+    let datagrams: Vec<_> = (0..DATAGRAMS)
+        .map(|datagram| v5_datagram_of(sources(datagram)))
+        .collect();
+    let mut translator = Way::of_view(View::Top).translator();
+    let now = Instant::now();
+    let (warm, counted) = datagrams.split_at(datagrams.len() / 2);
+    for octets in warm {
+        send(&mut translator, octets, 1, now);
+    }
+    let allocations = allocations(|| {
+        for octets in counted {
+            send(&mut translator, octets, 1, now);
+        }
+    });
+    assert_eq!(allocations, 0);
+    let rows = translator
+        .flow_metrics(now)
+        .expect("a view is counted")
+        .top();
+    assert!(rows.iter().any(|row| row.kind == TopKind::Source));
 }
 
 #[test]

@@ -87,10 +87,7 @@ impl Way {
             Semconv::Netflow,
             AttributeLevel::Standard,
         );
-        ways.extend(View::ALL.map(|view| Self {
-            views: vec![view],
-            ..plain.clone()
-        }));
+        ways.extend(View::ALL.map(Self::of_view));
         let one = |networks, interfaces, databases| Self {
             look_ups: LookUps {
                 networks,
@@ -111,7 +108,16 @@ impl Way {
         ways
     }
 
-    fn translator(&self) -> Translator<fn() -> UnixNanos> {
+    /// With this view alone.
+    pub(crate) fn of_view(view: View) -> Self {
+        let (shape, level) = (TraceShape::Packet, AttributeLevel::Standard);
+        Self {
+            views: vec![view],
+            ..Self::new(shape, Semconv::Netflow, level)
+        }
+    }
+
+    pub(crate) fn translator(&self) -> Translator<fn() -> UnixNanos> {
         let (name, graph) = match (self.names_services, self.shape) {
             (true, TraceShape::Flow) => (SpanName::Service, ServiceGraph::Spans),
             (true, _) => (SpanName::Service, ServiceGraph::None),
