@@ -57,8 +57,7 @@ loopback. It prints how to fetch the traces.
 
 The daemon's settings apply, except those of the backend: the demo has its own.";
 
-const HEALTHCHECK: &str =
-    "Reports whether the daemon on this machine is ready (exit code 0 or 1), for containers";
+const HEALTHCHECK: &str = "Reports whether the daemon on this machine is ready (exit code 0 or 1)";
 
 const HEALTHCHECK_MORE: &str = "\
 Requests /readyz from the daemon on this machine: exit code 0 if its sockets are bound and all its
