@@ -198,7 +198,7 @@ class Page:
         form = os.path.splitext(path)[1][1:]
         parameters = {"format": form}
         if form == "webp":
-            parameters["quality"] = 82
+            parameters["quality"] = 76
         if whole or height:
             size = self.value("[innerWidth, document.documentElement.scrollHeight]")
             clip = {"x": 0, "y": 0, "width": size[0], "height": height or size[1], "scale": 1}

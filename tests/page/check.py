@@ -506,8 +506,8 @@ def images(program, browser, folder):
             if time.monotonic() > deadline:
                 raise Failed("the history doesn't grow")
             page.value("new Promise((resolve) => setTimeout(resolve, 1000))")
-        # Down to the first records.
-        cut = "document.querySelectorAll('#records tbody tr')[8].getBoundingClientRect().top + scrollY"
+        # Down to the first conversations.
+        cut = "document.querySelectorAll('#conversations tbody tr')[3].getBoundingClientRect().bottom + scrollY"
         written = [page.screenshot(os.path.join(folder, "page-light.webp"), height=page.value(cut))]
         page.look(*size, scheme="dark", scale=1.5)
         written.append(page.screenshot(os.path.join(folder, "page-dark.webp"), height=page.value(cut)))
