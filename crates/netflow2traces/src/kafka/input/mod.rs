@@ -2,9 +2,9 @@
 //!
 //! A task reads messages and puts each into the inbox of the worker that has its partition; the worker reads them as it
 //! would read its sockets. An offset is committed when all that was made of the datagrams up to it is delivered, spooled or
-//! given up ([`ledger`]). Nothing is dropped because a queue is full: then partitions are paused.
+//! given up (`ledger`). Nothing is dropped because a queue is full: then partitions are paused.
 //!
-//! What was learnt of exporters goes to a compacted topic, from which whoever has the partition next reads it ([`states`]).
+//! What was learnt of exporters goes to a compacted topic, from which whoever has the partition next reads it (`states`).
 
 mod counters;
 mod inbox;
