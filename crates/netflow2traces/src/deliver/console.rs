@@ -174,6 +174,8 @@ mod tests {
         let (console, permit, read) = slow();
         let counters = Arc::new(Counters::default());
         let batch = EncodedBatch {
+            // A span without fields: a line that the writer has to wait for.
+            octets: Bytes::from_static(&[0x0a, 4, 0x12, 2, 0x12, 0]),
             flow_spans: 10,
             work_spans: 3,
             ..EncodedBatch::default()
