@@ -151,6 +151,9 @@ impl Client for Cluster {
                 .auto_offset_reset(AutoOffsetReset::Earliest)
                 .enable_auto_commit(false)
                 .max_poll_records(POLLED)
+                // No limit: at the limit a poll returns at once and fetches nothing for anybody, which would last as long
+                // as partitions with so many records are paused. Each partition holds one fetch at most.
+                .max_buffered_records(0)
                 .max_poll_interval(LONGEST_POLL)
                 .metrics_push(false)
                 .rebalance_listener(Listener(rebalance))

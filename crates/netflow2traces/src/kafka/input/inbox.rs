@@ -242,6 +242,13 @@ impl Reading {
         let Some((partition, mut messages)) = self.current.take() else {
             return (0, 0);
         };
+        if !self.ledger.has(partition) {
+            // It went while there was no room: whoever has it now reads them.
+            let octets = messages.iter().map(octets_of).sum();
+            self.inbox.octets.fetch_sub(octets, Relaxed);
+            self.paused = None;
+            return (0, 0);
+        }
         machine.read_from(origin(partition));
         let waited = self.translated.sets_waited.value();
         let first = messages.front().map(|message| message.offset);

@@ -58,6 +58,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct State {
     owned: BTreeSet<i32>,
+    /// Went since pauses were last looked at: the client has forgotten that they were paused.
+    gone: BTreeSet<i32>,
     /// The message after the last one that this process has read.
     read: BTreeMap<i32, i64>,
     /// What reads states and commits, while there is a connection.
@@ -191,6 +193,7 @@ impl Shared {
             let left = self.lane(*partition).ledger.end(*partition);
             self.counters.uncommitted.add(left);
         }
+        self.lock().gone.extend(partitions);
         self.own(|owned| owned.retain(|partition| !partitions.contains(partition)));
     }
 
@@ -223,11 +226,12 @@ impl Rebalance for Shared {
             self.counters.assigned.add(partitions.len() as u64);
             let client = self.lock().client.clone();
             let (mut exporters, began) = (0, Instant::now());
+            let mut share = states::Share::from(began);
             for partition in partitions {
                 let saved = match &client {
                     Some(client) => {
                         let topic = &self.templates_topic;
-                        states::read(&**client, topic, *partition, &self.counters).await
+                        states::read(&**client, topic, *partition, &mut share, &self.counters).await
                     }
                     None => Vec::new(),
                 };
@@ -370,9 +374,14 @@ impl Intake {
             } else {
                 WAIT_PAUSED
             };
+            let polled = Instant::now();
             match consumer.poll(wait).await {
                 Ok(messages) => {
                     self.back();
+                    // A client that doesn't wait would take a whole processor.
+                    if messages.is_empty() && polled.elapsed() < WAIT_PAUSED / 2 {
+                        tokio::time::sleep(WAIT_PAUSED / 2).await;
+                    }
                     self.hand_out(messages);
                 }
                 Err(error) if error.kind == ErrorKind::Ended => return Err(error),
@@ -407,8 +416,12 @@ impl Intake {
     /// Pauses the partitions of workers that have enough to do, and resumes those of others.
     async fn heed_room(&mut self, consumer: &dyn Consumer) {
         let shared = Arc::clone(&self.shared);
-        let owned = shared.lock().owned.clone();
-        self.paused.retain(|partition| owned.contains(partition));
+        let (owned, gone) = {
+            let mut state = shared.lock();
+            (state.owned.clone(), std::mem::take(&mut state.gone))
+        };
+        self.paused
+            .retain(|partition| owned.contains(partition) && !gone.contains(partition));
         let waiting = |partition: &i32| shared.lane(*partition).inbox.octets();
         let pause: Vec<i32> = owned
             .iter()

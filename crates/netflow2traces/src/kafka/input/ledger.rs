@@ -203,6 +203,11 @@ impl Ledger {
         self.lock().tracks.insert(partition, Track::default());
     }
 
+    /// Whether the worker has this partition.
+    pub(super) fn has(&self, partition: i32) -> bool {
+        self.lock().tracks.contains_key(&partition)
+    }
+
     /// Nothing of it is committed from now on; how many messages were read and not committed.
     pub(super) fn end(&self, partition: i32) -> u64 {
         let track = self.lock().tracks.remove(&partition);

@@ -28,10 +28,12 @@ use crate::translate::counters::RateLimit;
 const AT_ONCE: usize = 256;
 /// A larger value is no state of ours.
 const MAX_VALUE: usize = 8 << 20;
-/// Octets of the states that are read when a partition comes.
+/// Octets of the states that are read when partitions come, of all together.
 const MAX_READ: usize = 128 << 20;
-/// How long reading them may take: then the workers learn anew what is missing.
+/// How long reading those of one may take: then the workers learn anew what is missing.
 const READING: Duration = Duration::from_secs(30);
+/// And those of all that come at once: a member that doesn't poll for long loses them.
+const READING_ALL: Duration = Duration::from_secs(100);
 /// How long a state is tried before it is tried anew.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Octets that may wait for their acknowledgement.
@@ -53,6 +55,8 @@ struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     pending: Mutex<BTreeMap<IpAddr, Pending>>,
+    /// The last that was taken. Those behind it come next, so that some that fail don't keep the others waiting.
+    last: Mutex<Option<IpAddr>>,
     /// There are more, or fewer.
     changed: Notify,
     is_writing: AtomicBool,
@@ -80,8 +84,16 @@ impl Outbox {
 
     fn take(&self) -> Vec<(IpAddr, Pending)> {
         let mut pending = self.lock();
-        let some = std::iter::from_fn(|| pending.pop_first()).take(AT_ONCE);
-        some.collect()
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_next = |address: &&IpAddr| last.is_none_or(|last| **address > last);
+        let others = pending.keys().filter(|address| !is_next(address));
+        let some = pending.keys().filter(is_next).chain(others);
+        let some: Vec<IpAddr> = some.take(AT_ONCE).copied().collect();
+        *last = some.last().copied();
+        let taken = some.into_iter();
+        taken
+            .filter_map(|address| Some((address, pending.remove(&address)?)))
+            .collect()
     }
 
     /// Waits until all is written.
@@ -213,7 +225,9 @@ impl Writer {
                 topic = %self.topic,
                 %error,
                 suppressed,
-                "what was learnt of exporters can't be written: whoever takes their partition over waits for their templates"
+                "what was learnt of exporters can't be written to NETFLOW_KAFKA_TEMPLATES_TOPIC: until it can, no later offset is \
+                 committed, and a restart reads more once more; what is refused for good passes, and whoever takes their \
+                 partition over waits for their templates"
             );
         }
     }
@@ -225,21 +239,41 @@ fn settle(pending: Pending, outcome: Settled) {
     }
 }
 
+/// What reading the states of partitions that come together may still take.
+pub(super) struct Share {
+    until: Instant,
+    octets: usize,
+}
+
+impl Share {
+    pub(super) fn from(began: Instant) -> Self {
+        Self {
+            until: began + READING_ALL,
+            octets: MAX_READ,
+        }
+    }
+}
+
 /// The states of a partition's exporters, as the topic has them; as many as could be read.
 pub(super) async fn read(
     client: &dyn Client,
     topic: &str,
     partition: i32,
+    share: &mut Share,
     counters: &InputCounters,
 ) -> Vec<SavedExporter> {
-    let mut found = Found::default();
+    let mut found = Found {
+        most: share.octets,
+        ..Found::default()
+    };
     let mut take = |messages: Vec<Message>| {
         for message in messages {
             found.take(message, counters);
         }
     };
     let reading = client.read_all(topic, partition, &mut take);
-    let error = match tokio::time::timeout(READING, reading).await {
+    let until = share.until.min(Instant::now() + READING);
+    let error = match tokio::time::timeout_at(until.into(), reading).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("it takes too long".to_owned()),
@@ -252,6 +286,7 @@ pub(super) async fn read(
             "what was learnt of a partition's exporters can't be read whole: the rest waits for their templates"
         );
     }
+    share.octets -= found.octets;
     let all = found.latest.into_iter();
     all.filter_map(|(address, octets)| {
         let saved = format::read(&octets).ok();
@@ -272,6 +307,8 @@ pub(super) async fn read(
 struct Found {
     latest: BTreeMap<IpAddr, Bytes>,
     octets: usize,
+    /// Octets that they may have.
+    most: usize,
 }
 
 impl Found {
@@ -289,7 +326,7 @@ impl Found {
         }
         // Without a value it is deleted.
         let Some(value) = message.value else { return };
-        if value.len() > MAX_VALUE || self.octets + value.len() > MAX_READ {
+        if value.len() > MAX_VALUE || self.octets + value.len() > self.most {
             counters.unreadable.add(1);
             return;
         }
