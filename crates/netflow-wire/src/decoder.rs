@@ -33,8 +33,8 @@ pub struct DataSet<'a, P> {
     pub has_waited: bool,
 }
 
-/// Octets of waiting options data that one Options Template has read at once, so that no message takes long; the rest
-/// comes from [`Decoder::next_ready`].
+/// Octets of waiting options data that the Options Templates of one message have read at once, so that no message takes
+/// long; the rest comes from [`Decoder::next_ready`].
 const MAX_OPTIONS_AT_ONCE: usize = 16 << 10;
 
 /// Templates of one Transport Session and Observation Domain, by ID.
@@ -143,6 +143,7 @@ impl<P, C: Clone> Decoder<P, C> {
     ) {
         let header = &message.header;
         let uptime = Uptime::of(header);
+        let mut options_left = MAX_OPTIONS_AT_ONCE;
         let key = |id| TemplateKey {
             session,
             version: header.version,
@@ -209,7 +210,8 @@ impl<P, C: Clone> Decoder<P, C> {
                                 self.learnt = true;
                                 visitor.event(Event::Template { id, learning });
                                 if is_options {
-                                    self.read_held_options(key(id), now, limits, visitor);
+                                    let left = &mut options_left;
+                                    self.read_held_options(key(id), left, now, limits, visitor);
                                 }
                             }
                         }
@@ -224,11 +226,13 @@ impl<P, C: Clone> Decoder<P, C> {
     fn read_held_options(
         &mut self,
         key: TemplateKey,
+        left: &mut usize,
         now: Instant,
         limits: &Limits,
         visitor: &mut impl Visitor<P>,
     ) {
-        if self.held.len() == 0 {
+        let fits = |set: &HeldSet<C>, left: usize| set.key == key && set.body.len() <= left;
+        if !self.held.iter().any(|set| fits(set, *left)) {
             return;
         }
         let admits = self
@@ -238,12 +242,11 @@ impl<P, C: Clone> Decoder<P, C> {
                 let plan = known.plan(|template| visitor.compile(template));
                 visitor.admits(&known.template, plan)
             });
-        let mut left = if admits { MAX_OPTIONS_AT_ONCE } else { 0 };
-        while let Some(set) = self
-            .held
-            .take(|set| set.key == key && set.body.len() <= left)
-        {
-            left -= set.body.len();
+        if !admits {
+            return;
+        }
+        while let Some(set) = self.held.take(|set| fits(set, *left)) {
+            *left -= set.body.len();
             self.read_held(&set, now, limits, visitor);
         }
     }

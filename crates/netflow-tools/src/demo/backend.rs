@@ -31,6 +31,9 @@ pub const TEMPO_PORT: u16 = 3200;
 const GRACE: Duration = Duration::from_secs(2);
 /// Requests of one gRPC connection that are worked on at once.
 const REQUESTS_PER_CONNECTION: u32 = 16;
+/// Octets of a request that may wait to be read. All of a connection's fit into its own window, so that requests that wait
+/// for their turn never stop those that are being read.
+const REQUEST_WINDOW: u32 = 64 << 10;
 
 /// Says whether a request of this version with these headers asks for a host that is the backend's.
 #[derive(Clone)]
@@ -260,6 +263,8 @@ async fn serve_http2(
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(REQUESTS_PER_CONNECTION)
+        .initial_stream_window_size(REQUEST_WINDOW)
+        .initial_connection_window_size(REQUEST_WINDOW * REQUESTS_PER_CONNECTION)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection, stopped);
     let ended = tokio::select! {

@@ -166,6 +166,12 @@ impl FlowMetrics {
 }
 
 impl FlowReading {
+    /// Without what [`top`](Self::top) is made of, which may be more than all the rest.
+    #[must_use]
+    pub fn without_top(self) -> Self {
+        Self { top: None, ..self }
+    }
+
     /// The rows of the view `top`, by kind, the heaviest first.
     #[must_use]
     pub fn top(&self) -> Vec<TopRow> {

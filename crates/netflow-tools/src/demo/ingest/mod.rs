@@ -7,6 +7,7 @@ mod grpc;
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -28,6 +29,8 @@ pub(super) use grpc::service as grpc;
 
 /// Requests over each protocol that are read and decoded at once; others wait.
 const MAX_CONCURRENT: usize = 8;
+/// A body that takes longer makes room for others.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// The HTTP routes: `POST /v1/traces`.
 pub(super) fn http(store: TraceStore, max_body: usize) -> Router {
@@ -195,10 +198,11 @@ impl Ingest {
             .await
             .map_err(|_| Refusal::Ended)?;
         let max_body = self.max_body;
-        let body = match Limited::new(body, max_body.saturating_add(frame))
-            .collect()
+        let body = Limited::new(body, max_body.saturating_add(frame)).collect();
+        let body = tokio::time::timeout(BODY_TIME, body)
             .await
-        {
+            .map_err(|_| Refusal::Broken)?;
+        let body = match body {
             Ok(collected) => collected.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
                 return Err(Refusal::TooLarge(max_body));

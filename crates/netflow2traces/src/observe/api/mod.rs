@@ -100,7 +100,14 @@ async fn metrics(State(watched): Shared, headers: HeaderMap) -> Response {
         let _permit = watched.permits.acquire().await;
         watched.flows.read().await
     };
-    match watched.metrics.scrape(flows.map(Exposition::new), format) {
+    // The rows of `top` are chosen from many sums.
+    let flows = match flows {
+        Some(flows) => tokio::task::spawn_blocking(|| Exposition::new(flows))
+            .await
+            .ok(),
+        None => None,
+    };
+    match watched.metrics.scrape(flows, format) {
         Ok(mut parts) => {
             let about = [
                 (header::CONTENT_TYPE, format.content_type()),

@@ -71,10 +71,13 @@ impl Exposition {
     /// Of this reading.
     #[must_use]
     pub fn new(reading: Arc<FlowReading>) -> Self {
-        Self {
-            top: reading.top(),
-            reading,
-        }
+        let top = reading.top();
+        // A client that reads slowly keeps only what is still to be written.
+        let reading = match Arc::try_unwrap(reading) {
+            Ok(own) => Arc::new(own.without_top()),
+            Err(shared) => shared,
+        };
+        Self { reading, top }
     }
 
     /// Its metrics, in the order in which they are shown.
