@@ -447,6 +447,28 @@ fn a_template_in_use_outlives_a_flood_of_others() {
 }
 
 #[test]
+fn options_data_that_waited_is_read_in_parts_however_many_templates_a_message_has() {
+    let mut session = Session {
+        counts_only: true,
+        ..Session::default()
+    };
+    let ids = 300..316_u16;
+    for id in ids.clone() {
+        let mut message = writer(Version::Ipfix, 7);
+        message.raw_set(id, None, &[1; 12 << 10]);
+        session.datagram(&message.finish().expect("fits"));
+    }
+    assert_eq!(session.decoder.waiting().0, 16);
+    let mut message = writer(Version::Ipfix, 7);
+    for id in ids {
+        message.options_template(id, &[Field::new(10, 1)], &[Field::new(82, 1)]);
+    }
+    let seen = session.datagram(&message.finish().expect("fits"));
+    assert_eq!(seen.at_once, 6 << 10, "one Set of two fits into 16 KiB");
+    assert_eq!(seen.records, 16 * (6 << 10), "the others came behind it");
+}
+
+#[test]
 fn floods_of_data_without_templates_stay_within_the_limits() {
     let mut session = Session::with_limits(small());
     let mut numbers = Numbers(2);

@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) calls: usize,
     /// Records, whether or not their rows are kept.
     pub(crate) records: usize,
+    /// Of them, those that were read with the message itself.
+    pub(crate) at_once: usize,
     /// Records are only counted.
     pub(crate) counts_only: bool,
 }
@@ -145,6 +147,7 @@ impl Session {
                 let session = netflow_wire::Session { transport, port };
                 self.decoder
                     .read(session, &message, &(), now, limits, &mut seen);
+                seen.at_once = seen.records;
                 while let Some(set) = self.decoder.next_ready(now, limits) {
                     self.decoder.read_held(&set, now, limits, &mut seen);
                 }

@@ -286,11 +286,13 @@ impl Member {
 
     /// Brings what it has to what it is to have.
     async fn rebalance(&self) {
-        let had: BTreeSet<i32> = locked(&self.positions).keys().copied().collect();
+        let mut had: BTreeSet<i32> = locked(&self.positions).keys().copied().collect();
         let is_member = self.with_group(|group, member| group.members.contains(&member));
         if !is_member {
+            // As the real one: which were paused is forgotten, and it joins again in the same poll.
             locked(&self.positions).clear();
-            let lost: Vec<i32> = had.into_iter().collect();
+            locked(&self.paused).clear();
+            let lost: Vec<i32> = std::mem::take(&mut had).into_iter().collect();
             if !lost.is_empty() {
                 self.rebalance.lost(&lost).await;
             }
@@ -305,7 +307,6 @@ impl Member {
                 .insert(again);
             drop(state);
             *locked(&self.member) = again;
-            return;
         }
         let partitions = self.broker.partitions;
         let target = self.with_group(|group, member| group.target(member, partitions));
@@ -313,6 +314,7 @@ impl Member {
         if !revoked.is_empty() {
             self.rebalance.revoked(&revoked).await;
             locked(&self.positions).retain(|partition, _| !revoked.contains(partition));
+            locked(&self.paused).retain(|partition| !revoked.contains(partition));
             self.with_group(|group, _| {
                 group
                     .owners

@@ -404,6 +404,27 @@ async fn while_there_is_no_room_partitions_are_paused_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_partition_that_was_lost_while_it_was_paused_is_paused_anew() {
+    let broker = FakeBroker::new(1);
+    let daemon = daemon(&broker);
+    daemon.delivered.at_once.store(true, Relaxed);
+    daemon.has_room.store(false, Relaxed);
+    let some: Vec<_> = (0..50).map(|_| from(1, message(true, 50))).collect();
+    write(&broker, &some).await;
+    until("a pause", || daemon.counters.pauses.value() == 1).await;
+    broker.expel_first(GROUP);
+    until("the partition again", || {
+        daemon.counters.assigned.value() == 2
+    })
+    .await;
+    until("another pause", || daemon.counters.pauses.value() == 2).await;
+    daemon.has_room.store(true, Relaxed);
+    until("a commit", || committed(&broker) == 50).await;
+    assert_eq!(daemon.delivered.flows(), 50 * 50, "none of them twice");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_broker_that_is_away_costs_nothing() {
     let broker = FakeBroker::new(1);
     broker.stop(true);

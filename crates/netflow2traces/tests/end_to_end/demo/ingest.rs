@@ -1,6 +1,7 @@
 //! OTLP in: gRPC and HTTP, compressed or not, and what is refused.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use http::{StatusCode, header};
 use netflow2traces::demo::BackendOptions;
@@ -36,6 +37,26 @@ async fn spans_come_by_grpc_and_leave_by_id() {
         assert_eq!(response.partial_success, None);
         let body = json_of(&backend, &format!("/api/traces/{}", id(trace))).await;
         assert_eq!(body, tempo_form(trace), "as Tempo writes it");
+    }
+    backend.shutdown().await;
+}
+
+/// More than are read at once, each larger than a window of HTTP/2.
+#[tokio::test]
+async fn many_large_requests_on_one_connection_are_all_answered() {
+    let backend = start(BackendOptions::default()).await;
+    let client = grpc_client(&backend).await;
+    let mut exports = tokio::task::JoinSet::new();
+    for trace in 1..=16 {
+        let mut client = client.clone();
+        let mut request = request(trace, "10.0.0.1", 443);
+        let spans = &mut request.resource_spans[0].scope_spans[0].spans;
+        spans[0].name = "n".repeat(3 << 20);
+        exports.spawn(async move { client.export(request).await.map(drop) });
+    }
+    let all = tokio::time::timeout(Duration::from_secs(60), exports.join_all());
+    for outcome in all.await.expect("none waits for another") {
+        outcome.unwrap();
     }
     backend.shutdown().await;
 }
