@@ -384,8 +384,8 @@ async fn messages_that_are_no_datagrams_are_counted_and_pass() {
     daemon.stop().await;
 }
 
-#[tokio::test]
-async fn while_there_is_no_room_partitions_are_paused_and_nothing_is_lost() {
+/// A daemon without room that has paused its partition, and the 50 messages of 50 flows that it was sent.
+async fn paused() -> (FakeBroker, Daemon, Vec<Record>) {
     let broker = FakeBroker::new(1);
     let daemon = daemon(&broker);
     daemon.delivered.at_once.store(true, Relaxed);
@@ -393,6 +393,12 @@ async fn while_there_is_no_room_partitions_are_paused_and_nothing_is_lost() {
     let some: Vec<_> = (0..50).map(|_| from(1, message(true, 50))).collect();
     write(&broker, &some).await;
     until("a pause", || daemon.counters.paused.value() == 1).await;
+    (broker, daemon, some)
+}
+
+#[tokio::test]
+async fn while_there_is_no_room_partitions_are_paused_and_nothing_is_lost() {
+    let (broker, daemon, some) = paused().await;
     write(&broker, &some).await;
     assert_eq!(daemon.delivered.flows(), 0);
     daemon.has_room.store(true, Relaxed);
@@ -405,13 +411,7 @@ async fn while_there_is_no_room_partitions_are_paused_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_partition_that_was_lost_while_it_was_paused_is_paused_anew() {
-    let broker = FakeBroker::new(1);
-    let daemon = daemon(&broker);
-    daemon.delivered.at_once.store(true, Relaxed);
-    daemon.has_room.store(false, Relaxed);
-    let some: Vec<_> = (0..50).map(|_| from(1, message(true, 50))).collect();
-    write(&broker, &some).await;
-    until("a pause", || daemon.counters.pauses.value() == 1).await;
+    let (broker, daemon, _) = paused().await;
     broker.expel_first(GROUP);
     until("the partition again", || {
         daemon.counters.assigned.value() == 2
