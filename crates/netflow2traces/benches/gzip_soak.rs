@@ -4,7 +4,7 @@
 //!
 //! Every body is fresh traffic of another seed. Each is compressed as it is and once more damaged: octets changed, parts
 //! cut out, repeated or moved, so that lengths lie and values run into each other, as only a hostile exporter's names or a
-//! mistake of ours could make them.
+//! defect in the writer could make them.
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 
 use std::io::Read as _;

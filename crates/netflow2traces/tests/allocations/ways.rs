@@ -151,7 +151,7 @@ impl Way {
         translator
     }
 
-    /// Allocations of the last of the datagrams, sent again and again once all is warm.
+    /// Allocations of the last of the datagrams, repeated once all is warm.
     pub(crate) fn allocations(&self, datagrams: &[Vec<u8>]) -> usize {
         warm_allocations(&mut self.translator(), datagrams)
     }

@@ -66,7 +66,7 @@ settings! { KAFKA:
         accepted: "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens",
         summary: "Compacted topic of exporters' templates",
         details: "With `NETFLOW_INPUT=kafka`, templates and options data of each exporter are written here, so that a daemon \
-            that takes a partition over need not wait until they are sent again. Create it with `cleanup.policy=compact` \
+            that takes a partition over need not wait for exporters to repeat them. Create it with `cleanup.policy=compact` \
             and exactly as many partitions as the topic of datagrams has.",
         parse: kafka::topic,
     }
