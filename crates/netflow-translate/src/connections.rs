@@ -6,7 +6,7 @@ use netflow_wire::{Event, Session};
 
 use crate::translator::Translator;
 
-impl<C> Translator<C> {
+impl Translator {
     /// A connection has ended: its templates, sequence numbers and waiting Sets go.
     pub fn end_session(&mut self, exporter: IpAddr, session: Session) {
         let counters = &self.writing.counters;

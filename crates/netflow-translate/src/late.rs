@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use netflow_wire::{HeldSet, Limits};
-use otlp_wire::UnixNanos;
 
 use crate::allowance::{self, Round};
 use crate::exporter::sequence::{Reboot, Verdict};
@@ -50,7 +49,7 @@ impl LateSets {
     }
 }
 
-impl<C: Fn() -> UnixNanos> Translator<C> {
+impl Translator {
     /// Reads a round of the exporter whose turn it is; `false` if there is none.
     pub(crate) fn read_next_round(&mut self, now: Instant) -> bool {
         let Some(address) = self.late.ready.pop_front() else {
@@ -103,11 +102,11 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
 }
 
 /// What reading an exporter's late Sets needs.
-pub(crate) struct LateReader<'a, C> {
+pub(crate) struct LateReader<'a> {
     pub(crate) address: IpAddr,
     pub(crate) limits: &'a Limits,
     pub(crate) work_spans: &'a WorkSpans,
-    pub(crate) writing: &'a mut Writing<C>,
+    pub(crate) writing: &'a mut Writing,
     pub(crate) late: &'a mut LateSets,
     pub(crate) now: Instant,
 }
@@ -121,7 +120,7 @@ pub(crate) enum Portion {
     Round,
 }
 
-impl<C: Fn() -> UnixNanos> LateReader<'_, C> {
+impl LateReader<'_> {
     /// Reads Sets whose Template has come, gives the exporter another turn if more of them may be ready, and counts
     /// those that wait now; `before` are the Sets that waited when they were last counted, and their octets.
     pub(crate) fn read_waiting(
@@ -158,7 +157,7 @@ impl<C: Fn() -> UnixNanos> LateReader<'_, C> {
     /// Decodes one, into a trace of its own.
     fn read(&mut self, set: &HeldSet<Arrival>, exporter: &mut Exporter, round: &mut Round) {
         let writing = &mut *self.writing;
-        let began = (writing.clock)();
+        let began = writing.clock.now();
         let trace = Trace::new(&mut writing.ids, &writing.odds);
         let arrival = set.context;
         let (decoder, mut reader) =

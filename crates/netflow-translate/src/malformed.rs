@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use netflow_wire::MessageError;
 use netflow_wire::sflow::DatagramError;
-use otlp_wire::UnixNanos;
 
 use crate::Datagram;
 use crate::batch::Membership;
@@ -33,7 +32,7 @@ fn refusals(problem: Problem, counters: &TranslateCounters) -> &Counter {
     }
 }
 
-impl<C: Fn() -> UnixNanos> Translator<C> {
+impl Translator {
     /// Counts a datagram that can't be used, and shows it as a span, but not too often.
     #[cold]
     pub(crate) fn malformed(
@@ -86,7 +85,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 (&mut passing, &strange)
             }
         };
-        let done = (writing.clock)();
+        let done = writing.clock.now();
         let problem = error.to_string();
         writing
             .batches

@@ -7,7 +7,6 @@ use std::time::Instant;
 use netflow_wire::{
     DataRecords, DataSet, Event, Front, Header, Learning, Location, SetError, Template, Visitor,
 };
-use otlp_wire::UnixNanos;
 
 use crate::exporter::Arrival;
 use crate::exporter::metadata::{ExporterMetadata, Metadata};
@@ -23,8 +22,8 @@ use crate::plan::times::is_same_boot;
 use crate::writing::Writing;
 
 /// Everything that reading one message touches, and its outcome.
-pub(crate) struct MessageReader<'a, C> {
-    pub(crate) writing: &'a mut Writing<C>,
+pub(crate) struct MessageReader<'a> {
+    pub(crate) writing: &'a mut Writing,
     pub(crate) metadata: &'a mut ExporterMetadata,
     pub(crate) place: Place<'a>,
     /// The exporter's address.
@@ -40,7 +39,7 @@ pub(crate) struct MessageReader<'a, C> {
     pub(crate) outcome: Outcome,
 }
 
-impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
+impl MessageReader<'_> {
     /// Writes a span for each record in `body`.
     pub(crate) fn flows(
         &mut self,
@@ -52,7 +51,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
         resolve: &dyn Resolve,
     ) {
         if self.outcome.flows_began.is_none() {
-            self.outcome.flows_began = Some((self.writing.clock)());
+            self.outcome.flows_began = Some(self.writing.clock.now());
         }
         if plan.record_octets == 0 {
             if !body.is_empty() {
@@ -194,7 +193,7 @@ impl<C: Fn() -> UnixNanos> MessageReader<'_, C> {
     }
 }
 
-impl<C: Fn() -> UnixNanos> Visitor<Compiled> for MessageReader<'_, C> {
+impl Visitor<Compiled> for MessageReader<'_> {
     fn compile(&mut self, _: &Template) -> Compiled {
         Compiled::default()
     }

@@ -1,11 +1,9 @@
 //! Messages that come by way of a relay, in shares of which each belongs to one translator at a time: exporters are
 //! remembered with their share, and forgotten with it.
 
-use otlp_wire::UnixNanos;
-
 use crate::translator::Translator;
 
-impl<C: Fn() -> UnixNanos> Translator<C> {
+impl Translator {
     /// Connections of exporters end at a relay: what was learnt in a connection is saved, and restored, as what came over
     /// UDP is.
     pub fn put_behind_relay(&mut self) {

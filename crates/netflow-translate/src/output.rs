@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use otlp_wire::{EncodedBatch, UnixNanos};
+use otlp_wire::EncodedBatch;
 
 use crate::translator::Translator;
 
-impl<C: Fn() -> UnixNanos> Translator<C> {
+impl Translator {
     /// Gives every batch to `sink` as soon as it is finished, on the thread that calls this machine. Otherwise
     /// batches pile up until [`poll_batch`](Self::poll_batch) asks for them; with a sink it still has to be called
     /// when [`next_deadline`](Self::next_deadline) has come, and gives none.

@@ -43,7 +43,7 @@ use crate::plan::elements::{ElementTypes, NoTemplates};
 use crate::plan::shared::Plans;
 use crate::selection::TraceOdds;
 use crate::sflow::{Sender, Sflow};
-use crate::writing::Writing;
+use crate::writing::{Clock, Writing};
 
 /// How often templates, waiting Sets and exporters are looked through for what is too old.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -55,10 +55,10 @@ const MAX_HELD_SETS_OF_CAPTURE: usize = 4096;
 /// Their octets.
 const MAX_HELD_OCTETS_OF_CAPTURE: usize = 4 * 1024 * 1024;
 
-/// Turns datagrams into batches of spans. `C` reads the wall clock, for the processing spans.
+/// Turns datagrams into batches of spans.
 #[derive(Debug)]
-pub struct Translator<C> {
-    pub(super) writing: Writing<C>,
+pub struct Translator {
+    pub(super) writing: Writing,
     pub(super) limits: Limits,
     /// Those that hold while there is no room for waiting Sets.
     limits_without_holding: Limits,
@@ -93,9 +93,14 @@ struct FixedVersion {
     plan: SpanPlan,
 }
 
-impl<C: Fn() -> UnixNanos> Translator<C> {
-    /// A translator with its own randomness and counters.
-    pub fn new(config: &config::Translate, clock: C, mut ids: Ids) -> Self {
+impl Translator {
+    /// A translator with its own randomness and counters. `clock` reads the wall time, for the processing spans and for
+    /// what is saved.
+    pub fn new(
+        config: &config::Translate,
+        clock: impl Fn() -> UnixNanos + Send + 'static,
+        mut ids: Ids,
+    ) -> Self {
         let counters = Arc::new(TranslateCounters::default());
         let words = Vocabulary::of(config.semconv);
         let selection = &config.selection;
@@ -159,7 +164,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
                 shape: Shape::new(config, &mut ids),
                 graph: Graph::new(config),
                 listeners: Listeners::default(),
-                clock,
+                clock: Clock(Box::new(clock)),
                 counters,
                 batches,
                 ids,
@@ -214,7 +219,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     /// Takes what came over `transport`: a datagram, or a message of a connection. No rate is kept to over a connection:
     /// what is dropped there is not re-sent, so that the reader of the connection has to read less.
     pub fn on_message(&mut self, datagram: &Datagram<'_>, transport: Transport, now: Instant) {
-        let began = (self.writing.clock)();
+        let began = self.writing.clock.now();
         self.next_sweep.get_or_insert(now + SWEEP);
         let received = Received {
             arrival: Arrival {
@@ -492,14 +497,14 @@ impl Before {
 }
 
 /// Reads a message of NetFlow or IPFIX, and writes the spans of its flows.
-fn read_message<C: Fn() -> UnixNanos>(
+fn read_message(
     message: &Message<'_>,
     received: &Received,
     address: IpAddr,
     exporter: &mut Exporter,
     fixed: &[FixedVersion],
     limits: &Limits,
-    writing: &mut Writing<C>,
+    writing: &mut Writing,
 ) -> Read {
     let (header, arrival) = (&message.header, received.arrival);
     let reboot = exporter.judge_boot(arrival.session, header, received.now);
@@ -545,14 +550,14 @@ fn read_message<C: Fn() -> UnixNanos>(
 }
 
 /// Takes an exporter's state apart: what decodes, and what is done with the records.
-pub(crate) fn open<'a, C>(
-    writing: &'a mut Writing<C>,
+pub(crate) fn open<'a>(
+    writing: &'a mut Writing,
     exporter: &'a mut Exporter,
     source: IpAddr,
     trace: &Trace,
     arrival: Arrival,
     now: Instant,
-) -> (&'a mut Decoder<Compiled, Arrival>, MessageReader<'a, C>) {
+) -> (&'a mut Decoder<Compiled, Arrival>, MessageReader<'a>) {
     let mut context = FlowContext::new(writing, trace, &arrival, source, now);
     context.max_records = exporter.records_left(writing.record_rate, now);
     let reader = MessageReader {

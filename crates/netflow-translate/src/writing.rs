@@ -1,8 +1,10 @@
 //! What one worker writes spans with.
 
+use std::fmt;
 use std::sync::Arc;
 
 use netflow_wire::Location;
+use otlp_wire::UnixNanos;
 
 use crate::attributes::vocabulary::Vocabulary;
 use crate::batch::Batches;
@@ -23,9 +25,24 @@ use crate::metrics::FlowMetrics;
 use crate::plan::shared::Plans;
 use crate::selection::TraceOdds;
 
+/// Reads the wall time. It is no type parameter, so that the hot path is compiled once, in this crate.
+pub(crate) struct Clock(pub(crate) Box<dyn Fn() -> UnixNanos + Send>);
+
+impl Clock {
+    pub(crate) fn now(&self) -> UnixNanos {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.now()).finish()
+    }
+}
+
 /// What writing spans needs, whichever the exporter is.
 #[derive(Debug)]
-pub(crate) struct Writing<C> {
+pub(crate) struct Writing {
     pub(crate) config: config::Translate,
     /// The keys of `NETFLOW_SEMCONV`.
     pub(crate) words: &'static Vocabulary,
@@ -34,7 +51,7 @@ pub(crate) struct Writing<C> {
     /// `NETFLOW_TRACE_SHAPE`.
     pub(crate) shape: Shape,
     /// The wall time.
-    pub(crate) clock: C,
+    pub(crate) clock: Clock,
     pub(crate) counters: Arc<TranslateCounters>,
     pub(crate) batches: Batches,
     pub(crate) ids: Ids,
@@ -68,7 +85,7 @@ pub(crate) struct Writing<C> {
     pub(crate) metrics: Option<Box<FlowMetrics>>,
 }
 
-impl<C> Writing<C> {
+impl Writing {
     /// The span of a flow depends on nothing that is found out of the flow before.
     pub(crate) fn asks_nothing(&self) -> bool {
         self.shape.is_packet()

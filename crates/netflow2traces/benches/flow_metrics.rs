@@ -224,7 +224,7 @@ fn all_with_networks(bencher: Bencher<'_, '_>) {
 }
 
 /// A record of each of so many exporters: as many series of each view that counts records.
-fn full(series: u32) -> Translator<fn() -> UnixNanos> {
+fn full(series: u32) -> Translator {
     let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
     let loaded =
         config::load(Purpose::Run, &sources, &Machine::read()).expect("defaults are valid");
@@ -250,7 +250,7 @@ fn full(series: u32) -> Translator<fn() -> UnixNanos> {
 /// Series of each view in the benches of what is shown.
 const SERIES: u32 = 2_000;
 
-fn shown(translator: &Translator<fn() -> UnixNanos>) -> Exposition {
+fn shown(translator: &Translator) -> Exposition {
     let reading = translator.flow_metrics(Instant::now());
     let reading = reading.expect("views are counted");
     Exposition::new(Arc::new(FlowReading::merge(vec![reading])))

@@ -59,7 +59,7 @@ fn main() {
 struct Case {
     what: &'static str,
     size: usize,
-    translator: Translator<fn() -> UnixNanos>,
+    translator: Translator,
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
     /// Nanoseconds a flow, and octets.
     best: f64,
@@ -81,8 +81,7 @@ impl Case {
             max_templates_per_exporter: 20_000,
             ..loaded.expect("defaults are sound").config.translate
         };
-        let mut translator =
-            Translator::new(&config, wall_clock as fn() -> UnixNanos, Ids::new([7; 32]));
+        let mut translator = Translator::new(&config, wall_clock, Ids::new([7; 32]));
         for octets in templates {
             send(&mut translator, exporter(0), octets, Instant::now());
         }
@@ -192,12 +191,7 @@ fn exporter(index: usize) -> SocketAddr {
     ))
 }
 
-fn send(
-    translator: &mut Translator<fn() -> UnixNanos>,
-    source: SocketAddr,
-    octets: &[u8],
-    now: Instant,
-) {
+fn send(translator: &mut Translator, source: SocketAddr, octets: &[u8], now: Instant) {
     let datagram = Datagram {
         octets,
         source,

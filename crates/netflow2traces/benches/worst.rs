@@ -68,11 +68,7 @@ fn run(case: &Case, level: AttributeLevel, shape: TraceShape) -> Duration {
     let mut config = loaded.expect("defaults are valid").config.translate;
     config.attributes = level;
     config.shape = shape;
-    let mut translator = Translator::new(
-        &config,
-        (|| UnixNanos(WALL)) as fn() -> UnixNanos,
-        Ids::new([7; 32]),
-    );
+    let mut translator = Translator::new(&config, || UnixNanos(WALL), Ids::new([7; 32]));
     translator.hand_over_to(|batch| drop(std::hint::black_box(batch)));
     let mut now = Instant::now();
     for octets in &case.before {
@@ -307,7 +303,7 @@ fn sflow() -> Vec<u8> {
     octets
 }
 
-fn send(translator: &mut Translator<fn() -> UnixNanos>, octets: &[u8], now: Instant) {
+fn send(translator: &mut Translator, octets: &[u8], now: Instant) {
     let datagram = Datagram {
         octets,
         source: SocketAddr::from(([10, 0, 0, 1], 2055)),

@@ -39,7 +39,7 @@ const STATE: usize = 16 << 20;
 const SLACK: usize = 12 << 20;
 
 struct Rig {
-    translator: Translator<fn() -> UnixNanos>,
+    translator: Translator,
     budget: Arc<StateBudget>,
     /// Octets of the batches so far.
     made: Arc<AtomicUsize>,
@@ -56,12 +56,8 @@ fn rig(level: AttributeLevel, state: usize) -> Rig {
     PEAK.store(before, Relaxed);
     let budget = StateBudget::new(state, 1);
     let made = Arc::new(AtomicUsize::new(0));
-    let mut translator = Translator::new(
-        &config,
-        (|| UnixNanos(WALL)) as fn() -> UnixNanos,
-        Ids::new([7; 32]),
-    )
-    .with_budget(&budget);
+    let mut translator =
+        Translator::new(&config, || UnixNanos(WALL), Ids::new([7; 32])).with_budget(&budget);
     let sum = Arc::clone(&made);
     translator.hand_over_to(move |batch| {
         sum.fetch_add(batch.octets.len(), Relaxed);
@@ -400,7 +396,7 @@ proptest! {
 }
 
 /// Every view with as many series as it may have by default: one of each exporter.
-fn full_views(series: u32) -> Translator<fn() -> UnixNanos> {
+fn full_views(series: u32) -> Translator {
     let sources = Sources::collect(vec![], &[("OTEL_TRACES_EXPORTER", "none")]);
     let loaded = config::load(Purpose::Run, &sources, &Machine::read());
     let config = loaded.unwrap().config.translate;

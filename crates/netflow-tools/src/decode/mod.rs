@@ -235,8 +235,8 @@ impl Lines {
     }
 }
 
-struct Session<'a, C> {
-    translator: Translator<C>,
+struct Session<'a> {
+    translator: Translator,
     counters: Arc<TranslateCounters>,
     /// The capture's time, which is the translator's wall time.
     clock: Arc<AtomicU64>,
@@ -249,7 +249,7 @@ struct Session<'a, C> {
     is_live: bool,
 }
 
-impl<C: Fn() -> UnixNanos> Session<'_, C> {
+impl Session<'_> {
     /// The outer error is of the output, the inner one of the file.
     fn read(&mut self, file: usize, reader: &mut dyn Read) -> io::Result<Result<(), CaptureError>> {
         let mut capture = match Capture::open(reader) {

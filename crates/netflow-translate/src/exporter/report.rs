@@ -116,7 +116,7 @@ pub struct WaitingSet<'a> {
     pub octets: usize,
 }
 
-impl<C> Translator<C> {
+impl Translator {
     /// The Sets that wait for their template now: by exporter, oldest first.
     pub fn waiting_sets(&self) -> impl Iterator<Item = WaitingSet<'_>> {
         self.exporters.iter().flat_map(|exporter| {

@@ -32,7 +32,7 @@ struct Source<'a> {
     service: &'a str,
 }
 
-impl<C> NewExporter for Writing<C> {
+impl NewExporter for Writing {
     fn front(&self, address: IpAddr, agent: Option<IpAddr>) -> ResourceFront {
         let about = |address| self.networks.as_ref()?.about(address);
         let (text, agent_text) = (address.to_string(), agent.map(|agent| agent.to_string()));

@@ -168,7 +168,7 @@ impl SavedExporter {
     }
 }
 
-impl<C: Fn() -> UnixNanos> Translator<C> {
+impl Translator {
     /// From here on it is remembered which exporters changed, for [`take_changes`](Self::take_changes).
     pub fn keep_changes(&mut self) {
         self.changes
@@ -181,7 +181,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
         let Some(changes) = &mut self.changes else {
             return share;
         };
-        let wall = (self.writing.clock)();
+        let wall = self.writing.clock.now();
         let mut octets = 0;
         while octets < SHARE {
             let Some(address) = changes.row.pop_front() else {
@@ -203,7 +203,7 @@ impl<C: Fn() -> UnixNanos> Translator<C> {
     /// Takes an exporter back, without what is older than its lifetime or larger than its bound; how many
     /// templates it has. It must not have sent anything yet.
     pub fn restore(&mut self, saved: SavedExporter, now: Instant) -> usize {
-        let wall = (self.writing.clock)();
+        let wall = self.writing.clock.now();
         let lifetime = self.limits.template_lifetime;
         let age = |then: UnixNanos| Duration::from_nanos(wall.0.saturating_sub(then.0));
         // Where the clock doesn't reach back so far, it lives a little longer.

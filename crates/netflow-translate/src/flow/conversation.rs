@@ -91,7 +91,7 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-impl<C> Translator<C> {
+impl Translator {
     /// Counts the records of conversations together with other workers.
     #[must_use]
     pub fn with_conversations(mut self, counts: &Arc<ConversationCounts>) -> Self {

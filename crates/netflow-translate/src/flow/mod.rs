@@ -139,8 +139,8 @@ pub(crate) struct Place<'a> {
 }
 
 impl FlowContext {
-    pub(crate) fn new<C>(
-        writing: &mut Writing<C>,
+    pub(crate) fn new(
+        writing: &mut Writing,
         trace: &Trace,
         arrival: &Arrival,
         exporter: IpAddr,
@@ -250,7 +250,7 @@ impl FlowContext {
 }
 
 /// What is asked of every flow; `None`: nothing.
-fn wants<C>(writing: &Writing<C>) -> Option<Wants> {
+fn wants(writing: &Writing) -> Option<Wants> {
     let by_metrics = writing.metrics.as_ref().map(|metrics| metrics.wants());
     let transport = writing.fronts.wants_endpoints()
         || writing.graph.is_some()
@@ -296,11 +296,11 @@ fn known<'a>(
 }
 
 /// Counts the current flow, which has no span.
-fn count_unwritten<C, S: Flows>(
+fn count_unwritten<S: Flows>(
     flows: &mut S,
     context: &FlowContext,
     place: &mut Place<'_>,
-    writing: &mut Writing<C>,
+    writing: &mut Writing,
 ) {
     if context.counting.is_none() {
         return;
@@ -320,11 +320,11 @@ fn count_unwritten<C, S: Flows>(
 }
 
 /// Writes a span for each flow that is kept, into as many batches as they need, and counts them all.
-pub(crate) fn write_flows<C, S: Flows>(
+pub(crate) fn write_flows<S: Flows>(
     flows: &mut S,
     context: &FlowContext,
     place: &mut Place<'_>,
-    writing: &mut Writing<C>,
+    writing: &mut Writing,
     outcome: &mut Outcome,
     now: Instant,
 ) {
@@ -435,11 +435,11 @@ pub(crate) fn write_flows<C, S: Flows>(
 
 /// Counts the flows that are left, without a span; gives the number of those that the filter doesn't exclude.
 #[cold]
-fn count_only<C, S: Flows>(
+fn count_only<S: Flows>(
     flows: &mut S,
     context: &FlowContext,
     place: &mut Place<'_>,
-    writing: &mut Writing<C>,
+    writing: &mut Writing,
     outcome: &mut Outcome,
 ) -> u64 {
     let (mut counted, mut filtered) = (0_u32, 0_u32);

@@ -119,18 +119,18 @@ impl Read {
     }
 
     /// Writes the three spans around its flows.
-    pub(crate) fn write_work<C: Fn() -> UnixNanos>(
+    pub(crate) fn write_work(
         &self,
         exporter: &str,
         place: &mut Place<'_>,
         work_spans: &WorkSpans,
-        writing: &mut Writing<C>,
+        writing: &mut Writing,
         now: Instant,
     ) {
         if !writing.shape.is_packet() || !self.has_work_spans(writing.asked.is_some()) {
             return;
         }
-        let done = (writing.clock)();
+        let done = writing.clock.now();
         let problem = self.outcome.problem.map(|problem| problem.to_string());
         let state = writing.odds.state;
         writing.batches.append(

@@ -59,7 +59,7 @@ pub struct InterfaceInfo {
     pub speed: Option<u64>,
 }
 
-impl<C> Translator<C> {
+impl Translator {
     /// Counts flow metrics too, in places that it shares with the other workers.
     #[must_use]
     pub fn with_flow_metrics(mut self, places: &Places) -> Self {

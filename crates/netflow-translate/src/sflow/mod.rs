@@ -73,13 +73,13 @@ impl Sflow {
 
     /// Writes a span for each flow sample. Gives back where the datagram's spans go too: into the agent's resource, or
     /// into `own` where the device names no agent, whatever else it exports.
-    pub(crate) fn read<'a, C: Fn() -> UnixNanos>(
+    pub(crate) fn read<'a>(
         &'a mut self,
         datagram: &Datagram<'_>,
         sender: &Sender<'_>,
         own: Place<'a>,
         received: &Received,
-        writing: &mut Writing<C>,
+        writing: &mut Writing,
     ) -> (Read, Place<'a>) {
         let header = &datagram.header;
         writing.counters.datagrams_sflow.add(1);
@@ -117,7 +117,7 @@ impl Sflow {
         let mut outcome = Outcome::default();
         let mut samples = Samples::new(datagram, &samples);
         if samples.current().is_some() {
-            outcome.flows_began = Some((writing.clock)());
+            outcome.flows_began = Some(writing.clock.now());
             let now = received.now;
             write_flows(
                 &mut samples,

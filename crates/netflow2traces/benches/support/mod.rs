@@ -6,7 +6,7 @@ use netflow_wire::write::{Field, IpfixHeader, MessageWriter, V5Header, V5Record,
 use netflow2traces::config::{self, AttributeLevel, Machine, Purpose, Sources};
 use netflow2traces::receive::wall_clock;
 use netflow2traces::translate::{Datagram, Ids, Translator};
-use otlp_wire::{EncodedBatch, UnixNanos};
+use otlp_wire::EncodedBatch;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -109,7 +109,7 @@ fn configuration(level: AttributeLevel) -> config::Translate {
 pub(crate) struct Batches {
     form: Form,
     traffic: Traffic,
-    translator: Translator<fn() -> UnixNanos>,
+    translator: Translator,
     random: Xoshiro256PlusPlus,
     count: u32,
 }

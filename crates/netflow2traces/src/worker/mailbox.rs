@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use otlp_wire::UnixNanos;
 use tokio::sync::oneshot;
 
 use crate::receive::Waker;
@@ -17,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_WAITING: usize = 64;
 
 /// The machine of a worker.
-pub type Machine = Translator<fn() -> UnixNanos>;
+pub type Machine = Translator;
 
 type Question = Box<dyn FnOnce(&mut Machine, Instant) + Send>;
 

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use anyhow::bail;
 use netflow_wire::Transport;
-use otlp_wire::UnixNanos;
 
 use crate::config;
 use crate::deliver::Delivery;
@@ -47,7 +46,7 @@ pub(crate) struct Shared {
 
 /// What a receive thread does with its datagrams.
 pub(crate) struct Worker {
-    pub(crate) translator: Translator<fn() -> UnixNanos>,
+    pub(crate) translator: Translator,
     /// What the admin server wants to know of the translator.
     pub(crate) mailbox: Arc<Mailbox>,
     /// The messages of connections, where there are listeners for them.
@@ -78,14 +77,10 @@ impl Worker {
             bail!("the system gave no random numbers for identifiers: {error}");
         }
         let request_limit = delivery.request_limit();
-        let mut translator = Translator::new(
-            &shared.translate,
-            wall_clock as fn() -> UnixNanos,
-            Ids::new(seed),
-        )
-        .with_flow_metrics(&shared.places)
-        .with_budget(&shared.budget)
-        .with_conversations(&shared.conversations);
+        let mut translator = Translator::new(&shared.translate, wall_clock, Ids::new(seed))
+            .with_flow_metrics(&shared.places)
+            .with_budget(&shared.budget)
+            .with_conversations(&shared.conversations);
         translator.name_networks(shared.networks.clone());
         translator.name_interfaces(shared.interfaces.clone());
         translator.locate(shared.databases.clone());

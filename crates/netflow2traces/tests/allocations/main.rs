@@ -42,11 +42,11 @@ fn configuration(attributes: AttributeLevel) -> Translate {
     }
 }
 
-fn translator(config: &Translate) -> Translator<fn() -> UnixNanos> {
+fn translator(config: &Translate) -> Translator {
     Translator::new(config, || UnixNanos(1), Ids::new([7; 32]))
 }
 
-fn send(translator: &mut Translator<fn() -> UnixNanos>, octets: &[u8], source: u8, now: Instant) {
+fn send(translator: &mut Translator, octets: &[u8], source: u8, now: Instant) {
     let datagram = Datagram {
         octets,
         source: SocketAddr::from(([192, 0, 2, source], 2055)),
@@ -63,10 +63,7 @@ fn allocations(work: impl FnOnce()) -> usize {
 }
 
 /// Sends the datagrams until all is warm, then the last of them again and again.
-fn warm_allocations(
-    translator: &mut Translator<fn() -> UnixNanos>,
-    datagrams: &[Vec<u8>],
-) -> usize {
+fn warm_allocations(translator: &mut Translator, datagrams: &[Vec<u8>]) -> usize {
     const TIMES: u64 = 20;
     let now = Instant::now();
     for octets in datagrams {
@@ -193,7 +190,7 @@ fn an_exporter_holds_no_more_than_its_bound() {
     let now = Instant::now();
     send(&mut translator, &v5_datagram(), 1, now);
     let before = HELD.get();
-    let drain = |translator: &mut Translator<fn() -> UnixNanos>| {
+    let drain = |translator: &mut Translator| {
         while let Some(batch) = translator.poll_batch(now) {
             drop(batch);
         }

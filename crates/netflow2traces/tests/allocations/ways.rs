@@ -11,7 +11,6 @@ use netflow2traces::translate::enrich::geo::{Database, DatabaseKind, Databases};
 use netflow2traces::translate::enrich::interfaces::Interfaces;
 use netflow2traces::translate::enrich::networks::Networks;
 use netflow2traces::translate::metrics::{Places, View};
-use otlp_wire::UnixNanos;
 
 use super::{configuration, mmdb, translator, warm_allocations};
 
@@ -117,7 +116,7 @@ impl Way {
         }
     }
 
-    pub(crate) fn translator(&self) -> Translator<fn() -> UnixNanos> {
+    pub(crate) fn translator(&self) -> Translator {
         let (name, graph) = match (self.names_services, self.shape) {
             (true, TraceShape::Flow) => (SpanName::Service, ServiceGraph::Spans),
             (true, _) => (SpanName::Service, ServiceGraph::None),

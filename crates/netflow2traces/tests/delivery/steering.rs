@@ -157,7 +157,7 @@ impl Collector {
     }
 }
 
-struct Worker(Translator<fn() -> UnixNanos>);
+struct Worker(Translator);
 
 impl Worker {
     fn new() -> Self {

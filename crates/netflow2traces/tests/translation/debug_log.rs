@@ -16,7 +16,7 @@ use crate::log::Log;
 /// 2023-11-14 22:13:20 UTC.
 const EXPORTED: u32 = 1_700_000_000;
 
-fn translator(batch_max_spans: usize) -> Translator<fn() -> UnixNanos> {
+fn translator(batch_max_spans: usize) -> Translator {
     let config = Translate {
         allowed_exporters: Vec::new(),
         max_rate_per_exporter: None,
@@ -50,7 +50,7 @@ fn received_at() -> UnixNanos {
     UnixNanos(u64::from(EXPORTED) * 1_000_000_000)
 }
 
-fn give(translator: &mut Translator<fn() -> UnixNanos>, octets: &[u8], now: Instant) {
+fn give(translator: &mut Translator, octets: &[u8], now: Instant) {
     let datagram = Datagram {
         octets,
         source: "192.0.2.1:50000".parse().unwrap(),

@@ -50,7 +50,7 @@ impl Span {
 }
 
 pub(crate) struct Rig {
-    translator: Translator<fn() -> UnixNanos>,
+    translator: Translator,
     config: Translate,
     pub(crate) now: Instant,
     pub(crate) received_at: u64,
@@ -112,7 +112,7 @@ impl Rig {
         self.translator.on_deadline(self.now);
     }
 
-    pub(crate) fn translator(&mut self) -> &mut Translator<fn() -> UnixNanos> {
+    pub(crate) fn translator(&mut self) -> &mut Translator {
         &mut self.translator
     }
 

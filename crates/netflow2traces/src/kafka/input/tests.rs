@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use netflow_wire::Transport;
 use netflow_wire::write::{Field, IpfixHeader, MessageWriter};
-use otlp_wire::{EncodedBatch, Settled, UnixNanos};
+use otlp_wire::{EncodedBatch, Settled};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -106,11 +106,7 @@ fn daemon(broker: &FakeBroker) -> Daemon {
     let mut prepared = Prepared::new(1);
     prepared.most_waiting = 16 << 10;
     let (receipts, sink) = (prepared.receipts(0).unwrap(), delivered.clone());
-    let mut machine = Translator::new(
-        &translate,
-        wall_clock as fn() -> UnixNanos,
-        Ids::new([1; 32]),
-    );
+    let mut machine = Translator::new(&translate, wall_clock, Ids::new([1; 32]));
     machine.hand_over_to(move |mut batch| {
         batch.receipt = Some(receipts.next());
         sink.put(batch);

@@ -20,8 +20,6 @@ fn clock() -> UnixNanos {
     UnixNanos(RECEIVED + 1000)
 }
 
-type Wall = fn() -> UnixNanos;
-
 /// Where every attribute is documented.
 const REFERENCE: [&str; 2] = [
     include_str!("../../../../../docs/attributes.md"),
@@ -48,11 +46,11 @@ fn configuration(attributes: AttributeLevel) -> Translate {
     }
 }
 
-fn translator(config: &Translate) -> Translator<Wall> {
+fn translator(config: &Translate) -> Translator {
     Translator::new(config, clock, Ids::new([7; 32]))
 }
 
-fn take(translator: &mut Translator<Wall>, octets: &[u8]) {
+fn take(translator: &mut Translator, octets: &[u8]) {
     let datagram = Datagram {
         octets,
         source: "192.0.2.1:50000".parse().expect("an address"),
@@ -62,7 +60,7 @@ fn take(translator: &mut Translator<Wall>, octets: &[u8]) {
 }
 
 /// All spans made so far.
-fn shown(translator: &mut Translator<Wall>) -> Vec<Shown> {
+fn shown(translator: &mut Translator) -> Vec<Shown> {
     translator.flush();
     let mut all = Vec::new();
     while let Some(batch) = translator.poll_batch(Instant::now()) {
@@ -90,7 +88,7 @@ fn shown(translator: &mut Translator<Wall>) -> Vec<Shown> {
     all
 }
 
-fn flows(translator: &mut Translator<Wall>) -> Vec<Shown> {
+fn flows(translator: &mut Translator) -> Vec<Shown> {
     let mut all = shown(translator);
     all.retain(|span| span.name == "netflow.flow");
     all
