@@ -36,7 +36,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use otlp_wire::UnixNanos;
 use socket2::Socket;
@@ -408,8 +408,11 @@ fn canonical(source: SocketAddr) -> SocketAddr {
 /// The system's clock: nanoseconds since 1970; 0 before that.
 #[must_use]
 pub fn wall_clock() -> UnixNanos {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    UnixNanos(u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX))
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    match (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec)) {
+        (Ok(seconds), Ok(nanos)) => {
+            UnixNanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+        }
+        _ => UnixNanos(0),
+    }
 }
