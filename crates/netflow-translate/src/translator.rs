@@ -550,6 +550,7 @@ fn read_message(
 }
 
 /// Takes an exporter's state apart: what decodes, and what is done with the records.
+#[inline(always)]
 pub(crate) fn open<'a>(
     writing: &'a mut Writing,
     exporter: &'a mut Exporter,

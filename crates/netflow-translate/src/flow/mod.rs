@@ -139,6 +139,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl FlowContext {
+    #[inline(always)]
     pub(crate) fn new(
         writing: &mut Writing,
         trace: &Trace,
