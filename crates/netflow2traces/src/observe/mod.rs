@@ -17,4 +17,5 @@ pub mod metrics_reference;
 pub mod output;
 pub mod own_metrics;
 mod page;
+mod parameters;
 pub mod stages;

@@ -200,6 +200,13 @@ async fn exporters_templates_and_refusals_are_shown() {
     assert_eq!(admin.json("/api/templates?limit=0").await["shown"], 0);
     assert_eq!(admin.json("/api/exporters?limit=1").await["shown"], 1);
     assert_eq!(admin.get("/api/exporters?limit=x").await.status, 400);
+    let misspelt = admin.get("/api/templates?exporters=127.0.0.3").await;
+    assert_eq!(misspelt.status, 400);
+    assert!(
+        misspelt.body.contains("accepted: exporter, limit"),
+        "{}",
+        misspelt.body
+    );
 
     let rejected = admin.json("/api/rejected").await;
     let refused = &rejected["rejected"][0];

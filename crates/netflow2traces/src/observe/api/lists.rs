@@ -1,19 +1,19 @@
 //! Lists of what the workers keep: `/api/exporters`, `/api/templates` and `/api/rejected`.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use netflow_wire::foreign::Foreign;
 use otlp_wire::UnixNanos;
 use otlp_wire::text::hex;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Shared, Watched, wall_time};
+use crate::observe::parameters::{BadParameter, Parameters};
 use crate::translate::{ExporterReport, MAX_REJECTED, RejectedDatagram, Rows, TemplateReport};
 use crate::worker::Unanswered;
 
@@ -22,29 +22,16 @@ const DEFAULT_LIMIT: usize = 1000;
 /// Exporters or templates in an answer at most.
 const MAX_LIMIT: usize = 10_000;
 
-/// Parameters of the lists.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct Wanted {
-    limit: Option<usize>,
-    exporter: Option<IpAddr>,
-}
-
-impl Wanted {
-    fn limit(self) -> usize {
-        self.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)
-    }
-}
-
 /// Why there is no list.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
-    Asked(QueryRejection),
+    Asked(BadParameter),
     Unanswered(Unanswered),
 }
 
-impl From<QueryRejection> for NoAnswer {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::Asked(rejection)
+impl From<BadParameter> for NoAnswer {
+    fn from(asked: BadParameter) -> Self {
+        Self::Asked(asked)
     }
 }
 
@@ -57,10 +44,7 @@ impl From<Unanswered> for NoAnswer {
 impl IntoResponse for NoAnswer {
     fn into_response(self) -> Response {
         match self {
-            Self::Asked(rejection) => {
-                let text = format!("{}\n", rejection.body_text());
-                (StatusCode::BAD_REQUEST, text).into_response()
-            }
+            Self::Asked(asked) => asked.into_response(),
             Self::Unanswered(unanswered) => {
                 let text = format!("{unanswered}\n");
                 (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
@@ -69,14 +53,21 @@ impl IntoResponse for NoAnswer {
     }
 }
 
+/// How many rows are asked for.
+fn limit(given: &Parameters) -> Result<usize, BadParameter> {
+    Ok(given.limit()?.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT))
+}
+
+/// The exporter that is asked for.
+fn wanted_exporter(given: &Parameters) -> Result<Option<IpAddr>, BadParameter> {
+    given.value("exporter", "the IP address of an exporter")
+}
+
 pub(super) type Answer = Result<Json<Value>, NoAnswer>;
 
-pub(super) async fn exporters(
-    State(watched): Shared,
-    wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Answer {
-    let Query(wanted) = wanted?;
-    let (rows, total) = ask_exporters(&watched, wanted.limit()).await?;
+pub(super) async fn exporters(State(watched): Shared, RawQuery(query): RawQuery) -> Answer {
+    let given = Parameters::read(query.as_deref(), &["limit"])?;
+    let (rows, total) = ask_exporters(&watched, limit(&given)?).await?;
     Ok(Json(json!({
         "total": total,
         "shown": rows.len(),
@@ -141,16 +132,13 @@ pub(in crate::observe) fn exporter(row: &ExporterReport) -> Value {
     })
 }
 
-pub(super) async fn templates(
-    State(watched): Shared,
-    wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Answer {
-    let Query(wanted) = wanted?;
-    let limit = wanted.limit();
+pub(super) async fn templates(State(watched): Shared, RawQuery(query): RawQuery) -> Answer {
+    let given = Parameters::read(query.as_deref(), &["exporter", "limit"])?;
+    let (limit, wanted) = (limit(&given)?, wanted_exporter(&given)?);
     let _permit = watched.permits.acquire().await.ok();
     let answers = watched
         .mailboxes
-        .ask(move |machine, now| machine.templates(wanted.exporter, limit, now))
+        .ask(move |machine, now| machine.templates(wanted, limit, now))
         .await?;
     let (mut rows, total) = together(answers);
     rows.sort_by_cached_key(|row: &TemplateReport| {
@@ -188,40 +176,45 @@ fn template(row: &TemplateReport) -> Value {
     })
 }
 
-/// Parameters of the list of rejected datagrams.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct WantedRejected {
-    exporter: Option<IpAddr>,
-    #[serde(default)]
-    format: RejectedFormat,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RejectedFormat {
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum RejectedFormat {
     #[default]
     Json,
     /// Text that `netflow2traces decode` reads.
     Hex,
 }
 
+impl FromStr for RejectedFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "json" => Ok(Self::Json),
+            "hex" => Ok(Self::Hex),
+            _ => Err(()),
+        }
+    }
+}
+
 pub(super) async fn rejected(
     State(watched): Shared,
-    wanted: Result<Query<WantedRejected>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, NoAnswer> {
-    let Query(wanted) = wanted?;
+    let given = Parameters::read(query.as_deref(), &["exporter", "format"])?;
+    let wanted = wanted_exporter(&given)?;
+    let format: RejectedFormat = given.value("format", "json, hex")?.unwrap_or_default();
     let _permit = watched.permits.acquire().await.ok();
     let answers = watched
         .mailboxes
         .ask(|machine, _| machine.rejected())
         .await?;
     let mut all: Vec<RejectedDatagram> = answers.into_iter().flatten().collect();
-    if let Some(exporter) = wanted.exporter {
+    if let Some(exporter) = wanted {
         all.retain(|datagram| datagram.source.ip().to_canonical() == exporter.to_canonical());
     }
     all.sort_by_key(|datagram| std::cmp::Reverse(datagram.received_at));
     all.truncate(MAX_REJECTED);
-    if wanted.format == RejectedFormat::Hex {
+    if format == RejectedFormat::Hex {
         // In the order in which they came, as a capture has them.
         let lines = all.iter().rev().map(rejected_lines);
         return Ok(lines.collect::<String>().into_response());
@@ -234,7 +227,7 @@ pub(super) async fn rejected(
 fn rejected_lines(datagram: &RejectedDatagram) -> String {
     let cut = match datagram.length - datagram.octets.len() {
         0 => String::new(),
-        cut => format!(" (the last {cut} octets are not kept)"),
+        cut => format!(" (the last {cut} bytes are not kept)"),
     };
     format!(
         "# {} from {}: {}{cut}\n{}\n",

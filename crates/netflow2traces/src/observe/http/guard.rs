@@ -46,7 +46,7 @@ pub(super) async fn guarded(
 fn refusal(hosts: &AllowedHosts, request: &Request) -> Option<Response> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let allow = [(header::ALLOW, "GET, HEAD")];
-        let text = "this server only shows things: GET and HEAD\n";
+        let text = "read-only: only GET and HEAD are allowed\n";
         return Some((StatusCode::METHOD_NOT_ALLOWED, allow, text).into_response());
     }
     let headers = request.headers();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use otlp_wire::text::hex;
 use otlp_wire::view::{self, SpanView, ValueView};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::observe::parameters::Parameters;
 use crate::translate::{Name, transport};
 
 /// A flow record, once a span.
@@ -218,21 +218,29 @@ fn exporter_of(span: &SpanView<'_>) -> Arc<str> {
 }
 
 /// What is asked for, as it was written; empty is nothing.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FilterText {
-    #[serde(default)]
-    address: String,
+    pub(super) address: String,
     /// The other end, where `address` is one.
-    #[serde(default)]
-    peer: String,
-    #[serde(default)]
-    port: String,
-    #[serde(default)]
-    protocol: String,
-    #[serde(default)]
-    exporter: String,
-    #[serde(default)]
-    interface: String,
+    pub(super) peer: String,
+    pub(super) port: String,
+    pub(super) protocol: String,
+    pub(super) exporter: String,
+    pub(super) interface: String,
+}
+
+impl FilterText {
+    pub(super) fn of(given: &Parameters) -> Self {
+        let text = |name| given.text(name).unwrap_or_default().to_owned();
+        Self {
+            address: text("address"),
+            peer: text("peer"),
+            port: text("port"),
+            protocol: text("protocol"),
+            exporter: text("exporter"),
+            interface: text("interface"),
+        }
+    }
 }
 
 /// Which records are wanted: all that is set has to hold.

@@ -7,12 +7,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
@@ -24,6 +22,7 @@ use super::look::{self, Look};
 use super::record::{Filter, FilterText, Record};
 use super::tops::Tops;
 use crate::observe::api::Watched;
+use crate::observe::parameters::{BadParameter, Parameters};
 
 /// Records that a page gets with one look.
 const MAX_RECORDS: usize = 40;
@@ -39,6 +38,26 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const MAX_EVENTS: usize = 8;
 /// A page that takes nothing for so long is gone.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// Parameters of `/api/live`: those of a filter.
+const FILTER: &[&str] = &[
+    "address",
+    "peer",
+    "port",
+    "protocol",
+    "exporter",
+    "interface",
+];
+/// Parameters of `/api/conversations`.
+const CONVERSATIONS: &[&str] = &[
+    "address",
+    "peer",
+    "port",
+    "protocol",
+    "exporter",
+    "interface",
+    "limit",
+];
 
 /// How long a connection may last: an answer that continues prolongs it, as long as it is read.
 #[derive(Clone, Debug)]
@@ -78,14 +97,11 @@ impl Lease {
 pub(in crate::observe) async fn live(
     State(watched): State<Arc<Watched>>,
     Extension(lease): Extension<Lease>,
-    wanted: Result<Query<FilterText>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Response {
-    let Query(wanted) = match wanted {
-        Ok(wanted) => wanted,
-        Err(rejection) => {
-            let text = format!("{}\n", rejection.body_text());
-            return (StatusCode::BAD_REQUEST, text).into_response();
-        }
+    let given = match Parameters::read(query.as_deref(), FILTER) {
+        Ok(given) => given,
+        Err(refused) => return refused.into_response(),
     };
     let Ok(permit) = Arc::clone(&watched.live.pages).try_acquire_owned() else {
         let text = format!("too many pages are open (limit: {MAX_PAGES}): close one\n");
@@ -94,7 +110,7 @@ pub(in crate::observe) async fn live(
     let (sender, events) = mpsc::channel(MAX_EVENTS);
     let page = Page {
         looks: watched.live.looks.subscribe(),
-        filter: Filter::read(&wanted),
+        filter: Filter::read(&FilterText::of(&given)),
         watched,
         events: sender,
         lease,
@@ -221,27 +237,21 @@ async fn tops(
     made.await.ok()
 }
 
-/// Parameters of `/api/conversations`, besides those of a filter.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(in crate::observe) struct Limit {
-    limit: Option<usize>,
-}
-
 /// The answer to `/api/conversations`: what was reported in the last minutes, as far as somebody looked. Asking is
 /// looking: the first answer takes two seconds.
 pub(in crate::observe) async fn conversations(
     State(watched): State<Arc<Watched>>,
-    wanted: Result<Query<FilterText>, QueryRejection>,
-    limit: Result<Query<Limit>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Response {
-    let refused = |text: String| (StatusCode::BAD_REQUEST, format!("{text}\n")).into_response();
-    let (wanted, limit) = match (wanted, limit) {
-        (Ok(Query(wanted)), Ok(Query(limit))) => (wanted, limit),
-        (Err(rejection), _) | (_, Err(rejection)) => return refused(rejection.body_text()),
+    let asked = || {
+        let given = Parameters::read(query.as_deref(), CONVERSATIONS)?;
+        let filter = Filter::read(&FilterText::of(&given));
+        let filter = filter.map_err(|(field, sentence)| BadParameter::new(field, &sentence))?;
+        Ok::<_, BadParameter>((filter, given.limit()?.unwrap_or(MAX_CONVERSATIONS)))
     };
-    let filter = match Filter::read(&wanted) {
-        Ok(filter) => filter,
-        Err((field, sentence)) => return refused(format!("{field}: {sentence}")),
+    let (filter, limit) = match asked() {
+        Ok(asked) => asked,
+        Err(refused) => return refused.into_response(),
     };
     let Ok(_permit) = Arc::clone(&watched.live.pages).try_acquire_owned() else {
         let text = format!("too many pages are open (limit: {MAX_PAGES}): close one\n");
@@ -253,7 +263,7 @@ pub(in crate::observe) async fn conversations(
             let _ = tokio::time::timeout(PATIENCE, looks.recv()).await;
         }
     }
-    let rows = limit.limit.unwrap_or(MAX_CONVERSATIONS).clamp(1, MAX_ROWS);
+    let rows = limit.clamp(1, MAX_ROWS);
     match tops(&watched, filter, [rows; 2]).await {
         Some((conversations, tops)) => Json(json!({
             "seconds": tops["seconds"],

@@ -265,7 +265,10 @@ mod tests {
 
     #[test]
     fn a_filter_narrows_every_list() {
-        let text: FilterText = serde_json::from_value(json!({ "port": "53" })).unwrap();
+        let text = FilterText {
+            port: "53".to_owned(),
+            ..FilterText::default()
+        };
         let shown = tops(&Filter::read(&text).unwrap());
         assert_eq!(
             (&shown["octets"], &shown["records"]),
