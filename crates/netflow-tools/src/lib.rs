@@ -3,5 +3,6 @@
 pub mod capture;
 pub mod decode;
 pub mod demo;
+pub mod numbers;
 pub mod send;
 mod traffic;

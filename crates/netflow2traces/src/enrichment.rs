@@ -23,6 +23,10 @@ const LOOK: Duration = Duration::from_secs(2);
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
 /// Octets of a file of names.
 const MAX_TEXT: u64 = 64 << 20;
+/// Spreadsheets write it before a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// How a compressed file begins.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 /// Octets of a database. Those of cities are the largest, some 130 MiB.
 const MAX_DATABASE: u64 = 512 << 20;
 
@@ -47,6 +51,10 @@ pub trait Table: Sized + Send + Sync + 'static {
 
 /// A file of text.
 fn text(octets: Vec<u8>) -> Result<String, TableError> {
+    let octets = match octets.strip_prefix(BYTE_ORDER_MARK) {
+        Some(text) => text.to_vec(),
+        None => octets,
+    };
     String::from_utf8(octets).map_err(|_| TableError::NotText)
 }
 
@@ -125,8 +133,10 @@ pub enum TableError {
     Unreadable(#[from] io::Error),
     #[error("it is larger than {} MiB", .0 >> 20)]
     TooLarge(u64),
-    #[error("it isn't text in UTF-8")]
+    #[error("it isn't text in UTF-8: save it with that encoding")]
     NotText,
+    #[error("it is compressed with gzip: unpack it")]
+    Compressed,
     #[error(transparent)]
     Content(#[from] FileError),
     #[error(transparent)]
@@ -143,6 +153,9 @@ pub fn read<T: Table>(path: &Path, before: Option<&T>) -> Result<T, TableError> 
     file.read_to_end(&mut octets)?;
     if octets.len() as u64 > T::MAX_OCTETS {
         return Err(TableError::TooLarge(T::MAX_OCTETS));
+    }
+    if octets.starts_with(GZIP) {
+        return Err(TableError::Compressed);
     }
     T::parse(octets, before)
 }
@@ -349,5 +362,22 @@ mod tests {
         std::fs::write(&path, "10.0.0.0/8,office\n10.0.0.0,\n").unwrap();
         let error = TableFile::<Networks>::open(path).unwrap_err();
         assert_eq!(error.to_string(), "line 2: the name is empty");
+    }
+
+    #[test]
+    fn a_file_may_come_from_a_spreadsheet() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("networks.csv");
+        std::fs::write(
+            &path,
+            "\u{feff}cidr,name\r\n10.0.0.0/8,\"K\u{f6}ln, Nord\"\r\n",
+        )
+        .unwrap();
+        let table = TableFile::<Networks>::open(path.clone()).unwrap().table;
+        let address = "10.1.2.3".parse().unwrap();
+        assert_eq!(table.name_of(address), Some("K\u{f6}ln, Nord"));
+        std::fs::write(&path, [0x1f, 0x8b, 8, 0]).unwrap();
+        let error = TableFile::<Networks>::open(path).unwrap_err();
+        assert!(error.to_string().contains("unpack it"), "{error}");
     }
 }

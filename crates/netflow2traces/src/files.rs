@@ -8,7 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Mistake, Mistakes};
+use crate::config::{Config, Mistake};
 use crate::deliver;
 use crate::enrichment::{self, AsnDatabase, CountryDatabase, Table};
 use crate::streams;
@@ -20,7 +20,7 @@ use crate::translate::enrich::networks::Networks;
 ///
 /// # Errors
 /// Everything that can't be used, each with the variable that names it.
-pub fn check(config: &Config) -> Result<(), Mistakes> {
+pub fn check(config: &Config) -> Result<(), Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let mut reject = |sentence: String| mistakes.push(Mistake::of_sentence(&sentence));
     if let Err(error) = deliver::check(&config.deliver.exporter) {
@@ -36,6 +36,20 @@ pub fn check(config: &Config) -> Result<(), Mistakes> {
     {
         reject(sentence);
     }
+    mistakes.extend(unusable(config));
+    // The certificate that spans and metrics share is one error.
+    mistakes.dedup();
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(mistakes)
+}
+
+/// The files and directories that can't be used, but for those that belong to a connection.
+#[must_use]
+pub fn unusable(config: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut reject = |sentence: String| mistakes.push(Mistake::of_sentence(&sentence));
     if let Some(spool) = &config.deliver.spool {
         let writable =
             creatable(&spool.directory).and_then(|()| deliver::check_spool(&spool.directory));
@@ -61,15 +75,7 @@ pub fn check(config: &Config) -> Result<(), Mistakes> {
         table::<AsnDatabase>(config.geoip_asn.as_ref()),
     ];
     tables.into_iter().flatten().for_each(&mut reject);
-    // The certificate that spans and metrics share is one error.
-    mistakes.dedup();
-    if mistakes.is_empty() {
-        return Ok(());
-    }
-    Err(Mistakes {
-        mistakes,
-        warnings: Vec::new(),
-    })
+    mistakes
 }
 
 /// What is wrong with a file, if anything is.

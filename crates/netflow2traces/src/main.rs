@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     let (demo, loaded) = match command {
         Command::ConfigCheck(loaded, connect) => {
-            app::check_files(&loaded.config)?;
+            app::check_files(&loaded)?;
             let valid = cli::show_check(&loaded);
             if !connect {
                 return Ok(valid);
@@ -31,13 +31,17 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Healthcheck(admin) => return cli::show_health(admin),
         Command::Decode(options) => return decode::run(&options).map_err(Failure::Running),
         Command::Send(options) => return send::run(&options).map_err(Failure::Running),
-        Command::ConfigPrint(table, loaded) => return cli::show_settings(&table, loaded),
+        Command::ConfigPrint(table, loaded) => {
+            let loaded = loaded.map_err(Failure::Configuration);
+            let usable = loaded.and_then(|loaded| app::check_files(&loaded).map(|()| loaded));
+            return cli::show_settings(&table, usable);
+        }
         Command::Manual(directory) => return cli::show_manual(directory.as_deref()),
         Command::Completions(shell) => return cli::show_completions(shell),
         Command::Run(loaded) => (None, loaded),
         Command::Demo(options, loaded) => (Some(options), loaded),
     };
-    app::check_files(&loaded.config)?;
+    app::check_files(&loaded)?;
     logging::start(&loaded.config.log).map_err(Failure::Running)?;
     logging::announce(&loaded, demo.is_some());
     let ended = match demo {

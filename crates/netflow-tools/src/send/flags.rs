@@ -1,11 +1,14 @@
 //! The arguments of `send`: their help, and the options they amount to.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::fs::File;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::numbers::{self, whole};
 
 use super::{
     Family, GenerateOptions, MAX_EXPORTERS, Options, Pattern, Protocol, ReplayOptions, ReplayPace,
@@ -57,7 +60,7 @@ Examples:
       A capture, as fast as possible.
 
 Exit codes: 0 everything was sent; 1 sending failed, nothing listens at the target, or the capture
-is damaged: stderr has the details; 2 the arguments are invalid.";
+is damaged: stderr has the details; 2 the arguments are invalid, or the capture can't be read.";
 
 /// The subcommand.
 pub fn command() -> Command {
@@ -140,10 +143,10 @@ fn what() -> [Arg; 6] {
             .default_value("4")
             .help("IP version of the flows; v1, v5 and v7 support IPv4 only"),
         option("flows-per-packet", "N")
-            .value_parser(value_parser!(u32).range(1..))
+            .value_parser(whole::<u32>(1..=u64::from(u32::MAX)))
             .help("Flow records per datagram [default: as many as fit into 1,472 bytes, fewer at low rates]"),
         option("exporters", "N")
-            .value_parser(value_parser!(u32).range(1..=i64::from(MAX_EXPORTERS)))
+            .value_parser(whole::<u32>(1..=u64::from(MAX_EXPORTERS)))
             .default_value("1")
             .help("Number of exporters to simulate"),
         option("template-interval", "DURATION")
@@ -159,13 +162,13 @@ fn how_much() -> [Arg; 4] {
             .value_parser(rate)
             .help("Flow records per second, all exporters together (with FILE: datagrams), such as 500, 20k or 1.5M; max or 0 means as fast as possible [default: 1000; with FILE, the pace of the capture]"),
         option("count", "N")
-            .value_parser(value_parser!(u64))
+            .value_parser(whole::<u64>(0..=u64::MAX))
             .help("Stop after this many flow records"),
         option("duration", "DURATION")
             .value_parser(duration)
             .help("Stop after this time: 10s, 5m"),
         option("seed", "N")
-            .value_parser(value_parser!(u64))
+            .value_parser(whole::<u64>(0..=u64::MAX))
             .default_value("1")
             .help("Seed of the simulation: the same seed gives the same flows"),
     ]
@@ -177,7 +180,7 @@ fn of_captures() -> [Arg; 2] {
             .conflicts_with("rate")
             .requires("FILE"),
         option("port", "PORT")
-            .value_parser(value_parser!(u16))
+            .value_parser(numbers::port)
             .value_delimiter(',')
             .action(ArgAction::Append)
             .requires("FILE")
@@ -186,7 +189,9 @@ fn of_captures() -> [Arg; 2] {
 }
 
 fn option(name: &'static str, value: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value)
+    // A negative number is no flag: what reads the value says what is accepted.
+    let arg = Arg::new(name).long(name).value_name(value);
+    arg.allow_negative_numbers(true)
 }
 
 fn switch(name: &'static str, help: &'static str) -> Arg {
@@ -209,6 +214,9 @@ pub fn options(matches: &ArgMatches) -> Result<Options, clap::Error> {
     let transport = transport_of(matches)?;
     let rate = one::<Rate>(matches, "rate");
     let what = match one::<PathBuf>(matches, "FILE") {
+        Some(file) if file != Path::new("-") && File::open(&file).is_err() => {
+            return Err(unreadable(&file));
+        }
         Some(file) => What::Replay(ReplayOptions {
             file,
             pace: match rate {
@@ -235,6 +243,22 @@ pub fn options(matches: &ArgMatches) -> Result<Options, clap::Error> {
         quiet: matches.get_flag("quiet"),
         json: matches.get_flag("json"),
     })
+}
+
+/// What was given as a capture, and perhaps was meant as a target.
+fn unreadable(file: &Path) -> clap::Error {
+    let name = file.display();
+    let error = File::open(file).err();
+    let problem = error.map_or_else(String::new, |error| format!("can't be read: {error}"));
+    let is_target = file.to_str().is_some_and(|text| {
+        let port = text.rsplit_once(':').map(|(_, port)| port);
+        text.parse::<IpAddr>().is_ok() || port.is_some_and(|port| port.parse::<u16>().is_ok())
+    });
+    let hint = match is_target {
+        true => format!("; to send there: --to {name}"),
+        false => String::new(),
+    };
+    mistake(format!("{name} {problem}{hint}"))
 }
 
 fn transport_of(matches: &ArgMatches) -> Result<Transport, clap::Error> {
@@ -327,6 +351,26 @@ fn mistake(text: String) -> clap::Error {
 
 /// Resolves HOST, HOST:PORT or [IPv6]:PORT.
 fn target(text: &str) -> Result<SocketAddr, clap::Error> {
+    let refused = |problem: &str| Err(mistake(format!("--to {text}: {problem}")));
+    if text.contains("://") {
+        return refused("a host and a port without a scheme, such as 192.0.2.10:2055");
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    if host.parse::<Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok() {
+        return refused(&format!(
+            "an IPv6 address stands in brackets: [{host}]:{port}, or [{text}]"
+        ));
+    }
+    let has_port = !host.contains(':') || host.ends_with(']');
+    if has_port
+        && text.contains(':')
+        && !port.parse::<u16>().is_ok_and(|port| port > 0)
+        && !text.ends_with(']')
+    {
+        return refused(&format!(
+            "{port} is not a port, a whole number from 1 to 65535"
+        ));
+    }
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let found = match bare.parse::<std::net::IpAddr>() {
         Ok(address) => Ok(Some(SocketAddr::new(address, DEFAULT_PORT))),
@@ -360,7 +404,7 @@ fn rate(text: &str) -> Result<Rate, String> {
     match digits.parse::<f64>() {
         Ok(0.0) => Ok(Rate(None)),
         Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(Rate(Some(rate * factor))),
-        _ => Err("neither a number above 0 (with k or M behind it) nor max".to_owned()),
+        _ => Err("neither a number (with k or M behind it) nor max".to_owned()),
     }
 }
 
@@ -410,7 +454,16 @@ mod tests {
         ] {
             assert_eq!(target(text).unwrap(), expected.parse().unwrap());
         }
-        assert!(target("127.0.0.1:port").is_err());
+        for (text, problem) in [
+            ("127.0.0.1:port", "port is not a port"),
+            ("127.0.0.1:0", "0 is not a port"),
+            ("[::1]:99999", "99999 is not a port"),
+            ("2001:db8::7:2055", "in brackets: [2001:db8::7]:2055"),
+            ("udp://127.0.0.1:2055", "without a scheme"),
+        ] {
+            let error = target(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 /// The fields of a line; `None` for one that is empty or begins with `#`.
 ///
 /// # Errors
-/// When a quoted field doesn't end, or text follows it.
+/// When a quoted field doesn't end, or text follows it; when fields are separated by something else.
 pub(super) fn fields(line: &str) -> Result<Option<Vec<String>>, &'static str> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -24,6 +24,10 @@ pub(super) fn fields(line: &str) -> Result<Option<Vec<String>>, &'static str> {
         fields.push(field);
         match rest.trim_start().strip_prefix(',') {
             Some(after) => rest = after,
+            // Spreadsheets write these, depending on the language.
+            None if fields.len() == 1 && line.contains([';', '\t']) => {
+                return Err("fields are separated by commas, not by semicolons or tabs");
+            }
             None => return Ok(Some(fields)),
         }
     }
@@ -67,5 +71,12 @@ mod tests {
         assert_eq!(fields(""), Ok(None));
         assert!(fields("\"a").is_err());
         assert!(fields("\"a\"b,c").is_err());
+        for line in ["10.0.0.0/8;office", "10.0.0.0/8\toffice"] {
+            assert!(fields(line).is_err_and(|problem| problem.contains("by commas")));
+        }
+        assert_eq!(
+            fields("a;b,c"),
+            Ok(Some(vec!["a;b".to_owned(), "c".to_owned()]))
+        );
     }
 }

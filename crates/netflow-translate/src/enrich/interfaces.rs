@@ -90,7 +90,7 @@ impl Interfaces {
             let of_exporter = interfaces.entry(address.to_canonical()).or_default();
             if of_exporter.0.insert(index, interface).is_some() {
                 return Err(fail(format!(
-                    "interface {index} of {exporter} stands there already"
+                    "interface {index} of {exporter} is on an earlier line already"
                 )));
             }
         }
@@ -181,7 +181,7 @@ mod tests {
             ),
             (
                 "192.0.2.1,1,a\n192.0.2.1,1,b",
-                "line 2: interface 1 of 192.0.2.1 stands there already",
+                "line 2: interface 1 of 192.0.2.1 is on an earlier line already",
             ),
         ] {
             let error = Interfaces::parse(text).unwrap_err();

@@ -179,7 +179,7 @@ impl Networks {
             }
             let network = parse_network(network).map_err(fail)?;
             if let Some(first) = lines.insert(network, line) {
-                return Err(fail(format!("{network} stands on line {first} already")));
+                return Err(fail(format!("{network} is on line {first} already")));
             }
             if networks.len() >= MAX_NETWORKS {
                 return Err(fail(format!("more than {MAX_NETWORKS} networks")));
@@ -406,7 +406,7 @@ mod tests {
             ),
             (
                 "10.0.0.0/8,a\n10.0.0.0/8,b",
-                "line 2: 10.0.0.0/8 stands on line 1 already",
+                "line 2: 10.0.0.0/8 is on line 1 already",
             ),
             ("10.0.0.0/8,a,b", "line 1: b is not key=value"),
             (

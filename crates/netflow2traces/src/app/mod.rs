@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use tracing::{error, info};
 
 use crate::cli;
-use crate::config::{self, Config, FlowMetrics};
+use crate::config::{self, Config, FlowMetrics, Loaded, Mistakes};
 use crate::databases::DatabaseFiles;
 use crate::deliver::Delivery;
 use crate::enrichment::{Watching, open_table};
@@ -83,12 +83,17 @@ fn abandon(runtime: Runtime) {
 /// Tries the directories and files that settings name, before anything is started.
 ///
 /// # Errors
-/// All that can't be used.
-pub fn check_files(config: &Config) -> Result<(), cli::Failure> {
+/// All that can't be used, with the warnings that may explain it.
+pub fn check_files(loaded: &Loaded) -> Result<(), cli::Failure> {
     let runtime = runtime::start(1).map_err(cli::Failure::Running)?;
-    let checked = runtime.block_on(async { files::check(config) });
+    let checked = runtime.block_on(async { files::check(&loaded.config) });
     abandon(runtime);
-    checked.map_err(cli::Failure::Configuration)
+    checked.map_err(|mistakes| {
+        cli::Failure::Configuration(Mistakes {
+            mistakes,
+            warnings: loaded.warnings.clone(),
+        })
+    })
 }
 
 /// Tries the backend and shows what it says.

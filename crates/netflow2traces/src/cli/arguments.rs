@@ -13,6 +13,7 @@ use clap_complete::Shell;
 use crate::config::setting::{About, Preset, Section};
 use crate::config::{AttributeLevel, Environment, Flags, fields, settings};
 use crate::decode;
+use crate::numbers;
 use crate::send;
 use crate::translate::enrich::fields::Fields;
 use crate::translate::filter::{Filter, FilterError};
@@ -84,12 +85,13 @@ Examples:
       Logs single datagrams and flows as they are decoded, a bounded number of lines per second.";
 
 const RELAY: &str = "\
-Receives NetFlow, IPFIX and sFlow as `run` does, and writes each datagram unread to a Kafka topic: the
-exporter's address is the key, so that everything of an exporter stands in one partition, in order. What
-needs more than one machine reads it from there.
+Receives NetFlow, IPFIX and sFlow as `run` does, and writes each datagram to a Kafka topic without
+decoding it. The key is the exporter's address, so that everything of an exporter is in one partition,
+in order. Any number of daemons with NETFLOW_INPUT=kafka share the topic, also on other machines.
 
-Datagrams wait in memory, up to --queue-size, while the brokers are away. The page, metrics and health are
-served as by the daemon. The settings of receiving and of Kafka apply; NETFLOW_KAFKA_BROKERS is required.
+Datagrams wait in memory, up to --queue-size, while the brokers are unreachable. The page, metrics
+and health are served as by the daemon. The settings of receiving and of Kafka apply;
+NETFLOW_KAFKA_BROKERS is required.
 
 Release builds have the Kafka client. A build without the cargo feature `kafka` exits with code 2.";
 
@@ -345,7 +347,8 @@ fn demo_flags() -> [Arg; 3] {
     let http_port = Arg::new("http-port")
         .long("http-port")
         .value_name("PORT")
-        .value_parser(clap::value_parser!(u16))
+        .value_parser(numbers::port)
+        .allow_negative_numbers(true)
         .help(format!(
             "TCP port to serve traces on [default: {DEMO_HTTP_PORT}]"
         ));
@@ -372,7 +375,8 @@ fn decode_flags() -> [Arg; 8] {
     let port = Arg::new("port")
         .long("port")
         .value_name("PORT")
-        .value_parser(clap::value_parser!(u16))
+        .value_parser(numbers::port)
+        .allow_negative_numbers(true)
         .value_delimiter(',')
         .action(ArgAction::Append)
         .help("Decode only UDP datagrams to these ports [default: all]");
@@ -389,7 +393,8 @@ fn decode_flags() -> [Arg; 8] {
     let top = Arg::new("top")
         .long("top")
         .value_name("N")
-        .value_parser(clap::value_parser!(u32).range(1..))
+        .value_parser(numbers::whole::<u32>(1..=u64::from(u32::MAX)))
+        .allow_negative_numbers(true)
         .help("Show the N largest totals instead of records, by bytes times the sampling interval");
     let by = Arg::new("by")
         .long("by")
@@ -529,6 +534,7 @@ fn setting_flag(about: &'static About) -> Arg {
         .long(about.flag)
         .value_name(about.placeholder)
         .value_parser(ValueParser::os_string())
+        .allow_negative_numbers(true)
         .help_heading(about.section.title())
         .help(short)
         .long_help(long);

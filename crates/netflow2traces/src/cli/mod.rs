@@ -1,4 +1,4 @@
-//! The command line: arguments and environment in, a command with its sound configuration out.
+//! The command line: arguments and environment in, a command with its valid configuration out.
 
 mod arguments;
 mod manual;
@@ -16,9 +16,11 @@ use clap_complete::Shell;
 
 use self::arguments::{CONNECT, DEMO_HTTP_PORT, command, decode_options, env_file, flags};
 use crate::config::{
-    Environment, Loaded, Machine, Mistake, Mistakes, Purpose, Sources, load, load_admin, print,
+    Environment, Loaded, Machine, Mistake, Mistakes, Purpose, Sources, load_admin, load_with,
+    print, settings,
 };
 use crate::decode;
+use crate::files;
 use crate::kafka;
 use crate::observe::logging;
 use crate::send;
@@ -75,13 +77,14 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: &dyn Environment,
 ) -> Result<Command, Failure> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let matches = command()
-        .try_get_matches_from(arguments)
-        .map_err(explained)?;
+        .try_get_matches_from(&arguments)
+        .map_err(|error| explained(error, &arguments))?;
     let machine = Machine::read();
     let load_for = |purpose, matches: &ArgMatches| {
         let sources = Sources::collect_with(flags(matches), environment, env_file(matches));
-        let loaded = load(purpose, &sources, &machine);
+        let loaded = load_with(purpose, &sources, &machine, files::unusable);
         (sources, loaded)
     };
     match matches.subcommand() {
@@ -207,24 +210,27 @@ fn with_causes(error: &anyhow::Error) -> String {
 }
 
 /// Adds what clap can't know.
-fn explained(mut error: clap::Error) -> Failure {
+fn explained(mut error: clap::Error, arguments: &[OsString]) -> Failure {
     let tip = match error.kind() {
-        ErrorKind::ArgumentConflict => {
+        ErrorKind::ArgumentConflict
+            if error.get(ContextKind::InvalidArg) != error.get(ContextKind::PriorArg) =>
+        {
             Some("flags stand after the command: netflow2traces demo --listen-port 9995".to_owned())
         }
-        ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument => {
-            error
-                .context()
-                .find_map(|(kind, value)| match (kind, value) {
-                    (
-                        ContextKind::InvalidSubcommand | ContextKind::InvalidArg,
-                        ContextValue::String(given),
-                    ) if is_capture(given) => Some(format!(
-                        "to see what is in a capture: netflow2traces decode {given}"
-                    )),
-                    _ => None,
-                })
-        }
+        ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument => error
+            .context()
+            .find_map(|(kind, value)| match (kind, value) {
+                (
+                    ContextKind::InvalidSubcommand | ContextKind::InvalidArg,
+                    ContextValue::String(given),
+                ) => tip(given),
+                _ => None,
+            })
+            .or_else(|| {
+                arguments
+                    .iter()
+                    .find_map(|given| with_one_dash(given.to_str()?))
+            }),
         _ => None,
     };
     if let Some(tip) = tip {
@@ -234,6 +240,39 @@ fn explained(mut error: clap::Error) -> Failure {
         );
     }
     Failure::CommandLine(error)
+}
+
+/// What someone meant by an argument that isn't known.
+fn tip(given: &str) -> Option<String> {
+    if is_capture(given) {
+        return Some(format!(
+            "to see what is in a capture: netflow2traces decode {given}"
+        ));
+    }
+    if matches!(given, "true" | "false" | "yes" | "no" | "on" | "off") {
+        return Some(format!(
+            "a flag that turns something on or off has its value after =, as in --scale-sampled={given}"
+        ));
+    }
+    if given == "version" {
+        return Some("netflow2traces --version".to_owned());
+    }
+    let (name, value) = given.split_once('=').unwrap_or((given, "VALUE"));
+    let variable = name.trim_start_matches('-');
+    let mut settings = settings::ALL.iter();
+    let about = settings.find(|about| about.variables.contains(&variable))?;
+    let flag = about.flag;
+    Some(format!(
+        "{variable} is an environment variable: {variable}={value} netflow2traces; its flag is --{flag}"
+    ))
+}
+
+/// `-listen-port`, of which only the first letter is in the error.
+fn with_one_dash(given: &str) -> Option<String> {
+    let name = given.strip_prefix('-')?.split('=').next()?;
+    let mut settings = settings::ALL.iter();
+    let about = settings.find(|about| about.flag == name)?;
+    Some(format!("flags begin with two dashes: --{}", about.flag))
 }
 
 /// A file, or what is named like one that holds packets.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use super::Failure;
-use crate::config::{Compression, Exporter, Kafka, Loaded, Mistakes, Otlp, print};
+use crate::config::{Compression, Exporter, Kafka, Loaded, Otlp, print};
 use crate::deliver::{Outcome, try_backend};
 use crate::observe::healthcheck;
 
@@ -23,9 +23,9 @@ pub fn show_check(loaded: &Loaded) -> ExitCode {
 ///
 /// # Errors
 /// The mistakes, when there are any; the settings have been shown.
-pub fn show_settings(table: &str, loaded: Result<Loaded, Mistakes>) -> Result<ExitCode, Failure> {
+pub fn show_settings(table: &str, loaded: Result<Loaded, Failure>) -> Result<ExitCode, Failure> {
     say(table);
-    let loaded = loaded.map_err(Failure::Configuration)?;
+    let loaded = loaded?;
     say(&format!(
         "\nIn effect\n{}{}",
         print::summary(&loaded.config),

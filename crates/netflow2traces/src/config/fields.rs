@@ -19,7 +19,9 @@ pub fn read(path: &str) -> Result<Arc<Fields>, Rejection> {
             MAX_OCTETS >> 20
         )));
     }
-    let fields = Fields::parse(&text).map_err(|error| Rejection(error.to_string()))?;
+    // As spreadsheets write it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let fields = Fields::parse(text).map_err(|error| Rejection(error.to_string()))?;
     Ok(Arc::new(fields))
 }
 

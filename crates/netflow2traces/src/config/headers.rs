@@ -14,7 +14,11 @@ pub(super) fn headers(text: &str) -> Result<Headers, Rejection> {
     for (index, item) in values::items(text).enumerate() {
         let nth = index + 1;
         let Some((name, value)) = item.split_once('=') else {
-            return Err(Rejection(format!("pair {nth} lacks \"=\"")));
+            let problem = match item.contains(':') {
+                true => "has \":\" in place of \"=\"",
+                false => "lacks \"=\"",
+            };
+            return Err(Rejection(format!("pair {nth} {problem}")));
         };
         let name = name.trim();
         if name.contains(':') {

@@ -135,7 +135,19 @@ impl Loader<'_> {
             sasl,
         };
         let Some(needed_by) = needed_by else {
-            self.warn_without_effect(&settings::KAFKA_BROKERS, "nothing uses Kafka");
+            for about in [
+                &settings::KAFKA_BROKERS.about,
+                &settings::KAFKA_TOPIC.about,
+                &settings::KAFKA_TRACES_TOPIC.about,
+                &settings::KAFKA_METRICS_TOPIC.about,
+                &settings::KAFKA_MAX_MESSAGE_SIZE.about,
+                &settings::KAFKA_COMPRESSION.about,
+                &settings::KAFKA_CREATE_TOPICS.about,
+                &settings::KAFKA_TLS.about,
+                &settings::KAFKA_SASL_MECHANISM.about,
+            ] {
+                self.warn_of(about, "nothing uses Kafka");
+            }
             return None;
         };
         if !IS_BUILT_IN {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::resource::Machine;
-use super::setting::{Preset, Setting};
+use super::setting::{About, Preset, Setting};
 use super::sources::{Given, Sources};
 use super::values::Rejection;
 use super::{
@@ -27,7 +27,7 @@ pub enum Purpose {
     Relay,
 }
 
-/// A sound configuration.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub config: Config,
@@ -58,6 +58,20 @@ pub struct Mistakes {
 /// # Errors
 /// All mistakes, in the order of the table of settings.
 pub fn load(purpose: Purpose, sources: &Sources, machine: &Machine) -> Result<Loaded, Mistakes> {
+    load_with(purpose, sources, machine, |_| Vec::new())
+}
+
+/// As [`load`]. If there are mistakes, `more` finds further ones in what can be used of the configuration, so that they
+/// are reported together.
+///
+/// # Errors
+/// All mistakes.
+pub fn load_with(
+    purpose: Purpose,
+    sources: &Sources,
+    machine: &Machine,
+    more: impl FnOnce(&Config) -> Vec<Mistake>,
+) -> Result<Loaded, Mistakes> {
     let mut loader = Loader {
         sources,
         mistakes: sources.mistakes().to_vec(),
@@ -71,6 +85,7 @@ pub fn load(purpose: Purpose, sources: &Sources, machine: &Machine) -> Result<Lo
             warnings: loader.warnings,
         })
     } else {
+        loader.mistakes.extend(more(&config));
         Err(Mistakes {
             mistakes: loader.mistakes,
             warnings: loader.warnings,
@@ -175,9 +190,13 @@ impl Loader<'_> {
         given: &Given,
         Rejection(reason): &Rejection,
     ) {
+        let hint = match given.is_quoted() {
+            true => ": its quotation marks are part of it, remove them",
+            false => "",
+        };
         let mistake = Mistake {
             setting: given.named(),
-            problem: format!("{reason}; accepted: {}", setting.about.accepted),
+            problem: format!("{reason}{hint}; accepted: {}", setting.about.accepted),
         };
         // Spans and metrics may share it.
         if !self.mistakes.contains(&mistake) {
@@ -190,7 +209,11 @@ impl Loader<'_> {
     }
 
     pub(super) fn warn_without_effect<T>(&mut self, setting: &Setting<T>, because: &str) {
-        if let Some(given) = self.is_set(setting) {
+        self.warn_of(&setting.about, because);
+    }
+
+    pub(super) fn warn_of(&mut self, about: &About, because: &str) {
+        if let Some(given) = self.sources.find(about) {
             self.warnings
                 .push(format!("{} has no effect: {because}", given.named()));
         }
@@ -220,6 +243,7 @@ impl Loader<'_> {
         let flow_metrics = self.flow_metrics(networks.is_some(), geoip_country.is_some());
         let shutdown_timeout = self.value(&settings::SHUTDOWN_TIMEOUT);
         let admin = self.admin();
+        self.keep_apart(admin, &streams);
         let mut admin_hosts = self
             .optional(&settings::ADMIN_ALLOWED_HOSTS)
             .unwrap_or_default();
@@ -332,6 +356,10 @@ impl Loader<'_> {
         let key_set = self.optional(&settings::CONVERSATION_KEY);
         if let TraceShape::Conversation { window, key } = &mut shape {
             (*window, *key) = (window_set, key_set);
+        } else {
+            let because = "NETFLOW_TRACE_SHAPE is not conversation";
+            self.warn_without_effect(&settings::CONVERSATION_WINDOW, because);
+            self.warn_without_effect(&settings::CONVERSATION_KEY, because);
         }
         shape
     }
@@ -458,7 +486,7 @@ impl Loader<'_> {
                 named.join(" and "),
                 &format!(
                     "a request must fit into the queue; accepted: NETFLOW_QUEUE_SIZE ({queue_size} \
-                     octets) of at least NETFLOW_MAX_REQUEST_SIZE ({max_request_size} octets)"
+                     bytes) of at least NETFLOW_MAX_REQUEST_SIZE ({max_request_size} bytes)"
                 ),
             ));
         }
@@ -485,7 +513,10 @@ impl Loader<'_> {
             return None;
         };
         if !matches!(exporter, Exporter::Otlp(_) | Exporter::Kafka(_)) {
-            self.warn_without_effect(&settings::SPOOL_DIR, "there is no backend to wait for");
+            // If the endpoint is wrong, that is what has to be said.
+            if self.mistakes.is_empty() {
+                self.warn_without_effect(&settings::SPOOL_DIR, "there is no backend to wait for");
+            }
             return None;
         }
         if max_size / 4 < max_request_size {
@@ -498,8 +529,8 @@ impl Loader<'_> {
                 named.join(" and "),
                 &format!(
                     "four requests must fit into the spool; accepted: NETFLOW_SPOOL_MAX_SIZE \
-                     ({max_size} octets) of at least four times NETFLOW_MAX_REQUEST_SIZE \
-                     ({max_request_size} octets)"
+                     ({max_size} bytes) of at least four times NETFLOW_MAX_REQUEST_SIZE \
+                     ({max_request_size} bytes)"
                 ),
             ));
         }
@@ -517,14 +548,18 @@ impl Loader<'_> {
         if port == 0 {
             self.warn_without_effect(&settings::ADMIN_HOST, "NETFLOW_ADMIN_PORT is 0");
             self.warn_without_effect(&settings::ADMIN_ALLOWED_HOSTS, "NETFLOW_ADMIN_PORT is 0");
+            self.warn_without_effect(&settings::TRACE_URL, "NETFLOW_ADMIN_PORT is 0");
         }
         (port != 0).then(|| SocketAddr::new(host, port))
     }
 
     fn log(&mut self) -> Log {
         let level = self.value(&settings::LOG_LEVEL);
-        let filter = self
-            .optional(&settings::LOG_FILTER)
+        let filter = self.optional(&settings::LOG_FILTER);
+        if filter.is_some() {
+            self.warn_without_effect(&settings::LOG_LEVEL, "RUST_LOG is set");
+        }
+        let filter = filter
             .unwrap_or_else(|| match level {
                 // Other crates speak at WARN and above; their DEBUG would bury ours. The Kafka client warns of each
                 // attempt, and ours say what came of it.

@@ -39,7 +39,7 @@ pub(crate) use headers::header_file;
 
 pub use kafka::{InputKind, Kafka, KafkaCompression, KafkaInput, KafkaTls, Sasl, SaslMechanism};
 
-pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin};
+pub use load::{Loaded, Mistake, Mistakes, Purpose, load, load_admin, load_with};
 pub use memory::Memory;
 pub use resource::Machine;
 pub use sources::{Environment, Flags, Sources};

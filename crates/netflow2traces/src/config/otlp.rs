@@ -78,6 +78,12 @@ pub(super) fn endpoint(
             rest.split_inclusive('}').next().unwrap_or(rest)
         )));
     }
+    if let Some(name) = shell_variable(text) {
+        return Err(Rejection(format!("{name} was not replaced by a value")));
+    }
+    if let Some(reason) = misspelt(text) {
+        return Err(Rejection::new(reason));
+    }
     let (text, zone) = without_zone(text)?;
     let text = text.as_ref();
     let grpc = protocol == Protocol::Grpc;
@@ -89,6 +95,11 @@ pub(super) fn endpoint(
             return Err(Rejection::new("it lacks a scheme (http:// or https://)"));
         }
     };
+    if lacks_brackets(&with_scheme) {
+        return Err(Rejection::new(
+            "an IPv6 address stands in brackets, such as http://[2001:db8::1]:4317",
+        ));
+    }
     let uri: Uri = with_scheme
         .parse()
         .map_err(|_| Rejection::new("it is not a URL"))?;
@@ -143,6 +154,41 @@ pub(super) fn endpoint(
         .build()
         .map(|uri| (uri, zone))
         .map_err(|_| Rejection::new("it is not a URL"))
+}
+
+/// What is wrong with a text that can't be a URL, if it is what people often write.
+fn misspelt(text: &str) -> Option<&'static str> {
+    if text.matches("://").count() > 1 {
+        Some(
+            "it is more than one URL; spans go to one backend, and an OpenTelemetry Collector can send them to several",
+        )
+    } else if !text.contains("://") && (text.starts_with("http:") || text.starts_with("https:")) {
+        Some("it lacks a slash after http: or https:")
+    } else if !authority(text).is_ascii() {
+        Some("its host has letters that aren't ASCII; write them in Punycode (xn--…)")
+    } else {
+        None
+    }
+}
+
+/// Host and port as they are written.
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
+}
+
+/// `$NAME` in place of a host or a port.
+fn shell_variable(url: &str) -> Option<&str> {
+    let authority = authority(url);
+    let variable = authority.get(authority.find('$')?..)?;
+    variable.split([':', '.', '@']).next()
+}
+
+/// Whether the host is an IPv6 address without brackets, with or without a port.
+fn lacks_brackets(url: &str) -> bool {
+    let authority = authority(url);
+    let is_of_address = |octet: u8| octet.is_ascii_hexdigit() || b":.%".contains(&octet);
+    authority.matches(':').count() > 1 && authority.bytes().all(is_of_address)
 }
 
 /// Takes the zone out of a link-local address: `[fe80::1%25eth0]` (RFC 6874), or with a bare `%` as most programs write
@@ -408,6 +454,8 @@ mod tests {
             ("$(NODE_IP):4317", "$(NODE_IP)"),
             ("http://tempo.$(POD_NAMESPACE).svc:4317", "$(POD_NAMESPACE)"),
             ("http://${HOST}:4317", "${HOST}"),
+            ("http://$HOST:4317", "$HOST"),
+            ("http://tempo:$PORT", "$PORT"),
         ] {
             for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
                 let found = made(text, protocol, true, true);
@@ -417,6 +465,37 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_people_often_write_has_its_own_sentence() {
+        for (text, sentence) in [
+            ("http://a:4317,http://b:4317", "more than one URL"),
+            ("http:/tempo:4317", "lacks a slash"),
+            ("https:tempo:4317", "lacks a slash"),
+            ("http://köln.example:4317", "Punycode"),
+        ] {
+            for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+                let found = made(text, protocol, true, true);
+                assert!(found.contains(sentence), "{text}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_without_brackets_is_named() {
+        for text in [
+            "http://::1:4317",
+            "http://2001:db8::1/v1/traces",
+            "fe80::1:4317",
+        ] {
+            for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+                let found = made(text, protocol, false, true);
+                let is_named = found.contains("in brackets") || found.contains("lacks a scheme");
+                assert!(is_named, "{text}: {found}");
+            }
+        }
+        assert!(made("http://::1:4317", Protocol::Grpc, true, true).contains("in brackets"));
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Loader<'_> {
             }
             return None;
         }
-        // What is set has to be sound, used or not.
+        // What is set has to be valid, used or not.
         let otlp = self.otlp_for_metrics(wanted);
         let to = match exporter {
             MetricsExporter::Otlp => MetricsTo::Otlp(otlp?),

@@ -34,10 +34,10 @@ If a value can't be used, the program doesn't start: it exits with code 2 and pr
 error, with what is accepted. This also holds for the variables that begin with `OTEL_`. The
 OpenTelemetry specification lets an SDK warn and continue, so as not to disturb the application that it
 is part of; a daemon that started without what its operator set would be worse than none. A
-`NETFLOW_` variable that doesn't exist gives a warning.
+`NETFLOW_` variable that doesn't exist gives a warning, and so does a misspelt name of another one.
 
-- **Sizes** are bytes, or have a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB`
-  (powers of 1000).
+- **Sizes** are bytes, or have a unit: `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024), `kB`, `MB`, `GB`,
+  `TB` (powers of 1000).
 - **Durations** have a unit: `250ms`, `25s`, `10m`, `24h`. Only `OTEL_` variables are plain
   milliseconds, as the specification has them.
 - **Words** may be in upper or lower case.
@@ -75,7 +75,7 @@ NETFLOW_SPAN_TIME=clamped
 | see spans without a backend | `OTEL_TRACES_EXPORTER=console`: one JSON line for each span on stdout |
 | listen elsewhere | `NETFLOW_LISTEN_PORT=2055,4739`, `NETFLOW_LISTEN_HOST=::` (IPv4 and IPv6) |
 | survive longer bursts | `NETFLOW_RECEIVE_BUFFER=128MiB`, and `sysctl -w net.core.rmem_max=134217728` |
-| hold more while the backend is unreachable | `NETFLOW_SPOOL_DIR=/var/lib/netflow2traces/spool` on disk, or `NETFLOW_QUEUE_SIZE=1GiB` in memory |
+| hold more while the backend is unreachable | `NETFLOW_SPOOL_DIR=/var/lib/netflow2traces/spool` on disk, or `NETFLOW_QUEUE_SIZE=1GiB` with `NETFLOW_MEMORY_LIMIT=2GiB` in memory |
 | lose nothing when the daemon is killed | `NETFLOW_SPOOL_DIR` and `NETFLOW_SPOOL_MODE=always` |
 | decode at once after a restart | `NETFLOW_TEMPLATE_STORE=/var/lib/netflow2traces/templates` |
 | send less of each flow, or more | `NETFLOW_ATTRIBUTES=minimal`, `NETFLOW_ATTRIBUTES=all` |

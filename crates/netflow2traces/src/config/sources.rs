@@ -113,15 +113,31 @@ pub struct Given {
     pub secrecy: Secrecy,
 }
 
+/// Letters of a value in a message.
+const MAX_SHOWN: usize = 120;
+
 impl Given {
     /// Names the setting as its author wrote it, for the beginning of a message.
     #[must_use]
     pub fn named(&self) -> String {
-        let value = self.secrecy.shown(&self.value);
+        let mut value = self.secrecy.shown(&self.value);
+        if let Some((at, _)) = value.char_indices().nth(MAX_SHOWN) {
+            value.truncate(at);
+            value.push('…');
+        }
         match self.origin {
             Origin::Flag(flag) => format!("--{flag}={value}"),
             origin => format!("{}={value} ({origin})", self.variable),
         }
+    }
+}
+
+impl Given {
+    /// Whether the value stands in quotation marks, which neither a shell nor the file of variables took away: Docker's
+    /// `--env-file` keeps them.
+    pub(super) fn is_quoted(&self) -> bool {
+        let marks = ['"', '\''];
+        self.value.len() > 1 && self.value.starts_with(marks) && self.value.ends_with(marks)
     }
 }
 
@@ -331,6 +347,16 @@ fn read_dotenv(
         match item {
             Ok((name, value)) => {
                 let value = value.trim();
+                let written = text.lines().nth(line.get().saturating_sub(1));
+                if is_setting(&name) && written.is_some_and(|line| names_no_variable(line, values))
+                {
+                    let origin = file.origin(line.get());
+                    // Its name may be a part of a secret.
+                    warnings.push(format!(
+                        "{name} ({origin}): a part of the value that begins with \"$\" was replaced by a variable that \
+                         isn't set; put the value in 'single quotes' to keep it"
+                    ));
+                }
                 // The last of two lines holds, as in a shell, also when it empties the value.
                 if value.is_empty() {
                     values.remove(&name);
@@ -369,6 +395,25 @@ fn read_dotenv(
             }
         }
     }
+}
+
+/// Whether a line's value, in no single quotes, has a variable that neither the environment nor an earlier line sets.
+fn names_no_variable(line: &str, before: &BTreeMap<String, (String, Origin)>) -> bool {
+    let value = line.split_once('=').map_or("", |(_, value)| value.trim());
+    if value.starts_with('\'') {
+        return false;
+    }
+    let after = value.split('$').zip(value.split('$').skip(1));
+    after.into_iter().any(|(before_it, rest)| {
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let name = rest.split(|c| !is_of_name(c)).next().unwrap_or_default();
+        let is_escaped = before_it.ends_with('\\');
+        !is_escaped
+            && !name.is_empty()
+            && !before.contains_key(name)
+            && std::env::var_os(name).is_none()
+    })
 }
 
 fn is_setting(name: &str) -> bool {

@@ -63,6 +63,28 @@ impl Loader<'_> {
         }
     }
 
+    /// The admin server has a TCP port too.
+    pub(super) fn keep_apart(&mut self, admin: Option<SocketAddr>, streams: &Streams) {
+        let Some(admin) = admin else { return };
+        let is_taken = |listen: &SocketAddr| {
+            let (one, other) = (listen.ip(), admin.ip());
+            let meet = one == other || one.is_unspecified() || other.is_unspecified();
+            listen.port() == admin.port() && meet
+        };
+        for (setting, addresses) in [
+            ("NETFLOW_LISTEN_TCP_PORT", &streams.tcp),
+            ("NETFLOW_LISTEN_TLS_PORT", &streams.tls),
+        ] {
+            if addresses.iter().any(is_taken) {
+                let port = admin.port();
+                self.mistakes.push(Mistake::new(
+                    format!("NETFLOW_ADMIN_PORT and {setting}"),
+                    &format!("both have port {port}: give them different ports"),
+                ));
+            }
+        }
+    }
+
     fn listen_tls(&mut self, is_wanted: bool) -> Option<ListenTls> {
         let certificate = self.optional(&settings::LISTEN_TLS_CERTIFICATE);
         let key = self.optional(&settings::LISTEN_TLS_KEY);

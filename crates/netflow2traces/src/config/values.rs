@@ -120,8 +120,7 @@ pub fn count(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection>
     usize::try_from(number).map_err(|_| Rejection(format!("{text} is too large")))
 }
 
-/// Octets, or a number with a unit: `KiB`, `MiB`, `GiB` (powers of 1024), `kB`, `MB`, `GB` (of
-/// 1000).
+/// Octets, or a number with a unit: `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024), `kB`, `MB`, `GB`, `TB` (of 1000).
 pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -129,15 +128,27 @@ pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> 
     if number.is_empty() {
         return Err(Rejection(format!("{text} is not a size")));
     }
+    if unit.starts_with(['.', ',']) {
+        return Err(Rejection(format!(
+            "{text} is not a whole number; write it in a smaller unit"
+        )));
+    }
     let factor = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "kib" => 1 << 10,
         "mib" => 1 << 20,
         "gib" => 1 << 30,
+        "tib" => 1 << 40,
         "kb" => 1_000,
         "mb" => 1_000_000,
         "gb" => 1_000_000_000,
-        "k" | "m" | "g" => {
+        "tb" => 1_000_000_000_000,
+        "ki" | "mi" | "gi" | "ti" => {
+            return Err(Rejection(format!(
+                "{text} lacks a letter (write {number}{unit}B)"
+            )));
+        }
+        "k" | "m" | "g" | "t" => {
             let unit = unit.to_ascii_uppercase();
             return Err(Rejection(format!(
                 "{text} may mean {number}{unit}iB or {number}{unit}B"
@@ -149,6 +160,11 @@ pub fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, Rejection> 
         .parse::<u64>()
         .unwrap_or(u64::MAX)
         .saturating_mul(factor);
+    if unit.is_empty() && octets < *range.start() {
+        return Err(Rejection(format!(
+            "{text} is too small: without a unit it is a number of bytes"
+        )));
+    }
     let octets = within(octets, &range, text)?;
     usize::try_from(octets).map_err(|_| Rejection(format!("{text} is too large")))
 }
@@ -321,6 +337,11 @@ pub fn file_to_write(text: &str) -> Result<PathBuf, Rejection> {
     if path.is_dir() || path.file_name().is_none() {
         return Err(Rejection(format!("{text} is a directory")));
     }
+    if text.ends_with('/') {
+        return Err(Rejection(format!(
+            "{text} names a directory: it ends with /"
+        )));
+    }
     if !directory.is_dir() {
         return Err(Rejection(format!(
             "there is no directory {}",
@@ -405,6 +426,8 @@ mod tests {
             ("1kB", 1_000),
             ("2MB", 2_000_000),
             ("3gb", 3_000_000_000),
+            ("1TiB", 1 << 40),
+            ("1TB", 1_000_000_000_000),
         ] {
             assert_eq!(size(text, ANY), Ok(octets), "{text}");
         }
@@ -417,12 +440,37 @@ mod tests {
             Err(Rejection::new("64m may mean 64MiB or 64MB"))
         );
         assert!(size("MiB", ANY).is_err());
-        assert!(size("1.5GiB", ANY).is_err());
+        assert_eq!(
+            size("64", 1024..=4096),
+            Err(Rejection::new(
+                "64 is too small: without a unit it is a number of bytes"
+            ))
+        );
+        for (text, reason) in [
+            (
+                "1.5GiB",
+                "1.5GiB is not a whole number; write it in a smaller unit",
+            ),
+            ("64Mi", "64Mi lacks a letter (write 64MiB)"),
+            ("64 megabytes", "megabytes is not a unit of size"),
+        ] {
+            assert_eq!(size(text, ANY), Err(Rejection::new(reason)));
+        }
         assert!(size("-1", ANY).is_err());
         assert_eq!(
             size("99999999999999999999GiB", 0..=10),
             Err(Rejection::new("99999999999999999999GiB is too large"))
         );
+    }
+
+    #[test]
+    fn a_file_to_write_is_no_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |name: &str| folder.path().join(name).display().to_string();
+        assert!(file_to_write(&inside("templates")).is_ok());
+        for text in [inside(""), inside("templates/"), inside("absent/templates")] {
+            assert!(file_to_write(&text).is_err(), "{text}");
+        }
     }
 
     #[test]

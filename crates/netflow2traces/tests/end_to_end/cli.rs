@@ -87,21 +87,25 @@ fn every_mistake_has_a_line() {
     let ended = Program::new(["--listen-port", "70000"])
         .env("NETFLOW_WORKERS", "none")
         .env("OTEL_EXPORTER_OTLP_CERTIFICATE", "absent.pem")
+        .env("NETFLOW_NETWORKS", "absent.csv")
+        .env("NETFLOW_TEMPLATE_STORE", "/proc/templates")
         .dotenv("NETFLOW_ATTRIBUTES=some\n")
         .run();
     assert_eq!(ended.code, Some(2));
     let lines: Vec<&str> = ended.stderr.lines().collect();
     assert_eq!(
         lines[0],
-        "error: the configuration has 5 errors; nothing was started"
+        "error: the configuration has 7 errors; nothing was started"
     );
-    assert_eq!(lines.len(), 6, "{}", ended.stderr);
+    assert_eq!(lines.len(), 8, "{}", ended.stderr);
     for start in [
         "  OTEL_EXPORTER_OTLP_CERTIFICATE=absent.pem (environment): the file can't be read",
         "  OTEL_EXPORTER_OTLP_ENDPOINT: not set",
         "  --listen-port=70000: 70000 is not a UDP port",
         "  NETFLOW_WORKERS=none (environment): none is not a whole number",
         "  NETFLOW_ATTRIBUTES=some (.env, line 1): some is not a valid value",
+        "  NETFLOW_NETWORKS=absent.csv (environment): it can't be read",
+        "  NETFLOW_TEMPLATE_STORE=/proc/templates: its directory /proc can't be written",
     ] {
         assert!(
             lines.iter().any(|line| line.starts_with(start)),
@@ -224,6 +228,49 @@ fn an_unknown_flag_gets_a_suggestion_and_exit_code_2() {
 }
 
 #[test]
+fn variables_and_values_in_place_of_flags_get_a_suggestion() {
+    for (arguments, tip) in [
+        (
+            ["run", "NETFLOW_LISTEN_PORT=9995"],
+            "its flag is --listen-port",
+        ),
+        (
+            ["run", "--NETFLOW_LISTEN_PORT=9995"],
+            "its flag is --listen-port",
+        ),
+        (["run", "-listen-port=9995"], "two dashes: --listen-port"),
+    ] {
+        let ended = Program::new(arguments).run();
+        assert_eq!(ended.code, Some(2));
+        assert!(ended.stderr.contains(tip), "{}", ended.stderr);
+    }
+    for arguments in [["run", "--workers=-1"], ["send", "--count=-1"]] {
+        let apart: Vec<&str> = arguments[1].split('=').collect();
+        for ended in [
+            Program::new(arguments).run(),
+            Program::new([arguments[0], apart[0], apart[1]]).run(),
+        ] {
+            assert_eq!(ended.code, Some(2));
+            assert!(
+                ended.stderr.contains("not a whole number"),
+                "{}",
+                ended.stderr
+            );
+        }
+    }
+    let apart = Program::new(["run", "--scale-sampled", "true"]).run();
+    let tip = "--scale-sampled=true";
+    assert!(apart.stderr.contains(tip), "{}", apart.stderr);
+    let twice = Program::new(["--log-level=info", "--log-level=warn"]).run();
+    assert_eq!(twice.code, Some(2));
+    assert!(
+        !twice.stderr.contains("after the command"),
+        "{}",
+        twice.stderr
+    );
+}
+
+#[test]
 fn flags_before_the_command_are_told_where_to_stand() {
     let ended = Program::new(["--listen-port", "1", "demo"]).run();
     assert_eq!(ended.code, Some(2));
@@ -322,19 +369,26 @@ fn check_finds_the_files_that_would_stop_the_daemon() {
             "no certificate in the file",
         ),
     ] {
-        for command in [["config", "check"], ["run", "--log-level=info"]] {
+        for command in [
+            ["config", "check"],
+            ["config", "print"],
+            ["run", "--log-level=info"],
+        ] {
             let mut program = Program::new(command)
                 .env(ENDPOINT, "https://tempo.invalid:4317")
                 .env("NETFLOW_LISTEN_HOST", "127.0.0.1")
                 .env("NETFLOW_LISTEN_PORT", "0")
                 .env("NETFLOW_ADMIN_PORT", "0")
+                .env("NETFLOW_WORKRS", "1")
                 .env(variable, value);
             std::fs::write(program.path().join("plain"), "text").unwrap();
             std::fs::create_dir(program.path().join("directory")).unwrap();
             let before = names_in(program.path());
             let ended = program.run_again();
             assert_eq!(ended.code, Some(2), "{command:?} {value}: {}", ended.stderr);
-            assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+            let shown = &ended.stdout;
+            assert_eq!(shown.is_empty(), command[1] != "print", "{shown}");
+            assert!(ended.stderr.contains("did you mean NETFLOW_WORKERS?"));
             let line = ended.stderr.lines().find(|line| line.contains(variable));
             let line = line.unwrap_or_else(|| unreachable!("{}", ended.stderr));
             assert!(line.contains(value) && line.contains(problem), "{line}");

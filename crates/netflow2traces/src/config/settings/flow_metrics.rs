@@ -140,12 +140,9 @@ fn views(text: &str) -> Result<Views, Rejection> {
     let views = values::list(text, |item| {
         let mut views = View::ALL.into_iter();
         let found = views.find(|view| view.as_str().eq_ignore_ascii_case(item));
-        found.ok_or_else(|| {
-            let known: Vec<_> = View::ALL.iter().map(|view| view.as_str()).collect();
-            Rejection(format!(
-                "{item} is not a view; there are {}",
-                known.join(", ")
-            ))
+        found.ok_or_else(|| match item.eq_ignore_ascii_case("none") {
+            true => Rejection::new("none can't be combined with views"),
+            false => Rejection(format!("{item} is not a view")),
         })
     })?;
     Ok(views.into_iter().collect())

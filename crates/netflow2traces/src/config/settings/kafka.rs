@@ -115,7 +115,7 @@ settings! { KAFKA:
         preset: Preset::Text("zstd"),
         accepted: "none, gzip, snappy, lz4 or zstd",
         summary: "Compression of messages",
-        details: "Kafka compresses messages in batches, and keeps them so; whoever reads decompresses them.",
+        details: "Kafka clients compress messages in batches. The brokers store them compressed, and readers decompress them.",
         parse: kafka::compression,
     }
     KAFKA_CREATE_TOPICS: bool {

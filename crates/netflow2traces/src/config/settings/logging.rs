@@ -21,7 +21,7 @@ settings! { LOGGING:
             ("WARN", "warn"),
             ("ERROR", "error"),
         ]).map_err(|_| {
-            Rejection(format!("{text} is not a level (RUST_LOG takes finer directives)"))
+            Rejection(format!("{text} is not a level (RUST_LOG accepts finer directives)"))
         }),
     }
     LOG_FILTER: String {

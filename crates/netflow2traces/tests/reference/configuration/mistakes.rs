@@ -168,6 +168,10 @@ fn settings_without_effect_give_a_warning() {
         ("NETFLOW_SPAN_MAX_AGE", "10s"),
         ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "2048"),
+        ("OTEL_LOG_LEVEL", "debug"),
+        ("NETFLOW_CONVERSATION_WINDOW", "5m"),
+        ("NETFLOW_KAFKA_TOPIC", "flows"),
+        ("OTEL_EXPORTER_PROMETHEUS_PORT", "9000"),
     ] {
         let warnings = Surroundings::sound().env(variable, value).warnings();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -179,6 +183,59 @@ fn settings_without_effect_give_a_warning() {
         .env("NETFLOW_SPAN_MAX_AGE", "10s");
     assert!(surroundings.warnings().is_empty());
     assert_eq!(surroundings.config().translate.span_max_age, seconds(10));
+}
+
+#[test]
+fn the_admin_server_and_listeners_need_different_ports() {
+    let same = |host: &str| {
+        Surroundings::sound()
+            .env("NETFLOW_LISTEN_TCP_PORT", "9464")
+            .env("NETFLOW_LISTEN_HOST", host)
+    };
+    for host in ["0.0.0.0", "127.0.0.1"] {
+        let mistakes = same(host).mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].contains("both have port 9464"), "{mistakes:?}");
+    }
+    assert!(same("192.0.2.1").config().admin.is_some());
+}
+
+#[test]
+fn a_dollar_in_a_line_of_dotenv_that_is_replaced_by_nothing_gives_a_warning() {
+    let warnings = |line: &str| Surroundings::sound().dotenv(line).warnings();
+    let lost = warnings("OTEL_EXPORTER_OTLP_HEADERS=a=pass$wordxyzzy\n");
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert!(lost[0].contains("single quotes"), "{lost:?}");
+    assert!(!lost[0].contains("xyzzy"), "{lost:?}");
+    for kept in [
+        "OTEL_EXPORTER_OTLP_HEADERS='a=pass$wordxyzzy'\n",
+        "OTEL_EXPORTER_OTLP_HEADERS=a=pass\\$wordxyzzy\n",
+        "SITE=berlin\nOTEL_SERVICE_NAME=netflow-$SITE\n",
+        "SITE=berlin\nOTEL_SERVICE_NAME=netflow-${SITE}\n",
+    ] {
+        assert_eq!(warnings(kept), [""; 0], "{kept}");
+    }
+}
+
+#[test]
+fn long_values_are_cut_in_messages() {
+    let mistakes = Surroundings::sound()
+        .env("NETFLOW_FILTER", "(".repeat(5_000))
+        .mistakes();
+    assert!(mistakes[0].len() < 500, "{mistakes:?}");
+}
+
+/// As Docker's `--env-file` has them.
+#[test]
+fn quotation_marks_around_a_value_are_named() {
+    for (variable, value) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "\"http://tempo:4317\""),
+        ("NETFLOW_QUEUE_SIZE", "'64MiB'"),
+    ] {
+        let mistakes = Surroundings::sound().env(variable, value).mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].contains("remove them"), "{mistakes:?}");
+    }
 }
 
 #[test]
@@ -381,6 +438,13 @@ fn misspelt_names_get_a_hint() {
         ("NETFLOW_LISTEN_PORTS", "NETFLOW_LISTEN_PORT"),
         ("OTEL_EXPORTER_OTLP_ENDPIONT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ("OTEL_EXPORTER_OTLP_HEADER", "OTEL_EXPORTER_OTLP_HEADERS"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT_URL",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+        ("NETFOW_LISTEN_PORT", "NETFLOW_LISTEN_PORT"),
+        ("netflow_listen_port", "NETFLOW_LISTEN_PORT"),
+        ("NETFLOW_LISTEN_PORT_UDP", "NETFLOW_LISTEN_PORT"),
     ] {
         let warnings = Surroundings::sound().env(misspelt, "x").warnings();
         assert_eq!(
@@ -398,6 +462,17 @@ fn misspelt_names_get_a_hint() {
             warnings,
             [format!("{unlike} (.env, line 1) is not a setting")]
         );
+    }
+    // Of other programs, and of Kubernetes for a Service that is named netflow.
+    for (name, value) in [
+        ("LOGLEVEL", "debug"),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "grpc"),
+        ("NETFLOW_PORT", "udp://10.0.0.1:2055"),
+        ("NETFLOW_PORT_2055_UDP_ADDR", "10.0.0.1"),
+    ] {
+        let warnings = Surroundings::sound().env(name, value).warnings();
+        assert!(warnings.is_empty(), "{warnings:?}");
     }
 }
 
