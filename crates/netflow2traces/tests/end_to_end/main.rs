@@ -8,6 +8,8 @@ mod admin_client;
 mod backend;
 #[path = "../support/certificates.rs"]
 mod certificates;
+#[path = "../support/documents.rs"]
+mod commands;
 mod daemon;
 mod exporter;
 #[path = "../support/left_out.rs"]
@@ -21,6 +23,7 @@ mod admin_limits;
 mod cli;
 mod console;
 mod demo;
+mod documents;
 #[cfg(target_os = "linux")]
 mod flood;
 mod flow_metrics;

@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use netflow2traces::config::{self, Machine, Purpose, Sources, settings};
 use netflow2traces::demo::query::Query;
+
+use crate::commands::{blocks, documents, inline, lines, words};
 
 /// Variables of others, and names in the text about what isn't a setting.
 const OTHERS: &[&str] = &[
@@ -16,6 +18,8 @@ const OTHERS: &[&str] = &[
     "NETFLOW_LEFT_OUT",
     "NETFLOW_PEERS_CACHE",
     "NETFLOW_PORT",
+    "OTEL_EXPORTER_PROMETHEUS_PORT",
+    "OTEL_LOG_LEVEL",
 ];
 
 #[test]
@@ -72,40 +76,108 @@ fn anchors_lead_to_headings() {
 fn commands_in_the_documents_can_be_given() {
     let mut given = 0;
     for (path, text) in documents() {
-        for block in blocks(&text, "sh") {
-            for line in block.replace("\\\n", " ").lines() {
-                let Some(mut arguments) = arguments(line) else {
-                    continue;
-                };
-                // A file that is read at once.
-                for argument in &mut arguments {
-                    if argument == "fields.csv" {
-                        *argument = concat!(
-                            env!("CARGO_MANIFEST_DIR"),
-                            "/../../deploy/fields/antrea.csv"
-                        )
-                        .to_owned();
-                    }
+        for line in lines(&text) {
+            let Some(mut arguments) = arguments(&line) else {
+                continue;
+            };
+            // A file that is read at once.
+            for argument in &mut arguments {
+                if argument == "fields.csv" {
+                    *argument = concat!(
+                        env!("CARGO_MANIFEST_DIR"),
+                        "/../../deploy/fields/antrea.csv"
+                    )
+                    .to_owned();
                 }
-                // With --help it says how it is used, and starts nothing, once it has read what comes before.
-                let ended = Command::new(env!("CARGO_BIN_EXE_netflow2traces"))
-                    .args(&arguments)
-                    .arg("--help")
-                    .env_clear()
-                    .current_dir(env!("CARGO_TARGET_TMPDIR"))
-                    .output()
-                    .unwrap();
-                let complaint = String::from_utf8_lossy(&ended.stderr);
-                assert!(
-                    ended.status.success(),
-                    "{}: {line}\n{complaint}",
-                    path.display()
-                );
-                given += 1;
             }
+            // With --help it says how it is used, and starts nothing, once it has read what comes before.
+            let ended = Command::new(env!("CARGO_BIN_EXE_netflow2traces"))
+                .args(&arguments)
+                .arg("--help")
+                .env_clear()
+                .current_dir(env!("CARGO_TARGET_TMPDIR"))
+                .output()
+                .unwrap();
+            let complaint = String::from_utf8_lossy(&ended.stderr);
+            assert!(
+                ended.status.success(),
+                "{}: {line}\n{complaint}",
+                path.display()
+            );
+            given += 1;
         }
     }
     assert!(given > 15, "{given}");
+}
+
+/// Files of the project that commands name are there.
+#[test]
+fn files_in_the_commands_exist() {
+    const FOLDERS: [&str; 6] = ["deploy", "docs", "fuzz", "scripts", "testdata", "tests"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut named = 0;
+    for (path, text) in documents() {
+        for line in lines(&text) {
+            for word in words(&line) {
+                let word = word.rsplit('=').next().unwrap_or_default();
+                let word = word.trim_start_matches("$PWD/").trim_start_matches("./");
+                let file = word.split(':').next().unwrap_or_default();
+                if FOLDERS.iter().any(|folder| {
+                    file.split_once('/')
+                        .is_some_and(|(first, _)| first == *folder)
+                }) {
+                    assert!(root.join(file).exists(), "{}: {line}", path.display());
+                    named += 1;
+                }
+            }
+        }
+    }
+    assert!(named > 10, "{named}");
+}
+
+/// What stands for a value of the reader's in a table of settings.
+const PLACEHOLDERS: [&str; 3] = ["EXPRESSION", "SIZE", "RATIO"];
+
+/// Values of settings, in commands and in the text, are accepted.
+#[test]
+fn values_in_the_documents_are_accepted() {
+    let mut accepted = 0;
+    for (path, text) in documents() {
+        for code in lines(&text).into_iter().chain(inline(&text)) {
+            for word in words(&code) {
+                let Some((name, value)) = word.split_once('=') else {
+                    continue;
+                };
+                let mut settings = settings::ALL.iter();
+                let Some(about) = settings.find(|about| about.variables.contains(&name)) else {
+                    continue;
+                };
+                if PLACEHOLDERS.contains(&value) || value.contains('…') {
+                    continue;
+                }
+                // The port that another command prints.
+                let value = value.replace(":PORT", ":4317");
+                let environment = [
+                    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://tempo:4317"),
+                    (name, &value),
+                ];
+                let sources = Sources::collect(vec![], &environment);
+                let refused = config::load(Purpose::Run, &sources, &machine()).err();
+                let mistakes = refused.map_or_else(Vec::new, |refused| refused.mistakes);
+                let mistake = mistakes.iter().find(|mistake| {
+                    // What needs another setting, or a file of the reader's, is none.
+                    mistake.problem.ends_with(about.accepted)
+                        && mistake.setting.starts_with(name)
+                        && !mistake.problem.contains("can't be read")
+                        && !mistake.problem.contains("there is no directory")
+                        && !mistake.problem.contains("gRPC has no path")
+                });
+                assert!(mistake.is_none(), "{}: {code}\n{mistake:?}", path.display());
+                accepted += 1;
+            }
+        }
+    }
+    assert!(accepted > 100, "{accepted}");
 }
 
 #[test]
@@ -182,30 +254,6 @@ fn arguments(line: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Words as a shell splits them, up to the first operator or comment.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    for letter in line.chars() {
-        match (quote, letter) {
-            (Some(end), letter) if letter == end => quote = None,
-            (None, '\'' | '"') => {
-                quote = Some(letter);
-                word.get_or_insert_default();
-            }
-            (None, '|' | '>' | '<' | '&' | ';' | ')') => {
-                // "2>&1": the number belongs to it.
-                word = word.filter(|word| word != "2");
-                break;
-            }
-            (None, '#') if word.is_none() => break,
-            (None, letter) if letter.is_whitespace() => words.extend(word.take()),
-            (_, letter) => word.get_or_insert_default().push(letter),
-        }
-    }
-    words.extend(word);
-    words
-}
-
 /// Anchors of the headings, as GitHub makes them.
 fn headings(text: &str) -> impl Iterator<Item = String> {
     let outside = text.split("```").step_by(2);
@@ -221,30 +269,6 @@ fn headings(text: &str) -> impl Iterator<Item = String> {
             .map(|letter| if letter == ' ' { '-' } else { letter })
             .collect()
     })
-}
-
-/// Contents of fenced blocks of this language.
-fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
-    let fence = format!("```{language}\n");
-    let rest = text.split(fence.as_str()).skip(1);
-    rest.filter_map(|rest| rest.split("```").next()).collect()
-}
-
-/// Markdown at the root and below `docs`.
-fn documents() -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut documents = Vec::new();
-    for folder in [root.clone(), root.join("docs"), root.join("docs/decisions")] {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "md") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                documents.push((path, text));
-            }
-        }
-    }
-    assert!(documents.len() > 5);
-    documents
 }
 
 /// Words that look like one of our variables; one that ends in `_` stands for all that begin so.
@@ -266,17 +290,20 @@ fn is_known(name: &str) -> bool {
     variables.any(|variable| *variable == name) || is_refused(name)
 }
 
-/// Settings of later versions are refused.
-fn is_refused(name: &str) -> bool {
-    let machine = Machine {
+fn machine() -> Machine {
+    Machine {
         cores: 1,
         memory: config::memory::Available::default(),
         host_name: None,
         instance_id: "an id".to_owned(),
-    };
+    }
+}
+
+/// Settings of later versions are refused.
+fn is_refused(name: &str) -> bool {
     let environment = [("OTEL_TRACES_EXPORTER", "none"), (name, "1")];
     let sources = Sources::collect(vec![], &environment);
-    let refused = config::load(Purpose::Run, &sources, &machine);
+    let refused = config::load(Purpose::Run, &sources, &machine());
     refused.is_err_and(|mistakes| mistakes.to_string().contains(name))
 }
 

@@ -5,6 +5,6 @@ mod bounds;
 mod by_id;
 mod grafana;
 mod ingest;
-mod rig;
+pub(crate) mod rig;
 mod search;
 mod tags;
