@@ -63,6 +63,16 @@ pub fn check(path: &Path) -> io::Result<()> {
     }
 }
 
+/// What tells a version of the file from any other.
+pub(super) type Version = (u64, u64, i64, i64);
+
+/// The version that is there now.
+pub(super) fn version(path: &Path) -> Option<Version> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
+}
+
 /// Replaces the file; gives its octets.
 ///
 /// # Errors

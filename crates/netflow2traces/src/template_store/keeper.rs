@@ -55,6 +55,10 @@ pub struct Keeper {
     max_octets: usize,
     counters: Arc<Counters>,
     failing: bool,
+    /// What was written last.
+    written: Option<file::Version>,
+    /// Another process writes the file, too.
+    is_shared: bool,
 }
 
 /// One exporter as it is written.
@@ -95,6 +99,8 @@ impl Keeper {
             max_octets: MAX_OCTETS,
             counters,
             failing: false,
+            written: None,
+            is_shared: false,
         };
         keeper.take(&loaded);
         Ok((keeper, loaded))
@@ -140,6 +146,7 @@ impl Keeper {
                 counters.octets.store(*octets, Relaxed);
                 let exporters = self.exporters.len() as u64;
                 counters.exporters.store(exporters, Relaxed);
+                self.written = file::version(&self.path);
             }
             Err(_) => _ = counters.failures.fetch_add(1, Relaxed),
         }
@@ -149,6 +156,16 @@ impl Keeper {
     /// Writes, and says when that begins to fail and when it succeeds again. What could not be written is kept for
     /// the next time.
     pub fn write_or_say(&mut self) {
+        let found = file::version(&self.path);
+        let is_foreign = self.written.is_some() && found.is_some() && found != self.written;
+        if is_foreign && !self.is_shared {
+            self.is_shared = true;
+            warn!(
+                file = %self.path.display(),
+                "another process writes the template store too, and each overwrites what the other wrote: give each \
+                 daemon a NETFLOW_TEMPLATE_STORE of its own"
+            );
+        }
         let written = self.write();
         let failed = written.is_err();
         match written {
@@ -355,6 +372,20 @@ mod tests {
         loaded.sort_by_key(|saved| saved.address);
         let names = loaded.iter().map(|saved| saved.domains[0].interfaces.len());
         assert_eq!(names.collect::<Vec<_>>(), [1, 5]);
+    }
+
+    #[test]
+    fn another_process_that_writes_the_file_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let [(mut one, _), (mut other, _)] = [open(&directory), open(&directory)];
+        one.take(&[saved(1, 1)]);
+        other.take(&[saved(2, 1)]);
+        one.write_or_say();
+        one.write_or_say();
+        assert!(!one.is_shared);
+        other.write_or_say();
+        one.write_or_say();
+        assert!(one.is_shared);
     }
 
     #[test]
