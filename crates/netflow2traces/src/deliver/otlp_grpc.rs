@@ -148,7 +148,13 @@ fn judge_without_status(answer: &Answer, answers: &Answers) -> Outcome {
         407 | 413 | 511 => classify_http(status, "", None),
         _ => {
             let text = format!("HTTP status {status}");
-            classify_grpc(GrpcCode::from_http(status), &text, after)
+            match classify_grpc(GrpcCode::from_http(status), &text, after) {
+                // A refusal that is no gRPC: it is another port, such as that of a backend's searches.
+                Outcome::Rejected { cause } if cause.remedy.is_none() => Outcome::Rejected {
+                    cause: Cause::with_remedy(cause.text, REMEDY_NOT_GRPC),
+                },
+                outcome => outcome,
+            }
         }
     };
     outcome.retried_if(answers.retryable.http.contains(&status), after)
@@ -263,6 +269,14 @@ mod tests {
             judge(&answer(413, &html, b""), &Answers::default()),
             Outcome::TooLarge { .. }
         ));
+        for status in [400, 415, 421] {
+            let Outcome::Rejected { cause } =
+                judge(&answer(status, &html, b""), &Answers::default())
+            else {
+                unreachable!("{status} is retried");
+            };
+            assert_eq!(cause.remedy, Some(REMEDY_NOT_GRPC), "{status}");
+        }
         let grpc = [("content-type", "application/grpc+proto")];
         assert!(matches!(
             judge(&answer(200, &grpc, b""), &Answers::default()),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// For each step: connecting, asking, the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Letters of the answer that are shown.
+const MAX_SHOWN: usize = 300;
 /// Octets of the answer that are read.
 const MAX_ANSWER: u64 = 8 * 1024;
 
@@ -43,15 +45,23 @@ pub fn check(admin: Option<SocketAddr>) -> Result<(), NotReady> {
         }
         _ => Err(error),
     });
-    let answer = answer.map_err(|source| NotReady::NoAnswer { address, source })?;
+    let answer = answer.map_err(|error| NotReady::NoAnswer {
+        address,
+        source: named(error),
+    })?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) == Some("200") {
         return Ok(());
     }
-    let answer = match body.trim() {
+    // What the daemon answers is a line of text.
+    let line = body.trim().lines().next().unwrap_or_default();
+    let answer = match line {
         "" => status.to_owned(),
-        body => body.to_owned(),
+        line if line.starts_with('<') => {
+            format!("{status}, with a page for browsers; it may be another program")
+        }
+        line => line.chars().take(MAX_SHOWN).collect(),
     };
     Err(NotReady::Answer { address, answer })
 }
@@ -67,6 +77,20 @@ fn ask(address: SocketAddr) -> io::Result<String> {
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// An error of a wait that was too long says so itself.
+fn named(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            let seconds = PATIENCE.as_secs();
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("nothing came within {seconds} s"),
+            )
+        }
+        _ => error,
+    }
 }
 
 /// The address by which a bound one is reached from this machine.
@@ -106,5 +130,21 @@ mod tests {
         });
         check(Some((Ipv6Addr::UNSPECIFIED, port).into())).unwrap();
         daemon.join().unwrap();
+    }
+
+    #[test]
+    fn a_page_of_another_program_is_not_shown() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let other = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).unwrap();
+            let answer = b"HTTP/1.1 404 Not Found\r\n\r\n<!DOCTYPE HTML>\n<html>\n";
+            stream.write_all(answer).unwrap();
+        });
+        let error = check(Some(address)).unwrap_err().to_string();
+        assert!(error.contains("404 Not Found, with a page"), "{error}");
+        other.join().unwrap();
     }
 }

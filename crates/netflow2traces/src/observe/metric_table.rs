@@ -343,7 +343,7 @@ pub static METRICS: &[Metric] = metrics! {
             "counter" counter_samples,
             "unknown" samples_unknown,
         )),
-            "Samples of sFlow; flow samples are flow records, the others aren't shown";
+            "Samples of sFlow; flow samples are flow records, counter samples feed the view sflow_counters";
         netflow_sample_errors_total: Series::Counters(translated_by!("reason":
             "truncated_sample" samples_truncated,
             "malformed_sample" samples_malformed,

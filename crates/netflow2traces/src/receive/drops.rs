@@ -83,7 +83,7 @@ pub(super) fn warn_of_drops(worker: usize, dropped: u64, receive_buffer_octets: 
     tracing::warn!(
         worker,
         dropped,
-        receive_buffer_octets,
+        receive_buffer_bytes = receive_buffer_octets,
         sysctl = ReceiveBuffer::SYSCTL,
         "the kernel dropped datagrams because a receive buffer was full: raise \
          NETFLOW_RECEIVE_BUFFER and the sysctl that limits it, or NETFLOW_WORKERS"

@@ -190,11 +190,11 @@ impl Receivers {
         }
         if self.receive_buffer.is_short() {
             tracing::warn!(
-                requested_octets = self.receive_buffer.requested,
-                granted_octets = self.receive_buffer.granted,
+                requested_bytes = self.receive_buffer.requested,
+                granted_bytes = self.receive_buffer.granted,
                 sysctl = ReceiveBuffer::SYSCTL,
                 "the system gave a smaller receive buffer than NETFLOW_RECEIVE_BUFFER requests: bursts \
-                 may be dropped; raise the sysctl to the requested octets"
+                 may be dropped; raise the sysctl to requested_bytes"
             );
         }
         #[cfg(target_os = "linux")]

@@ -282,7 +282,7 @@ mod linux {
             if queued > accounted_buffer(&bound.socket) / 10 * 9 {
                 tracing::warn!(
                     address = %bound.address,
-                    queued_octets = queued,
+                    queued_bytes = queued,
                     "a socket's receive buffer was full when it was taken over: datagrams that arrived during the restart may be lost; raise NETFLOW_RECEIVE_BUFFER and net.core.rmem_max"
                 );
             }

@@ -25,7 +25,7 @@ pub struct RelayCounters {
 pub enum DropReason {
     /// `NETFLOW_ALLOWED_EXPORTERS` doesn't have its sender.
     NotAllowed,
-    /// There was no room: the brokers are away or too slow.
+    /// There was no room: the brokers are unreachable or too slow.
     QueueFull,
     /// The brokers refused it as too large.
     TooLarge,

@@ -223,7 +223,7 @@ impl Forwarder {
                 topic = %self.topic,
                 datagrams = lost - report.lost_before,
                 reason = DropReason::QueueFull.as_str(),
-                "datagrams were dropped: the brokers are away or too slow, and the queue is full; \
+                "datagrams were dropped: the brokers are unreachable or too slow, and the queue is full; \
                  NETFLOW_QUEUE_SIZE bounds it"
             );
             report.lost_before = lost;
@@ -237,7 +237,7 @@ impl Report {
             self.is_away = true;
             warn!(
                 topic,
-                cause, "Kafka doesn't take datagrams: they wait, and it is tried again"
+                cause, "Kafka is not accepting datagrams: they wait, and the relay retries"
             );
         }
     }
@@ -245,13 +245,13 @@ impl Report {
     fn back(&mut self, topic: &str, waiting: u64) {
         if self.is_away {
             self.is_away = false;
-            info!(topic, waiting, "Kafka takes datagrams again");
+            info!(topic, waiting, "Kafka accepts datagrams again");
         }
     }
 
     fn refused(&mut self, error: &KafkaError) {
         if self.refused.admit(Instant::now()).is_some() {
-            warn!(%error, "Kafka refused a datagram: it is dropped");
+            warn!(%error, "Kafka rejected a datagram: it is dropped");
         }
     }
 }

@@ -25,7 +25,7 @@ impl SpoolReport {
         info!(
             directory = %directory.display(),
             mode = mode.as_str(),
-            max_octets,
+            max_bytes = max_octets,
             "spool opened"
         );
     }

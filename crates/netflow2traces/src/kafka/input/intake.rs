@@ -264,7 +264,7 @@ impl Rebalance for Shared {
             if let Some(consumer) = consumer
                 && let Err(error) = self.commit(&*consumer).await
             {
-                warn!(%error, ?partitions, "offsets of partitions that go could not be committed: they are read once more");
+                warn!(%error, ?partitions, "offsets of partitions that another daemon takes over could not be committed: it reads them again");
             }
             self.end(partitions);
             info!(?partitions, "partitions handed over");
@@ -280,7 +280,7 @@ impl Rebalance for Shared {
             }
             warn!(
                 ?partitions,
-                "partitions lost: what was not committed is read once more"
+                "partitions lost: what was not committed is read again"
             );
         })
     }
@@ -398,7 +398,7 @@ impl Intake {
                         return Err(error);
                     }
                     if let Some(suppressed) = self.lines.admit(now) {
-                        warn!(%error, suppressed, "offsets can't be committed: a restart would read more once more");
+                        warn!(%error, suppressed, "offsets can't be committed: after a restart more would be read again");
                     }
                 }
             }
@@ -491,7 +491,7 @@ impl Intake {
         self.shared.counters.poll_failures.add(1);
         self.is_away = true;
         if let Some(suppressed) = self.lines.admit(Instant::now()) {
-            warn!(topic = %self.topic, %error, suppressed, "Kafka can't be read: what waits there stays there");
+            warn!(topic = %self.topic, %error, suppressed, "Kafka can't be read: what was not read stays in the topic, and the daemon retries");
         }
     }
 
@@ -513,7 +513,7 @@ pub(super) async fn leave(shared: &Shared, until: Instant) {
     let Some(consumer) = consumer else { return };
     let leaving = async {
         if let Err(error) = shared.commit(&*consumer).await {
-            warn!(%error, "the last offsets could not be committed: some datagrams are read once more");
+            warn!(%error, "the last offsets could not be committed: some datagrams will be read again");
         }
         let left = until.saturating_duration_since(Instant::now());
         consumer.close(left).await;
@@ -523,7 +523,7 @@ pub(super) async fn leave(shared: &Shared, until: Instant) {
         .is_err()
     {
         warn!(
-            "the consumer group could not be left in time: others wait until the session has expired"
+            "the consumer group could not be left in time: the other members take over when its session has expired"
         );
     }
     let owned: Vec<i32> = shared.lock().owned.iter().copied().collect();

@@ -225,9 +225,9 @@ impl Writer {
                 topic = %self.topic,
                 %error,
                 suppressed,
-                "what was learnt of exporters can't be written to NETFLOW_KAFKA_TEMPLATES_TOPIC: until it can, no later offset is \
-                 committed, and a restart reads more once more; what is refused for good passes, and whoever takes their \
-                 partition over waits for their templates"
+                "what exporters reported can't be written to NETFLOW_KAFKA_TEMPLATES_TOPIC: until it can, no later offset is \
+                 committed, and after a restart more is read again; what the brokers reject for good is skipped, and the \
+                 next worker of those exporters waits for their templates"
             );
         }
     }
@@ -283,7 +283,7 @@ pub(super) async fn read(
             topic,
             partition,
             error,
-            "what was learnt of a partition's exporters can't be read whole: the rest waits for their templates"
+            "not everything that a partition's exporters reported can be read: the data of some waits for their templates"
         );
     }
     share.octets -= found.octets;

@@ -208,8 +208,8 @@ pub(super) fn findings(seen: &Findings) -> Vec<Finding> {
     all.extend(kernel_drops(seen));
     if seen.refused_recently > 0 && seen.decoded > 0 {
         let title = format!(
-            "{} datagrams could not be read in the last minute",
-            seen.refused_recently
+            "{} could not be read in the last minute",
+            number_of(seen.refused_recently, "datagram")
         );
         all.push(
             Findings::notice("refused", title)
@@ -252,9 +252,9 @@ fn arrival(seen: &Findings) -> Option<Finding> {
         return Some(
             Findings::problem("awaits_templates", "Data is here, but not the templates that describe it")
                 .says(format!(
-                    "{} Sets of data are waiting. NetFlow v9 and IPFIX data means nothing without its template, and the \
+                    "{} of data waiting. NetFlow v9 and IPFIX data means nothing without its template, and the \
                      exporter alone decides when to send that: by default after up to half an hour.",
-                    seen.sets_waiting
+                    number_of(seen.sets_waiting, "Set")
                 ))
                 .says(
                     "Nothing is lost: up to 256 KiB of each exporter waits for up to 31 minutes and is then decoded with its \
@@ -327,13 +327,13 @@ fn backend(seen: &Findings) -> Option<Finding> {
         let title = format!("{place} is not accepting spans");
         let waits = if seen.dropped_recently > 0 {
             format!(
-                "The queue is full: {} flow spans were dropped in the last minute.",
-                seen.dropped_recently
+                "The queue is full; dropped in the last minute: {}.",
+                number_of(seen.dropped_recently, "flow span")
             )
         } else {
             format!(
-                "Nothing is lost so far: {} flow spans wait, and the queue is {share} % full.",
-                seen.waiting
+                "Nothing is lost so far. Waiting: {}; the queue is {share} % full.",
+                number_of(seen.waiting, "flow span")
             )
         };
         let mut finding = Findings::problem("backend_away", title);
@@ -345,8 +345,8 @@ fn backend(seen: &Findings) -> Option<Finding> {
     }
     if seen.rejected_recently > 0 {
         let title = format!(
-            "{place} rejected {} flow spans in the last minute",
-            seen.rejected_recently
+            "{place} rejected {} in the last minute",
+            number_of(seen.rejected_recently, "flow span")
         );
         let mut finding = Findings::problem("backend_refuses", title);
         finding.text.extend(error);
@@ -356,8 +356,8 @@ fn backend(seen: &Findings) -> Option<Finding> {
     }
     if seen.dropped_recently > 0 {
         let title = format!(
-            "{} flow spans were dropped in the last minute",
-            seen.dropped_recently
+            "Dropped in the last minute: {}",
+            number_of(seen.dropped_recently, "flow span")
         );
         let mut finding = Findings::problem("dropped", title);
         finding.text.extend(error);
@@ -374,8 +374,8 @@ fn kernel_drops(seen: &Findings) -> Option<Finding> {
         return None;
     }
     let title = format!(
-        "The kernel dropped {} datagrams in the last minute, before they could be read",
-        seen.kernel_drops_recently
+        "The kernel dropped {} in the last minute, before the daemon could read them",
+        number_of(seen.kernel_drops_recently, "datagram")
     );
     let finding = Findings::problem("kernel_drops", title);
     let asked = seen.buffer_requested;
@@ -445,6 +445,14 @@ fn rejected(seen: &Findings) -> String {
 fn near(seen: &Findings) -> SocketAddr {
     let address = seen.listening.first().copied();
     address.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 2055)), reachable)
+}
+
+/// Such as `1 datagram` and `12 datagrams`.
+fn number_of(number: u64, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
 }
 
 fn duration(seconds: u64) -> String {

@@ -190,6 +190,21 @@ fn a_buffer_that_the_kernel_cut_names_the_sysctl() {
 }
 
 #[test]
+fn one_of_something_is_singular() {
+    let seen = Findings {
+        refused_recently: 1,
+        kernel_drops_recently: 1,
+        rejected_recently: 1,
+        ..healthy()
+    };
+    for finding in findings(&seen) {
+        let has_plural =
+            ["1 datagrams", "1 flow spans"].map(|plural| finding.title.contains(plural));
+        assert_eq!(has_plural, [false; 2], "{}", finding.title);
+    }
+}
+
+#[test]
 fn a_relay_speaks_of_kafka_and_not_of_decoding() {
     let seen = |relay| Findings {
         datagrams: 1_000,
