@@ -68,7 +68,7 @@ impl DebugLog {
             port = arrival.session.port,
             transport = arrival.session.transport.as_str(),
             protocol = said.protocol.as_str(),
-            octets = arrival.octets,
+            bytes = arrival.octets,
             domain = said.domain,
             sequence = said.sequence,
             flows = outcome.flows,
@@ -99,7 +99,7 @@ impl DebugLog {
             } = arrival;
             let (port, transport) = (session.port, session.transport.as_str());
             let suppressed = if_any(suppressed);
-            debug!(%exporter, port, transport, octets, %error, suppressed, "datagram rejected");
+            debug!(%exporter, port, transport, bytes = octets, %error, suppressed, "datagram rejected");
         }
     }
 

@@ -188,7 +188,7 @@ impl Kind {
             ),
             Self::ExportersForMemory => warn!(
                 exporters = number,
-                limit_octets = limit,
+                limit_bytes = limit,
                 "exporters were forgotten, the least proven and largest first: the state of exporters reached its share of NETFLOW_MEMORY_LIMIT"
             ),
         }

@@ -432,7 +432,7 @@ impl Summary {
                 text,
                 "    exporter {exporter}, version {version}, domain {domain}, template {template}: {} of {}",
                 counted(*sets, "set"),
-                counted(*octets, "octet"),
+                counted(*octets, "byte"),
             );
         }
         if let Some(more @ 1..) = self.waiting.len().checked_sub(MAX_LISTED) {

@@ -147,7 +147,7 @@ With every level, where the settings name files ([flow-metrics.md](flow-metrics.
 | `source.KEY`, `destination.KEY` | string | `NETFLOW_NETWORKS`: each further key of that line |
 | `source.geo.country.iso_code`, `destination.geo.country.iso_code` | string | `NETFLOW_GEOIP_COUNTRY`: two letters |
 | `source.as.number`, `destination.as.number` | int | with `NETFLOW_GEOIP_ASN`: the number that the exporter reports, unless it is 0; else the database's. Under `NETFLOW_SEMCONV=flow` and `both` the record's own number stands there, zero or not, if it has one |
-| `source.as.organization.name`, `destination.as.organization.name` | string | `NETFLOW_GEOIP_ASN`: who runs that system, where the database has the same number |
+| `source.as.organization.name`, `destination.as.organization.name` | string | `NETFLOW_GEOIP_ASN`: the organization that runs that system, if the database has the same number |
 | `netflow.as.origin` | string | where these numbers come from: `exporter`, `database`, or `both`, one for each end |
 ";
 
