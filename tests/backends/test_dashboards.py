@@ -338,15 +338,17 @@ class Queries(unittest.TestCase):
             return []
 
     def test_promql_of_the_documents(self):
-        """Every line of a block of PromQL in docs/ returns data."""
+        """Every line of a block of PromQL in docs/, and every query of a command there and in README.md, returns data."""
         asked = 0
-        for path in sorted((REPOSITORY / "docs").glob("*.md")):
-            for block in re.findall(r"```promql\n(.*?)```", path.read_text(), re.DOTALL):
-                for expression in block.splitlines():
-                    with self.subTest(document=path.name, query=expression):
-                        until(expression, lambda e=expression: self.ask_prometheus(e), seconds=60, interval=0.5)
-                    asked += 1
-        self.assertGreater(asked, 5)
+        for path in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]:
+            text = path.read_text()
+            blocks = re.findall(r"```promql\n(.*?)```", text, re.DOTALL)
+            expressions = [line for block in blocks for line in block.splitlines()]
+            for expression in expressions + re.findall(r"'query=([^']+)'", text):
+                with self.subTest(document=path.name, query=expression):
+                    until(expression, lambda e=expression: self.ask_prometheus(e), seconds=60, interval=0.5)
+                asked += 1
+        self.assertGreater(asked, 10)
 
 
 def add_dashboard_tests():

@@ -110,6 +110,53 @@ fn commands_in_the_documents_can_be_given() {
     assert!(given > 15, "{given}");
 }
 
+/// Commands that a test or the gate runs: this program and curl as the tests here and `end_to_end/documents.rs` do,
+/// prometheus as `tests/backends/test_dashboards.py`, softflowd as `scripts/exporters.py`, those of the package as
+/// `scripts/check-deploy.sh`, kafka-topics.sh as `tests/kafka/broker.sh`, the project's own scripts as the gate; and what any shell has.
+const TRIED: &[&str] = &[
+    "apt-get",
+    "cargo",
+    "cd",
+    "curl",
+    "echo",
+    "install",
+    "jq",
+    "kafka-topics.sh",
+    "netflow2traces",
+    "printf",
+    "prometheus",
+    "scripts/bench.sh",
+    "scripts/check.sh",
+    "scripts/package-deb.sh",
+    "softflowd",
+    "sysctl",
+    "target/release/netflow2traces",
+];
+/// Commands that can't be run where the project is built: a page that has them says so.
+const NOT_TRIED: &[&str] = &["docker", "kafka-consumer-groups.sh", "kubectl", "systemctl"];
+
+#[test]
+fn every_command_is_tried_or_its_page_says_that_it_is_not() {
+    for (path, text) in documents() {
+        for line in lines(&text) {
+            let mut words = words(&line).into_iter();
+            let is_before = |word: &String| {
+                word == "sudo" || word == "export" || word.split_once('=').is_some()
+            };
+            let Some(command) = words.find(|word| !is_before(word)) else {
+                continue;
+            };
+            let command = command.as_str();
+            if NOT_TRIED.contains(&command) {
+                let says_so = text.contains("ot tried") || text.contains("what-was-tried");
+                assert!(says_so, "{}: {line}", path.display());
+            } else {
+                assert!(TRIED.contains(&command), "{}: {line}", path.display());
+            }
+        }
+    }
+}
+
 /// Files of the project that commands name are there.
 #[test]
 fn files_in_the_commands_exist() {
