@@ -88,7 +88,7 @@ impl Totals {
         }
         if self.template_datagrams > 0 {
             let templates = grouped(self.template_datagrams);
-            let _ = writeln!(text, "     {templates} of the {units} are templates");
+            let _ = writeln!(text, "     {units} with templates: {templates}");
         }
         if (2..=FEW).contains(&self.by_exporter.len()) {
             for sent in &self.by_exporter {
@@ -147,7 +147,7 @@ impl Totals {
             let refused = grouped(self.refused);
             let _ = writeln!(
                 text,
-                "warning: no program listened to {refused} of the datagrams or more"
+                "warning: at least {refused} of the datagrams reached no program"
             );
         }
         if self.cut > 0 {
@@ -225,7 +225,7 @@ mod tests {
             totals.text(),
             "sent 4,500 flow records in 150 datagrams (15,000 bytes) in 1.500 s\n     \
              3,000 flow records/s, 100 datagrams/s\n     \
-             2 of the datagrams are templates\n     \
+             datagrams with templates: 2\n     \
              127.0.0.1                                 3,000 flow records         100 datagrams\n     \
              127.0.0.2                                 1,500 flow records          50 datagrams\n"
         );

@@ -299,7 +299,7 @@ fn without_a_listener_it_says_so() {
     assert_eq!(ended.total("datagrams"), 3);
     assert!(ended.total("refused") > 0);
     assert!(
-        ended.stderr.contains("no program listened"),
+        ended.stderr.contains("reached no program"),
         "{}",
         ended.stderr
     );
