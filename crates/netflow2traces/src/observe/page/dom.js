@@ -66,3 +66,6 @@ export function steady(body, items, keyOf) {
 /** The cells of a new row: a name for each, `number` where figures stand in a column. */
 export const makeRow = (...classes) =>
   make('tr', {}, classes.map((name, index) => (index === 0 ? make('th', { scope: 'row', className: name }) : make('td', { className: name }))));
+
+/** Ends of flows, whose ports may stand on the next line: an IPv6 address and its port are too long for a phone. */
+export const foldEnds = (text) => text.split(/(?<=\])(?=:\d)/).flatMap((part, index) => (index === 0 ? [part] : [make('wbr', {}), part]));

@@ -1,6 +1,6 @@
 // The latest records, and the conversations.
 
-import { byId, isInUse, make, makeRow, setText, steady, syncRows } from './dom.js';
+import { byId, foldEnds, isInUse, make, makeRow, setText, steady, syncRows } from './dom.js';
 import { count, duration, endpoint, fullTime, hasPorts, octets, percent, plural, protocol, service, short, span, time, zone } from './format.js';
 
 /** Rows of the table of records. */
@@ -87,8 +87,8 @@ function create(record) {
   const [source, destination] = [endpoint(record.source, port[0]), endpoint(record.destination, port[1])];
   setText(cells[0], time(record.end));
   cells[0].title = fullTime(record.end);
-  setText(cells[1], source);
-  setText(cells[2], destination);
+  cells[1].append(...foldEnds(source));
+  cells[2].append(...foldEnds(destination));
   const known = service(record.transport, port[1]) ?? service(record.transport, port[0]);
   cells[3].append(record.transport ?? '–', known ? make('span', { className: 'soft' }, ` ${known}`) : '');
   setText(cells[4], count(record.octets));

@@ -1,6 +1,6 @@
 // One trace as a waterfall, and the attributes of the selected span.
 
-import { byId, make, setText } from './dom.js';
+import { byId, foldEnds, make, setText } from './dom.js';
 import { count, duration, endpoint, fullTime, hasPorts, plural } from './format.js';
 
 /** Rows that a browser shows easily. */
@@ -165,7 +165,7 @@ function makeRow(row, start, whole) {
     length.style.left = `calc(${left}% + 6px)`;
   } else if (left + width > 80) length.style.right = `calc(${100 - left}% + 6px)`;
   else length.style.left = `calc(${left + width}% + 6px)`;
-  const name = make('span', { className: 'name' }, isFlow(row) ? flowOf(row) : row.name);
+  const name = make('span', { className: 'name' }, ...(isFlow(row) ? foldEnds(flowOf(row)) : [row.name]));
   name.style.paddingInlineStart = `${row.depth * 14}px`;
   name.title = row.name;
   const item = make('button', { className: 'row', 'aria-pressed': 'false' }, name, make('span', { className: 'lane' }, bar, length));
