@@ -96,7 +96,7 @@ pub fn summary(config: &Config) -> String {
     }
     let admin = config.admin.map_or_else(
         || "nothing: it is turned off".to_owned(),
-        |address| format!("http://{address}/metrics, /readyz and /api/status"),
+        |address| format!("http://{address}/ (the page), /metrics, /readyz and /api/status"),
     );
     let _ = writeln!(text, "  serves       {admin}");
     if let Some(own) = &config.own_metrics {
