@@ -372,7 +372,7 @@ fn target(text: &str) -> Result<SocketAddr, clap::Error> {
         ));
     }
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    let found = match bare.parse::<std::net::IpAddr>() {
+    let found = match bare.parse::<IpAddr>() {
         Ok(address) => Ok(Some(SocketAddr::new(address, DEFAULT_PORT))),
         Err(_) if text.contains(':') => text.to_socket_addrs().map(|mut all| all.next()),
         Err(_) => (text, DEFAULT_PORT)
