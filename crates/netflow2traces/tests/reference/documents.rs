@@ -1,7 +1,5 @@
 //! What the documents name exists: settings, commands, and the files and headings that they link to.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
