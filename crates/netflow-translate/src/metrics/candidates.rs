@@ -23,6 +23,13 @@ struct Mark {
     first: u32,
 }
 
+/// The row of a series. The low bits of a quick hash differ little where keys differ in one of their numbers: all of
+/// its bits take part.
+fn row_of(hash: u64) -> usize {
+    let mixed = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> (u64::BITS - ROWS.trailing_zeros())) as usize
+}
+
 /// Series that asked for a place.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
@@ -46,7 +53,7 @@ impl Candidates {
             self.left.fill(0);
         }
         let counter = self.left.get_mut(exporter as usize & (COUNTERS - 1));
-        let row = self.rows.get_mut(hash as usize & (ROWS - 1));
+        let row = self.rows.get_mut(row_of(hash));
         let (Some(row), Some(left)) = (row, counter) else {
             return false;
         };
@@ -95,6 +102,19 @@ mod tests {
         assert!(candidates.asked_before(ONE, 1, 301));
         assert!(candidates.asked_before(ONE, 1, 300 + MEMORY));
         assert!(!candidates.asked_before(ONE, 1, 301 + MEMORY));
+    }
+
+    #[test]
+    fn series_whose_hashes_have_the_same_low_bits_have_rows_of_their_own() {
+        for step in [1_u64 << 16, 1 << 32, 1 << 40, 0x1_0001 << 20] {
+            let mut candidates = Candidates::default();
+            let all: Vec<u64> = (1..=100).map(|n| 77 + n * step).collect();
+            for minute in 5..=6 {
+                let known = all.iter();
+                let known = known.filter(|hash| candidates.asked_before(OTHER, **hash, minute));
+                assert_eq!(known.count(), if minute == 5 { 0 } else { 100 }, "{step:x}");
+            }
+        }
     }
 
     #[test]
