@@ -530,9 +530,20 @@ mod tests {
             What::Replay(replay) => replay.pace,
             What::Generate(_) => panic!("no capture"),
         };
-        assert_eq!(pace(&["a.pcap"]), ReplayPace::Original);
-        assert_eq!(pace(&["a.pcap", "--rate=5"]), ReplayPace::Rate(5.0));
-        assert_eq!(pace(&["a.pcap", "--rate=max"]), ReplayPace::AtOnce);
-        assert_eq!(pace(&["a.pcap", "--at-once"]), ReplayPace::AtOnce);
+        // Any file that can be read.
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert_eq!(pace(&[file]), ReplayPace::Original);
+        assert_eq!(pace(&[file, "--rate=5"]), ReplayPace::Rate(5.0));
+        assert_eq!(pace(&[file, "--rate=max"]), ReplayPace::AtOnce);
+        assert_eq!(pace(&[file, "--at-once"]), ReplayPace::AtOnce);
+    }
+
+    #[test]
+    fn a_capture_that_is_not_there_is_named_and_a_target_in_its_place_gets_a_tip() {
+        let absent = parsed(&["absent.pcap"]).unwrap_err();
+        assert!(absent.contains("absent.pcap can't be read"), "{absent}");
+        assert!(!absent.contains("--to"), "{absent}");
+        let target = parsed(&["192.0.2.10:2055"]).unwrap_err();
+        assert!(target.contains("--to 192.0.2.10:2055"), "{target}");
     }
 }
