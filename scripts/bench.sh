@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The whole daemon on loopback: flows in by UDP from `netflow2traces send`, spans out to a backend that only counts.
 #
-#   scripts/bench.sh                 all sections; writes them to docs/performance.md; 11 minutes once all is built
+#   scripts/bench.sh                 all sections; writes them to docs/performance.md; 22 minutes once all is built
 #   scripts/bench.sh quick           one short round to stdout, under a minute once it is built
-#   scripts/bench.sh SECTION…        these to stdout: own, latency, most, peers, load, growth
+#   scripts/bench.sh SECTION…        these to stdout: own, gzip, latency, most, peers, load, growth
 #
 #   RATES="100k 300k"   flow records a second, one run each     SECONDS_EACH=6    length of a run
 #   ROUNDS=2            rounds; the medians are reported         WORKERS=1         receive threads
@@ -18,13 +18,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-all=(own latency most peers load growth)
+all=(own gzip latency most peers load growth)
 mode=full
 sections=("${all[@]}")
 case ${1-full} in
 full) ;;
 quick) mode=quick sections=(own latency) ;;
-own | latency | most | peers | load | growth) mode=some sections=("$@") ;;
+own | gzip | latency | most | peers | load | growth) mode=some sections=("$@") ;;
 *)
     sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
@@ -217,10 +217,10 @@ expect_objects() {
     done
 }
 
-# run NAME TRANSPORT "send flags" PROTOCOL COMPRESSION RATE SECONDS: a line of JSON.
+# run NAME TRANSPORT "send flags" PROTOCOL COMPRESSION RATE SECONDS [VARIABLE=VALUE…]: a line of JSON.
 run() {
     start_sink
-    start_daemon "$4" "$5"
+    start_daemon "$4" "$5" "${@:8}"
     measure "$3 --exporters $EXPORTERS" "$6" "$7"
     local totals
     totals=$(jq -Rc 'fromjson? | select(.message == "stopped")' "$work/log")
@@ -275,6 +275,41 @@ own() {
     echo "$ROUNDS rounds of $SECONDS_EACH s each; $EXPORTERS exporters, $WORKERS worker(s), attributes \`minimal\`:"
     echo
     own_table "$work/own"
+}
+
+# What gzip costs the daemon over gRPC: traffic like a network's and all-random traffic, each run beside its uncompressed
+# one.
+gzip() {
+    local round rate pattern attributes protocol compression name flags
+    for ((round = 1; round <= ROUNDS; round++)); do
+        for rate in $RATES; do
+            for pattern in mixed random; do
+                for attributes in minimal standard; do
+                    for protocol in "${protocols[@]}"; do
+                        IFS='|' read -r name flags <<<"$protocol"
+                        echo "gzip, round $round of $ROUNDS: $pattern, $name, $attributes, $rate/s" >&2
+                        for compression in none gzip; do
+                            run "$pattern | $name | \`$attributes\`" "$compression" "$flags --pattern $pattern" grpc \
+                                "$compression" "$rate" "$SECONDS_EACH" NETFLOW_ATTRIBUTES="$attributes" >>"$work/gzip"
+                        done
+                    done
+                done
+            done
+        done
+    done
+    echo "gRPC without compression and with gzip, $ROUNDS rounds of $SECONDS_EACH s each; $EXPORTERS exporters, $WORKERS"
+    echo "worker(s); \`send --pattern mixed\` and \`random\`:"
+    echo
+    echo "| pattern | input | attributes | target rate | worst loss | CPU-s/Mflow | with gzip | relative | bytes/flow | with gzip | relative |"
+    echo "|---|---|---|---|---|---|---|---|---|---|---|"
+    jq -rs "$filters"'
+        def of($name; f): map(select(.transport == $name) | f) | median;
+        in_order([.protocol, .rate])[]
+        | of("none"; .cpu) as $cpu | of("gzip"; .cpu) as $with
+        | of("none"; .octets_a_flow) as $octets | of("gzip"; .octets_a_flow) as $small
+        | "| \(.[0].protocol) | \(.[0].rate) | \(map((.sent - .accepted) / .sent * 100) | max | digits(3)) % | \(
+           $cpu | digits(2)) | \($with | digits(2)) | \($with / $cpu | digits(2)) | \($octets | round) | \(
+           $small | round) | \($small / $octets | digits(3)) |"' "$work/gzip"
 }
 
 # From the receipt of a datagram to the arrival of its span, at a low rate.

@@ -26,9 +26,11 @@ Sends flow records to a UDP port, or over TCP or TLS, as routers do, to try out,
 It simulates flows (web, DNS, SSH, mail and pings between documentation addresses) and exports them
 with the chosen protocol, at an even rate, until it reaches the count or the time, or until
 Ctrl-C. Then it reports exactly what it sent. The same --seed makes the same flows in the same
-order; only times follow the clock. As in real traffic, flows go both ways, and a few large ones
-carry most of the bytes. After 32,768 flow records (8,192 with --ip both) the same conversations
-come again, with other packets and bytes (sFlow: in other samples).
+order; only times follow the clock. As in real traffic, flows go both ways, a few hosts are in most
+of them, and a few large ones carry most of the bytes. With --pattern random, addresses (IPv4: any;
+IPv6: of 2001:db8::/32), ports, protocols, flags and counts are all random: no traffic is harder to
+compress. After 32,768 flow records (8,192 with --ip both) the same addresses and ports come again,
+with other packets and bytes (sFlow: in other samples).
 
 With the target 127.0.0.1, each of several --exporters has its own address (127.0.0.1, 127.0.0.2, ...);
 with other targets they differ in their observation domains. Templates of v9 and IPFIX are sent first
@@ -49,6 +51,9 @@ Examples:
 
   netflow2traces send --protocol ipfix --ip both --rate max --duration 10s --json
       As fast as possible; the totals are printed as a line of JSON.
+
+  netflow2traces send --protocol v5 --pattern random --rate 300k --duration 1m
+      Random traffic, to see what compression costs at worst.
 
   netflow2traces send --transport tls --tls-ca ca.pem --to collector.example:4740 --count 1000
       IPFIX over TLS; ca.pem has the authority that signed the collector's certificate.

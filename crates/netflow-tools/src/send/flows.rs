@@ -1,7 +1,9 @@
 //! Flows that never were: a pattern, an address family and a seed in, flow after flow out.
 //!
-//! A conversation makes two flows, there and back. Every address and autonomous system is private or reserved
-//! for documentation (RFC 1918, 3849, 5398, 5737).
+//! A conversation makes two flows, there and back. Which hosts talk follows Zipf's law: few are in most flows. Every
+//! address and autonomous system is private or reserved for documentation (RFC 1918, 3849, 5398, 5737).
+//!
+//! The pattern [`Pattern::Random`] has no conversations: each field of a flow is random, IPv4 addresses included.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -46,22 +48,30 @@ pub(super) struct Flow {
 /// What the packets and octets of a flow are drawn from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Size {
-    /// The fewest packets.
-    pub(super) packets: u32,
-    /// A few flows have far more of them.
-    pub(super) is_heavy: bool,
+    pub(super) packets: Packets,
     /// Octets of a packet: at least so many, and less than so many more.
     pub(super) octets: (u32, u32),
+}
+
+/// What the packets of a flow are drawn from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Packets {
+    /// Always so many.
+    Exactly(u32),
+    /// At least so many; a few flows have far more of them.
+    HeavyTailed(u32),
+    /// At least one, and each number below this is as likely.
+    Below(u32),
 }
 
 impl Size {
     /// Packets and octets, chosen by random bits.
     #[inline]
     pub(super) fn draw(self, sizes: &Sizes, bits: u64) -> (u32, u32) {
-        let packets = if self.is_heavy {
-            sizes.size(self.packets.into(), bits) as u32
-        } else {
-            self.packets
+        let packets = match self.packets {
+            Packets::Exactly(packets) => packets,
+            Packets::HeavyTailed(least) => sizes.size(least.into(), bits) as u32,
+            Packets::Below(end) => 1 + (bits as u32 % end.saturating_sub(1).max(1)),
         };
         let (least, more) = self.octets;
         let each = least + ((u64::from(more) * (bits >> 32)) >> 32) as u32;
@@ -71,6 +81,13 @@ impl Size {
 
 /// A heavy flow has up to so many times the packets of a light one: 60,000 packets in all.
 pub(super) const HEAVIEST: u32 = 3_000;
+
+/// Random flows have fewer packets: times the octets of a packet, they stay within 32 bits.
+const RANDOM_PACKETS: u32 = 1_000_000;
+/// Octets of their packets, and how many more there may be.
+const RANDOM_OCTETS: (u32, u32) = (40, 1_461);
+/// Random flows began up to so many milliseconds before they ended.
+const RANDOM_DURATION: u32 = 15_000;
 
 /// What a service's conversations are like.
 struct Service {
@@ -175,6 +192,7 @@ impl Flows {
             Pattern::Https => self.web(),
             Pattern::Dns => &DNS,
             Pattern::Ssh => &SSH,
+            Pattern::Random => return self.random(),
             Pattern::Mixed => match next_kind(&mut self.random) {
                 Kind::Web => &HTTPS,
                 Kind::Quic => &QUIC,
@@ -203,24 +221,23 @@ impl Flows {
         let random = &mut self.random;
         let is_heavy = service.packets.end() > &(4 * service.packets.start());
         let packets = if is_heavy {
-            *service.packets.start()
+            Packets::HeavyTailed(*service.packets.start())
         } else {
-            random.random_range(service.packets.clone())
+            Packets::Exactly(random.random_range(service.packets.clone()))
         };
         let [request, answer] = service.octets.clone().map(|octets| Size {
             packets,
-            is_heavy,
             octets: (*octets.start(), octets.end() - octets.start() + 1),
         });
         let [of_request, of_answer] =
             [request, answer].map(|size| size.draw(&self.sizes, random.random()));
         let last_age_ms = random.random_range(AGE);
         let first_age_ms = last_age_ms + random.random_range(service.duration_ms.clone());
-        let client_number = random.random_range(0..1 << 16);
-        let server_number = random.random_range(1..=60_u8);
+        let client_number = client_of_rank(zipf(random, CLIENTS));
+        let server_number = 1 + zipf(random, SERVERS) as u8;
         let (client, server, next_hop): (IpAddr, IpAddr, IpAddr) = if self.is_v6 {
             (
-                client_v6(client_number, random.random()).into(),
+                client_v6(client_number).into(),
                 server_v6(server_number).into(),
                 Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1).into(),
             )
@@ -277,6 +294,62 @@ impl Flows {
         };
         (there, back)
     }
+
+    /// A flow of which nothing follows from another: what compresses worst.
+    fn random(&mut self) -> Flow {
+        let random = &mut self.random;
+        let mut address = || -> IpAddr {
+            if self.is_v6 {
+                random_v6(random.random()).into()
+            } else {
+                Ipv4Addr::from(random.random::<u32>()).into()
+            }
+        };
+        let (source, destination, next_hop) = (address(), address(), address());
+        let size = Size {
+            packets: Packets::Below(RANDOM_PACKETS),
+            octets: RANDOM_OCTETS,
+        };
+        let (packets, octets) = size.draw(&self.sizes, random.random());
+        let last_age_ms = random.random_range(AGE);
+        Flow {
+            source,
+            destination,
+            next_hop,
+            source_port: random.random(),
+            destination_port: random.random(),
+            protocol: random.random(),
+            tos: random.random(),
+            tcp_flags: random.random(),
+            packets,
+            octets,
+            size,
+            // A router has only so many interfaces.
+            input: random.random_range(1..=48),
+            output: random.random_range(1..=48),
+            source_as: random.random(),
+            destination_as: random.random(),
+            first_age_ms: last_age_ms + random.random_range(0..=RANDOM_DURATION),
+            last_age_ms,
+        }
+    }
+}
+
+/// Hosts that ask, and hosts that answer.
+const CLIENTS: u32 = 1 << 16;
+const SERVERS: u32 = 60;
+
+/// A rank below `hosts`, from 0: the n-th host has a share of about 1/n.
+fn zipf(random: &mut Xoshiro256PlusPlus, hosts: u32) -> u32 {
+    let power: f64 = random.random();
+    // From 1 to just below one more than the hosts.
+    let rank = f64::from(hosts + 1).powf(power) as u32;
+    rank.clamp(1, hosts) - 1
+}
+
+/// The hosts in most flows are not neighbours: a step through all of them, since it is odd.
+fn client_of_rank(rank: u32) -> u32 {
+    rank.wrapping_mul(40_503) % CLIENTS
 }
 
 /// 10.16.0.0/16.
@@ -293,10 +366,16 @@ fn server_v4(number: u8) -> Ipv4Addr {
     }
 }
 
-/// A network of 2001:db8:10::/48 and an interface identifier.
-fn client_v6(number: u32, identifier: u64) -> Ipv6Addr {
+/// A network of 2001:db8:10::/48 and the host's interface identifier, which looks random and stays the same.
+fn client_v6(number: u32) -> Ipv6Addr {
     let network = 0x2001_0db8_0010_0000_u64 | u64::from(number & 0xff);
+    let identifier = u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     Ipv6Addr::from(u128::from(network) << 64 | u128::from(identifier))
+}
+
+/// Any address of 2001:db8::/32.
+fn random_v6(bits: u128) -> Ipv6Addr {
+    Ipv6Addr::from(0x2001_0db8 << 96 | bits >> 32)
 }
 
 fn server_v6(number: u8) -> Ipv6Addr {
@@ -342,6 +421,61 @@ mod tests {
                     .iter()
                     .all(|flow| { (flow.source_port == port) != (flow.destination_port == port) })
             );
+        }
+    }
+
+    #[test]
+    fn few_hosts_are_in_most_flows() {
+        for is_v6 in [false, true] {
+            let mut flows = Flows::new(Pattern::Mixed, is_v6, 5);
+            let mut of_client = std::collections::HashMap::new();
+            for _ in 0..10_000 {
+                let there = flows.next();
+                flows.next();
+                *of_client.entry(there.source).or_insert(0_u32) += 1;
+            }
+            let mut counts: Vec<_> = of_client.into_values().collect();
+            counts.sort_unstable_by(|a, b| b.cmp(a));
+            let most: u32 = counts.iter().take(counts.len() / 10).sum();
+            // And still there are many.
+            assert!(counts.len() > 2_000, "{}", counts.len());
+            assert!(most > 5_000, "{most} of 10000");
+        }
+    }
+
+    #[test]
+    fn of_random_flows_no_field_follows_from_another() {
+        for is_v6 in [false, true] {
+            let flows = some(Pattern::Random, is_v6, 1);
+            let different = |field: fn(&Flow) -> u128| {
+                let all: std::collections::HashSet<_> = flows.iter().map(field).collect();
+                all.len()
+            };
+            let bits = |address| match address {
+                IpAddr::V4(address) => u32::from(address).into(),
+                IpAddr::V6(address) => u128::from(address),
+            };
+            assert_eq!(
+                different(|flow| u128::from(flow.packets) << 32 | u128::from(flow.octets)),
+                500
+            );
+            assert!(different(|flow| flow.source_port.into()) > 490);
+            assert!(different(|flow| flow.destination_port.into()) > 490);
+            // 500 draws of 256 values leave about 36 out.
+            assert!(different(|flow| flow.protocol.into()) > 200);
+            assert!(different(|flow| flow.tcp_flags.into()) > 200);
+            let addresses: std::collections::HashSet<u128> = flows
+                .iter()
+                .flat_map(|flow| [flow.source, flow.destination, flow.next_hop])
+                .map(bits)
+                .collect();
+            assert_eq!(addresses.len(), 1_500);
+            for flow in flows {
+                assert_eq!(flow.source.is_ipv6(), is_v6);
+                assert!(flow.packets >= 1 && flow.packets < 1_000_000);
+                assert!((40..=1_500).contains(&(flow.octets / flow.packets)));
+                assert!(flow.first_age_ms < 20_000 && flow.last_age_ms >= 1_000);
+            }
         }
     }
 

@@ -284,6 +284,35 @@ mod tests {
     }
 
     #[test]
+    fn every_protocol_carries_random_flows() {
+        for protocol in PROTOCOLS {
+            for family in [Family::V4, Family::V6] {
+                if family == Family::V6 && !protocol.has_v6() {
+                    continue;
+                }
+                let options = GenerateOptions {
+                    pattern: Pattern::Random,
+                    family,
+                    ..options(protocol)
+                };
+                let (datagrams, flows) = all(&options, 1);
+                assert_eq!(flows, 1_234);
+                // IPFIX templates of exporters that began together are equal.
+                let is_data = |octets: &[u8]| protocol != Protocol::Ipfix || octets[17] != 2;
+                let mut data: Vec<_> = datagrams
+                    .iter()
+                    .map(|(_, octets)| octets.as_slice())
+                    .filter(|octets| is_data(octets))
+                    .collect();
+                let all = data.len();
+                data.sort_unstable();
+                data.dedup();
+                assert_eq!(data.len(), all, "{protocol:?}");
+            }
+        }
+    }
+
+    #[test]
     fn turns_of_both_families_are_of_equal_datagrams() {
         let options = GenerateOptions {
             family: Family::Both,

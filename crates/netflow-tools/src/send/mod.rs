@@ -125,6 +125,8 @@ pub enum Pattern {
     Ssh,
     /// Mostly web and names; also SSH, mail, time and pings
     Mixed,
+    /// Addresses, ports, protocols and counts all random: what compresses worst
+    Random,
 }
 
 /// Of the flows' addresses.

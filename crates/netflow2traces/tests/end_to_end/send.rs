@@ -200,6 +200,9 @@ fn both_families_every_pattern_and_any_size_are_understood() {
         "--protocol sflow --ip both --pattern mixed --flows-per-packet 3",
         "--protocol ipfix --ip 6 --pattern ssh --flows-per-packet 600",
         "--protocol v5 --pattern https --flows-per-packet 7",
+        "--protocol v5 --pattern random",
+        "--protocol ipfix --ip both --pattern random",
+        "--protocol sflow --ip both --pattern random",
         "--protocol v9 --rate max",
         "--protocol v9 --rate max --no-gso --exporters 5",
     ] {
