@@ -2,97 +2,117 @@
 
 /// Bits that may be put between two flushes.
 pub(super) const MAX_UNFLUSHED: u32 = 56;
+/// Bits of an [`Item`] at most.
+pub(super) const MAX_ITEM: u32 = 27;
+const _: () = assert!(2 * MAX_ITEM <= MAX_UNFLUSHED);
 
-/// Bits that wait to become octets.
-///
-/// A [`BitWriter`] gives out at most 7. Whoever puts at most [`MAX_UNFLUSHED`] to them never has more than 63, so that
-/// the 64 bits can't overflow. A value of its own, that it may stay in registers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
-    bits: u64,
-    count: u32,
-}
+/// Some bits to be written: how many in the lowest five, and then those bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Item(u32);
 
-impl Waiting {
-    /// Puts the lowest `count` bits of `value`; the others are zero.
+impl Item {
+    /// The lowest `count` bits of `value`, 27 at most; the others are zero.
     #[inline(always)]
-    pub(super) fn put(&mut self, value: u64, count: u32) {
-        debug_assert!(self.count + count <= 63 && value >> count == 0);
-        self.bits |= value << (self.count & 63);
-        self.count += count;
+    pub(super) fn new(value: u32, count: u32) -> Self {
+        debug_assert!(count <= MAX_ITEM && u64::from(value) >> count == 0);
+        Self(value << 5 | count)
     }
 
-    /// Puts an entry of [`Codes`](super::huffman::Codes).
+    /// These bits, and the lowest `count` of `value` behind them; the others are zero.
     #[inline(always)]
-    pub(super) fn put_entry(&mut self, entry: u32) {
-        self.put(u64::from(entry & 0x00ff_ffff), entry >> 24);
+    pub(super) fn and(self, value: u32, count: u32) -> Self {
+        let own = self.0 & 31;
+        debug_assert!(own + count <= MAX_ITEM && u64::from(value) >> count == 0);
+        Self(self.0 + (value << ((own + 5) & 31)) + count)
+    }
+
+    #[inline(always)]
+    fn count(self) -> u32 {
+        self.0 & 31
+    }
+
+    #[inline(always)]
+    fn value(self) -> u64 {
+        u64::from(self.0 >> 5)
     }
 }
 
-/// Writes bits into a room of fixed size; what doesn't fit is lost, and then the writer says so.
+/// Writes bits into a room of limited size; what doesn't fit is lost, and then the writer says so.
 #[derive(Debug)]
 pub(super) struct BitWriter {
     room: Vec<u8>,
+    /// Octets that `room` may have.
+    limit: usize,
     at: usize,
-    waiting: Waiting,
+    /// Bits that wait to become octets: at most 7 between two calls. With at most [`MAX_UNFLUSHED`] more they are 63.
+    waiting: u64,
+    count: u32,
     is_full: bool,
 }
 
 impl BitWriter {
-    /// Writes behind `head`, into at most `octets` octets with it.
-    pub(super) fn new(head: &[u8], octets: usize) -> Self {
-        let mut room = vec![0; octets.max(head.len())];
-        if let Some(to) = room.get_mut(..head.len()) {
-            to.copy_from_slice(head);
-        }
+    /// Writes behind `head`, into at most `limit` octets with it.
+    pub(super) fn new(head: &[u8], limit: usize) -> Self {
+        let mut room = Vec::with_capacity(limit.max(head.len()));
+        room.extend_from_slice(head);
         Self {
+            at: room.len(),
             room,
-            at: head.len(),
-            waiting: Waiting { bits: 0, count: 0 },
+            limit,
+            waiting: 0,
+            count: 0,
             is_full: false,
         }
     }
 
-    /// What waits, at most 7 bits, to put more to it.
-    #[inline(always)]
-    pub(super) fn waiting(&self) -> Waiting {
-        self.waiting
+    /// Puts the lowest `count` bits of `value`, at most 27; the others are zero.
+    pub(super) fn put(&mut self, value: u32, count: u32) {
+        self.put_items(&[Item::new(value, count)]);
     }
 
-    /// Takes back what [`waiting`](Self::waiting) gave, with what was put to it.
+    /// Puts all of these.
+    pub(super) fn put_items(&mut self, items: &[Item]) {
+        self.put_all(items, |item| *item);
+    }
+
+    /// Puts the items that these stand for.
+    pub(super) fn put_symbols(&mut self, symbols: &[u16], items: &[Item; 1 << 16]) {
+        self.put_all(symbols, |symbol| items[usize::from(*symbol)]);
+    }
+
     #[inline(always)]
-    pub(super) fn flush(&mut self, waiting: Waiting) -> Waiting {
-        let Waiting { bits, count } = waiting;
-        match self
-            .room
-            .get_mut(self.at..)
-            .and_then(|room| room.first_chunk_mut::<8>())
-        {
-            Some(room) => {
-                *room = bits.to_le_bytes();
-                self.at += (count >> 3) as usize;
-            }
-            None => self.is_full = true,
+    fn put_all<T>(&mut self, all: &[T], item: impl Fn(&T) -> Item) {
+        // Two items are 54 bits, and the last store writes eight octets.
+        let most = self.at + all.len().div_ceil(2) * 7 + 8;
+        let end = most.min(self.limit);
+        if self.room.len() < end {
+            self.room.resize(end, 0);
         }
-        self.waiting = Waiting {
-            bits: bits >> (count & 56),
-            count: count & 7,
+        let room = self.room.as_mut_slice();
+        let (mut at, mut bits, mut count) = (self.at, self.waiting, self.count);
+        let mut is_full = self.is_full;
+        let mut put = |one: Item, other: Item| {
+            bits |= one.value() << (count & 63);
+            count += one.count();
+            bits |= other.value() << (count & 63);
+            count += other.count();
+            match room.get_mut(at..).and_then(|room| room.first_chunk_mut()) {
+                Some(room) => *room = bits.to_le_bytes(),
+                None => is_full = true,
+            }
+            at += (count >> 3) as usize;
+            bits >>= count & 56;
+            count &= 7;
         };
-        self.waiting
-    }
-
-    /// Puts and flushes.
-    pub(super) fn put(&mut self, value: u64, count: u32) {
-        let mut waiting = self.waiting;
-        waiting.put(value, count);
-        self.flush(waiting);
-    }
-
-    /// Puts an entry of [`Codes`](super::huffman::Codes) and flushes.
-    pub(super) fn put_entry(&mut self, entry: u32) {
-        let mut waiting = self.waiting;
-        waiting.put_entry(entry);
-        self.flush(waiting);
+        let (pairs, rest) = all.as_chunks::<2>();
+        for [one, other] in pairs {
+            put(item(one), item(other));
+        }
+        if let [last] = rest {
+            put(item(last), Item::default());
+        }
+        (self.at, self.waiting, self.count) = (at, bits, count);
+        self.is_full = is_full;
     }
 
     /// Something didn't fit.
@@ -102,13 +122,10 @@ impl BitWriter {
 
     /// Puts zeros up to the end of the octet, then whole octets; `None` if anything didn't fit.
     pub(super) fn finish(mut self, tail: &[u8]) -> Option<Vec<u8>> {
-        let mut waiting = self.waiting;
-        waiting.count = waiting.count.next_multiple_of(8);
-        self.flush(waiting);
-        let end = self.at + tail.len();
-        self.room.get_mut(self.at..end)?.copy_from_slice(tail);
-        self.room.truncate(end);
-        (!self.is_full).then_some(self.room)
+        self.put(0, self.count.next_multiple_of(8) - self.count);
+        self.room.truncate(self.at);
+        self.room.extend_from_slice(tail);
+        (!self.is_full && self.room.len() <= self.limit).then_some(self.room)
     }
 }
 
@@ -119,28 +136,29 @@ mod tests {
     #[test]
     fn bits_come_out_lowest_first() {
         let mut writer = BitWriter::new(&[9], 64);
-        let mut waiting = writer.waiting();
-        waiting.put(0b1, 1);
-        waiting.put(0b10, 2);
-        waiting.put(0x1_ffff, 17);
-        writer.flush(waiting);
-        writer.put((1 << MAX_UNFLUSHED) - 1, MAX_UNFLUSHED);
+        writer.put_items(&[
+            Item::new(0b1, 1),
+            Item::new(0b10, 2).and(0x1_ffff, 17),
+            Item::default(),
+        ]);
+        writer.put((1 << MAX_ITEM) - 1, MAX_ITEM);
+        writer.put((1 << MAX_ITEM) - 1, MAX_ITEM);
         let octets = writer.finish(&[7]).unwrap();
         let all = [
-            9, 0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f, 7,
+            9, 0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 3, 7,
         ];
         assert_eq!(octets, all);
     }
 
     #[test]
     fn a_room_too_small_is_told() {
-        for octets in 0..=9 {
-            let mut writer = BitWriter::new(&[], octets);
+        for limit in 0..=20 {
+            let mut writer = BitWriter::new(&[], limit);
             for _ in 0..3 {
                 writer.put(0xffff, 16);
             }
-            // Each flush wants eight octets of room.
-            assert_eq!(writer.finish(&[]).is_some(), octets >= 6 + 8, "{octets}");
+            // Each store wants eight octets of room.
+            assert_eq!(writer.finish(&[]).is_some(), limit >= 6 + 8, "{limit}");
         }
     }
 }

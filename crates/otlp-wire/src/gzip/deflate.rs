@@ -1,6 +1,6 @@
 //! DEFLATE's alphabets and blocks: tokens in, bits out (RFC 1951, sections 3.2.5 to 3.2.7).
 
-use super::bits::{BitWriter, MAX_UNFLUSHED};
+use super::bits::{BitWriter, Item, MAX_ITEM};
 use super::huffman::Codes;
 
 pub(super) const MIN_COPY: usize = 3;
@@ -11,12 +11,11 @@ pub(super) const MAX_DISTANCE: usize = 32 << 10;
 const LITERALS: usize = 286;
 const DISTANCES: usize = 30;
 const END_OF_BLOCK: usize = 256;
-/// Four literals fit between two flushes, and so does a copy: a length of 14 + 5 bits, a distance of 15 + 13.
+/// A length with its 5 extra bits is an item, and so is a distance with its 13.
 const LITERAL_LIMIT: u8 = 14;
-const DISTANCE_LIMIT: u8 = 15;
-const LITERALS_A_FLUSH: usize = 4;
-const _: () = assert!(LITERALS_A_FLUSH as u32 * LITERAL_LIMIT as u32 <= MAX_UNFLUSHED);
-const _: () = assert!(LITERAL_LIMIT as u32 + 5 + DISTANCE_LIMIT as u32 + 13 <= MAX_UNFLUSHED);
+const DISTANCE_LIMIT: u8 = 14;
+const _: () = assert!(LITERAL_LIMIT as u32 + 5 <= MAX_ITEM);
+const _: () = assert!(DISTANCE_LIMIT as u32 + 13 <= MAX_ITEM);
 
 /// Shortest length of each length symbol, from 257 on, and its extra bits.
 const LENGTHS: [(u16, u8); 29] = {
@@ -58,17 +57,21 @@ pub(super) trait Sink {
     fn copy(&mut self, length: usize, distance: usize);
 }
 
-/// Symbol of a distance, its extra bits and how many there are.
+/// Symbol of a distance.
 #[inline(always)]
-fn distance_symbol(distance: usize) -> (usize, u32, u32) {
+fn distance_symbol(distance: usize) -> usize {
     let less_one = distance as u32 - 1;
     if less_one < 4 {
-        return (less_one as usize, 0, 0);
+        return less_one as usize;
     }
     let log = 31 - less_one.leading_zeros();
     let bits = log - 1;
-    let symbol = 2 * log + (less_one >> bits & 1);
-    (symbol as usize, less_one & ((1 << bits) - 1), bits)
+    (2 * log + (less_one >> bits & 1)) as usize
+}
+
+/// How many extra bits the distances of a symbol have.
+fn distance_bits(symbol: u32) -> u32 {
+    (symbol / 2).saturating_sub(1)
 }
 
 /// Counts symbols.
@@ -124,95 +127,147 @@ impl Sink for Counts {
     fn copy(&mut self, length: usize, distance: usize) {
         let index = LENGTH_INDEX[(length - MIN_COPY) & 255];
         self.literals[257 + usize::from(index & 31).min(28)] += ONE;
-        let (symbol, ..) = distance_symbol(distance);
-        self.distances[symbol.min(DISTANCES - 1)] += ONE;
+        self.distances[distance_symbol(distance).min(DISTANCES - 1)] += ONE;
     }
 }
 
-/// The codes of a block.
+/// A literal, a length or a distance, with its extra bits: an octet, [`LENGTH`] and more, or [`DISTANCE`] and more.
+type Symbol = u16;
+/// Three octets.
+const LENGTH: Symbol = 1 << 8;
+/// One octet back.
+const DISTANCE: Symbol = 1 << 15;
+
+/// What the codes of a block make of each [`Symbol`].
 pub(super) struct Table {
-    literals: Codes<LITERALS>,
-    /// Of each length less three, its extra bits behind its code.
-    lengths: [u32; 256],
-    distances: Codes<DISTANCES>,
+    items: Vec<Item>,
+    end_of_block: Item,
+    /// Bits of each symbol's code.
+    code_lengths: [u8; LITERALS + DISTANCES],
 }
 
 impl Table {
-    pub(super) fn new(counts: &Counts) -> Self {
+    /// Without codes yet.
+    pub(super) fn new() -> Self {
+        Self {
+            items: vec![Item::default(); 1 << Symbol::BITS],
+            end_of_block: Item::default(),
+            code_lengths: [0; LITERALS + DISTANCES],
+        }
+    }
+
+    /// Makes the codes of a block from the counts of a sample.
+    pub(super) fn make(&mut self, counts: &Counts) {
         let counts = counts.complete();
         let literals = Codes::new(&counts.literals, LITERAL_LIMIT);
-        let mut lengths = [0; 256];
-        for (less_three, entry) in lengths.iter_mut().enumerate() {
-            let index = usize::from(LENGTH_INDEX[less_three]);
-            let (shortest, extra_bits) = LENGTHS[index];
-            let code = literals.entries[257 + index];
-            let extra = (less_three + MIN_COPY - usize::from(shortest)) as u32;
-            *entry = code + (extra << (code >> 24)) + (u32::from(extra_bits) << 24);
+        let distances = Codes::new(&counts.distances, DISTANCE_LIMIT);
+        self.end_of_block = literals.items[END_OF_BLOCK];
+        let (of_literals, of_distances) = self.code_lengths.split_at_mut(LITERALS);
+        of_literals.copy_from_slice(&literals.lengths);
+        of_distances.copy_from_slice(&distances.lengths);
+        let (below, of_distances) = self.items.split_at_mut(DISTANCE.into());
+        let octets = literals.items.iter().take(END_OF_BLOCK).copied();
+        let lengths = (0..).zip(LENGTH_INDEX).map(|(less_three, index)| {
+            let (shortest, extra_bits) = LENGTHS[usize::from(index)];
+            let extra = less_three + MIN_COPY as u32 - u32::from(shortest);
+            literals.items[257 + usize::from(index)].and(extra, extra_bits.into())
+        });
+        for (to, item) in below.iter_mut().zip(octets.chain(lengths)) {
+            *to = item;
         }
-        Self {
-            literals,
-            lengths,
-            distances: Codes::new(&counts.distances, DISTANCE_LIMIT),
+        let mut rest = of_distances.iter_mut();
+        for (symbol, item) in (0..).zip(distances.items) {
+            let bits = distance_bits(symbol);
+            for (extra, to) in (0..1 << bits).zip(&mut rest) {
+                *to = item.and(extra, bits);
+            }
         }
     }
 }
+
+/// Symbols that wait and are then written together. The walker's branches can't be predicted and writing has none:
+/// in a loop of its own it never waits for them.
+const SYMBOLS: usize = 4 << 10;
+/// Literals that are copied at once; those beyond the end are overwritten. Their number can't be predicted either, so
+/// that no branch depends on it.
+const AT_ONCE: usize = 16;
 
 /// Writes the tokens of a block.
 pub(super) struct Block<'a> {
     table: &'a Table,
     bits: &'a mut BitWriter,
+    symbols: [Symbol; SYMBOLS],
+    waiting: usize,
 }
 
 impl<'a> Block<'a> {
     /// Begins a block: its header and its codes.
     pub(super) fn begin(table: &'a Table, bits: &'a mut BitWriter, is_last: bool) -> Self {
         put_header(table, bits, is_last);
-        Self { table, bits }
+        Self {
+            table,
+            bits,
+            symbols: [0; SYMBOLS],
+            waiting: 0,
+        }
     }
 
-    pub(super) fn end(self) {
-        self.bits
-            .put_entry(self.table.literals.entries[END_OF_BLOCK]);
+    pub(super) fn end(mut self) {
+        self.write();
+        self.bits.put_items(&[self.table.end_of_block]);
+    }
+
+    #[inline(never)]
+    fn write(&mut self) {
+        let symbols = self.symbols.get(..self.waiting).unwrap_or_default();
+        if let Some(items) = self.table.items.first_chunk() {
+            self.bits.put_symbols(symbols, items);
+        }
+        self.waiting = 0;
+    }
+
+    /// Long runs of literals, and those near the end of the input.
+    #[inline(never)]
+    fn many_literals(&mut self, octets: &[u8]) {
+        for octet in octets {
+            if let Some([room]) = self.room(1) {
+                *room = Symbol::from(*octet);
+            }
+        }
+    }
+
+    /// Room for N symbols, of which the first `used` are kept.
+    #[inline(always)]
+    fn room<const N: usize>(&mut self, used: usize) -> Option<&mut [Symbol; N]> {
+        if self.waiting + N > SYMBOLS {
+            self.write();
+        }
+        let room = self.symbols.get_mut(self.waiting..);
+        self.waiting += used;
+        room.and_then(|room| room.first_chunk_mut())
     }
 }
 
 impl Sink for Block<'_> {
     #[inline(always)]
     fn literals(&mut self, octets: &[u8], from: usize, to: usize) {
-        let entries = &self.table.literals.entries;
-        let mut waiting = self.bits.waiting();
-        let mut at = from;
-        while at < to {
-            match octets.get(at..).and_then(|rest| rest.first_chunk()) {
-                // Four at once, without a branch for those that aren't meant: how many there are can't be foreseen.
-                Some(four) => {
-                    let four: &[u8; LITERALS_A_FLUSH] = four;
-                    for (index, octet) in four.iter().enumerate() {
-                        let mask = u32::from(at + index < to).wrapping_neg();
-                        waiting.put_entry(entries[usize::from(*octet)] & mask);
-                    }
-                }
-                None => {
-                    for octet in octets.get(at..to).unwrap_or_default() {
-                        waiting.put_entry(entries[usize::from(*octet)]);
-                    }
+        let used = to.saturating_sub(from);
+        let some = octets.get(from..).and_then(|rest| rest.first_chunk());
+        match some {
+            Some(some) if used <= AT_ONCE => {
+                let some: &[u8; AT_ONCE] = some;
+                if let Some(room) = self.room::<AT_ONCE>(used) {
+                    *room = some.map(Symbol::from);
                 }
             }
-            waiting = self.bits.flush(waiting);
-            at += LITERALS_A_FLUSH;
+            _ => self.many_literals(octets.get(from..to).unwrap_or_default()),
         }
     }
 
     #[inline(always)]
     fn id(&mut self, id: &[u8; 8]) {
-        let entries = &self.table.literals.entries;
-        let mut waiting = self.bits.waiting();
-        let (fours, _) = id.as_chunks::<LITERALS_A_FLUSH>();
-        for four in fours {
-            for octet in four {
-                waiting.put_entry(entries[usize::from(*octet)]);
-            }
-            waiting = self.bits.flush(waiting);
+        if let Some(room) = self.room(id.len()) {
+            *room = id.map(Symbol::from);
         }
     }
 
@@ -220,12 +275,12 @@ impl Sink for Block<'_> {
     fn copy(&mut self, length: usize, distance: usize) {
         debug_assert!((MIN_COPY..=MAX_COPY).contains(&length));
         debug_assert!((1..=MAX_DISTANCE).contains(&distance));
-        let mut waiting = self.bits.waiting();
-        waiting.put_entry(self.table.lengths[(length - MIN_COPY) & 255]);
-        let (symbol, extra, bits) = distance_symbol(distance);
-        waiting.put_entry(self.table.distances.entries[symbol.min(DISTANCES - 1)]);
-        waiting.put(u64::from(extra), bits);
-        self.bits.flush(waiting);
+        if let Some(room) = self.room(2) {
+            *room = [
+                LENGTH + ((length - MIN_COPY) & 255) as Symbol,
+                DISTANCE + ((distance - 1) & (MAX_DISTANCE - 1)) as Symbol,
+            ];
+        }
     }
 }
 
@@ -245,11 +300,7 @@ const AGAIN: u8 = 16;
 fn put_header(table: &Table, bits: &mut BitWriter, is_last: bool) {
     // Each length, or AGAIN and its extra bits. No length is zero: every symbol has a code.
     let mut steps: Vec<(u8, u8)> = Vec::with_capacity(LITERALS + DISTANCES);
-    let lengths = table
-        .literals
-        .lengths
-        .iter()
-        .chain(&table.distances.lengths);
+    let lengths = table.code_lengths.iter();
     let mut last = None;
     let mut again = 0;
     for length in lengths.map(Some).chain([None]) {
@@ -271,19 +322,18 @@ fn put_header(table: &Table, bits: &mut BitWriter, is_last: bool) {
         counts[usize::from(*step).min(18)] += 1;
     }
     let codes = Codes::new(&counts, 7);
-    bits.put(u64::from(is_last), 1);
+    bits.put(u32::from(is_last), 1);
     bits.put(2, 2);
-    bits.put(LITERALS as u64 - 257, 5);
-    bits.put(DISTANCES as u64 - 1, 5);
-    bits.put(ORDER.len() as u64 - 4, 4);
+    bits.put(LITERALS as u32 - 257, 5);
+    bits.put(DISTANCES as u32 - 1, 5);
+    bits.put(ORDER.len() as u32 - 4, 4);
     for symbol in ORDER {
-        bits.put(u64::from(codes.lengths[symbol]), 3);
+        bits.put(u32::from(codes.lengths[symbol]), 3);
     }
     for (step, extra) in steps {
-        bits.put_entry(codes.entries[usize::from(step).min(18)]);
-        if step == AGAIN {
-            bits.put(u64::from(extra), 2);
-        }
+        let code = codes.items[usize::from(step).min(18)];
+        let extra_bits = if step == AGAIN { 2 } else { 0 };
+        bits.put_items(&[code.and(extra.into(), extra_bits)]);
     }
 }
 

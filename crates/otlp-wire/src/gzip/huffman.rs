@@ -1,10 +1,11 @@
 //! Code lengths and canonical codes from counts (RFC 1951, sections 3.2.1 and 3.2.2).
 
-/// Codes of an alphabet. An entry is the code, its bits in the order in which DEFLATE writes them, and above
-/// them, from bit 24, how many there are.
+use super::bits::Item;
+
+/// Codes of an alphabet, their bits in the order in which DEFLATE writes them.
 #[derive(Clone, Debug)]
 pub(super) struct Codes<const N: usize> {
-    pub(super) entries: [u32; N],
+    pub(super) items: [Item; N],
     pub(super) lengths: [u8; N],
 }
 
@@ -14,7 +15,7 @@ impl<const N: usize> Codes<N> {
     pub(super) fn new(counts: &[u32; N], limit: u8) -> Self {
         let lengths = lengths(counts, limit);
         Self {
-            entries: canonical(&lengths),
+            items: canonical(&lengths).map(|(code, count)| Item::new(code, count)),
             lengths,
         }
     }
@@ -121,7 +122,8 @@ fn limit_lengths(of_length: &mut [u32; 64], limit: u8) {
     }
 }
 
-fn canonical<const N: usize>(lengths: &[u8; N]) -> [u32; N] {
+/// Each code and how many bits it has.
+fn canonical<const N: usize>(lengths: &[u8; N]) -> [(u32, u32); N] {
     let mut next = [0_u32; 17];
     for length in lengths {
         next[usize::from(*length & 15) + 1] += u32::from(*length > 0);
@@ -132,16 +134,16 @@ fn canonical<const N: usize>(lengths: &[u8; N]) -> [u32; N] {
         code = (code + *first) << 1;
         *first = code;
     }
-    let mut entries = [0; N];
-    for (entry, length) in entries.iter_mut().zip(lengths) {
+    let mut codes = [(0, 0); N];
+    for (code, length) in codes.iter_mut().zip(lengths) {
         if *length > 0 {
             let next = &mut next[usize::from(*length & 15)];
             let reversed = (*next).reverse_bits() >> (32 - u32::from(*length & 15));
-            *entry = reversed | u32::from(*length) << 24;
+            *code = (reversed, u32::from(*length));
             *next += 1;
         }
     }
-    entries
+    codes
 }
 
 #[cfg(test)]
@@ -165,11 +167,8 @@ mod tests {
     #[test]
     fn the_codes_of_the_rfcs_example() {
         // Section 3.2.2: A to H with lengths 3, 3, 3, 3, 3, 2, 4, 4.
-        let entries = canonical(&[3, 3, 3, 3, 3, 2, 4, 4]);
-        let codes = entries.map(|entry| {
-            let length = entry >> 24;
-            (entry & 0xffff).reverse_bits() >> (32 - length)
-        });
+        let codes = canonical(&[3, 3, 3, 3, 3, 2, 4, 4])
+            .map(|(code, count)| code.reverse_bits() >> (32 - count));
         let expected = [0b010, 0b011, 0b100, 0b101, 0b110, 0b00, 0b1110, 0b1111];
         assert_eq!(codes, expected);
     }

@@ -157,8 +157,10 @@ impl<'a> Walker<'a> {
             last,
         ];
         if self.told < span_id {
-            // Tag and length of the Span itself are literals in most cases, the trace is that of the last Span.
-            self.copy(sink, body, body - last.trace_id, MIN_TEXT);
+            // The trace is that of the last Span, and so may be the Span's own tag and length before it.
+            let back = body - last.trace_id;
+            let before = self.same_before(body, back);
+            self.copy(sink, body - before, back, MIN_TEXT);
             if self.told <= span_id
                 && let Some(id) = octets.get(span_id..).and_then(|rest| rest.first_chunk())
             {
@@ -227,6 +229,10 @@ impl<'a> Walker<'a> {
         if end > octets.len() {
             return None;
         }
+        let at = self.told.max(start);
+        if at + MIN_TEXT > end {
+            return Some(end);
+        }
         // As if it were a `KeyValue`, whose key has a length of one octet. Of anything else the slot is a poor one.
         let key = (head >> 24 & 0x7f) as usize;
         let key_end = start + 4 + key;
@@ -240,26 +246,19 @@ impl<'a> Walker<'a> {
         let alike = replace(&mut self.keys[key_slot(tail ^ (head >> 8) << 40)], now);
         let named = replace(&mut self.names[key_slot(tail << 16 ^ key as u64)], now);
         let same = replace(&mut self.values[value_slot(value)], end as u32);
-        let at = self.told.max(start);
-        if at >= end {
-            return Some(end);
+        // A field that ends alike: the same key and value in most cases.
+        let value_back = end.wrapping_sub(same as usize);
+        let is_same = load(octets, (same as usize).wrapping_sub(8)) == Some(value);
+        if is_same {
+            let n = self.reach(at, value_back);
+            if at + n >= end {
+                self.tell_copy(sink, at, n, value_back);
+                return Some(end);
+            }
         }
-        // A field of that key and length: all but the value is the same, and maybe that.
+        // Of that key and length all but the value is the same, and maybe its beginning.
         let back = start.wrapping_sub(alike as usize);
         let n = self.reach(at, back);
-        if at + n >= end {
-            if n >= MIN_TEXT {
-                self.tell_copy(sink, at, n, back);
-            }
-            return Some(end);
-        }
-        // A field of that value.
-        let value_back = end.wrapping_sub(same as usize);
-        let m = self.reach(at, value_back);
-        if m > n + 1 && m >= MIN_TEXT {
-            self.tell_copy(sink, at, m, value_back);
-            return Some(end);
-        }
         if n >= MIN_TEXT {
             self.tell_copy(sink, at, n, back);
         } else if self.told <= start + 2 {
@@ -267,8 +266,9 @@ impl<'a> Walker<'a> {
             let back = start.wrapping_sub(named as usize);
             self.copy(sink, start + 2, back, MIN_TEXT);
         }
+        // The value alone, from another key.
         let rest = self.told.max(at);
-        if rest + MIN_TEXT <= end {
+        if is_same && rest + MIN_TEXT <= end {
             self.copy(sink, rest, value_back, MIN_TEXT);
         }
         Some(end)
@@ -296,6 +296,21 @@ impl<'a> Walker<'a> {
         Some(end)
     }
 
+    /// How many octets before `at`, up to eight and not covered by tokens yet, equal those `back` octets before them.
+    #[inline(always)]
+    fn same_before(&self, at: usize, back: usize) -> usize {
+        let before = at.wrapping_sub(8);
+        let (now, then) = (
+            load(self.octets, before),
+            load(self.octets, before.wrapping_sub(back)),
+        );
+        let same = match (now, then) {
+            (Some(now), Some(then)) => (now ^ then).leading_zeros() as usize / 8,
+            _ => 0,
+        };
+        same.min(at.saturating_sub(self.told))
+    }
+
     /// How many octets at `at` are those that stand `back` octets before.
     #[inline(always)]
     fn reach(&self, at: usize, back: usize) -> usize {
@@ -319,14 +334,6 @@ impl<'a> Walker<'a> {
 
     #[inline(always)]
     fn tell_copy(&mut self, sink: &mut impl Sink, at: usize, length: usize, distance: usize) {
-        let (mut at, mut length) = (at, length);
-        while at > self.told
-            && at > distance
-            && self.octets.get(at - 1) == self.octets.get(at - 1 - distance)
-        {
-            at -= 1;
-            length += 1;
-        }
         self.literals(sink, at);
         self.distance = distance;
         let mut left = length;
@@ -342,10 +349,8 @@ impl<'a> Walker<'a> {
 
     #[inline(always)]
     fn literals(&mut self, sink: &mut impl Sink, to: usize) {
-        if self.told < to {
-            sink.literals(self.octets, self.told, to);
-            self.told = to;
-        }
+        sink.literals(self.octets, self.told, to);
+        self.told = self.told.max(to);
     }
 }
 
@@ -420,15 +425,16 @@ fn common(octets: &[u8], at: usize, from: usize) -> usize {
     let (Some(ahead), Some(behind)) = (octets.get(at..), octets.get(from..)) else {
         return 0;
     };
-    let (ahead, ahead_rest) = ahead.as_chunks::<8>();
-    let (behind, _) = behind.as_chunks::<8>();
+    // Most fields differ within two chunks: the fewer there are, the easier it is to predict in which.
+    let (ahead, ahead_rest) = ahead.as_chunks::<16>();
+    let (behind, _) = behind.as_chunks::<16>();
     let mut same = 0;
     for (now, then) in ahead.iter().zip(behind) {
-        let differ = u64::from_le_bytes(*now) ^ u64::from_le_bytes(*then);
+        let differ = u128::from_le_bytes(*now) ^ u128::from_le_bytes(*then);
         if differ != 0 {
             return same + (differ.trailing_zeros() / 8) as usize;
         }
-        same += 8;
+        same += 16;
     }
     let rest = octets.get(from + same..).unwrap_or_default();
     same + ahead_rest
