@@ -355,7 +355,7 @@ fn definitions_that_contradict_each_other_hold_in_turn() {
 }
 
 #[test]
-fn withdrawals_are_told_and_ignored() {
+fn withdrawals_are_reported_and_ignored() {
     let mut message = writer(Version::Ipfix, 7);
     message
         .template(256, &FIELDS)

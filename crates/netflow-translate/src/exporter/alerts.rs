@@ -321,7 +321,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_spell_is_told_when_it_begins_and_when_it_is_over() {
+    fn a_spell_is_reported_when_it_begins_and_when_it_is_over() {
         let mut spell = Spell::<1>::default();
         let mut now = Instant::now();
         assert!(spell.turn(now).is_none());
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_comes_and_goes_is_told_once_in_a_while() {
+    fn a_clock_that_comes_and_goes_is_reported_once_in_a_while() {
         let mut alerts = Alerts::default();
         let mut lines = Lines::default();
         let mut now = Instant::now();

@@ -401,7 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_is_not_wanted() {
+    fn what_is_reported_is_not_wanted() {
         let wanted = Wanted::new(AttributeLevel::Minimal, |name| name == Name::SourcePort);
         assert!(wanted.has(Wanted::SOURCE_ADDRESS));
         assert!(!wanted.has(Wanted::SOURCE_PORT));

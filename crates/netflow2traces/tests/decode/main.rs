@@ -316,7 +316,7 @@ fn implausible_times_are_shown_as_they_were_told() {
 }
 
 #[test]
-fn what_is_no_flow_message_is_told_with_its_place() {
+fn what_is_no_flow_message_is_reported_with_its_place() {
     let ended = decode_stdin(["-"], b"0005\nffff 0102\n0000\n");
     ended.tells(1, "datagrams that are not flow messages");
     ended.tells(1, "frame 2: version 65535 is unknown; bytes ffff0102");

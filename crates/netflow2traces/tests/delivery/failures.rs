@@ -310,7 +310,7 @@ async fn saying(words: &'static [u8]) -> http::Uri {
 }
 
 #[tokio::test]
-async fn http_where_grpc_is_set_is_told() {
+async fn http_where_grpc_is_set_is_reported() {
     let endpoint = saying(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
     let error = told(otlp(Protocol::Grpc, endpoint)).await;
     assert!(
@@ -331,7 +331,7 @@ async fn http_where_grpc_is_set_is_told() {
 }
 
 #[tokio::test]
-async fn something_else_is_told() {
+async fn something_else_is_reported() {
     for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
         let error = told(otlp(protocol, saying(b"SSH-2.0-OpenSSH_9.6\r\n").await)).await;
         assert!(error.contains("neither HTTP nor gRPC"), "{error}");
@@ -339,7 +339,7 @@ async fn something_else_is_told() {
 }
 
 #[tokio::test]
-async fn grpc_where_http_is_set_is_told() {
+async fn grpc_where_http_is_set_is_reported() {
     let backend = FakeBackend::grpc().start().await;
     let error = told(otlp(Protocol::HttpProtobuf, backend.endpoint("/v1/traces"))).await;
     assert!(
@@ -349,7 +349,7 @@ async fn grpc_where_http_is_set_is_told() {
 }
 
 #[tokio::test]
-async fn wrong_paths_and_credentials_are_told() {
+async fn wrong_paths_and_credentials_are_reported() {
     for (status, setting) in [
         (404, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         (401, "OTEL_EXPORTER_OTLP_HEADERS"),
@@ -364,7 +364,7 @@ async fn wrong_paths_and_credentials_are_told() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_resolve_is_told() {
+async fn a_name_that_does_not_resolve_is_reported() {
     let endpoint = "http://backend.invalid:4317".parse().unwrap();
     let error = told(otlp(Protocol::Grpc, endpoint)).await;
     assert!(error.contains("can't be resolved"), "{error}");

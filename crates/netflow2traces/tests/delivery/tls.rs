@@ -87,7 +87,7 @@ async fn another_authority_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_told() {
+async fn an_expired_certificate_is_reported() {
     let authority = Authority::new();
     let backend = FakeBackend::grpc()
         .tls(authority.expired_server(H2))
@@ -101,7 +101,7 @@ async fn an_expired_certificate_is_told() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_is_told() {
+async fn a_certificate_for_another_name_is_reported() {
     let authority = Authority::new();
     let backend = FakeBackend::grpc()
         .tls(authority.server_elsewhere(H2))
@@ -112,7 +112,7 @@ async fn a_certificate_for_another_name_is_told() {
 }
 
 #[tokio::test]
-async fn a_servers_certificate_with_the_mark_of_an_authority_is_told() {
+async fn a_servers_certificate_with_the_mark_of_an_authority_is_reported() {
     let authority = Authority::new();
     let backend = FakeBackend::grpc()
         .tls(authority.itself_as_server(H2))
@@ -123,7 +123,7 @@ async fn a_servers_certificate_with_the_mark_of_an_authority_is_told() {
 }
 
 #[tokio::test]
-async fn a_missing_client_certificate_is_told() {
+async fn a_missing_client_certificate_is_reported() {
     let authority = Authority::new();
     for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
         let backend = setup(protocol)
@@ -139,7 +139,7 @@ async fn a_missing_client_certificate_is_told() {
 }
 
 #[tokio::test]
-async fn tls_to_a_plain_port_is_told() {
+async fn tls_to_a_plain_port_is_reported() {
     let authority = Authority::new();
     for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
         let backend = setup(protocol).start().await;
@@ -151,7 +151,7 @@ async fn tls_to_a_plain_port_is_told() {
 }
 
 #[tokio::test]
-async fn plain_to_a_tls_port_is_told() {
+async fn plain_to_a_tls_port_is_reported() {
     let authority = Authority::new();
     for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
         let backend = setup(protocol).tls(authority.server(BOTH)).start().await;

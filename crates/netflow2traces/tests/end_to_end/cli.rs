@@ -271,7 +271,7 @@ fn variables_and_values_in_place_of_flags_get_a_suggestion() {
 }
 
 #[test]
-fn flags_before_the_command_are_told_where_to_stand() {
+fn flags_before_the_command_get_a_tip() {
     let ended = Program::new(["--listen-port", "1", "demo"]).run();
     assert_eq!(ended.code, Some(2));
     assert!(

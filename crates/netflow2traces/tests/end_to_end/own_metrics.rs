@@ -323,7 +323,7 @@ async fn an_export_is_tried_again_and_a_refusal_is_said_once() {
 }
 
 #[tokio::test]
-async fn a_wrong_path_is_told_with_the_variable_of_metrics() {
+async fn a_wrong_path_is_reported_with_the_variable_of_metrics() {
     let backend = FakeBackend::grpc().start().await;
     let receiver = Receiver::http().await;
     let admin = Admin::new();

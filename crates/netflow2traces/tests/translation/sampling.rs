@@ -194,7 +194,7 @@ fn the_domains_own_word_counts_more_than_anothers() {
 }
 
 #[test]
-fn a_domain_named_in_the_scope_is_the_one_that_is_told_of() {
+fn a_domain_named_in_the_scope_is_the_one_described() {
     let mut rig = rig();
     for (domain, interval) in [(5, 100), (6, 1000)] {
         rig.spans(&options(v9(0), &[f(149, 4)], &[f(34, 4)], |r| {

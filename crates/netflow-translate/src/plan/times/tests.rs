@@ -260,7 +260,7 @@ fn without_any_time_it_is_the_messages() {
 }
 
 #[test]
-fn implausible_times_are_told_and_not_used() {
+fn implausible_times_are_reported_and_not_used() {
     let day = 24 * 60 * MINUTE;
     for (start, end, duration) in [
         // The end long before the start.

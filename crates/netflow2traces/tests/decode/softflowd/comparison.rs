@@ -75,7 +75,7 @@ fn only_core_fields_must_be_there() {
 }
 
 #[test]
-fn missing_and_additional_spans_are_told() {
+fn missing_and_additional_spans_are_reported() {
     let whole = record();
     assert!(
         compare(&expected(json!([whole])), &[])

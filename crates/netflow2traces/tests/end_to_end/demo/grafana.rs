@@ -183,7 +183,7 @@ async fn queries_of_the_builder_and_the_editor_are_understood() {
 }
 
 #[tokio::test]
-async fn names_of_every_scope_are_told() {
+async fn names_of_every_scope_are_reported() {
     let backend = with_traces().await;
     let mut other = request(3, "10.0.0.3", 443);
     flow(&mut other).events.push(Event {
@@ -237,7 +237,7 @@ async fn names_of_every_scope_are_told() {
 
 /// The data source encodes the name of a tag twice, and lists intrinsics of its own beside ours.
 #[tokio::test]
-async fn values_are_told_for_every_name_that_can_be_chosen() {
+async fn values_are_reported_for_every_name_that_can_be_chosen() {
     let backend = with_traces().await;
     for (tag, expected) in [
         ("span.destination.port", vec![("int", "443"), ("int", "53")]),

@@ -17,7 +17,7 @@ async fn with_two_traces() -> Backend {
 }
 
 #[tokio::test]
-async fn health_and_version_are_told() {
+async fn health_and_version_are_reported() {
     let backend = start(BackendOptions::default()).await;
     for (path, text) in [("/ready", "ready\n"), ("/api/echo", "echo")] {
         let (status, _, body) = get(&backend, path, &[]).await;

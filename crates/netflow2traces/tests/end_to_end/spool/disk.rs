@@ -171,7 +171,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_survived() {
+async fn a_full_disk_is_reported_and_survived() {
     for mode in ["overflow", "always"] {
         let Some(disk) = Tmpfs::mount("1m") else {
             return;
@@ -220,7 +220,7 @@ async fn a_full_disk_and_a_full_memory_drop_the_oldest_and_count_it() {
 }
 
 #[tokio::test]
-async fn a_disk_that_becomes_read_only_is_told_and_survived() {
+async fn a_disk_that_becomes_read_only_is_reported_and_survived() {
     for mode in ["overflow", "always"] {
         let Some(disk) = Tmpfs::mount("64m") else {
             return;
@@ -263,7 +263,7 @@ async fn a_disk_that_works_again_is_noticed_though_nothing_waits_to_be_written()
 }
 
 #[tokio::test]
-async fn a_lost_permission_is_told_and_survived() {
+async fn a_lost_permission_is_reported_and_survived() {
     let spool = tempfile::tempdir().unwrap();
     // Root may write everywhere, unless it has given up that capability.
     let humble: &[&str] = &[

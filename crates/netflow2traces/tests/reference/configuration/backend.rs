@@ -236,7 +236,7 @@ fn insecure_decides_only_for_grpc_without_scheme() {
 }
 
 #[test]
-fn a_misspelt_endpoint_is_told_along_with_its_absence() {
+fn a_misspelt_endpoint_is_reported_along_with_its_absence() {
     let surroundings =
         Surroundings::default().env("OTEL_EXPORTER_OTLP_ENDPIONT", "http://tempo:4317");
     let found = load(Purpose::Run, &surroundings.sources(), &machine()).unwrap_err();

@@ -141,7 +141,7 @@ fn a_mistake_names_the_flag_or_the_line_of_dotenv() {
 }
 
 #[test]
-fn all_mistakes_are_told_together() {
+fn all_errors_are_reported_together() {
     let mistakes = Surroundings::default()
         .env("NETFLOW_WORKERS", "0")
         .dotenv("LOG_LEVEL=LOUD")

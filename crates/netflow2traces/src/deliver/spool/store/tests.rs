@@ -319,7 +319,7 @@ fn what_a_later_version_wrote_is_left_alone() {
 }
 
 #[test]
-fn a_place_that_is_no_directory_is_told() {
+fn a_place_that_is_no_directory_is_reported() {
     let mut rig = Rig::new();
     let file = rig.path().join("file");
     fs::write(&file, "").unwrap();
