@@ -363,7 +363,7 @@ fn target(text: &str) -> Result<SocketAddr, clap::Error> {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     if host.parse::<Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok() {
         return refused(&format!(
-            "an IPv6 address stands in brackets: [{host}]:{port}, or [{text}]"
+            "an IPv6 address must be in brackets: [{host}]:{port}, or [{text}]"
         ));
     }
     let has_port = !host.contains(':') || host.ends_with(']');

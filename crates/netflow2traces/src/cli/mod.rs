@@ -215,7 +215,7 @@ fn explained(mut error: clap::Error, arguments: &[OsString]) -> Failure {
         ErrorKind::ArgumentConflict
             if error.get(ContextKind::InvalidArg) != error.get(ContextKind::PriorArg) =>
         {
-            Some("flags stand after the command: netflow2traces demo --listen-port 9995".to_owned())
+            Some("flags go after the command: netflow2traces demo --listen-port 9995".to_owned())
         }
         ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument => error
             .context()

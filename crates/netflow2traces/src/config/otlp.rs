@@ -97,7 +97,7 @@ pub(super) fn endpoint(
     };
     if lacks_brackets(&with_scheme) {
         return Err(Rejection::new(
-            "an IPv6 address stands in brackets, such as http://[2001:db8::1]:4317",
+            "an IPv6 address must be in brackets, such as http://[2001:db8::1]:4317",
         ));
     }
     let uri: Uri = with_scheme

@@ -166,7 +166,8 @@ const REMEDY_REDIRECT: &str = "redirects are not followed; set OTEL_EXPORTER_OTL
      address that the backend names";
 const REMEDY_PROXY: &str = "a proxy before the backend requires credentials; set HTTPS_PROXY (HTTP_PROXY for an http:// \
      endpoint) to http://USER:PASSWORD@HOST:PORT";
-const REMEDY_PORTAL: &str = "the network lets nothing through before somebody has logged in at it";
+const REMEDY_PORTAL: &str =
+    "the network requires a login in a browser before it lets anything through";
 const REMEDY_NO_ANSWER: &str = "something other than an OTLP backend answers; check host, port and path of \
      OTEL_EXPORTER_OTLP_ENDPOINT";
 const REMEDY_PLAIN_TO_TLS: &str =

@@ -275,7 +275,7 @@ fn flags_before_the_command_get_a_tip() {
     let ended = Program::new(["--listen-port", "1", "demo"]).run();
     assert_eq!(ended.code, Some(2));
     assert!(
-        ended.stderr.contains("flags stand after the command"),
+        ended.stderr.contains("flags go after the command"),
         "{}",
         ended.stderr
     );

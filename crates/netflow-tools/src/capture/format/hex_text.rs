@@ -83,7 +83,7 @@ impl HexText {
                     return Err(CaptureError::text(&self.line));
                 }
                 return Err(CaptureError::damaged(format!(
-                    "line {} is not hexadecimal octets",
+                    "line {} is not hexadecimal text",
                     self.number
                 )));
             }

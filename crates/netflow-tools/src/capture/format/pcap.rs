@@ -71,7 +71,7 @@ impl Pcap {
         let captured = usize::try_from(captured).unwrap_or(usize::MAX);
         if captured > MAX_PACKET_OCTETS {
             return Err(CaptureError::damaged(format!(
-                "a packet of {captured} octets"
+                "a packet of {captured} bytes"
             )));
         }
         let nanos =

@@ -101,7 +101,7 @@ impl PcapNg {
                 continue;
             }
             if length > MAX_BLOCK_OCTETS {
-                return Err(CaptureError::damaged(format!("a block of {length} octets")));
+                return Err(CaptureError::damaged(format!("a block of {length} bytes")));
             }
             input.need(length as usize, buffer)?;
             self.end_block(length, input)?;
@@ -136,7 +136,7 @@ impl PcapNg {
         let length = self.order.u32(head, 4).unwrap_or(0);
         match length.checked_sub(BLOCK_FRAME) {
             Some(body) if body % 4 == 0 => Ok(body),
-            _ => Err(CaptureError::damaged(format!("a block of {length} octets"))),
+            _ => Err(CaptureError::damaged(format!("a block of {length} bytes"))),
         }
     }
 
@@ -232,7 +232,7 @@ impl PcapNg {
         }
         if captured > MAX_PACKET_OCTETS {
             return Err(CaptureError::damaged(format!(
-                "a packet of {captured} octets"
+                "a packet of {captured} bytes"
             )));
         }
         body.drain(..header);

@@ -54,7 +54,7 @@ pub(super) fn findings(seen: &Findings, relayed: &Relayed) -> Vec<Finding> {
             relayed.queue_full
         );
         all.push(Findings::problem("relay_dropped", title).says(
-            "The brokers were away, or slower than the exporters. NETFLOW_QUEUE_SIZE bounds what may wait.",
+            "The brokers were unreachable, or slower than the exporters. NETFLOW_QUEUE_SIZE bounds what may wait.",
         ));
     }
     if relayed.refused > 0 {
