@@ -295,7 +295,7 @@ fn templates_hold_over_files_and_data_may_come_first() {
     }
     let ended = decode([&*data]);
     ended.tells(1, "sets whose template is not in the capture: 1");
-    ended.tells(1, "version 9, domain 7, template 256: 1 set of 4 octets");
+    ended.tells(1, "version 9, domain 7, template 256: 1 set of 4 bytes");
     assert!(ended.stdout.is_empty());
 }
 
