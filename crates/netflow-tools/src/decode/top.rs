@@ -182,7 +182,7 @@ impl Top {
         );
         if self.sampled > 0 {
             text.push_str(&format!(
-                "note: bytes and packets of {} sampled records are estimates (count times sampling interval)\n",
+                "note: sampled records, whose bytes and packets are estimates (count times sampling interval): {}\n",
                 self.sampled
             ));
         }

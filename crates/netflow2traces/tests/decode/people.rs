@@ -209,7 +209,7 @@ fn totals_of_sampled_records_are_estimates() {
     let ended = decode_stdin(["--top", "1", "-"], input.as_bytes());
     ended.tells(
         0,
-        "note: bytes and packets of 1 sampled records are estimates",
+        "whose bytes and packets are estimates (count times sampling interval): 1",
     );
     let [total] = &ended.records()[..] else {
         panic!("{}", ended.stdout);
@@ -224,7 +224,7 @@ fn wrong_arguments_say_what_is_accepted() {
     let file = capture("softflowd-v5");
     let ended = decode(["--top", "1", "--by", "exportr", &*file]);
     ended.tells(2, "\"exportr\" is not a field; did you mean \"exporter\"?");
-    decode(["--top", "0", &*file]).tells(2, "0 is not in 1..");
+    decode(["--top", "0", &*file]).tells(2, "not a whole number from 1");
     decode(["--by", "src", &*file]).tells(2, "--top");
     let ended = decode(["--top", "1", "--format", "otlp", &*file]);
     ended.tells(2, "--top has no OTLP form: use --format table, csv or json");
