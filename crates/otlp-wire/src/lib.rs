@@ -13,6 +13,7 @@ mod fields;
 pub mod groups;
 pub mod gzip;
 pub mod json;
+pub mod messages;
 pub mod proto;
 mod read;
 mod receipt;

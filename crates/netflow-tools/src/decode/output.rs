@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use netflow_translate::Name;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use otlp_wire::UnixNanos;
 use otlp_wire::json::{self, JsonError};
+use otlp_wire::messages::{AnyValue, KeyValue, any_value::Value};
 use otlp_wire::text::hex;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
@@ -182,7 +182,6 @@ impl Serialize for Shown<'_> {
                 }
                 map.end()
             }
-            _ => serializer.serialize_none(),
         }
     }
 }
@@ -209,7 +208,7 @@ pub(super) fn nanos(value: &Value) -> Option<UnixNanos> {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
+    use otlp_wire::messages::{ArrayValue, KeyValueList};
 
     use super::*;
 
@@ -222,7 +221,6 @@ mod tests {
         let member = KeyValue {
             key: "inner".to_owned(),
             value: Some(any(Value::BytesValue(vec![0, 0xab]))),
-            ..KeyValue::default()
         };
         let list = Value::ArrayValue(ArrayValue {
             values: vec![

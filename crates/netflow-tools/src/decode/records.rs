@@ -4,11 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use otlp_wire::UnixNanos;
+use otlp_wire::messages::{ExportTraceServiceRequest, KeyValue, Resource, Span, any_value::Value};
 use prost::Message as _;
 
 /// Datagrams that are remembered for their Sets that wait.

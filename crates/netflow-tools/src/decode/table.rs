@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use otlp_wire::messages::{KeyValue, any_value::Value};
 
 use super::output::told_times;
 use super::records::{Record, int, value};

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use otlp_wire::messages::any_value::Value;
 
 use super::fields::{Field, plain, push_csv};
 use super::records::{Record, int, value};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use otlp_wire::messages::any_value::Value;
 use otlp_wire::text::hex;
 use tokio::time::Instant;
 
@@ -153,9 +153,7 @@ fn example(trace: &Arc<StoredTrace>) -> Option<(i64, String)> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-    use opentelemetry_proto::tonic::resource::v1::Resource;
-    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    use otlp_wire::messages::{AnyValue, KeyValue, Resource, ResourceSpans, ScopeSpans, Span};
 
     use super::super::store::StoreLimits;
     use super::*;
@@ -165,7 +163,6 @@ mod tests {
         KeyValue {
             key: key.to_owned(),
             value,
-            ..KeyValue::default()
         }
     }
 

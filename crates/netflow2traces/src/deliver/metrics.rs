@@ -1,6 +1,6 @@
 //! Requests with the daemon's own metrics, by the same transports as the spans' and one at a time.
 
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use otlp_wire::messages::ExportMetricsServiceRequest;
 use prost::Message as _;
 
 use super::kafka::KafkaSender;

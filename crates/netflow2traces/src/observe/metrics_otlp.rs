@@ -2,14 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
-    ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+use otlp_wire::messages::{
+    AggregationTemporality, AnyValue, ExportMetricsServiceRequest, Gauge, Histogram,
+    HistogramDataPoint, InstrumentationScope, KeyValue, Metric, NumberDataPoint, Resource,
+    ResourceMetrics, ScopeMetrics, Sum, any_value::Value, metric, number_data_point,
 };
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 
 use super::flow_metrics::Exposition;
@@ -47,8 +44,8 @@ impl Requests {
         let own = METRICS.iter().map(|row| Metric {
             name: row.name.to_owned(),
             description: row.help.to_owned(),
+            unit: String::new(),
             data: Some(times.data(&row.series, stages)),
-            ..Metric::default()
         });
         let attributes = resource.iter().map(|(key, value)| attribute(key, value));
         Self {
@@ -198,7 +195,6 @@ fn attribute(key: &str, value: &str) -> KeyValue {
         value: Some(AnyValue {
             value: Some(Value::StringValue(value.to_owned())),
         }),
-        ..KeyValue::default()
     }
 }
 

@@ -4,10 +4,9 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use otlp_wire::messages::{
+    Span, any_value::Value as Attribute, span::SpanKind, status::StatusCode,
+};
 use otlp_wire::text::hex;
 
 use crate::demo::store::{Origin, StoredTrace, attribute};

@@ -13,7 +13,7 @@ mod tags;
 mod tests;
 mod trace_ql;
 
-use opentelemetry_proto::tonic::trace::v1::Span;
+use otlp_wire::messages::Span;
 
 use self::pipeline::Pipeline;
 use self::tags::Tag;

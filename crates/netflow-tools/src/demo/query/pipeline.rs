@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use opentelemetry_proto::tonic::trace::v1::Span;
+use otlp_wire::messages::Span;
 
 use super::expression::{Comparison, Expression, Junction};
 use super::field::{Context, Field, Value};

@@ -1,12 +1,10 @@
 //! Queries against a trace of three spans: a root and two flows, one of them with an attribute of
 //! each type.
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Status};
+use otlp_wire::messages::{
+    AnyValue, ArrayValue, KeyValue, Resource, ResourceSpans, ScopeSpans, Status,
+    any_value::Value as Attribute, span::SpanKind, status::StatusCode,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,7 +15,6 @@ fn key_value(key: &str, value: Attribute) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
         value,
-        ..KeyValue::default()
     }
 }
 

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use opentelemetry_proto::tonic::trace::v1::TracesData;
+use otlp_wire::messages::TracesData;
 use prost::Message;
 use serde_json::json;
 

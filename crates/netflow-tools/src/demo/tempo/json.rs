@@ -4,11 +4,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use otlp_wire::messages::{
+    AnyValue, InstrumentationScope, KeyValue, Span, Status,
+    any_value::Value as Attribute,
+    span::{Event, Link, SpanKind},
+    status::StatusCode,
+};
 use serde_json::{Map, Value, json};
 
 use crate::demo::query;

@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime};
 use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse, Response};
 use http::header;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::trace::v1::Span;
+use otlp_wire::messages::{AnyValue, KeyValue, Span, any_value::Value};
 
 use super::ApiError;
 use super::by_id::stored_trace;

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
+use otlp_wire::messages::KeyValue;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,10 +1,8 @@
 //! Flow metrics as OTLP, with exemplars in the data points.
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric,
-    NumberDataPoint, Sum, exemplar, metric, number_data_point,
+use otlp_wire::messages::{
+    AggregationTemporality, AnyValue, Exemplar, Gauge, Histogram, HistogramDataPoint, KeyValue,
+    Metric, NumberDataPoint, Sum, any_value::Value, exemplar, metric, number_data_point,
 };
 
 use prost::Message as _;
@@ -74,8 +72,6 @@ impl Stretches {
                 }
                 _ => 0,
             },
-            // No kind becomes one of them.
-            metric::Data::ExponentialHistogram(_) | metric::Data::Summary(_) => 0,
         }
     }
 }
@@ -109,7 +105,6 @@ fn metric(family: &Family<'_>) -> Metric {
         description: family.name.help.to_owned(),
         unit: family.name.unit.to_owned(),
         data: Some(data),
-        ..Metric::default()
     }
 }
 
@@ -163,7 +158,6 @@ fn attributes(labels: &Labels<'_>) -> Vec<KeyValue> {
         KeyValue {
             key: key.to_owned(),
             value: Some(AnyValue { value: Some(value) }),
-            ..KeyValue::default()
         }
     });
     attributes.collect()

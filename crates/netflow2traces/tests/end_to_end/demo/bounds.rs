@@ -10,7 +10,7 @@ use netflow2traces::observe::http::AllowedHosts;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::rig::{get, grpc_client, id, json_of, request, start, traces};
+use super::rig::{get, grpc_client, id, insert, json_of, request, start, traces};
 
 #[tokio::test]
 async fn bounds_hold_and_the_oldest_leaves() {
@@ -49,9 +49,7 @@ async fn bounds_hold_and_the_oldest_leaves() {
 async fn who_waits_for_spans_is_woken() {
     let backend = start(BackendOptions::default()).await;
     let mut totals = backend.store.subscribe();
-    backend
-        .store
-        .insert(request(1, "10.0.0.1", 443).resource_spans);
+    insert(&backend, &request(1, "10.0.0.1", 443));
     let came = totals.wait_for(|totals| totals.spans_accepted == 2);
     tokio::time::timeout(Duration::from_secs(10), came)
         .await

@@ -5,14 +5,12 @@ use netflow2traces::demo::BackendOptions;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
 
-use super::rig::{get, id, json_of, request, start, tempo_form};
+use super::rig::{get, id, insert, json_of, request, start, tempo_form};
 
 #[tokio::test]
 async fn trace_by_id_has_every_form() {
     let backend = start(BackendOptions::default()).await;
-    backend
-        .store
-        .insert(request(7, "10.0.0.1", 443).resource_spans);
+    insert(&backend, &request(7, "10.0.0.1", 443));
     let expected = TracesData {
         resource_spans: request(7, "10.0.0.1", 443).resource_spans,
     };
@@ -36,7 +34,7 @@ async fn trace_by_id_has_every_form() {
     for span in &mut short.resource_spans[0].scope_spans[0].spans {
         span.trace_id = 0xabc_u128.to_be_bytes().to_vec();
     }
-    backend.store.insert(short.resource_spans);
+    insert(&backend, &short);
     assert_eq!(
         get(&backend, "/api/traces/abc", &[]).await.0,
         StatusCode::OK
@@ -63,10 +61,10 @@ async fn trace_by_id_has_every_form() {
 #[tokio::test]
 async fn a_browser_gets_a_trace_as_a_page() {
     let backend = start(BackendOptions::default()).await;
-    let mut spans = request(7, "10.0.0.1", 443).resource_spans;
-    let marked = &mut spans[0].scope_spans[0].spans[0];
+    let mut request = request(7, "10.0.0.1", 443);
+    let marked = &mut request.resource_spans[0].scope_spans[0].spans[0];
     marked.name = "<script>alert(1)</script>".to_owned();
-    backend.store.insert(spans);
+    insert(&backend, &request);
     let (status, headers, body) = get(&backend, &format!("/trace/{}", id(7)), &[]).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8");

@@ -12,7 +12,7 @@ use prost::Message;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::rig::{T0, attribute, get, id, json_of, request, start};
+use super::rig::{T0, attribute, get, id, insert, json_of, request, start};
 
 /// The numbers of 64 bits are texts, the milliseconds are 32 bits: another form is an error for all
 /// that was found.
@@ -68,7 +68,7 @@ async fn with_traces() -> Backend {
     let backend = start(BackendOptions::default()).await;
     for (trace, exporter, port) in [(1, "10.0.0.1", 443), (2, "10.0.0.2", 53)] {
         let request = request(trace, exporter, port);
-        backend.store.insert(request.resource_spans);
+        insert(&backend, &request);
     }
     backend
 }
@@ -131,7 +131,7 @@ async fn a_trace_of_decades_does_not_spoil_the_others() {
     let backend = with_traces().await;
     let mut long = request(3, "10.0.0.3", 443);
     flow(&mut long).start_time_unix_nano = T0 - 1_000_000_000 * 86_400 * 365 * 20;
-    backend.store.insert(long.resource_spans);
+    insert(&backend, &long);
     let found = search(&backend, "{span.destination.port=443}").await;
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].duration_ms, u32::MAX);
@@ -205,7 +205,7 @@ async fn names_of_every_scope_are_reported() {
     scope
         .attributes
         .push(attribute("by", Attribute::IntValue(1)));
-    backend.store.insert(other.resource_spans);
+    insert(&backend, &other);
 
     let (from, to) = (T0 / 1_000_000_000 - 60, T0 / 1_000_000_000 + 60);
     let path = format!("/api/v2/search/tags?limit=5000&start={from}&end={to}");

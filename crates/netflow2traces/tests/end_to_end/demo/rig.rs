@@ -19,6 +19,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, ScopeSpans, Span, Status, span, status,
 };
+use otlp_wire::messages;
+use prost::Message as _;
 use serde_json::{Value, json};
 
 /// 2023-11-14 22:13:20 UTC.
@@ -29,6 +31,13 @@ pub(crate) async fn start(options: BackendOptions) -> Backend {
     Backend::start(BackendOptions { api, ..options })
         .await
         .unwrap()
+}
+
+/// What came over the wire, without it.
+pub(crate) fn insert(backend: &Backend, request: &ExportTraceServiceRequest) {
+    let octets = request.encode_to_vec();
+    let request = messages::ExportTraceServiceRequest::decode(octets.as_slice()).unwrap();
+    backend.store.insert(request.resource_spans);
 }
 
 pub(crate) async fn grpc_client(

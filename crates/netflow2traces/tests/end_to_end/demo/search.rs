@@ -4,20 +4,14 @@ use http::{StatusCode, header};
 use netflow2traces::demo::BackendOptions;
 use serde_json::json;
 
-use super::rig::{T0, get, id, json_of, request, start, traces};
+use super::rig::{T0, get, id, insert, json_of, request, start, traces};
 
 #[tokio::test]
 async fn search_finds_by_tags_and_by_selector() {
     let backend = start(BackendOptions::default()).await;
-    backend
-        .store
-        .insert(request(1, "10.0.0.1", 443).resource_spans);
-    backend
-        .store
-        .insert(request(2, "10.0.0.1", 53).resource_spans);
-    backend
-        .store
-        .insert(request(3, "10.0.0.2", 443).resource_spans);
+    insert(&backend, &request(1, "10.0.0.1", 443));
+    insert(&backend, &request(2, "10.0.0.1", 53));
+    insert(&backend, &request(3, "10.0.0.2", 443));
 
     for (query, expected) in [
         ("", vec![3, 2, 1]),
@@ -89,7 +83,7 @@ async fn what_graphical_builders_write_is_understood() {
     let backend = start(BackendOptions::default()).await;
     for (trace, exporter, port) in [(1, "10.0.0.1", 443), (2, "10.0.0.2", 53)] {
         let request = request(trace, exporter, port);
-        backend.store.insert(request.resource_spans);
+        insert(&backend, &request);
     }
     for (query, expected) in [
         (

@@ -4,14 +4,14 @@ use http::StatusCode;
 use netflow2traces::demo::{Backend, BackendOptions};
 use serde_json::json;
 
-use super::rig::{T0, get, json_of, request, start};
+use super::rig::{T0, get, insert, json_of, request, start};
 
 /// With a trace to port 443 of one exporter and one to port 53 of another.
 async fn with_two_traces() -> Backend {
     let backend = start(BackendOptions::default()).await;
     for (trace, exporter, port) in [(1, "10.0.0.1", 443), (2, "10.0.0.2", 53)] {
         let request = request(trace, exporter, port);
-        backend.store.insert(request.resource_spans);
+        insert(&backend, &request);
     }
     backend
 }
