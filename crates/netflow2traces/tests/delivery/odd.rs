@@ -283,7 +283,7 @@ fn http1_cases() -> Vec<Case> {
             "a network's login",
             b"HTTP/1.1 511 X\r\nContent-Length: 0\r\n\r\n".to_vec(),
             Then::Hang,
-            "logged in",
+            "requires a login",
         ),
     ]
 }
