@@ -9,12 +9,14 @@
 #
 # image and deb need root, build a release binary and a Debian system each: ten minutes and more.
 # A check whose tool is absent is left out and says so, and fails with NETFLOW_DEPLOY_REQUIRED=1.
-# KEEP=DIR keeps the systems that are made there for the next run.
+# KEEP=DIR keeps the systems that are made there for the next run. PROGRAM=FILE packs that binary, built with the feature
+# kafka, instead of building one: deb then takes a minute.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/left-out.sh
 
-SUITE=bookworm
+# The package needs the libraries of the system that its binary was linked on.
+SUITE="$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME-}")"
 LOWEST_KUBERNETES=1.29
 HIGHEST_KUBERNETES=1.33
 # Of 10: what `systemd-analyze security` may find at most.
@@ -24,6 +26,7 @@ scratch="$(mktemp -d)"
 daemon=
 cleanup() {
     if [ -n "$daemon" ]; then kill "$daemon" 2>/dev/null || true; fi
+    if [ -d "$scratch/containers" ]; then in_containers umount --all >/dev/null 2>&1 || true; fi
     rm -rf --one-file-system "$scratch"
 }
 trap cleanup EXIT
@@ -152,6 +155,12 @@ await() {
     die "$1 doesn't answer; $(tail -5 "$2")"
 }
 
+# has_kafka COMMAND…: what is released has the Kafka client.
+has_kafka() {
+    env OTEL_TRACES_EXPORTER=kafka NETFLOW_KAFKA_BROKERS=127.0.0.1:9092 "$@" config check >"$scratch/kafka" 2>&1 ||
+        die "the program has no Kafka client: $(cat "$scratch/kafka")"
+}
+
 # answers COMMAND…: starts a daemon and asks it everything that a container runtime would.
 answers() {
     local log="$scratch/daemon.log"
@@ -172,6 +181,13 @@ answers() {
     daemon=
 }
 
+# in_containers COMMAND…: buildah, with images and containers of its own, which go when the script ends.
+in_containers() {
+    local driver=vfs
+    if grep -qw overlay /proc/filesystems; then driver=overlay; fi
+    buildah --root "$scratch/containers" --runroot "$scratch/containers.run" --storage-driver "$driver" "$@"
+}
+
 image() {
     need_root image
     if ! have buildah || ! have debootstrap; then
@@ -179,29 +195,32 @@ image() {
         return
     fi
     # Stands in for the image of RUST_IMAGE: a Debian with this machine's own toolchain.
-    local base="$keep/rust" sysroot
+    local base="$keep/rust" sysroot registry="${CARGO_HOME:-$HOME/.cargo}/registry"
     bare_debian "$base" gcc libc6-dev ca-certificates
     sysroot="$(rustc --print sysroot)"
     if [ ! -x "$base/usr/local/rust/bin/cargo" ]; then
         mkdir -p "$base/usr/local/rust"
         cp -a "$sysroot/bin" "$sysroot/lib" "$base/usr/local/rust/"
     fi
-    buildah --storage-driver vfs from --name netflow2traces-rust scratch >/dev/null
-    buildah --storage-driver vfs copy -q netflow2traces-rust "$base" / >/dev/null
-    buildah --storage-driver vfs config --env PATH=/usr/local/rust/bin:/usr/local/bin:/usr/bin:/bin netflow2traces-rust
-    buildah --storage-driver vfs commit -q netflow2traces-rust netflow2traces-rust:local >/dev/null
-    buildah --storage-driver vfs rm netflow2traces-rust >/dev/null
+    # Crates come from this machine's cache, because its way to a registry may not be the container's.
+    cargo fetch --locked >"$scratch/fetch.log" 2>&1 || die "cargo fetch: $(tail -5 "$scratch/fetch.log")"
+    in_containers from --name netflow2traces-rust scratch >/dev/null
+    in_containers copy -q netflow2traces-rust "$base" / >/dev/null
+    in_containers config --env PATH=/usr/local/rust/bin:/usr/local/bin:/usr/bin:/bin --env CARGO_HOME=/root/.cargo \
+        --env CARGO_NET_OFFLINE=true netflow2traces-rust
+    in_containers commit -q netflow2traces-rust netflow2traces-rust:local >/dev/null
+    in_containers rm netflow2traces-rust >/dev/null
     say "building the image"
-    buildah --storage-driver vfs bud --layers --isolation chroot --network host --pull-never \
+    in_containers bud --layers=false --isolation chroot --network host --pull-never \
         --build-arg RUST_IMAGE=localhost/netflow2traces-rust:local \
         --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)" \
         --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
-        ${CARGO_HOME:+--volume "$CARGO_HOME/registry:/root/.cargo/registry"} \
+        --volume "$registry:/root/.cargo/registry" \
         --format docker --tag netflow2traces:local . >"$scratch/bud.log" 2>&1 || die "buildah bud: $(tail -20 "$scratch/bud.log")"
 
     local container root
-    container="$(buildah --storage-driver vfs from --pull-never localhost/netflow2traces:local)"
-    root="$(buildah --storage-driver vfs mount "$container")"
+    container="$(in_containers from --pull-never localhost/netflow2traces:local)"
+    root="$(in_containers mount "$container")"
     local files
     files="$(cd "$root" && find . -type f | sort)"
     [ "$files" = "$(printf '%s\n' ./etc/ssl/certs/ca-certificates.crt ./usr/bin/netflow2traces ./usr/share/doc/netflow2traces/LICENSE)" ] ||
@@ -209,7 +228,7 @@ image() {
     # ldd says which of the two, and counts one of them as a failure.
     ldd "$root/usr/bin/netflow2traces" 2>&1 | grep -Eq 'statically linked|not a dynamic executable' ||
         die "the binary in the image isn't static: $(ldd "$root/usr/bin/netflow2traces" 2>&1)"
-    buildah --storage-driver vfs inspect --type image localhost/netflow2traces:local >"$scratch/inspect.json"
+    in_containers inspect --type image localhost/netflow2traces:local >"$scratch/inspect.json"
     python3 - "$scratch/inspect.json" <<'PYTHON' || die "the image's configuration is not what the Dockerfile says"
 import json, sys
 docker = json.load(open(sys.argv[1]))["Docker"]["config"]
@@ -225,10 +244,11 @@ PYTHON
     mknod -m 666 "$root/dev/null" c 1 3
     mknod -m 666 "$root/dev/random" c 1 8
     mknod -m 666 "$root/dev/urandom" c 1 9
+    has_kafka chroot --userspec=65532:65532 "$root" /usr/bin/netflow2traces
     answers env OTEL_TRACES_EXPORTER=none NETFLOW_LISTEN_HOST=127.0.0.1 NETFLOW_LISTEN_PORT=22055 NETFLOW_ADMIN_PORT=29464 \
         NETFLOW_ADMIN_HOST=0.0.0.0 chroot --userspec=65532:65532 "$root" /usr/bin/netflow2traces
     say "image: $(du -sh --apparent-size "$root" | cut -f1), $(echo "$files" | wc -l) files, runs"
-    buildah --storage-driver vfs rm "$container" >/dev/null
+    in_containers rm "$container" >/dev/null
 }
 
 deb() {
@@ -239,7 +259,6 @@ deb() {
     fi
     say "building the package"
     mkdir "$scratch/deb"
-    cargo build --release --locked -p netflow2traces --features kafka
     scripts/package-deb.sh "$scratch/deb" >"$scratch/deb.log" 2>&1 || die "package-deb.sh: $(tail -20 "$scratch/deb.log")"
     local root="$keep/debian"
     bare_debian "$root" systemd
@@ -251,6 +270,7 @@ deb() {
     chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -y /tmp/netflow2traces.deb >"$scratch/install.log" 2>&1 ||
         die "the package doesn't install: $(tail -20 "$scratch/install.log")"
     local file
+    has_kafka chroot "$root" /usr/bin/netflow2traces
     for file in usr/bin/netflow2traces lib/systemd/system/netflow2traces.service etc/netflow2traces/netflow2traces.env \
         usr/lib/sysctl.d/90-netflow2traces.conf usr/share/man/man1/netflow2traces.1.gz; do
         [ -e "$root/$file" ] || die "the package has no /$file"
@@ -283,7 +303,7 @@ all)
     deb
     ;;
 *)
-    sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac

@@ -29,6 +29,18 @@ apart() {
     fi
 }
 
+# What has to differ in a build with the Kafka client. The program is kept for tests/kafka, because the next build without
+# the feature takes its place.
+kafka() {
+    local target="${CARGO_TARGET_DIR:-$PWD/target}"
+    cargo test -p netflow2traces --features kafka --locked --test reference
+    mkdir -p "$target/kafka"
+    cp "$target/debug/netflow2traces" "$target/kafka/netflow2traces"
+}
+
+# The page of the program that the tests were built with.
+page() { PROGRAM="${CARGO_TARGET_DIR:-$PWD/target}/debug/netflow2traces" scripts/check-page.sh; }
+
 # Who builds for one machine gets no Kafka client.
 no_kafka_client() {
     if cargo tree --locked -p netflow2traces -e normal --prefix none | grep -E '^(krafka|rdkafka)'; then
@@ -53,11 +65,12 @@ case "${1-}" in
     step cargo clippy -p netflow2traces --features kafka --all-targets --locked -- -D warnings
     step no_kafka_client
     step rustdoc --workspace
+    step kafka
     # The tests also say when a generated file is stale.
     step cargo test --workspace
     step apart
     step dashboards
-    step scripts/check-page.sh
+    step page
     # Advisories need a database from the network; the rest of deny.toml doesn't.
     if command -v cargo-deny >/dev/null; then
         step cargo deny --locked check --hide-inclusion-graph bans licenses sources

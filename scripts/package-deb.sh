@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes the Debian package from target/release/netflow2traces, which it builds unless it is there.
+# Builds a release with the Kafka client, as releases have it, and makes the Debian package of it.
 #
 #   scripts/package-deb.sh [DIR]     the package in DIR, by default target/debian
 #
-# Needs Debian's own tools only (dpkg-dev, which build-essential brings). PROGRAM names another binary to pack.
+# Needs Rust and Debian's build-essential. PROGRAM names a binary to pack; then nothing is built.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=${1:-target/debian}
@@ -13,7 +13,7 @@ for tool in dpkg-deb dpkg-shlibdeps strip; do
 done
 target="${CARGO_TARGET_DIR:-$PWD/target}"
 program="${PROGRAM:-$target/release/netflow2traces}"
-[ -x "$program" ] || cargo build --release --locked -p netflow2traces --features kafka
+[ -n "${PROGRAM-}" ] || cargo build --release --locked -p netflow2traces --features kafka
 version=$("$program" --version | cut -d' ' -f2)
 
 root=$(mktemp -d)
