@@ -169,32 +169,14 @@ fn int(value: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use super::super::exporters;
     use super::*;
-    use crate::translate::metrics::{FlowReading, SeriesReading, Totals, View, ViewReading};
 
     #[test]
     fn stretches_have_every_point_once_and_are_of_bounded_size() {
         const SERIES: u64 = 3_000;
         const ROOM: usize = 20_000;
-        let series = (0..SERIES).map(|n| SeriesReading {
-            key: None,
-            name: None,
-            totals: Totals {
-                bytes: n,
-                packets: n,
-                flows: n,
-            },
-            exemplar: None,
-        });
-        let view = ViewReading {
-            series: series.collect(),
-            expired: Totals::default(),
-        };
-        let mut reading = FlowReading::default();
-        reading.views.push((View::Exporter, view));
-        let mut stretches = Stretches::new(Exposition::new(Arc::new(reading)), 1, 2);
+        let mut stretches = Stretches::new(exporters(SERIES), 1, 2);
         let mut found: Vec<(String, i64)> = Vec::new();
         loop {
             let metrics = stretches.next(ROOM);

@@ -174,12 +174,10 @@ fn write_exemplar(exemplar: &Exemplar, out: &mut String) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use otlp_wire::UnixNanos;
 
+    use super::super::exporters;
     use super::*;
-    use crate::translate::metrics::{FlowReading, SeriesReading, Totals, View, ViewReading};
 
     fn text(kind: Kind, format: Format, labels: Labels<'_>, number: Number<'_>) -> String {
         let name = Name {
@@ -272,24 +270,7 @@ mod tests {
     #[test]
     fn a_scrape_comes_in_parts_of_bounded_size_and_has_every_series_once() {
         const SERIES: u64 = 5_000;
-        let series = (0..SERIES).map(|n| SeriesReading {
-            key: None,
-            name: None,
-            totals: Totals {
-                bytes: n,
-                packets: n,
-                flows: n,
-            },
-            exemplar: None,
-        });
-        let view = ViewReading {
-            series: series.collect(),
-            expired: Totals::default(),
-        };
-        let mut reading = FlowReading::default();
-        reading.views.push((View::Exporter, view));
-        let metrics = Exposition::new(Arc::new(reading));
-        let parts: Vec<String> = Parts::new(metrics, Format::OpenMetrics).collect();
+        let parts: Vec<String> = Parts::new(exporters(SERIES), Format::OpenMetrics).collect();
         assert!(parts.len() > 3, "{}", parts.len());
         assert!(parts.iter().all(|part| part.len() < PART + LINE));
         let text = parts.concat();
