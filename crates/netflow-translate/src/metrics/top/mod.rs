@@ -1,9 +1,10 @@
 //! The view `top`: the heaviest conversations, sources and destinations of the last minute, in bounded memory.
 //!
-//! Bytes are summed in panes of ten seconds, by exporter. A full table takes the median off the sums of an exporter that
-//! holds more than its fair share, and forgets those of which nothing is left: a summary of heavy hitters after Misra and
-//! Gries, with weights (Anderson et al., "A High-Performance Algorithm for Identifying Frequent Items in Data Streams",
-//! 2017). A sum is never too large, and too small by at most what [`Table`] says.
+//! Bytes are summed in panes of ten seconds, by exporter. In a full table a new sum takes the place of one that doesn't
+//! reach above the level of its exporter; levels rise to the median of the sums when there is none: a summary of heavy
+//! hitters after Misra and Gries, with weights (Anderson et al., "A High-Performance Algorithm for Identifying Frequent
+//! Items in Data Streams", 2017), whose sums go one at a time. A sum is never too large, and too small by at most what
+//! [`Table`] says.
 //!
 //! A record touches one sum, that of its conversation. What a conversation has summed up when it loses its place goes to
 //! the sums of its source and of its destination; to read those, what conversations still have is added.
@@ -23,12 +24,17 @@ use crate::flow::roles::End;
 
 use self::heaviest::TopSum;
 pub use self::heaviest::{TopKind, TopReading, TopRow};
-use self::table::{Scratch, Sum, SumKey, Table, sum_hash};
+use self::table::{Levels, Sum, SumKey, Table, sum_hash};
 
 /// Seconds of a pane.
 pub(super) const PANE: u64 = 10;
 /// Panes that an answer adds up: the current one and those before it.
 const PANES: u32 = 6;
+
+/// Conversations that a pane has places for.
+const CONVERSATIONS: usize = 4096;
+/// Sources, and destinations, likewise.
+const ENDS: usize = 2048;
 
 /// An address, as the series have it.
 type AddressKey = [u64; 2];
@@ -65,7 +71,11 @@ impl SumKey for TopKey {
     fn write(&self, hash: &mut impl Hasher) {
         self.source.write(hash);
         self.destination.write(hash);
-        hash.write_u32(u32::from(self.transport) << 16 | u32::from(self.port));
+    }
+
+    #[inline]
+    fn beside(&self) -> u64 {
+        u64::from(self.transport) << 16 | u64::from(self.port)
     }
 }
 
@@ -82,11 +92,11 @@ impl SumKey for AddressKey {
 #[derive(Debug, Default)]
 struct Pane {
     number: u32,
-    conversations: Table<TopKey>,
+    conversations: Table<TopKey, CONVERSATIONS>,
     /// Without what `conversations` has.
-    sources: Table<AddressKey>,
+    sources: Table<AddressKey, ENDS>,
     /// Likewise.
-    destinations: Table<AddressKey>,
+    destinations: Table<AddressKey, ENDS>,
 }
 
 /// An exporter that reported in an earlier pane.
@@ -107,11 +117,12 @@ pub(super) struct By {
     group: u16,
 }
 
-/// For conversations, and for the ends of those that lose their place meanwhile.
+/// Of the tables of the pane that is counted into.
 #[derive(Debug, Default)]
-struct Scratches {
-    conversations: Scratch,
-    ends: Scratch,
+struct PaneLevels {
+    conversations: Levels,
+    sources: Levels,
+    destinations: Levels,
 }
 
 /// The heavy hitters of one worker.
@@ -124,7 +135,7 @@ pub(super) struct Top {
     known: HashMap<u64, Known, RandomState>,
     /// The pane that is counted into.
     current: u32,
-    scratch: Scratches,
+    levels: PaneLevels,
 }
 
 impl Top {
@@ -134,7 +145,7 @@ impl Top {
             hasher,
             panes: Default::default(),
             current: 0,
-            scratch: Scratches::default(),
+            levels: PaneLevels::default(),
         }
     }
 
@@ -172,10 +183,10 @@ impl Top {
             },
         };
         let hash = sum_hash(&self.hasher, &key, by.exporter);
-        let conversations = &mut pane.conversations;
-        if !conversations.add(hash, &key, by.exporter, flow.bytes) {
+        let (conversations, levels) = (&mut pane.conversations, &self.levels.conversations);
+        if !conversations.add(hash, &key, by.exporter, flow.bytes, levels) {
             let sum = Sum::new(key, by.exporter, by.group, flow.bytes);
-            pane.insert(&self.hasher, hash, sum, &mut self.scratch);
+            pane.insert(&self.hasher, hash, sum, &mut self.levels);
         }
     }
 
@@ -185,13 +196,18 @@ impl Top {
         let Some(pane) = self.panes.get_mut((self.current % PANES) as usize) else {
             return;
         };
-        for (table, address) in [
-            (&mut pane.sources, flow.ends.source),
-            (&mut pane.destinations, flow.ends.destination),
+        let levels = &mut self.levels;
+        for (table, address, levels) in [
+            (&mut pane.sources, flow.ends.source, &mut levels.sources),
+            (
+                &mut pane.destinations,
+                flow.ends.destination,
+                &mut levels.destinations,
+            ),
         ] {
             if let Some(address) = address {
                 let sum = Sum::new(address_key(address), by.exporter, by.group, flow.bytes);
-                add(table, &self.hasher, sum, &mut self.scratch.ends);
+                add(table, &self.hasher, sum, levels);
             }
         }
     }
@@ -216,6 +232,9 @@ impl Top {
             next.sources.clear();
             next.destinations.clear();
         }
+        self.levels.conversations.reset();
+        self.levels.sources.reset();
+        self.levels.destinations.reset();
     }
 
     /// What the last minute had, up to and with this pane. Changes nothing.
@@ -256,14 +275,14 @@ impl Top {
 }
 
 impl Pane {
-    /// Gives a conversation a place; those that lose theirs go to their sources and destinations.
+    /// Gives a conversation a place; one that loses its own goes to its source and its destination.
     #[inline(never)]
     fn insert(
         &mut self,
         hasher: &RandomState,
         hash: u64,
         sum: Sum<TopKey>,
-        scratch: &mut Scratches,
+        levels: &mut PaneLevels,
     ) {
         let Self {
             sources,
@@ -271,17 +290,17 @@ impl Pane {
             conversations,
             ..
         } = self;
-        let Scratches {
-            conversations: scratch,
-            ends,
-        } = scratch;
-        let gone = |gone: &Sum<TopKey>| {
+        let PaneLevels {
+            conversations: own,
+            sources: of_sources,
+            destinations: of_destinations,
+        } = levels;
+        conversations.insert(hash, sum, own, |gone| {
             let (key, exporter, group) = (gone.key, gone.exporter, gone.group);
             let end = |address| Sum::new(address, exporter, group, gone.bytes);
-            add(sources, hasher, end(key.source), ends);
-            add(destinations, hasher, end(key.destination), ends);
-        };
-        conversations.insert(hasher, hash, sum, scratch, gone);
+            add(sources, hasher, end(key.source), of_sources);
+            add(destinations, hasher, end(key.destination), of_destinations);
+        });
     }
 
     fn exporters(&self) -> impl Iterator<Item = u64> {
@@ -293,15 +312,16 @@ impl Pane {
 }
 
 /// Adds a sum to those of one end.
+#[inline(never)]
 fn add(
-    table: &mut Table<AddressKey>,
+    table: &mut Table<AddressKey, ENDS>,
     hasher: &RandomState,
     sum: Sum<AddressKey>,
-    scratch: &mut Scratch,
+    levels: &mut Levels,
 ) {
     let hash = sum_hash(hasher, &sum.key, sum.exporter);
-    if !table.add(hash, &sum.key, sum.exporter, sum.bytes) {
-        table.insert(hasher, hash, sum, scratch, |_| {});
+    if !table.add(hash, &sum.key, sum.exporter, sum.bytes, levels) {
+        table.insert(hash, sum, levels, |_| {});
     }
 }
 

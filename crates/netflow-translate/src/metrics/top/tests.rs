@@ -1,6 +1,8 @@
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 
-use super::table::MAX_SUMS;
+use super::table::HELD;
 use super::*;
 use crate::metrics::Endpoints;
 
@@ -133,11 +135,44 @@ fn sums_are_bounded() {
         count(&mut top, &flow(n, n, u64::from(n % 7)), HONEST, 0);
     }
     for pane in &top.panes {
-        let ends = [&pane.sources, &pane.destinations];
-        let lens = ends.into_iter().map(Table::len);
-        let most = lens.chain([pane.conversations.len()]).max();
-        assert!(most.is_some_and(|most| most <= MAX_SUMS), "{most:?}");
+        assert!(pane.conversations.len() <= CONVERSATIONS);
+        for ends in [&pane.sources, &pane.destinations] {
+            assert!(ends.len() <= ENDS);
+        }
     }
+}
+
+#[test]
+fn a_key_has_one_sum_however_often_its_places_change() {
+    let mut top = top();
+    for n in 0..200_000_u32 {
+        let (source, exporter) = (n.wrapping_mul(0x9e37_79b9) % 5_000, u64::from(n % 3));
+        count(
+            &mut top,
+            &flow(source, n % 2, 1 + u64::from(n % 5)),
+            exporter,
+            0,
+        );
+    }
+    let [pane, ..] = &top.panes;
+    let conversations = pane.conversations.iter();
+    let conversations: HashSet<_> = conversations.map(|sum| (sum.key, sum.exporter)).collect();
+    assert_eq!(conversations.len(), CONVERSATIONS);
+    let sources = pane.sources.iter();
+    let sources: HashSet<_> = sources.map(|sum| (sum.key, sum.exporter)).collect();
+    assert_eq!(sources.len(), ENDS);
+    assert_eq!(pane.destinations.len(), 2 * 3);
+}
+
+#[test]
+fn sums_of_more_bytes_than_can_be_counted_make_room_too() {
+    let mut top = top();
+    for n in 0..20_000 {
+        count(&mut top, &flow(n, n, u64::MAX - u64::from(n % 3)), OTHER, 0);
+        count(&mut top, &flow(7, 7, u64::MAX), OTHER, 0);
+    }
+    let rows = of_kind(&top.read(0).heaviest(1), TopKind::Conversation);
+    assert_eq!(rows.first().map(|row| row.bytes), Some(u64::MAX));
 }
 
 proptest! {
@@ -158,9 +193,9 @@ proptest! {
             *truth.entry(source).or_default() += bytes;
             whole += bytes;
         }
-        let rows = of_kind(&top.read(0).heaviest(MAX_SUMS), TopKind::Source);
+        let rows = of_kind(&top.read(0).heaviest(usize::MAX), TopKind::Source);
         let found: HashMap<_, _> = rows.iter().map(|row| (row.source, row.bytes)).collect();
-        let bound = 2 * whole / MAX_SUMS as u64;
+        let bound = whole / HELD as u64;
         for (source, bytes) in truth {
             let address = IpAddr::from(std::net::Ipv4Addr::from_bits(source));
             let shown = found.get(&Some(address)).copied().unwrap_or(0);
