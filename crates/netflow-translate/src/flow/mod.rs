@@ -63,8 +63,8 @@ pub(crate) trait Flow {
     fn counts(&self, interval: u64) -> FlowCounts;
     /// What went the other way, of a biflow; multiplied by `interval` too.
     fn reverse(&self, interval: u64) -> Option<Reverse>;
-    /// What views and look-ups ask of it; bytes and packets are multiplied by `interval`.
-    fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_>;
+    /// Fills in what views and look-ups ask of it; bytes and packets are multiplied by `interval`.
+    fn facts<'a>(&'a self, interval: u64, wants: Wants, facts: &mut FlowFacts<'a>);
     /// Fills in what a filter may ask of it; counts as they were exported.
     fn fill(&self, view: &mut FlowView<'_>);
     /// Whether it writes AS numbers of source and destination itself.
@@ -210,15 +210,16 @@ impl FlowContext {
         }
     }
 
-    /// What views and look-ups ask of the flow, if they ask for anything.
+    /// Fills in what views and look-ups ask of the flow; `None`: they ask for nothing.
     #[inline(always)]
-    fn facts<'a>(
+    fn facts<'a, 'f>(
         &self,
         flow: &'a impl Flow,
         interval: u64,
         duration: u64,
-    ) -> Option<FlowFacts<'a>> {
-        let mut facts = flow.facts(interval, self.wants?);
+        facts: &'f mut FlowFacts<'a>,
+    ) -> Option<&'f mut FlowFacts<'a>> {
+        flow.facts(interval, self.wants?, facts);
         facts.duration = duration;
         Some(facts)
     }
@@ -309,14 +310,16 @@ fn count_unwritten<S: Flows>(
     if let Some(flow) = flows.current() {
         let interval = context.interval(&flow);
         let interval = interval.map_or(1, |(interval, _)| interval);
-        let mut facts = context.facts(&flow, interval, flow.time_span().duration());
+        let duration = flow.time_span().duration();
+        let room = &mut FlowFacts::default();
+        let mut facts = context.facts(&flow, interval, duration, room);
         if let (true, Some(facts)) = (writing.graph.is_some(), &mut facts) {
             note_server(facts, &mut writing.listeners);
         }
         let (networks, locator) = (writing.networks.as_deref(), &mut writing.locator);
-        let known = known(networks, locator, facts.as_ref());
+        let known = known(networks, locator, facts.as_deref());
         let metrics = &mut writing.metrics;
-        context.count(facts.as_ref(), &known, None, place.counted, metrics);
+        context.count(facts.as_deref(), &known, None, place.counted, metrics);
     }
 }
 

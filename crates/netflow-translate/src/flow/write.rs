@@ -16,7 +16,7 @@ use crate::enrich::networks::{Enriched, NameId};
 use crate::flow::ids::Ids;
 use crate::flow::roles::Listeners;
 use crate::flow::shape::Shape;
-use crate::metrics::{ExporterFlows, FlowCounts, FlowMetrics};
+use crate::metrics::{ExporterFlows, FlowCounts, FlowFacts, FlowMetrics};
 use crate::selection::{Decision, Kept};
 
 /// What may be written into one batch.
@@ -125,7 +125,8 @@ fn count_plain<F: Flow>(
             metrics.count_reverse(counts.reversed(reverse), Some(span), counting, counted);
         }
     } else if let Some(wants) = context.wants {
-        let mut facts = flow.facts(interval, wants);
+        let mut facts = FlowFacts::default();
+        flow.facts(interval, wants, &mut facts);
         facts.duration = duration;
         metrics.count(&facts, &Enriched::default(), Some(span), counting, counted);
     }
@@ -213,11 +214,12 @@ pub(super) fn asked<S: Flows>(
         };
         let (interval, times) = (context.interval(&flow), flow.time_span());
         let factor = interval.map_or(1, |(interval, _)| interval);
-        let mut facts = context.facts(&flow, factor, times.duration());
+        let room_for_facts = &mut FlowFacts::default();
+        let mut facts = context.facts(&flow, factor, times.duration(), room_for_facts);
         let (trace_id, decision) = match pending.decided.take() {
             Some(decided) => decided,
             None => {
-                let ends = facts.as_ref().map(|facts| &facts.ends);
+                let ends = facts.as_deref().map(|facts| &facts.ends);
                 let own = shape.trace(ends, times.end, context.received_at, ids);
                 let draw = shape.draw(own, context.kept, &context.odds);
                 let decision = context.decide(&flow, interval, draw, by, ids);
@@ -229,8 +231,8 @@ pub(super) fn asked<S: Flows>(
                 if let (true, Some(facts)) = (servers.is_some(), &mut facts) {
                     note_server(facts, listeners);
                 }
-                let known = known(by.networks, locator, facts.as_ref());
-                context.count(facts.as_ref(), &known, None, counted, metrics);
+                let known = known(by.networks, locator, facts.as_deref());
+                context.count(facts.as_deref(), &known, None, counted, metrics);
             }
             flows.advance();
             continue;
@@ -239,7 +241,7 @@ pub(super) fn asked<S: Flows>(
             pending.decided = Some((trace_id, decision));
             break ended;
         }
-        let known = known(by.networks, locator, facts.as_ref());
+        let known = known(by.networks, locator, facts.as_deref());
         let request = match (&servers, &mut facts) {
             (Some(_), Some(facts)) => request(facts, &known, listeners),
             _ => None,
@@ -267,7 +269,7 @@ pub(super) fn asked<S: Flows>(
             _ => None,
         };
         let exported = facts
-            .as_ref()
+            .as_deref()
             .map_or([0; 2], |facts| [facts.source_as, facts.destination_as]);
         let about = About {
             interval,
@@ -287,7 +289,7 @@ pub(super) fn asked<S: Flows>(
             Written::Suspect => suspect += 1,
         }
         spans += 1;
-        context.count(facts.as_ref(), &known, Some(span_ids), counted, metrics);
+        context.count(facts.as_deref(), &known, Some(span_ids), counted, metrics);
         flows.advance();
     };
     Stretch {

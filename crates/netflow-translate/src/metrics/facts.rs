@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use netflow_wire::frame::Packet;
 
 use crate::flow::roles::End;
+use crate::plan::sampling::scaled;
 
 /// The direction in which a flow was metered (element 61).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,6 +88,16 @@ pub(crate) struct FlowFacts<'a> {
 }
 
 impl Direction {
+    /// By the values of element 61.
+    #[inline(always)]
+    pub(crate) const fn of(value: u64) -> Option<Self> {
+        match value {
+            0 => Some(Self::Ingress),
+            1 => Some(Self::Egress),
+            _ => None,
+        }
+    }
+
     const fn opposite(self) -> Self {
         match self {
             Self::Ingress => Self::Egress,
@@ -96,6 +107,15 @@ impl Direction {
 }
 
 impl FlowCounts {
+    /// Multiplies what was counted.
+    #[inline(always)]
+    pub(crate) fn scale(&mut self, interval: u64) {
+        if interval > 1 {
+            self.bytes = scaled(self.bytes, interval);
+            self.packets = scaled(self.packets, interval);
+        }
+    }
+
     /// The same flow the other way: it came in where the flow went out.
     pub(crate) fn reversed(self, reverse: Reverse) -> Self {
         Self {
@@ -125,6 +145,16 @@ impl From<FlowCounts> for FlowFacts<'_> {
 }
 
 impl FlowFacts<'_> {
+    #[inline(always)]
+    pub(crate) fn set_counts(&mut self, counts: FlowCounts) {
+        self.input = counts.input;
+        self.output = counts.output;
+        self.direction = counts.direction;
+        self.bytes = counts.bytes;
+        self.packets = counts.packets;
+        self.duration = counts.duration;
+    }
+
     #[inline(always)]
     pub(crate) fn counts(&self) -> FlowCounts {
         FlowCounts {

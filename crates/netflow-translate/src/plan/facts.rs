@@ -14,13 +14,22 @@ use crate::metrics::{Direction, FlowCounts, FlowFacts, Reverse, Wants};
 /// Octets that a number is read with.
 const WINDOW: u16 = 8;
 
-/// In every record the same bits of the same octets: those from `at` on, as one number, shifted and masked. Of a number
-/// that isn't there the mask is 0.
-#[derive(Clone, Copy, Debug, Default)]
+/// In every record the same bits of the same octets: those from `at` on, as one number, without so many bits at the left,
+/// and moved right by so many.
+#[derive(Clone, Copy, Debug)]
 struct Window {
     at: u16,
-    shift: u8,
-    mask: u64,
+    left: u8,
+    right: u8,
+}
+
+impl Window {
+    /// Of a number that isn't there: no record has an octet there, so that 0 is read.
+    const NOWHERE: Self = Self {
+        at: u16::MAX,
+        left: 0,
+        right: 0,
+    };
 }
 
 /// A number in a record.
@@ -39,6 +48,18 @@ struct PlainCounts {
     packets: Window,
     input: Window,
     output: Window,
+    /// `None`: there is none.
+    direction: Option<Window>,
+}
+
+/// Ports, protocol and flags, of which none needs a step, without an end that began: of most templates.
+#[derive(Clone, Copy, Debug)]
+struct PlainTransport {
+    source_port: Window,
+    destination_port: Window,
+    protocol: Window,
+    /// `None`: there are none.
+    tcp_flags: Option<Window>,
 }
 
 /// An address in a record.
@@ -61,6 +82,7 @@ pub(crate) struct FactsPlan {
     input: Number,
     output: Number,
     plain: Option<PlainCounts>,
+    plain_transport: Option<PlainTransport>,
     direction: Number,
     source: Address,
     destination: Address,
@@ -92,12 +114,14 @@ impl Number {
             // The octets of the window end with the number's, or with the record's.
             let end = at.offset.checked_add(at.length)?.max(WINDOW);
             let shift = 8 * u8::try_from(end - at.offset - at.length).ok()?;
-            let bits = 8 * u32::from(at.length.min(WINDOW));
-            (at.length <= WINDOW && end <= record).then(|| {
+            // Of an octet at least: else a record says 0.
+            let is_read = (1..=WINDOW).contains(&at.length) && end <= record;
+            is_read.then(|| {
+                let right = 8 * (WINDOW - at.length) as u8;
                 Self::Plain(Window {
                     at: end - WINDOW,
-                    shift,
-                    mask: u64::MAX.checked_shr(u64::BITS - bits).unwrap_or(0),
+                    left: right - shift,
+                    right,
                 })
             })
         };
@@ -110,10 +134,25 @@ impl Number {
 
     fn window(self) -> Option<Window> {
         match self {
-            Self::Absent => Some(Window::default()),
+            Self::Absent => Some(Window::NOWHERE),
             Self::Plain(window) => Some(window),
             Self::Other(_) => None,
         }
+    }
+
+    /// The same; `Some(None)`: it isn't there.
+    fn optional_window(self) -> Option<Option<Window>> {
+        match self {
+            Self::Absent => Some(None),
+            number => number.window().map(Some),
+        }
+    }
+
+    /// The same, of a number that is never larger.
+    fn window_of(self, largest: u64) -> Option<Window> {
+        let is_small =
+            |window: &Window| window.at == u16::MAX || u64::MAX >> window.right <= largest;
+        self.window().filter(is_small)
     }
 }
 
@@ -129,19 +168,32 @@ impl Address {
     }
 }
 
+impl PlainTransport {
+    fn new(ports: [Number; 2], protocol: Number, tcp_flags: Number) -> Option<Self> {
+        let [source_port, destination_port] = ports;
+        Some(Self {
+            source_port: source_port.window_of(u16::MAX.into())?,
+            destination_port: destination_port.window_of(u16::MAX.into())?,
+            protocol: match protocol {
+                Number::Absent => return None,
+                protocol => protocol.window_of(u8::MAX.into())?,
+            },
+            tcp_flags: tcp_flags.optional_window()?,
+        })
+    }
+}
+
 impl PlainCounts {
-    fn new(counts: [Number; 2], interfaces: [Number; 2]) -> Option<Self> {
-        let index = |number: Number| {
-            let window = number.window()?;
-            // ifIndex has 32 bits.
-            (window.mask <= u64::from(u32::MAX)).then_some(window)
-        };
+    fn new(counts: [Number; 2], interfaces: [Number; 2], direction: Number) -> Option<Self> {
+        // ifIndex has 32 bits.
+        let index = |number: Number| number.window_of(u32::MAX.into());
         let ([bytes, packets], [input, output]) = (counts, interfaces);
         Some(Self {
             bytes: bytes.window()?,
             packets: packets.window()?,
             input: index(input)?,
             output: index(output)?,
+            direction: direction.optional_window()?,
         })
     }
 }
@@ -168,21 +220,30 @@ impl FactsPlan {
         let packets = of(step(Name::Packets));
         let input = of(step(Name::InterfaceInput));
         let output = of(step(Name::InterfaceOutput));
+        let ports = [Name::SourcePort, Name::DestinationPort].map(|name| of(step(name)));
+        let [source_port, destination_port] = ports;
+        let (protocol, tcp_flags) = (of(protocol), of(step(Name::TcpFlags)));
+        let direction = of(step(Name::Direction));
+        let plain_transport = match initiator {
+            None => PlainTransport::new(ports, protocol, tcp_flags),
+            Some(_) => None,
+        };
         Self {
-            plain: PlainCounts::new([bytes, packets], [input, output]),
+            plain_transport,
+            plain: PlainCounts::new([bytes, packets], [input, output], direction),
             bytes,
             packets,
             input,
             output,
-            source_port: of(step(Name::SourcePort)),
-            destination_port: of(step(Name::DestinationPort)),
+            source_port,
+            destination_port,
             source_as: of(step(Name::SourceAs)),
             destination_as: of(step(Name::DestinationAs)),
-            tcp_flags: of(step(Name::TcpFlags)),
-            direction: of(step(Name::Direction)),
+            tcp_flags,
+            direction,
             source: address(step(Name::SourceAddress)),
             destination: address(step(Name::DestinationAddress)),
-            protocol: of(protocol),
+            protocol,
             initiator: of(initiator),
             application: step(Name::ApplicationName),
             is_biflow: has_reverse || reverse_bytes.is_present() || reverse_packets.is_present(),
@@ -204,30 +265,40 @@ impl<'a, L: Layout> Record<'a, L> {
     /// What it says of its interfaces and its size.
     #[inline(always)]
     pub(super) fn flow_counts(&self, interval: u64) -> FlowCounts {
-        let plan = &self.plan.facts;
-        let ([bytes, packets], [input, output]) = match &plan.plain {
-            Some(plain) => (
-                [self.window(&plain.bytes), self.window(&plain.packets)],
-                [&plain.input, &plain.output].map(|index| self.window(index) as u32),
-            ),
-            None => (
-                [self.number(plan.bytes), self.number(plan.packets)],
-                [self.number_u32(plan.input), self.number_u32(plan.output)],
-            ),
+        let Some(plain) = &self.plan.facts.plain else {
+            return self.other_counts(interval);
         };
+        if self.plan.frame.is_some() {
+            return self.other_counts(interval);
+        }
         let mut counts = FlowCounts {
-            input,
-            output,
+            input: self.window(&plain.input) as u32,
+            output: self.window(&plain.output) as u32,
+            direction: match &plain.direction {
+                None => None,
+                Some(direction) => Direction::of(self.window(direction)),
+            },
+            bytes: self.window(&plain.bytes),
+            packets: self.window(&plain.packets),
+            duration: 0,
+        };
+        counts.scale(interval);
+        counts
+    }
+
+    /// The same of any record.
+    #[inline(never)]
+    fn other_counts(self, interval: u64) -> FlowCounts {
+        let plan = &self.plan.facts;
+        let mut counts = FlowCounts {
+            input: self.number_u32(plan.input),
+            output: self.number_u32(plan.output),
             direction: match plan.direction {
                 Number::Absent => None,
-                number => match self.number(number) {
-                    0 => Some(Direction::Ingress),
-                    1 => Some(Direction::Egress),
-                    _ => None,
-                },
+                number => Direction::of(self.number(number)),
             },
-            bytes,
-            packets,
+            bytes: self.number(plan.bytes),
+            packets: self.number(plan.packets),
             duration: 0,
         };
         if self.plan.frame.is_some() {
@@ -235,10 +306,7 @@ impl<'a, L: Layout> Record<'a, L> {
             counts.bytes = bytes.unwrap_or(counts.bytes);
             counts.packets = packets.unwrap_or(counts.packets);
         }
-        if interval > 1 {
-            counts.bytes = scaled(counts.bytes, interval);
-            counts.packets = scaled(counts.packets, interval);
-        }
+        counts.scale(interval);
         counts
     }
 
@@ -252,7 +320,7 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     #[cold]
-    fn reverse_counts(&self, interval: u64) -> Option<Reverse> {
+    fn reverse_counts(self, interval: u64) -> Option<Reverse> {
         let plan = &self.plan.facts;
         let [bytes, packets] = [plan.reverse_bytes, plan.reverse_packets]
             .map(|number| scaled(self.number(number), interval));
@@ -260,43 +328,57 @@ impl<'a, L: Layout> Record<'a, L> {
         is_any.then_some(Reverse { bytes, packets })
     }
 
-    /// What is asked of the record.
+    /// Fills in what is asked of the record; what isn't stays as it is.
     #[inline(never)]
-    pub(super) fn flow_facts(&self, interval: u64, wants: Wants) -> FlowFacts<'a> {
+    pub(super) fn flow_facts<'f>(&self, interval: u64, wants: Wants, facts: &mut FlowFacts<'f>)
+    where
+        'a: 'f,
+    {
         let plan = &self.plan.facts;
-        let (counts, reverse) = match wants.counts {
-            true => (self.flow_counts(interval), self.flow_reverse(interval)),
-            false => (FlowCounts::default(), None),
-        };
-        let mut facts = FlowFacts {
-            is_sampled: interval > 1,
-            is_biflow: plan.is_biflow,
-            reverse,
-            ..FlowFacts::from(counts)
-        };
+        if wants.counts {
+            facts.set_counts(self.flow_counts(interval));
+        }
+        if plan.is_biflow {
+            facts.reverse = self.reverse_counts(interval);
+        }
+        facts.is_sampled = interval > 1;
+        facts.is_biflow = plan.is_biflow;
         if wants.autonomous_systems {
             facts.source_as = self.number_u32(plan.source_as);
             facts.destination_as = self.number_u32(plan.destination_as);
         }
         if wants.addresses {
-            facts.ends.source = self.address(plan.source);
-            facts.ends.destination = self.address(plan.destination);
+            self.read_address(&plan.source, &mut facts.ends.source);
+            self.read_address(&plan.destination, &mut facts.ends.destination);
         }
         if wants.transport {
-            self.read_transport(&mut facts);
+            self.read_transport(facts);
         }
         if self.plan.frame.is_some() && (wants.addresses || wants.transport) {
-            self.read_packet(&mut facts);
+            self.read_packet(facts);
         }
         if wants.application {
             facts.application = self.application();
         }
-        facts
     }
 
     /// Reads ports, protocol, flags and which end began, as far as the record itself has them.
     #[inline(always)]
-    fn read_transport(&self, facts: &mut FlowFacts<'a>) {
+    fn read_transport(&self, facts: &mut FlowFacts<'_>) {
+        let plan = &self.plan.facts;
+        if let Some(plain) = &plan.plain_transport {
+            facts.ends.source_port = self.window(&plain.source_port) as u16;
+            facts.ends.destination_port = self.window(&plain.destination_port) as u16;
+            facts.ends.protocol = Some(self.window(&plain.protocol) as u8);
+            let flags = plain.tcp_flags.as_ref();
+            facts.tcp_flags = flags.map(|flags| self.window(flags) as u8);
+        } else {
+            self.read_other_transport(facts);
+        }
+    }
+
+    #[inline(never)]
+    fn read_other_transport(self, facts: &mut FlowFacts<'_>) {
         let plan = &self.plan.facts;
         let port = |number| u16::try_from(self.number(number)).unwrap_or(0);
         facts.ends.source_port = port(plan.source_port);
@@ -329,7 +411,7 @@ impl<'a, L: Layout> Record<'a, L> {
 
     /// Reads of a section of a packet what the record itself doesn't have.
     #[cold]
-    fn read_packet(&self, facts: &mut FlowFacts<'a>) {
+    fn read_packet(&self, facts: &mut FlowFacts<'_>) {
         let frame = self.plan.frame.as_ref();
         let counts = frame.and_then(|frame| frame.counts(|field| self.field(field)));
         if let Some(packet) = counts.and_then(|(frame, ..)| frame.packet) {
@@ -357,6 +439,20 @@ impl<'a, L: Layout> Record<'a, L> {
         }
     }
 
+    /// As [`address`](Self::address), without a copy of the usual one.
+    #[inline(always)]
+    fn read_address(&self, address: &Address, to: &mut Option<IpAddr>) {
+        match address {
+            Address::V4(at) => {
+                if let Some(octets) = self.at::<4>(*at) {
+                    *to = Some(IpAddr::V4(octets.into()));
+                }
+            }
+            Address::Absent => {}
+            address => *to = self.address(*address),
+        }
+    }
+
     #[inline(always)]
     fn address(&self, address: Address) -> Option<IpAddr> {
         match address {
@@ -368,7 +464,7 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     #[inline(never)]
-    fn other_address(&self, step: Step) -> Option<IpAddr> {
+    fn other_address(self, step: Step) -> Option<IpAddr> {
         let field = match step {
             Step::Ipv4(field) | Step::Ipv6(field) => field,
             Step::Address(choices) => self.by_family(choices, self.family())?.field,
@@ -384,7 +480,7 @@ impl<'a, L: Layout> Record<'a, L> {
     fn window(&self, window: &Window) -> u64 {
         let octets = self.at::<{ WINDOW as usize }>(window.at);
         octets.map_or(0, |octets| {
-            u64::from_be_bytes(octets) >> (window.shift & 63) & window.mask
+            u64::from_be_bytes(octets) << (window.left & 63) >> (window.right & 63)
         })
     }
 
@@ -403,7 +499,7 @@ impl<'a, L: Layout> Record<'a, L> {
     }
 
     #[inline(never)]
-    fn other_number(&self, step: Step) -> u64 {
+    fn other_number(self, step: Step) -> u64 {
         match step {
             Step::FirstNonZero(choices) | Step::FirstOf(_, choices) => self.first_non_zero(choices),
             Step::ByFamily(choices) => self.number_of_family(choices),

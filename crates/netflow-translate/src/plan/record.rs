@@ -142,8 +142,8 @@ impl<L: Layout> Flow for Record<'_, L> {
     }
 
     #[inline(always)]
-    fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_> {
-        self.flow_facts(interval, wants)
+    fn facts<'f>(&'f self, interval: u64, wants: Wants, facts: &mut FlowFacts<'f>) {
+        self.flow_facts(interval, wants, facts);
     }
 
     fn fill(&self, view: &mut FlowView<'_>) {

@@ -141,9 +141,9 @@ impl Flow for SampledFlow<'_> {
         None
     }
 
-    fn facts(&self, interval: u64, wants: Wants) -> FlowFacts<'_> {
+    fn facts<'a>(&'a self, interval: u64, wants: Wants, facts: &mut FlowFacts<'a>) {
         let (source_as, destination_as) = ases(self.seen).unwrap_or_default();
-        let mut facts = FlowFacts {
+        *facts = FlowFacts {
             is_sampled: interval > 1,
             source_as,
             destination_as,
@@ -153,7 +153,6 @@ impl Flow for SampledFlow<'_> {
         if let (true, Some(packet)) = (wants_packet, &self.seen.frame.packet) {
             facts.fill_from(packet);
         }
-        facts
     }
 
     fn fill(&self, view: &mut FlowView<'_>) {
