@@ -266,6 +266,8 @@ impl<R: Records> Flows for RecordFlows<'_, R> {
         = Record<'b, R::Layout>
     where
         Self: 'b;
+    type Mark = R::Mark;
+    const IS_CHEAP_AGAIN: bool = R::IS_CHEAP_AGAIN;
 
     #[inline]
     fn current(&mut self) -> Option<Self::Flow<'_>> {
@@ -277,17 +279,34 @@ impl<R: Records> Flows for RecordFlows<'_, R> {
     fn advance(&mut self) {
         self.records.advance();
     }
+
+    #[inline]
+    fn mark(&self) -> R::Mark {
+        self.records.mark()
+    }
+
+    #[inline]
+    fn go_back(&mut self, to: R::Mark) {
+        self.records.go_back(to);
+    }
 }
 
 /// The records of a Set, one at a time: the current one may be asked for again.
 trait Records {
     type Layout: Layout;
+    /// As in [`Flows`], with the two that follow.
+    type Mark: Copy;
+    const IS_CHEAP_AGAIN: bool;
     fn current(&mut self) -> Option<(&[u8], &[Location])>;
     fn advance(&mut self);
+    fn mark(&self) -> Self::Mark;
+    fn go_back(&mut self, to: Self::Mark);
 }
 
 impl<R: Records> Records for &mut R {
     type Layout = R::Layout;
+    type Mark = R::Mark;
+    const IS_CHEAP_AGAIN: bool = R::IS_CHEAP_AGAIN;
 
     #[inline]
     fn current(&mut self) -> Option<(&[u8], &[Location])> {
@@ -298,6 +317,16 @@ impl<R: Records> Records for &mut R {
     fn advance(&mut self) {
         (**self).advance();
     }
+
+    #[inline]
+    fn mark(&self) -> R::Mark {
+        (**self).mark()
+    }
+
+    #[inline]
+    fn go_back(&mut self, to: R::Mark) {
+        (**self).go_back(to);
+    }
 }
 
 struct FixedRecords<'a> {
@@ -306,8 +335,11 @@ struct FixedRecords<'a> {
     locations: &'a [Location],
 }
 
-impl Records for FixedRecords<'_> {
+impl<'a> Records for FixedRecords<'a> {
     type Layout = Fixed;
+    /// The octets from it on.
+    type Mark = &'a [u8];
+    const IS_CHEAP_AGAIN: bool = true;
 
     #[inline]
     fn current(&mut self) -> Option<(&[u8], &[Location])> {
@@ -317,6 +349,16 @@ impl Records for FixedRecords<'_> {
     #[inline]
     fn advance(&mut self) {
         self.body = self.body.get(self.octets..).unwrap_or_default();
+    }
+
+    #[inline]
+    fn mark(&self) -> &'a [u8] {
+        self.body
+    }
+
+    #[inline]
+    fn go_back(&mut self, to: &'a [u8]) {
+        self.body = to;
     }
 }
 
@@ -332,6 +374,9 @@ struct VariableRecords<'a> {
 
 impl Records for VariableRecords<'_> {
     type Layout = Variable;
+    type Mark = ();
+    /// The fields of a record would be located again.
+    const IS_CHEAP_AGAIN: bool = false;
 
     #[inline]
     fn current(&mut self) -> Option<(&[u8], &[Location])> {
@@ -361,4 +406,8 @@ impl Records for VariableRecords<'_> {
             self.body = self.body.get(length..).unwrap_or_default();
         }
     }
+
+    fn mark(&self) {}
+
+    fn go_back(&mut self, (): ()) {}
 }

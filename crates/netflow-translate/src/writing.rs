@@ -86,10 +86,9 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// The span of a flow depends on nothing that is found out of the flow before.
-    pub(crate) fn asks_nothing(&self) -> bool {
+    /// The span of a flow depends at most on the names of the networks of its ends.
+    pub(crate) fn asks_only_names(&self) -> bool {
         self.shape.is_packet()
-            && self.networks.is_none()
             && self.locator.is_none()
             && self.graph.is_none()
             && !self.fronts.wants_endpoints()

@@ -88,6 +88,8 @@ impl Key {
     }
 }
 
+/// Octets that hold most of what is encoded before.
+pub(crate) const MOST_ENCODED: usize = 64;
 /// The most that [`Encoded`] holds.
 pub(crate) const ENCODED_ROOM: usize = 96;
 
@@ -112,6 +114,35 @@ impl Encoded {
             octets,
             len: encoded.len() as u8,
         })
+    }
+}
+
+/// Attributes of any length, encoded before by [`push_key_value`] as field 9: the first of some octets. What follows them
+/// is of no account, but with [`COPIED`](Self::COPIED) octets in all they are written faster.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prepared<'a> {
+    pub(crate) octets: &'a [u8],
+    pub(crate) len: usize,
+}
+
+impl<'a> Prepared<'a> {
+    /// Octets that are copied at once, whether all of them are meant or not.
+    pub const COPIED: usize = MOST_ENCODED;
+
+    /// The first `len` of these octets.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(octets: &'a [u8], len: usize) -> Self {
+        Self {
+            octets,
+            len: len.min(octets.len()),
+        }
+    }
+
+    /// The attributes alone.
+    #[must_use]
+    pub fn octets(&self) -> &'a [u8] {
+        self.octets.get(..self.len).unwrap_or_default()
     }
 }
 

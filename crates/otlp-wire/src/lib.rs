@@ -24,7 +24,7 @@ mod split;
 pub mod text;
 pub mod view;
 
-pub use attributes::{Encoded, Key, Value, push_key_value};
+pub use attributes::{Encoded, Key, Prepared, Value, push_key_value};
 pub use batch::{EncodedBatch, UnixNanos};
 pub use read::WireError;
 pub use receipt::{Receipt, Settled, Source};

@@ -8,8 +8,8 @@
 //! gives the room back as it was.
 
 use crate::attributes::{
-    AROUND_KEY, ENCODED_ROOM, Encoded, KEY_ROOM, Key, TAG_BOOL, TAG_DOUBLE, TAG_INT,
-    TAG_SPAN_ATTRIBUTES, TAG_STRING, Value, lossy, lossy_len, push_key_value,
+    AROUND_KEY, ENCODED_ROOM, Encoded, KEY_ROOM, Key, MOST_ENCODED, Prepared, TAG_BOOL, TAG_DOUBLE,
+    TAG_INT, TAG_SPAN_ATTRIBUTES, TAG_STRING, Value, lossy, lossy_len, push_key_value,
 };
 use crate::batch::UnixNanos;
 use crate::proto::{
@@ -402,6 +402,20 @@ impl<'a> SpanWriter<'a> {
         self.at += usize::from(attributes.len);
     }
 
+    /// Attributes of any length that were encoded before.
+    #[inline(always)]
+    pub fn prepared(&mut self, attributes: Prepared<'_>) {
+        match attributes.octets.first_chunk::<MOST_ENCODED>() {
+            Some(octets) if attributes.len <= MOST_ENCODED => {
+                if let Some(room) = self.attribute_room() {
+                    room[..MOST_ENCODED].copy_from_slice(octets);
+                    self.at += attributes.len;
+                }
+            }
+            _ => self.apart(|writer| writer.encoded_octets(attributes.octets())),
+        }
+    }
+
     /// Attributes of any length that were encoded before, by [`push_key_value`](crate::push_key_value) as field 9.
     pub fn encoded_octets(&mut self, attributes: &[u8]) {
         self.put(attributes);
@@ -538,8 +552,6 @@ fn room<const N: usize>(octets: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
 
 /// Octets that hold most keys whole.
 const MOST_KEYS: usize = 32;
-/// Octets that hold most of what is encoded before.
-const MOST_ENCODED: usize = 64;
 
 /// Copies the key and returns its octets, up to the value's own tag.
 #[inline(always)]

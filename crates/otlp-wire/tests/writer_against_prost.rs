@@ -9,7 +9,8 @@ use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, ScopeSpans, Span, Status as ProstStatus, status::StatusCode,
 };
 use otlp_wire::{
-    Key, ResourceFront, SpanFront, SpanHead, SpanKind, SpanWriter, Status, UnixNanos, Value,
+    Key, Prepared, ResourceFront, SpanFront, SpanHead, SpanKind, SpanWriter, Status, UnixNanos,
+    Value, push_key_value,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -23,6 +24,8 @@ enum Attribute {
     Ipv6([u8; 16]),
     Mac([u8; 6]),
     Text(String),
+    /// Encoded before; so many octets follow what is encoded.
+    Prepared(String, usize),
     Lossy(Vec<u8>),
     Signed(i64),
     Double(f64),
@@ -53,6 +56,7 @@ fn attribute() -> impl Strategy<Value = Attribute> {
         any::<[u8; 6]>().prop_map(Attribute::Mac),
         "\\PC{0,80}".prop_map(Attribute::Text),
         Just(Attribute::Text("x".repeat(20_000))),
+        ("[a-z]{0,80}", 0..100_usize).prop_map(|(text, behind)| Attribute::Prepared(text, behind)),
         prop::collection::vec(any::<u8>(), 0..80).prop_map(Attribute::Lossy),
         any::<i64>().prop_map(Attribute::Signed),
         any::<f64>()
@@ -119,7 +123,9 @@ fn by_prost(case: &Case) -> Span {
                         .collect::<Vec<_>>()
                         .join(":"),
                 ),
-                Attribute::Text(x) => ProstValue::StringValue(x.clone()),
+                Attribute::Text(x) | Attribute::Prepared(x, _) => {
+                    ProstValue::StringValue(x.clone())
+                }
                 Attribute::Lossy(x) => {
                     ProstValue::StringValue(String::from_utf8_lossy(x).into_owned())
                 }
@@ -188,6 +194,14 @@ fn write(writer: &mut SpanWriter<'_>, case: &Case) -> bool {
             Attribute::Ipv6(x) => writer.ipv6(&key, *x),
             Attribute::Mac(x) => writer.mac(&key, *x),
             Attribute::Text(x) => writer.text(&key, x),
+            Attribute::Prepared(x, behind) => {
+                const SPAN_ATTRIBUTES: u32 = 9;
+                let mut octets = Vec::new();
+                push_key_value(&mut octets, SPAN_ATTRIBUTES, name, Value::Text(x));
+                let len = octets.len();
+                octets.resize(len + behind, 0xff);
+                writer.prepared(Prepared::new(&octets, len));
+            }
             Attribute::Lossy(x) => writer.attribute(name, Value::Lossy(x)),
             Attribute::Signed(x) => writer.attribute(name, Value::Signed(*x)),
             Attribute::Double(x) => writer.attribute(name, Value::Double(*x)),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use otlp_wire::{Value, push_key_value};
+use otlp_wire::{Prepared, Value, push_key_value};
 
 use super::csv;
 use super::geo::Located;
@@ -74,17 +74,37 @@ impl Names {
 #[derive(Debug)]
 pub struct Networks {
     prefixes: PrefixTable,
-    networks: Box<[Network]>,
+    /// How many networks there are.
+    len: usize,
+    /// What the file says of them; networks of which it says the same share an entry.
+    entries: Box<[Entry]>,
+    /// Encoded attributes, and behind the last ones [`Prepared::COPIED`] more octets.
+    octets: Box<[u8]>,
     names: Names,
 }
 
-#[derive(Debug)]
-struct Network {
+/// What the file says of a network.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
     name: NameId,
     /// It is a single address.
     is_host: bool,
-    source: Box<[u8]>,
-    destination: Box<[u8]>,
+    /// Octets of the attributes of a source …
+    source: u16,
+    /// … and of those of a destination, which follow.
+    destination: u16,
+    /// Where both begin.
+    at: usize,
+}
+
+/// The number of an [`Entry`]; that of none where the file says nothing of an address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct EntryId(u32);
+
+impl Default for EntryId {
+    fn default() -> Self {
+        Self(u32::MAX)
+    }
 }
 
 /// What is known of an address.
@@ -93,9 +113,9 @@ pub struct Known<'a> {
     /// The name of its network.
     pub name: NameId,
     /// Encoded attributes of a span whose source it is.
-    pub source: &'a [u8],
+    pub source: Prepared<'a>,
     /// Encoded attributes of a span whose destination it is.
-    pub destination: &'a [u8],
+    pub destination: Prepared<'a>,
 }
 
 /// What the file says of an address.
@@ -165,7 +185,9 @@ impl Networks {
         let mut ids: HashMap<Arc<str>, NameId> = names.0.iter().cloned().zip(0..).collect();
         let mut lines: HashMap<IpNet, usize> = HashMap::new();
         let mut prefixes = Vec::new();
-        let mut networks = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut octets = Vec::new();
+        let mut numbers: HashMap<(Vec<u8>, bool), u32> = HashMap::new();
         for (line, text) in (1..).zip(text.lines()) {
             let fail = |problem: String| FileError::new(line, problem);
             let fields = csv::fields(text).map_err(|problem| fail(problem.to_owned()))?;
@@ -181,7 +203,7 @@ impl Networks {
             if let Some(first) = lines.insert(network, line) {
                 return Err(fail(format!("{network} is on line {first} already")));
             }
-            if networks.len() >= MAX_NETWORKS {
+            if prefixes.len() >= MAX_NETWORKS {
                 return Err(fail(format!("more than {MAX_NETWORKS} networks")));
             }
             check_text("the name", name).map_err(fail)?;
@@ -190,17 +212,34 @@ impl Networks {
                 names.0.push(Arc::clone(name));
                 u32::try_from(names.0.len() - 1).unwrap_or(u32::MAX)
             });
-            prefixes.push((network, u32::try_from(networks.len()).unwrap_or(u32::MAX)));
-            networks.push(Network {
-                name: name_id,
-                is_host: network.prefix_len() == network.max_prefix_len(),
-                source: encode("source", name, &keys),
-                destination: encode("destination", name, &keys),
-            });
+            let is_host = network.prefix_len() == network.max_prefix_len();
+            let source = encode("source", name, &keys);
+            // The source's attributes have all that is said.
+            let number = *numbers
+                .entry((source, is_host))
+                .or_insert_with_key(|(source, _)| {
+                    let at = octets.len();
+                    octets.extend_from_slice(source);
+                    octets.extend(encode("destination", name, &keys));
+                    let destination = octets.len() - at - source.len();
+                    entries.push(Entry {
+                        name: name_id,
+                        is_host,
+                        // The bounds of names and keys add up to less.
+                        source: u16::try_from(source.len()).unwrap_or(0),
+                        destination: u16::try_from(destination).unwrap_or(0),
+                        at,
+                    });
+                    u32::try_from(entries.len() - 1).unwrap_or(u32::MAX)
+                });
+            prefixes.push((network, number));
         }
+        octets.resize(octets.len() + Prepared::COPIED, 0);
         Ok(Self {
             prefixes: PrefixTable::new(&prefixes),
-            networks: networks.into(),
+            len: prefixes.len(),
+            entries: entries.into(),
+            octets: octets.into(),
             names,
         })
     }
@@ -209,11 +248,28 @@ impl Networks {
     #[inline]
     #[must_use]
     pub fn find(&self, address: IpAddr) -> Option<Known<'_>> {
-        let network = self.networks.get(self.prefixes.find(address)? as usize)?;
+        self.known(EntryId(self.prefixes.find(address)?))
+    }
+
+    /// The entries of both ends of a flow.
+    #[inline(always)]
+    pub(crate) fn entries(&self, ends: [Option<IpAddr>; 2]) -> [EntryId; 2] {
+        ends.map(|end| {
+            let found = end.and_then(|address| self.prefixes.find(address));
+            found.map_or_else(EntryId::default, EntryId)
+        })
+    }
+
+    /// What an entry says.
+    #[inline(always)]
+    pub(crate) fn known(&self, of: EntryId) -> Option<Known<'_>> {
+        let entry = self.entries.get(of.0 as usize)?;
+        let (source, destination) = (usize::from(entry.source), usize::from(entry.destination));
+        let octets = self.octets.get(entry.at..)?;
         Some(Known {
-            name: network.name,
-            source: &network.source,
-            destination: &network.destination,
+            name: entry.name,
+            source: Prepared::new(octets, source),
+            destination: Prepared::new(octets.get(source..)?, destination),
         })
     }
 
@@ -243,24 +299,24 @@ impl Networks {
     /// What the file says of an address, such as an exporter's.
     #[must_use]
     pub fn about(&self, address: IpAddr) -> Option<About<'_>> {
-        let network = self.networks.get(self.prefixes.find(address)? as usize)?;
-        let name = self.names.get(network.name)?;
+        let entry = self.entries.get(self.prefixes.find(address)? as usize)?;
+        let name = self.names.get(entry.name)?;
         Some(About {
             network: name,
-            own_name: network.is_host.then_some(name),
+            own_name: entry.is_host.then_some(name),
         })
     }
 
     /// How many networks there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.networks.len()
+        self.len
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.networks.is_empty()
+        self.len == 0
     }
 }
 
@@ -322,7 +378,7 @@ fn parse_keys(fields: &[String]) -> Result<BTreeMap<&str, &str>, String> {
 }
 
 /// Attributes of a span, encoded once.
-fn encode(side: &str, name: &str, keys: &BTreeMap<&str, &str>) -> Box<[u8]> {
+fn encode(side: &str, name: &str, keys: &BTreeMap<&str, &str>) -> Vec<u8> {
     const SPAN_ATTRIBUTES: u32 = 9;
     let mut octets = Vec::new();
     let mut push = |key: &str, value: &str| {
@@ -332,7 +388,7 @@ fn encode(side: &str, name: &str, keys: &BTreeMap<&str, &str>) -> Box<[u8]> {
     for (key, value) in keys {
         push(&format!("{side}.{key}"), value);
     }
-    octets.into()
+    octets
 }
 
 #[cfg(test)]
@@ -385,7 +441,7 @@ mod tests {
                 ["netflow.destination.network", "destination.site"],
             ),
         ] {
-            let text = text(octets);
+            let text = text(octets.octets());
             assert!(keys.iter().all(|key| text.contains(key)), "{text}");
             assert!(text.contains("office") && text.contains("berlin"), "{text}");
         }

@@ -1,20 +1,30 @@
 //! Longest prefix of an address: networks laid out as ranges that don't overlap, searched by halves.
 //!
 //! `n` networks make at most `2 n + 1` ranges, whatever their lengths, so that memory is bounded by the file that names
-//! them. IPv4 addresses begin at the ranges of their upper 16 bits. docs/decisions has the comparison with tries.
+//! them. IPv4 addresses begin at the ranges of their upper 16 bits; where these are many, at those of their upper 24.
+//! docs/decisions has the comparison with tries.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+/// Ranges with the same upper 16 bits, from which on the next 8 bits have an index: it takes 64 octets a range at most.
+const MANY: u32 = 16;
+/// Marks the number of a [`Block`] among numbers of ranges.
+const BLOCK: u32 = 1 << 31;
+
 /// Values by network; an address has that of the longest prefix that holds it.
 #[derive(Clone, Debug)]
 pub struct PrefixTable {
     v4: Ranges<u32>,
-    /// By upper 16 bits, the last range that begins at or before them.
+    /// By upper 16 bits, the last range that begins at or before them, or the block that has it; and one behind them.
     v4_index: Box<[u32]>,
+    v4_blocks: Box<[Block]>,
     v6: Ranges<u128>,
 }
+
+/// By the third octet of an address, the last range that begins at or before it; and that of the address behind them all.
+type Block = [u32; 257];
 
 /// Ranges by their first address; each ends where the next begins.
 #[derive(Clone, Debug)]
@@ -43,13 +53,31 @@ impl PrefixTable {
             }
         }
         let v4 = Ranges::new(v4, |last: u32| last.checked_add(1));
-        let index = (0..=u16::MAX).map(|upper| {
-            let first = u32::from(upper) << 16;
-            let after = v4.starts.partition_point(|start| *start <= first);
+        // Of the first addresses of all prefixes of so many bits, and of the address behind the last one.
+        let last_begun = |first: u64| {
+            let after = v4
+                .starts
+                .partition_point(|start| u64::from(*start) <= first);
             u32::try_from(after - 1).unwrap_or(u32::MAX)
+        };
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut next = last_begun(0);
+        let index = (0..=1 << 16).map(|upper: u64| {
+            let first = next;
+            next = last_begun((upper + 1) << 16);
+            if upper == 1 << 16 || next - first < MANY {
+                return first;
+            }
+            let mut block = [0; 257];
+            for (range, third) in block.iter_mut().zip(0..) {
+                *range = last_begun((upper << 16) + (third << 8));
+            }
+            blocks.push(block);
+            BLOCK | (blocks.len() - 1) as u32
         });
         Self {
             v4_index: index.collect(),
+            v4_blocks: blocks.into(),
             v4,
             v6: Ranges::new(v6, |last: u128| last.checked_add(1)),
         }
@@ -71,10 +99,24 @@ impl PrefixTable {
     #[inline]
     fn find_v4(&self, address: u32) -> Option<u32> {
         let upper = (address >> 16) as usize;
-        let from = *self.v4_index.get(upper)? as usize;
-        let to = self.v4_index.get(upper + 1);
-        let to = to.map_or(self.v4.starts.len(), |last| *last as usize + 1);
-        self.v4.find(address, from, to)
+        let (from, to) = match *self.v4_index.get(upper)? {
+            entry if entry & BLOCK != 0 => {
+                let block = self.block(entry)?;
+                let third = (address >> 8 & 0xff) as usize;
+                (block[third], block[third + 1])
+            }
+            from => {
+                let next = *self.v4_index.get(upper + 1)?;
+                let is_range = next & BLOCK == 0;
+                (from, if is_range { next } else { self.block(next)?[0] })
+            }
+        };
+        self.v4.find(address, from as usize, to as usize + 1)
+    }
+
+    #[inline]
+    fn block(&self, entry: u32) -> Option<&Block> {
+        self.v4_blocks.get((entry & !BLOCK) as usize)
     }
 }
 
@@ -179,22 +221,45 @@ mod tests {
         assert_eq!(find(&table, "::1"), None);
     }
 
+    #[test]
+    fn many_networks_share_their_upper_16_bits() {
+        for upper in ["10.0", "10.1", "255.255"] {
+            let names: Vec<_> = (0..256)
+                .map(|third| format!("{upper}.{third}.0/24"))
+                .collect();
+            let table = table(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            for third in 0..256 {
+                for last in [0, 255] {
+                    let address = format!("{upper}.{third}.{last}");
+                    assert_eq!(find(&table, &address), Some(third), "{address}");
+                }
+            }
+            assert_eq!(find(&table, "9.255.255.255"), None);
+            assert_eq!(find(&table, "10.2.0.0"), None);
+        }
+    }
+
     fn network() -> impl Strategy<Value = IpNet> {
         // Few bits, so that networks hold each other.
         let v4 = (any::<u32>(), 0_u8..=32).prop_map(|(bits, length)| {
             let address = std::net::Ipv4Addr::from_bits(bits & 0x8101_0103);
             IpNet::new(address.into(), length).unwrap().trunc()
         });
+        // Many with the same upper 16 bits.
+        let near = (any::<u16>(), 16_u8..=32).prop_map(|(bits, length)| {
+            let address = std::net::Ipv4Addr::from_bits(0x8101_0000 | u32::from(bits & 0xc7c7));
+            IpNet::new(address.into(), length).unwrap().trunc()
+        });
         let v6 = (any::<u128>(), 0_u8..=128).prop_map(|(bits, length)| {
             let address = std::net::Ipv6Addr::from_bits(bits & (0x8101 << 112 | 0x0103));
             IpNet::new(address.into(), length).unwrap().trunc()
         });
-        prop_oneof![v4, v6]
+        prop_oneof![v4, near, v6]
     }
 
     proptest! {
         #[test]
-        fn as_a_search_through_all_networks(networks in prop::collection::vec(network(), 0..40)) {
+        fn as_a_search_through_all_networks(networks in prop::collection::vec(network(), 0..100)) {
             let mut networks: Vec<_> = networks.into_iter().zip(0..).collect();
             networks.sort();
             networks.dedup_by_key(|(network, _)| *network);

@@ -11,6 +11,7 @@ pub(crate) mod frame;
 pub(crate) mod fronts;
 pub(crate) mod graph;
 pub(crate) mod ids;
+mod names;
 pub(crate) mod roles;
 mod select;
 pub(crate) mod services;
@@ -65,6 +66,8 @@ pub(crate) trait Flow {
     fn reverse(&self, interval: u64) -> Option<Reverse>;
     /// Fills in what views and look-ups ask of it; bytes and packets are multiplied by `interval`.
     fn facts<'a>(&'a self, interval: u64, wants: Wants, facts: &mut FlowFacts<'a>);
+    /// Its addresses alone.
+    fn ends(&self) -> [Option<IpAddr>; 2];
     /// Fills in what a filter may ask of it; counts as they were exported.
     fn fill(&self, view: &mut FlowView<'_>);
     /// Whether it writes AS numbers of source and destination itself.
@@ -78,8 +81,16 @@ pub(crate) trait Flows {
     type Flow<'b>: Flow + Copy
     where
         Self: 'b;
+    /// One of them.
+    type Mark: Copy;
+    /// Going back and reading flows again costs next to nothing.
+    const IS_CHEAP_AGAIN: bool;
     fn current(&mut self) -> Option<Self::Flow<'_>>;
     fn advance(&mut self);
+    /// The current flow, to go back to.
+    fn mark(&self) -> Self::Mark;
+    /// Makes it the current one again; only where that is cheap.
+    fn go_back(&mut self, to: Self::Mark);
 }
 
 /// What all flows of a datagram share.
@@ -337,7 +348,7 @@ pub(crate) fn write_flows<S: Flows>(
         writing.counters.records_sampled_out.add(sampled_out);
         return;
     }
-    let is_plain = context.asked.is_none() && writing.asks_nothing();
+    let is_plain = context.asked.is_none() && writing.asks_only_names();
     let mut suspect = 0;
     let mut pending = Pending::default();
     loop {
@@ -381,22 +392,26 @@ pub(crate) fn write_flows<S: Flows>(
             metrics,
             counted: place.counted,
         };
-        let stretch = if is_plain {
-            write::plain(flows, context, room, tools, writer)
-        } else {
-            let asking = Asking {
-                by: Selecting {
-                    selection: &config.selection,
-                    networks,
-                },
-                shape,
-                listeners,
-                servers,
-                keys: &words.keys,
-                locator,
-                pending: &mut pending,
-            };
-            write::asked(flows, context, room, tools, asking, writer)
+        let stretch = match networks {
+            None if is_plain => write::plain(flows, context, room, tools, writer),
+            Some(networks) if is_plain && S::IS_CHEAP_AGAIN => {
+                write::named(flows, context, room, tools, networks, writer)
+            }
+            _ => {
+                let asking = Asking {
+                    by: Selecting {
+                        selection: &config.selection,
+                        networks,
+                    },
+                    shape,
+                    listeners,
+                    servers,
+                    keys: &words.keys,
+                    locator,
+                    pending: &mut pending,
+                };
+                write::asked(flows, context, room, tools, asking, writer)
+            }
         };
         suspect += stretch.suspect;
         let spans = u32::try_from(stretch.spans).unwrap_or(u32::MAX);

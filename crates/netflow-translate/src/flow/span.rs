@@ -95,10 +95,10 @@ pub(super) fn write_span<F: Flow>(
         writer.boolean(key, true);
     }
     if let Some(source) = known.source {
-        writer.apart(|writer| writer.encoded_octets(source.source));
+        writer.prepared(source.source);
     }
     if let Some(destination) = known.destination {
-        writer.apart(|writer| writer.encoded_octets(destination.destination));
+        writer.prepared(destination.destination);
     }
     if let [Some(_), _] | [_, Some(_)] = known.located.map(|end| end.country) {
         writer.apart(|writer| write_countries(&known, writer));

@@ -7,12 +7,13 @@
 use otlp_wire::{SpanId, SpanWriter, TraceId};
 
 use super::graph::{Servers, note_server, request};
+use super::names::Names;
 use super::select::{LeftOut, Selecting};
 use super::span::{About, Written, write_span};
 use super::{Flow, FlowContext, Flows, known};
 use crate::attributes::names::Keys;
 use crate::enrich::geo::Locator;
-use crate::enrich::networks::{Enriched, NameId};
+use crate::enrich::networks::{Enriched, NameId, Networks};
 use crate::flow::ids::Ids;
 use crate::flow::roles::Listeners;
 use crate::flow::shape::Shape;
@@ -105,9 +106,9 @@ impl Room {
 #[inline(never)]
 fn count_plain<F: Flow>(
     flow: F,
-    interval: u64,
-    duration: u64,
+    (interval, duration): (u64, u64),
     span: (TraceId, SpanId),
+    known: Option<&Enriched<'_>>,
     context: &FlowContext,
     metrics: &mut FlowMetrics,
     counted: &mut ExporterFlows,
@@ -128,7 +129,9 @@ fn count_plain<F: Flow>(
         let mut facts = FlowFacts::default();
         flow.facts(interval, wants, &mut facts);
         facts.duration = duration;
-        metrics.count(&facts, &Enriched::default(), Some(span), counting, counted);
+        let nothing = Enriched::default();
+        let known = known.unwrap_or(&nothing);
+        metrics.count(&facts, known, Some(span), counting, counted);
     }
 }
 
@@ -139,10 +142,45 @@ pub(super) fn plain<S: Flows>(
     context: &FlowContext,
     room: Room,
     tools: &mut Tools<'_>,
+    writer: SpanWriter<'_>,
+) -> Stretch {
+    write(flows, context, room, tools, |_| None, writer)
+}
+
+/// The same with the names of networks.
+#[inline(never)]
+pub(super) fn named<S: Flows>(
+    flows: &mut S,
+    context: &FlowContext,
+    room: Room,
+    tools: &mut Tools<'_>,
+    networks: &Networks,
+    writer: SpanWriter<'_>,
+) -> Stretch {
+    let mut names = Names::new(networks);
+    write(
+        flows,
+        context,
+        room,
+        tools,
+        |flows| Some(names.next(flows)),
+        writer,
+    )
+}
+
+/// `known` is asked before each flow, and once more at the end.
+#[inline(always)]
+fn write<'a, S: Flows>(
+    flows: &mut S,
+    context: &FlowContext,
+    room: Room,
+    tools: &mut Tools<'_>,
+    mut known: impl FnMut(&mut S) -> Option<Enriched<'a>>,
     mut writer: SpanWriter<'_>,
 ) -> Stretch {
     let (mut spans, mut suspect) = (0, 0);
     let ended = loop {
+        let known = known(flows);
         let Some(flow) = flows.current() else {
             break Ended::NoMore;
         };
@@ -154,7 +192,7 @@ pub(super) fn plain<S: Flows>(
         let about = About {
             interval,
             times,
-            known: Enriched::default(),
+            known: known.unwrap_or_default(),
             exported: [0; 2],
             kept: Kept::default(),
             name: 0,
@@ -169,8 +207,16 @@ pub(super) fn plain<S: Flows>(
         spans += 1;
         if let Some(metrics) = tools.metrics {
             let interval = interval.map_or(1, |(interval, _)| interval);
-            let (duration, counted) = (times.duration(), &mut *tools.counted);
-            count_plain(flow, interval, duration, ids, context, metrics, counted);
+            let counted = &mut *tools.counted;
+            count_plain(
+                flow,
+                (interval, times.duration()),
+                ids,
+                known.as_ref(),
+                context,
+                metrics,
+                counted,
+            );
         }
         flows.advance();
     };

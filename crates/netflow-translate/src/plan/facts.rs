@@ -328,6 +328,28 @@ impl<'a, L: Layout> Record<'a, L> {
         is_any.then_some(Reverse { bytes, packets })
     }
 
+    /// The addresses of both ends.
+    #[inline(always)]
+    pub(super) fn flow_ends(&self) -> [Option<IpAddr>; 2] {
+        let plan = &self.plan.facts;
+        let ends = [plan.source, plan.destination].map(|address| self.address(address));
+        match self.plan.frame {
+            None => ends,
+            Some(_) => self.ends_of_packet(),
+        }
+    }
+
+    #[cold]
+    fn ends_of_packet(self) -> [Option<IpAddr>; 2] {
+        let mut facts = FlowFacts::default();
+        let wants = Wants {
+            addresses: true,
+            ..Wants::default()
+        };
+        self.flow_facts(1, wants, &mut facts);
+        [facts.ends.source, facts.ends.destination]
+    }
+
     /// Fills in what is asked of the record; what isn't stays as it is.
     #[inline(never)]
     pub(super) fn flow_facts<'f>(&self, interval: u64, wants: Wants, facts: &mut FlowFacts<'f>)

@@ -146,6 +146,11 @@ impl<L: Layout> Flow for Record<'_, L> {
         self.flow_facts(interval, wants, facts);
     }
 
+    #[inline(always)]
+    fn ends(&self) -> [Option<IpAddr>; 2] {
+        self.flow_ends()
+    }
+
     fn fill(&self, view: &mut FlowView<'_>) {
         if let Some(plan) = &self.plan.view {
             self.fill_by(plan, view);

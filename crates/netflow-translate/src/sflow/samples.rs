@@ -79,6 +79,9 @@ impl Flows for Samples<'_> {
         = SampledFlow<'b>
     where
         Self: 'b;
+    type Mark = ();
+    /// A sample would be decoded again.
+    const IS_CHEAP_AGAIN: bool = false;
 
     #[inline]
     fn current(&mut self) -> Option<SampledFlow<'_>> {
@@ -93,6 +96,10 @@ impl Flows for Samples<'_> {
     fn advance(&mut self) {
         self.current = None;
     }
+
+    fn mark(&self) {}
+
+    fn go_back(&mut self, (): ()) {}
 }
 
 impl Tally {

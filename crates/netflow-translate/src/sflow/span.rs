@@ -155,6 +155,14 @@ impl Flow for SampledFlow<'_> {
         }
     }
 
+    fn ends(&self) -> [Option<IpAddr>; 2] {
+        let packet = self.seen.frame.packet.as_ref();
+        [
+            packet.map(|packet| packet.source),
+            packet.map(|packet| packet.destination),
+        ]
+    }
+
     fn fill(&self, view: &mut FlowView<'_>) {
         let Self { sample, seen, .. } = *self;
         let next_hop = next_hop(seen);

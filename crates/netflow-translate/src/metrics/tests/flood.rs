@@ -1,6 +1,7 @@
 //! Floods of invented series beside honest ones, of which each is of another exporter.
 
 use netflow_wire::sflow::InterfaceCounters;
+use otlp_wire::Prepared;
 
 use super::*;
 use crate::enrich::geo::{Country, Located};
@@ -38,8 +39,8 @@ impl Daemon {
                 .datagram(IpAddr::from(exporter.to_be_bytes()), UnixNanos(5), self.now);
         let known = Known {
             name: number,
-            source: &[],
-            destination: &[],
+            source: Prepared::default(),
+            destination: Prepared::default(),
         };
         // Of 16 bits; those of invented series are never those of honest ones.
         let short = match number {
