@@ -243,7 +243,7 @@ filters='
                        else (.[length / 2 - 1] + .[length / 2]) / 2 end;
     def digits($n): . * pow(10; $n) | round / pow(10; $n);
     def in_order(by): reduce .[] as $row ([]; ($row | by) as $key
-        | (map(.[0] | by) | index($key)) as $at
+        | (map(.[0] | by) | index([$key])) as $at
         | if $at then .[$at] += [$row] else . + [[$row]] end);'
 
 own_table() {
