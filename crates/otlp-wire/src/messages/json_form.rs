@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
-use super::common::{AnyValue, ArrayValue, KeyValueList, any_value::Value};
+use super::value::{AnyValue, ArrayValue, KeyValueList, any_value::Value};
 use crate::text::hex;
 
 pub(super) fn hex_of_id<S: Serializer>(id: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,8 +3,8 @@
 use prost::Message;
 use serde::Serialize;
 
-use super::common::{InstrumentationScope, KeyValue, Resource};
 use super::json_form::{hex_of_id, text_of_u64, texts_of_u64s};
+use super::value::{InstrumentationScope, KeyValue, Resource};
 
 /// What an exporter of metrics sends.
 #[derive(Clone, Message, PartialEq, Serialize)]

@@ -5,15 +5,11 @@
 //! OTLP/JSON ask for; tests compare both forms with the types that OpenTelemetry generates.
 //! Source: opentelemetry-proto, packages `common`, `resource`, `trace`, `metrics` and `collector`.
 
-mod common;
 mod json_form;
 mod metrics;
 mod trace;
+mod value;
 
-pub use common::{
-    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList, Resource,
-    any_value,
-};
 pub use metrics::{
     AggregationTemporality, Exemplar, ExportMetricsServiceRequest, Gauge, Histogram,
     HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar,
@@ -22,4 +18,8 @@ pub use metrics::{
 pub use trace::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
     ResourceSpans, ScopeSpans, Span, Status, TracesData, span, status,
+};
+pub use value::{
+    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList, Resource,
+    any_value,
 };

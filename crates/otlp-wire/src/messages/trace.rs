@@ -3,8 +3,8 @@
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use super::common::{InstrumentationScope, KeyValue, Resource};
 use super::json_form::{id_from_hex, u64_from_text};
+use super::value::{InstrumentationScope, KeyValue, Resource};
 
 /// What an exporter of spans sends.
 #[derive(Clone, Deserialize, Message, PartialEq)]

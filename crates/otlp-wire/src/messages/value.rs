@@ -1,4 +1,4 @@
-//! Packages `common` and `resource`.
+//! Attributes and their values, and what carries them: scope and resource. Packages `common` and `resource`.
 
 use prost::Message;
 use serde::{Deserialize, Serialize};
