@@ -124,7 +124,9 @@ mod tests {
         let daemon = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1024];
-            let _ = stream.read(&mut request).unwrap();
+            let octets = stream.read(&mut request).unwrap();
+            let is_whole = request[..octets].ends_with(b"\r\n\r\n");
+            assert!(is_whole, "only {octets} octets came at once");
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nready\n").unwrap();
         });
         check(Some((Ipv6Addr::UNSPECIFIED, port).into())).unwrap();
