@@ -28,6 +28,7 @@ mod documents;
 mod flood;
 mod flow_metrics;
 mod garbage;
+mod help;
 mod listening;
 mod load;
 mod name_service;

@@ -4,6 +4,7 @@
 
 mod backend;
 mod compose;
+mod dotenv;
 #[path = "../../support/left_out.rs"]
 mod left_out;
 mod memory;
