@@ -43,6 +43,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlp_wire::{EncodedBatch, UnixNanos};
 use prost::Message as _;
+use tokio::time::MissedTickBehavior;
 
 use backend::FakeBackend;
 
@@ -161,11 +162,18 @@ pub(crate) fn assert_settled(delivery: &Delivery, totals: Totals) {
     assert_eq!(counters.requests_in_flight.load(Relaxed), 0);
 }
 
-/// Waits until the condition holds, which counters reach without a signal.
+/// Waits until the condition holds, which counters reach without a signal. At first it looks all the time, so that what
+/// holds for a moment is seen; then now and then, so that the processor is left to those waited for.
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + AMPLE;
+    let start = Instant::now();
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !condition() {
-        assert!(Instant::now() < deadline, "{what} in time");
-        tokio::task::yield_now().await;
+        assert!(start.elapsed() < AMPLE, "{what} in time");
+        if start.elapsed() < Duration::from_millis(50) {
+            tokio::task::yield_now().await;
+        } else {
+            look.tick().await;
+        }
     }
 }

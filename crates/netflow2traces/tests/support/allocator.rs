@@ -17,16 +17,27 @@ thread_local! {
 
 struct Counting;
 
+fn count(octets: usize) {
+    let live = LIVE.fetch_add(octets, Relaxed) + octets;
+    PEAK.fetch_max(live, Relaxed);
+    _ = HELD.try_with(|held| held.set(held.get() + octets.cast_signed()));
+    _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+}
+
 // SAFETY: every call goes to the system's allocator unchanged. The counters allocate nothing: they are atomics, and
 // constant thread-locals without destructors, which may be gone while a thread ends.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(live, Relaxed);
-        _ = HELD.try_with(|held| held.set(held.get() + layout.size().cast_signed()));
-        _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+        count(layout.size());
         // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`, which is the system's too.
         unsafe { System.alloc(layout) }
+    }
+
+    // The default writes every octet; the system's pages are zero already.
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc_zeroed`, which is the system's too.
+        unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {

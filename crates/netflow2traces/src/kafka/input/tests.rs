@@ -9,6 +9,7 @@ use netflow_wire::Transport;
 use netflow_wire::write::{Field, IpfixHeader, MessageWriter};
 use otlp_wire::{EncodedBatch, Settled};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::*;
 use crate::config::{Kafka, KafkaCompression, KafkaInput};
@@ -47,9 +48,11 @@ fn config() -> KafkaInput {
 /// Waits until the condition holds, which other tasks bring about.
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
+    let mut look = tokio::time::interval(Duration::from_millis(1));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !condition() {
         assert!(Instant::now() < deadline, "{what} in time");
-        tokio::task::yield_now().await;
+        look.tick().await;
     }
 }
 
@@ -117,12 +120,14 @@ fn daemon(broker: &FakeBroker) -> Daemon {
     let mut reading = prepared.reading(0, room, &mut machine).unwrap();
     let translated = machine.counters();
     let worker = tokio::spawn(async move {
+        let mut round = tokio::time::interval(Duration::from_millis(1));
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = Instant::now();
             reading.read_some(&mut machine, now);
             machine.on_deadline(now);
             machine.poll_batch(now);
-            tokio::task::yield_now().await;
+            round.tick().await;
         }
     });
     let counters = prepared.counters();
