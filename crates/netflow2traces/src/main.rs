@@ -22,7 +22,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
     let (demo, loaded) = match command {
         Command::ConfigCheck(loaded, connect) => {
             app::check_files(&loaded)?;
-            let valid = cli::show_check(&loaded);
+            let valid = cli::show_check(&loaded)?;
             if !connect {
                 return Ok(valid);
             }

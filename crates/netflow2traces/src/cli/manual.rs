@@ -1,6 +1,6 @@
 //! Manual pages and shell completions, made from the same definitions as `--help`.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use clap_mangen::Man;
 
 use super::Failure;
 use super::arguments::command;
+use super::show::write_stdout;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
@@ -23,7 +24,7 @@ pub fn show_manual(directory: Option<&Path>) -> Result<ExitCode, Failure> {
             .with_context(|| format!("can't write manual pages into {}", directory.display())),
         None => page()
             .context("can't write the manual page")
-            .and_then(|page| print(&page)),
+            .and_then(|page| write_stdout(&page)),
     };
     written.map_err(Failure::Running)?;
     Ok(ExitCode::SUCCESS)
@@ -36,7 +37,7 @@ pub fn show_manual(directory: Option<&Path>) -> Result<ExitCode, Failure> {
 pub fn show_completions(shell: Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), NAME, &mut script);
-    print(&script).map_err(Failure::Running)?;
+    write_stdout(&script).map_err(Failure::Running)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -69,13 +70,3 @@ const SYNOPSIS: &str = concat!(
     env!("CARGO_PKG_NAME"),
     "\\fR \\fICOMMAND\\fR [\\fIOPTIONS\\fR]\n"
 );
-
-fn print(octets: &[u8]) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(octets) {
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("can't write to stdout")
-        }
-        _ => Ok(()),
-    }
-}

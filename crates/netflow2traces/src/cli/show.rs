@@ -4,19 +4,23 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+
 use super::Failure;
 use crate::config::{Compression, Exporter, Kafka, Loaded, Otlp, print};
 use crate::deliver::{Outcome, try_backend};
 use crate::observe::healthcheck;
 
 /// Shows that the configuration is valid; it is when there is one.
-#[must_use]
-pub fn show_check(loaded: &Loaded) -> ExitCode {
+///
+/// # Errors
+/// When stdout can't be written, as of everything here.
+pub fn show_check(loaded: &Loaded) -> Result<ExitCode, Failure> {
     let mut text = String::from("The configuration is valid.\n");
     text.push_str(&print::summary(&loaded.config));
     text.push_str(&warnings(loaded));
-    say(&text);
-    ExitCode::SUCCESS
+    say(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Shows all settings, and what they amount to.
@@ -24,13 +28,13 @@ pub fn show_check(loaded: &Loaded) -> ExitCode {
 /// # Errors
 /// The mistakes, when there are any; the settings have been shown.
 pub fn show_settings(table: &str, loaded: Result<Loaded, Failure>) -> Result<ExitCode, Failure> {
-    say(table);
+    say(table)?;
     let loaded = loaded?;
     say(&format!(
         "\nIn effect\n{}{}",
         print::summary(&loaded.config),
         warnings(&loaded)
-    ));
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -43,7 +47,7 @@ pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
         Exporter::Otlp(otlp) => otlp,
         Exporter::Kafka(kafka) => return show_topic(exporter, kafka).await,
         Exporter::Console | Exporter::None => {
-            say("No connection was tried: OTEL_TRACES_EXPORTER is neither otlp nor kafka.\n");
+            say("No connection was tried: OTEL_TRACES_EXPORTER is neither otlp nor kafka.\n")?;
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -53,19 +57,19 @@ pub async fn show_connection(exporter: &Exporter) -> Result<ExitCode, Failure> {
         Outcome::Accepted => {
             say(&format!(
                 "The backend at {endpoint} accepts spans over {protocol}.\n"
-            ));
+            ))?;
             if otlp.compression == Compression::Gzip && accepts_zstd(otlp).await {
                 say(
                     "It accepts zstd too, which makes a seventh to a quarter fewer bytes than gzip, and takes up to \
                      half as long again to compress: OTEL_EXPORTER_OTLP_COMPRESSION=zstd.\n",
-                );
+                )?;
             }
             return Ok(ExitCode::SUCCESS);
         }
         Outcome::Partial { message, .. } => {
             say(&format!(
                 "The backend at {endpoint} accepts spans over {protocol}, and says: {message}\n"
-            ));
+            ))?;
             return Ok(ExitCode::SUCCESS);
         }
         Outcome::Retry { cause, .. }
@@ -87,7 +91,7 @@ async fn show_topic(exporter: &Exporter, kafka: &Kafka) -> Result<ExitCode, Fail
             "{topic} can't be used: {cause}"
         ))),
         Outcome::Accepted | Outcome::Partial { .. } => {
-            say(&format!("The brokers answer, and there is {topic}.\n"));
+            say(&format!("The brokers answer, and there is {topic}.\n"))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -112,7 +116,7 @@ async fn accepts_zstd(otlp: &Otlp) -> bool {
 /// When it isn't, or doesn't answer.
 pub fn show_health(admin: Option<SocketAddr>) -> Result<ExitCode, Failure> {
     healthcheck::check(admin).map_err(|error| Failure::Running(error.into()))?;
-    say("ready\n");
+    say("ready\n")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,7 +128,17 @@ fn warnings(loaded: &Loaded) -> String {
         .collect()
 }
 
-pub(super) fn say(text: &str) {
-    // A reader that has seen enough (`| head`) is no failure.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+fn say(text: &str) -> Result<(), Failure> {
+    write_stdout(text.as_bytes()).map_err(Failure::Running)
+}
+
+pub(super) fn write_stdout(octets: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(octets).and_then(|()| out.flush()) {
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("stdout can't be written")
+        }
+        _ => Ok(()),
+    }
 }

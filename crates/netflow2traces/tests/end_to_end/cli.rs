@@ -281,6 +281,29 @@ fn check_says_whether_the_configuration_is_valid() {
     assert!(unsound.stderr.contains(ENDPOINT));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let commands = [
+        &["config", "check"][..],
+        &["config", "print"],
+        &["man"],
+        &["completions", "bash"],
+    ];
+    for arguments in commands {
+        let mut program = Program::new([]).env("OTEL_TRACES_EXPORTER", "none");
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        program.command.args(arguments).stdout(full.unwrap());
+        let ended = program.run();
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("stdout can't be written"),
+            "{arguments:?}: {}",
+            ended.stderr
+        );
+    }
+}
+
 #[test]
 fn check_finds_the_files_that_would_stop_the_daemon() {
     for (variable, value, problem) in [
