@@ -199,8 +199,13 @@ impl PlainCounts {
 }
 
 impl FactsPlan {
-    /// The sources of each are those of its attribute, at whatever level.
-    pub(super) fn new(compiler: &mut Compiler<'_>, locations: Option<&[Location]>) -> Self {
+    /// The sources of each are those of its attribute, at whatever level. A section of a packet in the records may say more
+    /// of their counts.
+    pub(super) fn new(
+        compiler: &mut Compiler<'_>,
+        locations: Option<&[Location]>,
+        has_section: bool,
+    ) -> Self {
         let initiator = compiler.field((0, 239)).map(Step::Unsigned);
         let mut fields = compiler.template.fields.iter();
         let has_reverse = fields.any(|field| field.enterprise == ie::REVERSE);
@@ -230,7 +235,8 @@ impl FactsPlan {
         };
         Self {
             plain_transport,
-            plain: PlainCounts::new([bytes, packets], [input, output], direction),
+            plain: PlainCounts::new([bytes, packets], [input, output], direction)
+                .filter(|_| !has_section),
             bytes,
             packets,
             input,
@@ -268,9 +274,6 @@ impl<'a, L: Layout> Record<'a, L> {
         let Some(plain) = &self.plan.facts.plain else {
             return self.other_counts(interval);
         };
-        if self.plan.frame.is_some() {
-            return self.other_counts(interval);
-        }
         let mut counts = FlowCounts {
             input: self.window(&plain.input) as u32,
             output: self.window(&plain.output) as u32,

@@ -323,7 +323,8 @@ impl SpanPlan {
         let is_one = addresses.iter().all(|choice| choice.family == first);
         family.constant = first.filter(|_| is_one && family.ip_version.is_none());
         family.addresses = compiler.stretch(addresses);
-        let facts = FactsPlan::new(&mut compiler, locations.as_deref());
+        let frame = FramePlan::new(template, level, &ops);
+        let facts = FactsPlan::new(&mut compiler, locations.as_deref(), frame.is_some());
         let view = asked.map(|asked| {
             let frame = FramePlan::new(template, AttributeLevel::Standard, &[]);
             Box::new(ViewPlan::new(&mut compiler, asked, frame))
@@ -345,7 +346,7 @@ impl SpanPlan {
             format: Format::from(template.version),
             names_agent: ops.iter().any(|op| op.name == Name::ExporterAgent),
             names_interfaces,
-            frame: FramePlan::new(template, level, &ops),
+            frame,
             ops: ops.into(),
             elements,
             times,
