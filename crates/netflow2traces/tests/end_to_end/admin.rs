@@ -313,10 +313,16 @@ async fn a_sender_of_something_else_is_named() {
         "{rejected}"
     );
 
+    let is_named = |line: &&Value| is(line, "a sender's datagrams are not flow records");
+    daemon
+        .until("both to be named", |lines| {
+            lines.iter().filter(is_named).count() == 2
+        })
+        .await;
     let log = daemon.log();
     let mut lines: Vec<_> = log
         .iter()
-        .filter(|line| is(line, "a sender's datagrams are not flow records"))
+        .filter(is_named)
         .map(|line| (&line["level"], &line["sender"], &line["looks_like"]))
         .collect();
     // Each worker says its own.
