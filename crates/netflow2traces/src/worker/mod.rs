@@ -15,7 +15,7 @@ use anyhow::bail;
 use netflow_wire::Transport;
 
 use crate::config;
-use crate::deliver::Delivery;
+use crate::deliver::{Delivery, Queue};
 use crate::kafka::input;
 use crate::observe::live::Tap;
 use crate::receive::{Handler, wall_clock};
@@ -55,6 +55,7 @@ pub(crate) struct Worker {
     pub(crate) kafka: Option<input::Reading>,
     /// Where datagrams and messages go unread, if this is a relay: the translator then has nothing to do.
     pub(crate) relay: Option<relay::Outlet>,
+    queue: Arc<Queue>,
     /// Of the socket that is read.
     local_port: u16,
     /// Octets of a request, as the backend has taught.
@@ -88,7 +89,7 @@ impl Worker {
         translator.hand_over_to(move |mut batch| {
             tap.offer(&batch);
             batch.receipt = receipts.as_ref().map(input::Receipts::next);
-            queue.push(batch);
+            queue.push_untold(batch);
         });
         Ok(Self {
             translator,
@@ -96,6 +97,7 @@ impl Worker {
             streams: None,
             kafka: None,
             relay: None,
+            queue: delivery.queue(),
             local_port: 0,
             limit_heeded: request_limit.load(Ordering::Relaxed),
             request_limit,
@@ -145,6 +147,7 @@ impl Worker {
         }
         let left = self.translator.poll_batch(self.now);
         debug_assert!(left.is_none(), "every batch goes to the queue");
+        self.queue.tell();
     }
 }
 
@@ -201,5 +204,6 @@ impl Handler for Worker {
 
     fn on_wake(&mut self, now: Instant) {
         self.mailbox.answer(&mut self.translator, now);
+        self.queue.tell();
     }
 }

@@ -8,7 +8,7 @@ mod shares;
 mod spool_side;
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use otlp_wire::EncodedBatch;
@@ -29,6 +29,8 @@ pub(super) use spool_side::Spooled;
 pub struct Queue {
     state: Mutex<State>,
     arrived: Notify,
+    /// A batch was put without telling the senders.
+    is_untold: AtomicBool,
     /// There is something to do for the spool's thread.
     spool_waker: Condvar,
     /// Octets that may wait. A single larger batch is kept nevertheless, alone.
@@ -55,6 +57,7 @@ impl Queue {
         Self {
             state: Mutex::default(),
             arrived: Notify::new(),
+            is_untold: AtomicBool::new(false),
             spool_waker: Condvar::new(),
             capacity,
             counters,
@@ -69,7 +72,29 @@ impl Queue {
 
     /// Appends a batch and never blocks for longer than a few moves of pointers. Where there is no
     /// room the oldest spans of the heaviest exporters are dropped and counted; after the drain began, the batch itself.
-    pub fn push(&self, mut batch: EncodedBatch) {
+    pub fn push(&self, batch: EncodedBatch) {
+        if self.put(batch) {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// The same, but no sender hears of the first batch before [`Self::tell`]: one that sends while the next datagrams are
+    /// read takes the processor and its caches from them (a tenth more time of the senders over HTTP).
+    pub(crate) fn push_untold(&self, batch: EncodedBatch) {
+        if self.put(batch) && self.is_untold.swap(true, Relaxed) {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Lets a sender take what was pushed untold.
+    pub(crate) fn tell(&self) {
+        if self.is_untold.load(Relaxed) && self.is_untold.swap(false, Relaxed) {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Whether it is in, and a sender should be told.
+    fn put(&self, mut batch: EncodedBatch) -> bool {
         self.counters.pushed.add(Count::of(&batch));
         if let Some(console) = &self.copies {
             console.copy(&batch, &self.counters);
@@ -78,7 +103,7 @@ impl Queue {
         if state.closed {
             self.counters.dropped.shutdown.add(Count::of(&batch));
             batch.settle(DropReason::Shutdown.outcome());
-            return;
+            return false;
         }
         self.make_room(&mut state, batch.octets.len());
         self.count_in(Count::of(&batch), batch.octets.len());
@@ -86,10 +111,9 @@ impl Queue {
         state.batches.push_back(batch.into());
         if state.spool_side.is_some() {
             self.pushed_beside_spool(state);
-            return;
+            return false;
         }
-        drop(state);
-        self.arrived.notify_one();
+        true
     }
 
     /// Waits for a batch: of the queue and the spool in turn, the oldest first, and of those that are to be tried again.
@@ -286,6 +310,27 @@ mod tests {
             woken += usize::from(task.await.unwrap());
         }
         assert_eq!(woken, 1);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_pushed_untold_is_taken_when_it_is_told_of_or_another_follows() {
+        for follows in [false, true] {
+            let queue = queue(100);
+            let waiting = Arc::clone(&queue);
+            let waiting = tokio::spawn(async move {
+                let in_flight = waiting.pop().await.expect("a batch");
+                in_flight.batch().oldest.0
+            });
+            tokio::task::yield_now().await;
+            queue.push_untold(batch(7, 1));
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+            match follows {
+                true => queue.push_untold(batch(8, 1)),
+                false => queue.tell(),
+            }
+            assert_eq!(waiting.await.unwrap(), 7);
+        }
     }
 
     #[tokio::test]
