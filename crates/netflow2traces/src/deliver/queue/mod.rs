@@ -73,28 +73,13 @@ impl Queue {
     /// Appends a batch and never blocks for longer than a few moves of pointers. Where there is no
     /// room the oldest spans of the heaviest exporters are dropped and counted; after the drain began, the batch itself.
     pub fn push(&self, batch: EncodedBatch) {
-        if self.put(batch) {
-            self.arrived.notify_one();
-        }
+        self.push_untold(batch);
+        self.tell();
     }
 
     /// The same, but no sender hears of the first batch before [`Self::tell`]: one that sends while the next datagrams are
     /// read takes the processor and its caches from them (a tenth more time of the senders over HTTP).
-    pub(crate) fn push_untold(&self, batch: EncodedBatch) {
-        if self.put(batch) && self.is_untold.swap(true, Relaxed) {
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Lets a sender take what was pushed untold.
-    pub(crate) fn tell(&self) {
-        if self.is_untold.load(Relaxed) && self.is_untold.swap(false, Relaxed) {
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Whether it is in, and a sender should be told.
-    fn put(&self, mut batch: EncodedBatch) -> bool {
+    pub(crate) fn push_untold(&self, mut batch: EncodedBatch) {
         self.counters.pushed.add(Count::of(&batch));
         if let Some(console) = &self.copies {
             console.copy(&batch, &self.counters);
@@ -103,7 +88,7 @@ impl Queue {
         if state.closed {
             self.counters.dropped.shutdown.add(Count::of(&batch));
             batch.settle(DropReason::Shutdown.outcome());
-            return false;
+            return;
         }
         self.make_room(&mut state, batch.octets.len());
         self.count_in(Count::of(&batch), batch.octets.len());
@@ -111,9 +96,19 @@ impl Queue {
         state.batches.push_back(batch.into());
         if state.spool_side.is_some() {
             self.pushed_beside_spool(state);
-            return false;
+            return;
         }
-        true
+        drop(state);
+        if self.is_untold.swap(true, Relaxed) {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Lets a sender take what was pushed untold.
+    pub(crate) fn tell(&self) {
+        if self.is_untold.swap(false, Relaxed) {
+            self.arrived.notify_one();
+        }
     }
 
     /// Waits for a batch: of the queue and the spool in turn, the oldest first, and of those that are to be tried again.
