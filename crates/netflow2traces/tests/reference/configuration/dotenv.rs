@@ -42,18 +42,13 @@ fn a_line_that_is_no_setting_is_named_and_the_others_hold() {
     );
     assert!(mistakes[0].contains("NAME=value"), "{mistakes:?}");
     let table = print::table(&surroundings.sources(), &machine());
-    let workers = table
-        .lines()
-        .find(|line| line.contains("NETFLOW_WORKERS"))
-        .unwrap();
+    let line_of = |name| table.lines().find(|line| line.contains(name)).unwrap();
+    let workers = line_of("NETFLOW_WORKERS");
     assert!(
         workers.contains(" 3 ") && workers.ends_with(".env, line 1"),
         "{workers}"
     );
-    let level = table
-        .lines()
-        .find(|line| line.contains("LOG_LEVEL "))
-        .unwrap();
+    let level = line_of("LOG_LEVEL ");
     assert!(
         level.contains("DEBUG") && level.ends_with(".env, line 6"),
         "{level}"
