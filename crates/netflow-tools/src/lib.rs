@@ -5,4 +5,5 @@ pub mod decode;
 pub mod demo;
 pub mod numbers;
 pub mod send;
+pub mod stdout;
 mod traffic;

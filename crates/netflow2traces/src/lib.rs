@@ -20,5 +20,5 @@ pub mod supervisor;
 pub mod template_store;
 pub mod worker;
 
-pub use netflow_tools::{capture, decode, demo, numbers, send};
+pub use netflow_tools::{capture, decode, demo, numbers, send, stdout};
 pub use netflow_translate as translate;

@@ -29,6 +29,7 @@ use otlp_wire::UnixNanos;
 use otlp_wire::controls::Escaped;
 
 use crate::capture::{Capture, CaptureError, UdpPayload};
+use crate::stdout::checked;
 use csv::Csv;
 use netflow_translate::config::{self, AttributeLevel, Selection, SpanTime, TraceSampler};
 use netflow_translate::enrich::fields::Fields;
@@ -121,9 +122,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
             let _ = Escaped::plain(io::stderr().lock()).write_all(summary.text().as_bytes());
             Ok(ExitCode::from(summary.exit_code()))
         }
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(anyhow::Error::new(error).context("stdout can't be written")),
+        Err(error) => checked(Err(error)).map(|()| ExitCode::SUCCESS),
     }
 }
 

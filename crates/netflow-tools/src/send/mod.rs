@@ -31,6 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::stop::Stop;
 use self::totals::Totals;
+use crate::stdout;
 
 pub use connections::{TlsOptions, Transport};
 pub use flags::{command, options};
@@ -185,11 +186,12 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     } else {
         totals.text()
     };
+    let shown = stdout::write(text.as_bytes());
     // If the terminal is closed, there is nowhere to report this.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
     let _ = io::stderr()
         .lock()
         .write_all(totals.complaints().as_bytes());
+    shown?;
     Ok(if totals.is_success() {
         ExitCode::SUCCESS
     } else {

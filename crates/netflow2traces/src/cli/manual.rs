@@ -10,7 +10,7 @@ use clap_mangen::Man;
 
 use super::Failure;
 use super::arguments::command;
-use super::show::write_stdout;
+use crate::stdout;
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
@@ -24,7 +24,7 @@ pub fn show_manual(directory: Option<&Path>) -> Result<ExitCode, Failure> {
             .with_context(|| format!("can't write manual pages into {}", directory.display())),
         None => page()
             .context("can't write the manual page")
-            .and_then(|page| write_stdout(&page)),
+            .and_then(|page| stdout::write(&page)),
     };
     written.map_err(Failure::Running)?;
     Ok(ExitCode::SUCCESS)
@@ -37,7 +37,7 @@ pub fn show_manual(directory: Option<&Path>) -> Result<ExitCode, Failure> {
 pub fn show_completions(shell: Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command(), NAME, &mut script);
-    write_stdout(&script).map_err(Failure::Running)?;
+    stdout::write(&script).map_err(Failure::Running)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -24,6 +24,7 @@ use crate::files;
 use crate::kafka;
 use crate::observe::logging;
 use crate::send;
+use crate::stdout;
 
 pub use manual::{show_completions, show_manual};
 pub use show::{show_check, show_connection, show_health, show_settings};
@@ -170,8 +171,13 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         match self {
             Self::CommandLine(error) => {
-                // If the terminal is closed, there is nowhere to report this.
-                let _ = error.print();
+                let printed = error.print();
+                // Help and the version are on stdout. If the terminal is closed, there is nowhere to report the rest.
+                if !error.use_stderr()
+                    && let Err(unwritten) = stdout::checked(printed)
+                {
+                    return Self::Running(unwritten).report();
+                }
                 ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
             }
             Self::Configuration(_) => {

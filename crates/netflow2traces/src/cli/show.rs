@@ -1,15 +1,13 @@
 //! What commands show that start nothing.
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-
-use anyhow::Context as _;
 
 use super::Failure;
 use crate::config::{Compression, Exporter, Kafka, Loaded, Otlp, print};
 use crate::deliver::{Outcome, try_backend};
 use crate::observe::healthcheck;
+use crate::stdout;
 
 /// Shows that the configuration is valid; it is when there is one.
 ///
@@ -129,16 +127,5 @@ fn warnings(loaded: &Loaded) -> String {
 }
 
 fn say(text: &str) -> Result<(), Failure> {
-    write_stdout(text.as_bytes()).map_err(Failure::Running)
-}
-
-pub(super) fn write_stdout(octets: &[u8]) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(octets).and_then(|()| out.flush()) {
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("stdout can't be written")
-        }
-        _ => Ok(()),
-    }
+    stdout::write(text.as_bytes()).map_err(Failure::Running)
 }

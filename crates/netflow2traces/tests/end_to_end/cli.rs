@@ -10,6 +10,9 @@ use std::process::{Command, Output};
 use netflow2traces::cli::{self, DemoOptions};
 use tempfile::TempDir;
 
+use crate::daemon::Setup;
+use crate::exporter::{Exporter, now, v5_datagram};
+
 /// The binary, in an empty directory and without any environment.
 pub(super) struct Program {
     directory: TempDir,
@@ -284,11 +287,17 @@ fn check_says_whether_the_configuration_is_valid() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_cannot_be_written_is_a_failure() {
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = receiver.local_addr().unwrap().to_string();
     let commands = [
         &["config", "check"][..],
         &["config", "print"],
         &["man"],
         &["completions", "bash"],
+        &["--help"],
+        &["send", "-h"],
+        &["--version"],
+        &["send", "--to", &to, "--count", "1"],
     ];
     for arguments in commands {
         let mut program = Program::new([]).env("OTEL_TRACES_EXPORTER", "none");
@@ -302,6 +311,19 @@ fn what_cannot_be_written_is_a_failure() {
             ended.stderr
         );
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_demo_goes_on_when_nothing_can_be_said() {
+    let demo = r#"exec "$0" demo --no-traffic --http-port 0 >/dev/full"#;
+    let demo = Setup::to_console().through(&["sh", "-c", demo]);
+    let daemon = demo.start().await;
+    // What it says comes before anything is received.
+    Exporter::new("127.0.0.2", daemon.address()).send(&v5_datagram(now(), 0, 1000, 1));
+    daemon.says("exporter appeared").await;
+    let ended = daemon.end_by("TERM").await;
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 }
 
 #[test]
