@@ -16,7 +16,7 @@ pub fn write(octets: &[u8]) -> anyhow::Result<()> {
 /// What an attempt to write to stdout means.
 ///
 /// # Errors
-/// As of [`write`].
+/// As of [`write()`].
 pub fn checked(written: io::Result<()>) -> anyhow::Result<()> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
