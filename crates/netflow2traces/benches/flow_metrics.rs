@@ -250,7 +250,7 @@ fn full(series: u32) -> Translator {
 /// Series of each view in the benches of what is shown.
 const SERIES: u32 = 2_000;
 
-fn shown(translator: &Translator) -> Exposition {
+fn shown(translator: &mut Translator) -> Exposition {
     let reading = translator.flow_metrics(Instant::now());
     let reading = reading.expect("views are counted");
     Exposition::new(Arc::new(FlowReading::merge(vec![reading])))
@@ -259,17 +259,17 @@ fn shown(translator: &Translator) -> Exposition {
 /// 2,000 series of each view, read and written as OpenMetrics text with exemplars, part by part as they are sent.
 #[divan::bench]
 fn scrape(bencher: Bencher<'_, '_>) {
-    let translator = full(SERIES);
-    let scrape = || {
-        let parts = Parts::new(shown(&translator), Format::OpenMetrics);
-        parts
-            .map(|part| divan::black_box(part).len())
-            .sum::<usize>()
-    };
+    let mut translator = full(SERIES);
     let reading = translator.flow_metrics(Instant::now());
     for (view, reading) in &reading.expect("views are counted").views {
         assert!(reading.series.len() >= SERIES as usize, "{view:?}");
     }
+    let mut scrape = || {
+        let parts = Parts::new(shown(&mut translator), Format::OpenMetrics);
+        parts
+            .map(|part| divan::black_box(part).len())
+            .sum::<usize>()
+    };
     bencher
         .counter(BytesCount::new(scrape()))
         .bench_local(scrape);
@@ -279,9 +279,9 @@ fn scrape(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn export(bencher: Bencher<'_, '_>) {
     const REQUEST: usize = 1 << 20;
-    let translator = full(SERIES);
-    let export = || {
-        let mut stretches = Stretches::new(shown(&translator), 1, 2);
+    let mut translator = full(SERIES);
+    let mut export = || {
+        let mut stretches = Stretches::new(shown(&mut translator), 1, 2);
         let mut octets = 0;
         loop {
             let metrics = stretches.next(REQUEST);

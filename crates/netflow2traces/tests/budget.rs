@@ -448,26 +448,26 @@ fn full_views_are_shown_in_bounded_memory() {
     const SERIES: u32 = 2_000;
     const GOAL: usize = 16 << 20;
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let translator = full_views(SERIES);
-    let shown = || {
+    let mut translator = full_views(SERIES);
+    let mut shown = || {
         let reading = translator.flow_metrics(Instant::now()).unwrap();
         for (view, reading) in &reading.views {
             assert_eq!(reading.series.len(), SERIES as usize, "{view:?}");
         }
         Exposition::new(Arc::new(FlowReading::merge(vec![reading])))
     };
-    let held_for = |work: &dyn Fn() -> usize| {
+    let held_for = |work: &mut dyn FnMut() -> usize| {
         let before = LIVE.load(Relaxed);
         PEAK.store(before, Relaxed);
         (work(), PEAK.load(Relaxed) - before)
     };
-    let (octets, scrape) = held_for(&|| {
+    let (octets, scrape) = held_for(&mut || {
         let parts = Parts::new(shown(), Format::OpenMetrics);
         parts.map(|part| part.len()).sum()
     });
     assert!(octets > 4 << 20, "{octets} octets of text");
     assert!(scrape < GOAL, "a scrape held {scrape} octets");
-    let (requests, export) = held_for(&|| {
+    let (requests, export) = held_for(&mut || {
         let mut stretches = Stretches::new(shown(), 1, 2);
         std::iter::from_fn(|| Some(stretches.next(1 << 20)).filter(|metrics| !metrics.is_empty()))
             .count()

@@ -107,7 +107,7 @@ impl Room {
 fn count_plain<F: Flow>(
     flow: F,
     (interval, duration): (u64, u64),
-    span: (TraceId, SpanId),
+    span: &(TraceId, SpanId),
     known: Option<&Enriched<'_>>,
     context: &FlowContext,
     metrics: &mut FlowMetrics,
@@ -116,16 +116,39 @@ fn count_plain<F: Flow>(
     let Some(counting) = &context.counting else {
         return;
     };
-    if metrics.is_only_interface() {
-        let counts = FlowCounts {
-            duration,
-            ..flow.counts(interval)
-        };
-        metrics.count_interfaces(counts, Some(span), counting, counted);
-        if let Some(reverse) = flow.reverse(interval) {
-            metrics.count_reverse(counts.reversed(reverse), Some(span), counting, counted);
-        }
-    } else if let Some(wants) = context.wants {
+    if !metrics.is_only_interface() {
+        return count_views(
+            flow,
+            (interval, duration),
+            *span,
+            known,
+            context,
+            metrics,
+            counted,
+        );
+    }
+    let counts = FlowCounts {
+        duration,
+        ..flow.counts(interval)
+    };
+    metrics.count_interfaces(counts, Some(span), counting, counted);
+    if let Some(reverse) = flow.reverse(interval) {
+        metrics.count_reverse(counts.reversed(reverse), Some(*span), counting, counted);
+    }
+}
+
+/// Counts it into more views than `interface`.
+#[inline(never)]
+fn count_views<F: Flow>(
+    flow: F,
+    (interval, duration): (u64, u64),
+    span: (TraceId, SpanId),
+    known: Option<&Enriched<'_>>,
+    context: &FlowContext,
+    metrics: &mut FlowMetrics,
+    counted: &mut ExporterFlows,
+) {
+    if let (Some(counting), Some(wants)) = (&context.counting, context.wants) {
         let mut facts = FlowFacts::default();
         flow.facts(interval, wants, &mut facts);
         facts.duration = duration;
@@ -211,7 +234,7 @@ fn write<'a, S: Flows>(
             count_plain(
                 flow,
                 (interval, times.duration()),
-                ids,
+                &ids,
                 known.as_ref(),
                 context,
                 metrics,

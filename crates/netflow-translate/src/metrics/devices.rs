@@ -64,6 +64,7 @@ fn set(
         duration: 0,
         failed: false,
         span: None,
+        largest: 0,
         received_at: UnixNanos(0),
     };
     table.count(counting.exporter_hash, key, &report, counting.minute);

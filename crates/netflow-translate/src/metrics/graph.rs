@@ -156,6 +156,7 @@ mod tests {
                 duration: millis * (NANOS / 1_000),
                 failed: millis == 101,
                 span: None,
+                largest: 0,
                 received_at: otlp_wire::UnixNanos(0),
             });
         }

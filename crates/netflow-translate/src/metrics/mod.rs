@@ -10,6 +10,7 @@ mod devices;
 mod exporter;
 mod facts;
 mod graph;
+mod pairs;
 mod read;
 mod series;
 mod top;
@@ -31,6 +32,7 @@ pub(crate) use self::exporter::ExporterFlows;
 pub(crate) use self::facts::{Direction, Endpoints, FlowCounts, FlowFacts, Reverse, Wants};
 pub use self::graph::{GRAPH_BOUNDS, GraphTotals};
 pub(crate) use self::graph::{has_failed, requested};
+use self::pairs::{Pair, Pairs};
 pub use self::read::{ExporterInfo, FlowReading, InterfaceInfo};
 pub use self::series::{Addition, Exemplar, SeriesKey, SeriesReading, Tally, Totals, ViewReading};
 use self::series::{Room, SeriesTable, address_key, exporter_hash};
@@ -49,8 +51,17 @@ pub(crate) struct Counting {
     exporter_hash: u64,
     received_at: UnixNanos,
     minute: u32,
+    /// Of the longest flow.
+    look: u32,
     /// Of the view `top`.
     top: top::By,
+}
+
+impl Counting {
+    /// The exporter with its hash.
+    const fn of(&self) -> ([u64; 2], u64) {
+        (self.exporter, self.exporter_hash)
+    }
 }
 
 /// Direction label of a series of the view `interface`.
@@ -113,6 +124,8 @@ pub(crate) struct FlowMetrics {
     swept: u32,
     /// In the order of [`View::ALL`].
     tables: Tables,
+    /// What waits for the view `interface`.
+    pairs: Option<Pairs>,
     /// The view `service_graph`.
     graph: Option<SeriesTable<GraphTotals>>,
     /// The view `top`.
@@ -141,6 +154,7 @@ impl FlowMetrics {
             began: None,
             swept: 0,
             tables,
+            pairs: places.room(View::Interface).map(|_| Pairs::new()),
             graph: graph.map(|room| SeriesTable::new(Arc::clone(room), hasher.clone())),
             top: has_top.then(|| Top::new(hasher.clone())),
             top_rows: places.top,
@@ -195,12 +209,16 @@ impl FlowMetrics {
         let exporter = address_key(exporter);
         let exporter_hash = exporter_hash(&self.hasher, exporter);
         let (minute, pane) = (self.minute(now), self.pane(now));
+        if self.pairs.as_ref().is_some_and(|of| minute > of.minute) {
+            self.settle(minute);
+        }
         let top = self.top.as_mut();
         Counting {
             exporter,
             exporter_hash,
             received_at,
             minute,
+            look: exporter::look(minute),
             top: top.map_or_else(top::By::default, |top| top.begin(exporter_hash, pane)),
         }
     }
@@ -221,7 +239,7 @@ impl FlowMetrics {
         exporter: &mut ExporterFlows,
     ) {
         let counts = flow.counts();
-        self.count_interfaces(counts, span, counting, exporter);
+        self.count_interfaces(counts, span.as_ref(), counting, exporter);
         let back = flow.reverse.map(|reverse| counts.reversed(reverse));
         if let Some(back) = back {
             self.count_reverse(back, span, counting, exporter);
@@ -251,17 +269,45 @@ impl FlowMetrics {
     pub(crate) fn count_interfaces(
         &mut self,
         flow: FlowCounts,
-        span: Option<(TraceId, SpanId)>,
+        span: Option<&(TraceId, SpanId)>,
         counting: &Counting,
         exporter: &mut ExporterFlows,
     ) {
-        exporter.observe(flow, counting.minute);
-        self.add_sides(
-            flow,
-            &Addition::new(flow, span, counting),
-            counting,
-            exporter,
-        );
+        exporter.observe(flow.duration, counting.look);
+        let pair = match flow.direction {
+            None => Pair::new(flow.input, flow.output),
+            Some(direction) => {
+                exporter.saw(direction);
+                pair(&flow, exporter)
+            }
+        };
+        if let Some(pairs) = &mut self.pairs
+            && !pairs.add(pair, &flow, span, counting)
+        {
+            self.count_first(pair, flow, span.copied(), counting);
+        }
+    }
+
+    /// Counts a record of a pair of interfaces that has no place, and gives it one.
+    #[inline(never)]
+    fn count_first(
+        &mut self,
+        pair: Pair,
+        flow: FlowCounts,
+        span: Option<(TraceId, SpanId)>,
+        counting: &Counting,
+    ) {
+        let Some(pairs) = &mut self.pairs else { return };
+        let minute = counting.minute;
+        let needed = span.map_or(0, |_| flow.bytes.saturating_add(1));
+        if let Some(waited) = pairs.begin(pair, counting, needed) {
+            let hash = exporter_hash(&self.hasher, waited.exporter);
+            let exporter = (waited.exporter, hash);
+            let tables = &mut self.tables;
+            add_sides(tables, exporter, waited.pair, &waited.addition, minute);
+        }
+        let addition = Addition::new(flow, span, counting);
+        add_sides(&mut self.tables, counting.of(), pair, &addition, minute);
     }
 
     /// Counts the other direction of a biflow, as [`FlowCounts::reversed`] makes it, into the view `interface` alone. The
@@ -275,30 +321,23 @@ impl FlowMetrics {
         exporter: &ExporterFlows,
     ) {
         let addition = Addition::reverse(reversed, span, counting);
-        self.add_sides(reversed, &addition, counting, exporter);
+        let pair = pair(&reversed, exporter);
+        let minute = counting.minute;
+        add_sides(&mut self.tables, counting.of(), pair, &addition, minute);
     }
 
-    #[inline(always)]
-    fn add_sides(
-        &mut self,
-        flow: FlowCounts,
-        addition: &Addition,
-        counting: &Counting,
-        exporter: &ExporterFlows,
-    ) {
-        let Some(table) = table(&mut self.tables, View::Interface) else {
-            return;
-        };
-        let one_side = flow.direction.filter(|_| exporter.sends_both_directions());
-        for (interface, side, other) in [
-            (flow.input, Side::Receive, Direction::Egress),
-            (flow.output, Side::Transmit, Direction::Ingress),
-        ] {
-            if interface != 0 && one_side != Some(other) {
-                let key = SeriesKey::new(counting.exporter, interface, side as u32);
-                let (exporter, minute) = (counting.exporter_hash, counting.minute);
-                table.count(exporter, key, addition, minute);
+    /// Lets nothing wait for the view `interface` any more; what follows is of this minute.
+    #[cold]
+    fn settle(&mut self, minute: u32) {
+        if let Some(pairs) = &mut self.pairs {
+            let of = pairs.minute;
+            for waited in pairs.take() {
+                let hash = exporter_hash(&self.hasher, waited.exporter);
+                let exporter = (waited.exporter, hash);
+                let tables = &mut self.tables;
+                add_sides(tables, exporter, waited.pair, &waited.addition, of);
             }
+            pairs.minute = minute.max(of);
         }
     }
 
@@ -399,6 +438,7 @@ impl FlowMetrics {
             return;
         }
         self.swept = minute;
+        self.settle(minute);
         for table in self.tables.iter_mut().flatten() {
             table.sweep(minute);
         }
@@ -419,6 +459,39 @@ fn number(count: u64) -> u32 {
 }
 
 type Tables = [Option<SeriesTable>; View::ALL.len()];
+
+/// Where a flow is counted. Of an exporter that reports it in each direction, each record is of one side.
+#[inline(always)]
+fn pair(flow: &FlowCounts, exporter: &ExporterFlows) -> Pair {
+    let one_side = flow.direction.filter(|_| exporter.sends_both_directions());
+    match one_side {
+        None => Pair::new(flow.input, flow.output),
+        Some(Direction::Ingress) => Pair::new(flow.input, 0),
+        Some(Direction::Egress) => Pair::new(0, flow.output),
+    }
+}
+
+/// Counts into the series of both sides; the exporter comes with its hash.
+fn add_sides(
+    tables: &mut Tables,
+    (exporter, hash): ([u64; 2], u64),
+    pair: Pair,
+    addition: &Addition,
+    minute: u32,
+) {
+    let Some(table) = table(tables, View::Interface) else {
+        return;
+    };
+    for (interface, side) in [
+        (pair.input(), Side::Receive),
+        (pair.output(), Side::Transmit),
+    ] {
+        if interface != 0 {
+            let key = SeriesKey::new(exporter, interface, side as u32);
+            table.count(hash, key, addition, minute);
+        }
+    }
+}
 
 #[inline(always)]
 fn table(tables: &mut Tables, view: View) -> Option<&mut SeriesTable> {

@@ -86,10 +86,10 @@ impl Translator {
         self.writing.locator = has_any.then(|| Box::new(Locator::new(databases)));
     }
 
-    /// The flow metrics of this worker; `None` if no view is counted. Reading changes nothing.
+    /// The flow metrics of this worker; `None` if no view is counted. Reading changes none of them.
     #[must_use]
-    pub fn flow_metrics(&self, now: Instant) -> Option<FlowReading> {
-        let metrics = self.writing.metrics.as_ref()?;
+    pub fn flow_metrics(&mut self, now: Instant) -> Option<FlowReading> {
+        let metrics = self.writing.metrics.as_mut()?;
         let reading = metrics.read(now, |address| self.exporters.get(address));
         Some(FlowReading {
             networks: self.writing.networks.clone(),
@@ -100,11 +100,12 @@ impl Translator {
 
 impl FlowMetrics {
     pub(super) fn read<'a>(
-        &self,
+        &mut self,
         now: Instant,
         find: impl Fn(IpAddr) -> Option<&'a Exporter>,
     ) -> FlowReading {
         let minute = self.minute(now);
+        self.settle(minute);
         let views = View::ALL.into_iter().zip(&self.tables);
         let mut views: Vec<_> = views
             .filter_map(|(view, table)| Some((view, table.as_ref()?.read(minute))))

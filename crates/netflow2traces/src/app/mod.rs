@@ -387,7 +387,7 @@ impl Daemon {
             waiting += worker.translator.sets_waiting();
         }
         let now = Instant::now();
-        let last = workers.iter();
+        let last = workers.iter_mut();
         let last = last.filter_map(|worker| worker.translator.flow_metrics(now));
         flows.end(last.collect());
         let abort = delivery.abort_handle();

@@ -115,7 +115,7 @@ impl Mailboxes {
     pub async fn ask<T, F>(&self, look: F) -> Result<Vec<T>, Unanswered>
     where
         T: Send + 'static,
-        F: Fn(&Machine, Instant) -> T + Clone + Send + 'static,
+        F: Fn(&mut Machine, Instant) -> T + Clone + Send + 'static,
     {
         let mut answers = Vec::with_capacity(self.workers.len());
         for (mailbox, waker) in &self.workers {

@@ -92,7 +92,7 @@ impl Rig {
             Translator::new(config, clock, Ids::new([7; 32])).with_flow_metrics(places);
     }
 
-    pub(crate) fn flow_metrics(&self) -> FlowReading {
+    pub(crate) fn flow_metrics(&mut self) -> FlowReading {
         let reading = self.translator.flow_metrics(self.now);
         reading.expect("a view is counted")
     }

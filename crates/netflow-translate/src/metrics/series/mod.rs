@@ -75,6 +75,16 @@ pub(crate) fn exporter_hash(hasher: &RandomState, [high, low]: [u64; 2]) -> u64 
     hasher.hash_one((high, low))
 }
 
+/// 2^64 by the golden ratio: neighbouring numbers multiplied by it lie far apart.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// One of `1 << bits` places. It needs no hash that resists an attack where what stands at a place says whether it is the
+/// one that is meant: who makes others share a place makes their own way longer.
+#[inline(always)]
+pub(super) const fn spread(mixed: u64, bits: u32) -> usize {
+    (mixed.wrapping_mul(SPREAD) >> (u64::BITS - bits)) as usize
+}
+
 /// The keyed hash of a series of that exporter.
 #[inline]
 fn hash(hasher: &RandomState, exporter: u64, key: &SeriesKey) -> u64 {
@@ -98,12 +108,12 @@ pub struct Exemplar {
     pub received_at: UnixNanos,
 }
 
-/// What a record adds to a series.
+/// What a record adds to a series, or several records do.
 #[derive(Clone, Copy, Debug)]
 pub struct Addition {
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
-    /// 1; 0 of the other direction of a biflow, whose record is counted already.
+    /// Records; 0 of the other direction of a biflow, whose record is counted already.
     pub(crate) flows: u64,
     /// Nanoseconds.
     pub(crate) duration: u64,
@@ -111,6 +121,9 @@ pub struct Addition {
     pub(crate) failed: bool,
     /// Its span, if it is kept.
     pub(crate) span: Option<(TraceId, SpanId)>,
+    /// Bytes of the record whose span that is.
+    pub(crate) largest: u64,
+    /// When that record was received.
     pub(crate) received_at: UnixNanos,
 }
 
@@ -128,6 +141,7 @@ impl Addition {
             duration: flow.duration,
             failed: false,
             span,
+            largest: flow.bytes,
             received_at: counting.received_at,
         }
     }
@@ -146,8 +160,10 @@ impl Addition {
 
     /// Both directions of a biflow.
     pub(super) fn with(&self, reverse: &Self) -> Self {
+        let bytes = self.bytes.wrapping_add(reverse.bytes);
         Self {
-            bytes: self.bytes.wrapping_add(reverse.bytes),
+            bytes,
+            largest: bytes,
             packets: self.packets.wrapping_add(reverse.packets),
             ..*self
         }
@@ -227,9 +243,9 @@ impl<T: Tally> Series<T> {
         self.totals.add(addition);
         self.touched = self.touched.max(minute);
         if let Some(span) = addition.span
-            && (addition.bytes >= self.needed || minute > self.minute)
+            && (addition.largest >= self.needed || minute > self.minute)
         {
-            self.keep(span, addition.bytes, addition.received_at, minute);
+            self.keep(span, addition.largest, addition.received_at, minute);
         }
     }
 

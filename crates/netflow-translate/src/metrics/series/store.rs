@@ -5,14 +5,12 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::{Series, SeriesKey, hash, whole_hash};
+use super::{Series, SeriesKey, hash, spread, whole_hash};
 
 /// As a power of two: twice as many as a view has series at most, where nothing else is chosen.
 const SHORTCUTS_BITS: u32 = 12;
 /// Shortcuts of a view: each series has one of them, which it may share with others.
 const SHORTCUTS: usize = 1 << SHORTCUTS_BITS;
-/// 2^64 by the golden ratio: neighbouring numbers multiplied by it lie far apart.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// No place.
 const NOWHERE: u32 = u32::MAX;
 
@@ -25,15 +23,13 @@ pub(super) struct Store<T> {
     free: Vec<u32>,
     /// Places of all series.
     index: HashTable<u32>,
-    /// Places of series that were found last. What stands at a place tells whether it is the one that was meant, so that
-    /// a shortcut needs no hash that resists an attack: who makes series share one makes their own way longer.
+    /// Places of series that were found last.
     shortcuts: Box<[u32; SHORTCUTS]>,
 }
 
 #[inline(always)]
 fn shortcut(exporter: u64, key: &SeriesKey) -> usize {
-    let mixed = exporter ^ key.numbers();
-    (mixed.wrapping_mul(SPREAD) >> (u64::BITS - SHORTCUTS_BITS)) as usize
+    spread(exporter ^ key.numbers(), SHORTCUTS_BITS)
 }
 
 impl<T: Copy> Store<T> {

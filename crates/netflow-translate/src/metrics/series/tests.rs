@@ -14,6 +14,7 @@ fn record(bytes: u64) -> Addition {
         duration: 0,
         failed: false,
         span: None,
+        largest: bytes,
         received_at: UnixNanos(0),
     }
 }

@@ -107,7 +107,7 @@ impl Daemon {
     }
 
     /// The records of each honest series by view, and the number of series of each view.
-    fn honest(&self) -> Vec<(View, Vec<u64>, usize)> {
+    fn honest(&mut self) -> Vec<(View, Vec<u64>, usize)> {
         let reading = self.metrics.read(self.now, |_| None);
         let mut found = Vec::new();
         let mut add = |view, series: Vec<(Option<SeriesKey>, u64)>| {

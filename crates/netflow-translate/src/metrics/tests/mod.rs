@@ -40,12 +40,12 @@ impl Test {
         );
     }
 
-    fn read(&self) -> FlowReading {
+    fn read(&mut self) -> FlowReading {
         self.metrics.read(self.now, |_| None)
     }
 
     /// Interface, side and bytes of each series.
-    fn interfaces(&self) -> Vec<(u32, u32, u64)> {
+    fn interfaces(&mut self) -> Vec<(u32, u32, u64)> {
         let reading = FlowReading::merge(vec![self.read()]);
         let (_, view) = &reading.views[0];
         let series = view.series.iter();
@@ -157,7 +157,7 @@ fn the_other_direction_of_a_biflow_came_in_where_the_first_went_out() {
 }
 
 /// Both numbers and the totals of each series of a view.
-fn series(t: &Test, view: View) -> Vec<(u32, u32, [u64; 3])> {
+fn series(t: &mut Test, view: View) -> Vec<(u32, u32, [u64; 3])> {
     let reading = FlowReading::merge(vec![t.read()]).views.into_iter();
     let (_, view) = reading.into_iter().find(|(of, _)| *of == view).unwrap();
     let series = view.series.into_iter().map(|series| {
@@ -177,12 +177,12 @@ fn a_biflow_is_one_record_that_counts_from_both_ends() {
     };
     t.count(&between(100, 200));
     assert_eq!(
-        series(&t, View::As),
+        series(&mut t, View::As),
         [(100, 200, [10, 1, 1]), (200, 100, [7, 2, 0])]
     );
-    assert_eq!(series(&t, View::Exporter), [(0, 0, [17, 3, 1])]);
+    assert_eq!(series(&mut t, View::Exporter), [(0, 0, [17, 3, 1])]);
     t.count(&between(100, 100));
-    assert_eq!(series(&t, View::As)[0], (100, 100, [17, 3, 1]));
+    assert_eq!(series(&mut t, View::As)[0], (100, 100, [17, 3, 1]));
 }
 
 #[test]
@@ -232,8 +232,69 @@ fn a_series_names_the_span_of_its_largest_record() {
     }
 }
 
+#[test]
+fn the_largest_record_of_every_pair_of_interfaces_is_an_exemplar() {
+    let mut t = Test::new();
+    let mut count = |output: u32, bytes: u64, span: u8| {
+        let counting = t.metrics.datagram(ADDRESS, UnixNanos(5), t.now);
+        let of = FlowFacts {
+            bytes,
+            ..flow(1, output, None)
+        };
+        let (known, span) = (Enriched::default(), Some(([1; 16], [span; 8])));
+        t.metrics
+            .count(&of, &known, span, &counting, &mut t.exporter);
+    };
+    for (output, bytes, span) in [(2, 10, 1), (2, 30, 2), (2, 20, 3), (3, 25, 4), (3, 26, 5)] {
+        count(output, bytes, span);
+    }
+    let reading = FlowReading::merge(vec![t.read()]);
+    let (_, view) = &reading.views[0];
+    let found = view.series.iter().map(|series| {
+        let (key, exemplar) = (series.key.unwrap(), series.exemplar.unwrap());
+        (key.first, exemplar.span_id[0], exemplar.bytes)
+    });
+    assert_eq!(
+        found.collect::<Vec<_>>(),
+        [(1, 2, 30), (2, 2, 30), (3, 5, 26)]
+    );
+}
+
+#[test]
+fn pairs_of_interfaces_that_share_a_place_lose_nothing() {
+    let mut t = Test::new();
+    t.metrics = FlowMetrics::new(&Places::new(
+        [View::Interface].into_iter().collect(),
+        10_000,
+    ));
+    let mut truth = std::collections::BTreeMap::<(u32, u32), [u64; 3]>::new();
+    // More pairs than there are places, three times each, over several minutes.
+    for n in 0..30_000_u32 {
+        let (input, output) = (n % 100, 100 + n / 100 % 100);
+        let of = FlowFacts {
+            bytes: u64::from(n),
+            ..flow(input, output, None)
+        };
+        t.count(&of);
+        for key in [(input, RECEIVE), (output, TRANSMIT)] {
+            if key.0 != 0 {
+                let [bytes, packets, flows] = truth.entry(key).or_default();
+                *bytes += of.bytes;
+                *packets += 1;
+                *flows += 1;
+            }
+        }
+        if n % 7_000 == 0 {
+            t.now += Duration::from_secs(50);
+            assert_eq!(t.read().views, t.read().views);
+        }
+    }
+    let truth: Vec<_> = truth.into_iter().map(|((a, b), of)| (a, b, of)).collect();
+    assert_eq!(series(&mut t, View::Interface), truth);
+}
+
 /// Transport, name of the service and port of each series.
-fn applications(t: &Test) -> Vec<(u32, Option<Arc<str>>, u32)> {
+fn applications(t: &mut Test) -> Vec<(u32, Option<Arc<str>>, u32)> {
     let reading = FlowReading::merge(vec![t.read()]);
     let found = reading.views.into_iter();
     let (_, view) = found
@@ -279,7 +340,7 @@ fn an_application_is_what_the_exporter_names_else_the_port_of_the_server() {
     });
     t.count(&flow(1, 2, None));
     assert_eq!(
-        applications(&t),
+        applications(&mut t),
         [
             (6, None, 443),
             (6, Some("webex".into()), 0),
