@@ -139,6 +139,16 @@ pub struct Enriched<'a> {
 }
 
 impl Enriched<'_> {
+    /// Where nothing is.
+    pub(crate) const NOTHING: Self = Self {
+        source: None,
+        destination: None,
+        located: [Located {
+            country: None,
+            system: None,
+        }; 2],
+    };
+
     /// The networks of both ends, as series have them: the number of the name and one, 0 for every other network.
     #[inline]
     pub(crate) fn networks(&self) -> [u32; 2] {

@@ -252,7 +252,7 @@ impl FlowContext {
         &self,
         facts: Option<&FlowFacts<'_>>,
         known: &Enriched<'_>,
-        span: Option<(TraceId, SpanId)>,
+        span: Option<&(TraceId, SpanId)>,
         exporter: &mut ExporterFlows,
         metrics: &mut Option<Box<FlowMetrics>>,
     ) {

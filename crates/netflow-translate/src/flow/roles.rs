@@ -1,12 +1,11 @@
 //! Which end of a flow is the server, inferred once for everything that asks.
 
 use std::hash::BuildHasher;
-use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 
 use super::services;
-use crate::metrics::{Endpoints, FlowFacts};
+use crate::metrics::{Endpoints, FlowFacts, address_key};
 
 const TCP: u8 = 6;
 const SYN: u8 = 0x02;
@@ -36,14 +35,14 @@ impl End {
 #[derive(Debug)]
 pub(crate) struct Listeners {
     hasher: RandomState,
-    places: Box<[u32]>,
+    places: Box<[u32; PLACES]>,
 }
 
 impl Default for Listeners {
     fn default() -> Self {
         Self {
             hasher: RandomState::default(),
-            places: vec![0; PLACES].into(),
+            places: Box::new([0; PLACES]),
         }
     }
 }
@@ -61,21 +60,21 @@ impl Listeners {
         if source == destination || source == 0 || destination == 0 {
             return End::Destination;
         }
-        let is_known = [End::Source, End::Destination].map(|end| self.knows(ends, end));
-        let is_service = [source, destination].map(services::is_known);
-        let is_low = [source, destination].map(|port| port < FIRST_REGISTERED);
-        for [is_source, is_destination] in [is_known, is_service, is_low] {
-            match (is_source, is_destination) {
-                (true, false) => return End::Source,
-                (false, true) => return End::Destination,
-                _ => {}
-            }
-        }
-        if source < destination {
-            End::Source
-        } else {
-            End::Destination
-        }
+        // What is true of one end alone decides.
+        let one_of = |is_source: bool, is_destination: bool| {
+            (is_source != is_destination).then_some(match is_source {
+                true => End::Source,
+                false => End::Destination,
+            })
+        };
+        let known = [End::Source, End::Destination].map(|end| self.knows(ends, end));
+        one_of(known[0], known[1])
+            .or_else(|| one_of(services::is_known(source), services::is_known(destination)))
+            .or_else(|| one_of(source < FIRST_REGISTERED, destination < FIRST_REGISTERED))
+            .unwrap_or(match source < destination {
+                true => End::Source,
+                false => End::Destination,
+            })
     }
 
     /// The port of the end that is the server; 0: none.
@@ -87,28 +86,28 @@ impl Listeners {
     }
 
     /// The place of an end and its mark there, which is never 0.
+    #[inline(always)]
     fn place(&self, ends: &Endpoints, end: End) -> Option<(usize, u32)> {
         let (address, port) = match end {
             End::Source => (ends.source?, ends.source_port),
             End::Destination => (ends.destination?, ends.destination_port),
         };
-        let bits = bits(address);
+        let [high, low] = address_key(address);
         let service = u64::from(port) << 8 | u64::from(ends.protocol.unwrap_or(0));
-        let folded = (bits >> 64) as u64 ^ (bits as u64).rotate_left(24) ^ service;
+        let folded = high ^ low.rotate_left(24) ^ service;
         let hash = self.hasher.hash_one(folded);
-        Some((hash as usize & (PLACES - 1), (hash >> 32) as u32 | 1))
+        Some((hash as usize % PLACES, (hash >> 32) as u32 | 1))
     }
 
+    #[inline(always)]
     fn knows(&self, ends: &Endpoints, end: End) -> bool {
         let place = self.place(ends, end);
-        place.is_some_and(|(place, mark)| self.places.get(place) == Some(&mark))
+        place.is_some_and(|(place, mark)| self.places[place] == mark)
     }
 
     fn remember(&mut self, ends: &Endpoints, server: End) {
-        if let Some((place, mark)) = self.place(ends, server)
-            && let Some(known) = self.places.get_mut(place)
-        {
-            *known = mark;
+        if let Some((place, mark)) = self.place(ends, server) {
+            self.places[place] = mark;
         }
     }
 }
@@ -121,13 +120,6 @@ fn shown(flow: &FlowFacts<'_>) -> Option<End> {
     let flags = flow.tcp_flags?;
     let only_asked = flow.ends.protocol == Some(TCP) && flags & (SYN | ACK) == SYN;
     only_asked.then_some(End::Destination)
-}
-
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
-    }
 }
 
 #[cfg(test)]

@@ -102,13 +102,12 @@ impl Room {
     }
 }
 
-/// Counts a flow whose span was written. It isn't inlined, so that the loop keeps its registers.
+/// Counts a flow whose span was written into the view `interface`. It isn't inlined, so that the loop keeps its registers.
 #[inline(never)]
-fn count_plain<F: Flow>(
+fn count_interfaces<F: Flow>(
     flow: F,
     (interval, duration): (u64, u64),
-    span: &(TraceId, SpanId),
-    known: Option<&Enriched<'_>>,
+    span: (TraceId, SpanId),
     context: &FlowContext,
     metrics: &mut FlowMetrics,
     counted: &mut ExporterFlows,
@@ -116,28 +115,17 @@ fn count_plain<F: Flow>(
     let Some(counting) = &context.counting else {
         return;
     };
-    if !metrics.is_only_interface() {
-        return count_views(
-            flow,
-            (interval, duration),
-            *span,
-            known,
-            context,
-            metrics,
-            counted,
-        );
-    }
     let counts = FlowCounts {
         duration,
         ..flow.counts(interval)
     };
-    metrics.count_interfaces(counts, Some(span), counting, counted);
+    metrics.count_interfaces(counts, Some(&span), counting, counted);
     if let Some(reverse) = flow.reverse(interval) {
-        metrics.count_reverse(counts.reversed(reverse), Some(*span), counting, counted);
+        metrics.count_reverse(counts.reversed(reverse), Some(&span), counting, counted);
     }
 }
 
-/// Counts it into more views than `interface`.
+/// The same into all views.
 #[inline(never)]
 fn count_views<F: Flow>(
     flow: F,
@@ -152,9 +140,8 @@ fn count_views<F: Flow>(
         let mut facts = FlowFacts::default();
         flow.facts(interval, wants, &mut facts);
         facts.duration = duration;
-        let nothing = Enriched::default();
-        let known = known.unwrap_or(&nothing);
-        metrics.count(&facts, known, Some(span), counting, counted);
+        let known = known.unwrap_or(&Enriched::NOTHING);
+        metrics.count(&facts, known, Some(&span), counting, counted);
     }
 }
 
@@ -202,6 +189,8 @@ fn write<'a, S: Flows>(
     mut writer: SpanWriter<'_>,
 ) -> Stretch {
     let (mut spans, mut suspect) = (0, 0);
+    let metrics = tools.metrics.as_ref();
+    let is_interface = metrics.is_some_and(|metrics| metrics.is_only_interface());
     let ended = loop {
         let known = known(flows);
         let Some(flow) = flows.current() else {
@@ -231,15 +220,12 @@ fn write<'a, S: Flows>(
         if let Some(metrics) = tools.metrics {
             let interval = interval.map_or(1, |(interval, _)| interval);
             let counted = &mut *tools.counted;
-            count_plain(
-                flow,
-                (interval, times.duration()),
-                &ids,
-                known.as_ref(),
-                context,
-                metrics,
-                counted,
-            );
+            let (by, known) = ((interval, times.duration()), known.as_ref());
+            if is_interface {
+                count_interfaces(flow, by, ids, context, metrics, counted);
+            } else {
+                count_views(flow, by, ids, known, context, metrics, counted);
+            }
         }
         flows.advance();
     };
@@ -358,7 +344,7 @@ pub(super) fn asked<S: Flows>(
             Written::Suspect => suspect += 1,
         }
         spans += 1;
-        context.count(facts.as_deref(), &known, Some(span_ids), counted, metrics);
+        context.count(facts.as_deref(), &known, Some(&span_ids), counted, metrics);
         flows.advance();
     };
     Stretch {

@@ -19,7 +19,7 @@ pub struct DeviceCounters {
 }
 
 impl Tally for DeviceCounters {
-    fn add(&mut self, _: &Addition) {
+    fn add(&mut self, _: &Addition<'_>) {
         self.reports = self.reports.wrapping_add(1);
     }
 

@@ -33,7 +33,7 @@ pub struct GraphTotals {
 }
 
 impl Tally for GraphTotals {
-    fn add(&mut self, addition: &Addition) {
+    fn add(&mut self, addition: &Addition<'_>) {
         self.requests = self.requests.wrapping_add(1);
         self.failed = self.failed.wrapping_add(u64::from(addition.failed));
         self.nanos = self.nanos.wrapping_add(addition.duration);

@@ -32,10 +32,11 @@ pub(crate) use self::exporter::ExporterFlows;
 pub(crate) use self::facts::{Direction, Endpoints, FlowCounts, FlowFacts, Reverse, Wants};
 pub use self::graph::{GRAPH_BOUNDS, GraphTotals};
 pub(crate) use self::graph::{has_failed, requested};
-use self::pairs::{Pair, Pairs};
+use self::pairs::{Pair, Pairs, Waited};
 pub use self::read::{ExporterInfo, FlowReading, InterfaceInfo};
+pub(crate) use self::series::address_key;
 pub use self::series::{Addition, Exemplar, SeriesKey, SeriesReading, Tally, Totals, ViewReading};
-use self::series::{Room, SeriesTable, address_key, exporter_hash};
+use self::series::{Room, SeriesTable, exporter_hash};
 use self::top::Top;
 pub use self::top::{TopKind, TopReading, TopRow};
 pub use self::view::{View, Views};
@@ -234,33 +235,33 @@ impl FlowMetrics {
         &mut self,
         flow: &FlowFacts<'_>,
         known: &Enriched<'_>,
-        span: Option<(TraceId, SpanId)>,
+        span: Option<&(TraceId, SpanId)>,
         counting: &Counting,
         exporter: &mut ExporterFlows,
     ) {
         let counts = flow.counts();
-        self.count_interfaces(counts, span.as_ref(), counting, exporter);
+        self.count_interfaces(counts, span, counting, exporter);
         let back = flow.reverse.map(|reverse| counts.reversed(reverse));
         if let Some(back) = back {
             self.count_reverse(back, span, counting, exporter);
         }
-        if !self.views.is_only_interface() {
+        if self.views.is_only_interface() {
+            return;
+        }
+        let server = match self.wants_server {
+            true => flow.server.unwrap_or_else(|| self.listeners.server(flow)),
+            false => End::Destination,
+        };
+        if let Some(top) = &mut self.top {
+            top.count(flow, server, counting.top);
+            if let Some(reverse) = flow.reverse {
+                top.count_reverse(flow, reverse, server, counting.top);
+            }
+        }
+        if self.views.has_more_series() {
             let addition = Addition::new(counts, span, counting);
             let back = back.map(|back| Addition::reverse(back, span, counting));
-            let server = match self.wants_server {
-                true => flow.server.unwrap_or_else(|| self.listeners.server(flow)),
-                false => End::Destination,
-            };
             self.count_beyond(flow, known, server, &addition, back.as_ref(), counting);
-            if let Some(graph) = &mut self.graph {
-                let [source, destination] = known.networks();
-                let edge = graph::edge(counting.exporter, flow, server, source, destination);
-                if let Some(edge) = edge {
-                    let failed = has_failed(flow);
-                    let addition = Addition { failed, ..addition };
-                    graph.count(counting.exporter_hash, edge, &addition, counting.minute);
-                }
-            }
         }
     }
 
@@ -284,7 +285,7 @@ impl FlowMetrics {
         if let Some(pairs) = &mut self.pairs
             && !pairs.add(pair, &flow, span, counting)
         {
-            self.count_first(pair, flow, span.copied(), counting);
+            self.count_first(pair, flow, span, counting);
         }
     }
 
@@ -294,17 +295,14 @@ impl FlowMetrics {
         &mut self,
         pair: Pair,
         flow: FlowCounts,
-        span: Option<(TraceId, SpanId)>,
+        span: Option<&(TraceId, SpanId)>,
         counting: &Counting,
     ) {
         let Some(pairs) = &mut self.pairs else { return };
         let minute = counting.minute;
         let needed = span.map_or(0, |_| flow.bytes.saturating_add(1));
         if let Some(waited) = pairs.begin(pair, counting, needed) {
-            let hash = exporter_hash(&self.hasher, waited.exporter);
-            let exporter = (waited.exporter, hash);
-            let tables = &mut self.tables;
-            add_sides(tables, exporter, waited.pair, &waited.addition, minute);
+            add_waited(&mut self.tables, &self.hasher, &waited, minute);
         }
         let addition = Addition::new(flow, span, counting);
         add_sides(&mut self.tables, counting.of(), pair, &addition, minute);
@@ -316,7 +314,7 @@ impl FlowMetrics {
     pub(crate) fn count_reverse(
         &mut self,
         reversed: FlowCounts,
-        span: Option<(TraceId, SpanId)>,
+        span: Option<&(TraceId, SpanId)>,
         counting: &Counting,
         exporter: &ExporterFlows,
     ) {
@@ -332,33 +330,31 @@ impl FlowMetrics {
         if let Some(pairs) = &mut self.pairs {
             let of = pairs.minute;
             for waited in pairs.take() {
-                let hash = exporter_hash(&self.hasher, waited.exporter);
-                let exporter = (waited.exporter, hash);
-                let tables = &mut self.tables;
-                add_sides(tables, exporter, waited.pair, &waited.addition, of);
+                add_waited(&mut self.tables, &self.hasher, &waited, of);
             }
             pairs.minute = minute.max(of);
         }
     }
 
-    /// Counts a record into the views besides `interface`; `back` is the other direction of a biflow.
+    /// Counts a record into the series of views besides `interface`; `back` is the other direction of a biflow.
     #[inline(never)]
     fn count_beyond(
         &mut self,
         flow: &FlowFacts<'_>,
         known: &Enriched<'_>,
         server: End,
-        addition: &Addition,
-        back: Option<&Addition>,
+        addition: &Addition<'_>,
+        back: Option<&Addition<'_>>,
         counting: &Counting,
     ) {
         let views = self.views;
-        let add = |tables: &mut Tables, view, [first, second]: [u32; 2], addition: &Addition| {
-            if let Some(table) = table(tables, view) {
-                let key = SeriesKey::new(counting.exporter, first, second);
-                table.count(counting.exporter_hash, key, addition, counting.minute);
-            }
-        };
+        let add =
+            |tables: &mut Tables, view, [first, second]: [u32; 2], addition: &Addition<'_>| {
+                if let Some(table) = table(tables, view) {
+                    let key = SeriesKey::new(counting.exporter, first, second);
+                    table.count(counting.exporter_hash, key, addition, counting.minute);
+                }
+            };
         // Of both directions, for series that have none.
         let sum;
         let both = match back {
@@ -381,12 +377,6 @@ impl FlowMetrics {
         if views.contains(View::Application) {
             self.count_application(flow, server, both, counting);
         }
-        if let Some(top) = &mut self.top {
-            top.count(flow, server, counting.top);
-            if let Some(reverse) = flow.reverse {
-                top.count(&flow.reversed(reverse), server.other(), counting.top);
-            }
-        }
         if views.contains(View::Network) {
             between(&mut self.tables, View::Network, known.networks());
         }
@@ -397,6 +387,18 @@ impl FlowMetrics {
         if views.contains(View::Country) {
             between(&mut self.tables, View::Country, known.countries());
         }
+        if let Some(graph) = &mut self.graph {
+            let [source, destination] = known.networks();
+            let edge = graph::edge(counting.exporter, flow, server, source, destination);
+            if let Some(edge) = edge {
+                let failed = has_failed(flow);
+                let addition = Addition {
+                    failed,
+                    ..*addition
+                };
+                graph.count(counting.exporter_hash, edge, &addition, counting.minute);
+            }
+        }
     }
 
     /// Counts a record as of the application that the exporter names, else of the server's port.
@@ -404,7 +406,7 @@ impl FlowMetrics {
         &mut self,
         flow: &FlowFacts<'_>,
         server: End,
-        addition: &Addition,
+        addition: &Addition<'_>,
         counting: &Counting,
     ) {
         let Some(table) = table(&mut self.tables, View::Application) else {
@@ -471,12 +473,30 @@ fn pair(flow: &FlowCounts, exporter: &ExporterFlows) -> Pair {
     }
 }
 
+/// Counts what waited for the view `interface`.
+fn add_waited(tables: &mut Tables, hasher: &RandomState, waited: &Waited, minute: u32) {
+    let exporter = (waited.exporter, exporter_hash(hasher, waited.exporter));
+    let exemplar = waited.exemplar.as_ref();
+    let span = exemplar.map(|of| (of.trace_id, of.span_id));
+    let addition = Addition {
+        bytes: waited.bytes,
+        packets: waited.packets,
+        flows: waited.flows,
+        duration: 0,
+        failed: false,
+        span: span.as_ref(),
+        largest: exemplar.map_or(0, |of| of.bytes),
+        received_at: exemplar.map_or(UnixNanos(0), |of| of.received_at),
+    };
+    add_sides(tables, exporter, waited.pair, &addition, minute);
+}
+
 /// Counts into the series of both sides; the exporter comes with its hash.
 fn add_sides(
     tables: &mut Tables,
     (exporter, hash): ([u64; 2], u64),
     pair: Pair,
-    addition: &Addition,
+    addition: &Addition<'_>,
     minute: u32,
 ) {
     let Some(table) = table(tables, View::Interface) else {

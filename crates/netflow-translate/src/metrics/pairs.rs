@@ -7,7 +7,7 @@
 use otlp_wire::{SpanId, TraceId, UnixNanos};
 
 use super::series::{Exemplar, spread};
-use super::{Addition, Counting, FlowCounts};
+use super::{Counting, FlowCounts};
 
 /// As a power of two. 40 interfaces whose use follows Zipf's law are a thousand pairs, of which 4 in 1,000 flows find their
 /// place taken; with a quarter of the places 14 in 100 would.
@@ -45,7 +45,10 @@ pub(super) struct Pairs {
 pub(super) struct Waited {
     pub(super) exporter: [u64; 2],
     pub(super) pair: Pair,
-    pub(super) addition: Addition,
+    pub(super) bytes: u64,
+    pub(super) packets: u64,
+    pub(super) flows: u64,
+    pub(super) exemplar: Option<Exemplar>,
 }
 
 impl Pair {
@@ -68,20 +71,13 @@ impl Sum {
         if self.flows == 0 {
             return None;
         }
-        let exemplar = exemplar.take();
         let waited = Waited {
             exporter: self.exporter,
             pair: self.pair,
-            addition: Addition {
-                bytes: self.bytes,
-                packets: self.packets,
-                flows: self.flows,
-                duration: 0,
-                failed: false,
-                span: exemplar.map(|of| (of.trace_id, of.span_id)),
-                largest: exemplar.map_or(0, |of| of.bytes),
-                received_at: exemplar.map_or(UnixNanos(0), |of| of.received_at),
-            },
+            bytes: self.bytes,
+            packets: self.packets,
+            flows: self.flows,
+            exemplar: exemplar.take(),
         };
         (self.bytes, self.packets, self.flows) = (0, 0, 0);
         Some(waited)
@@ -122,7 +118,7 @@ impl Pairs {
         if flow.bytes >= sum.needed
             && let Some(span) = span
         {
-            self.keep(place, flow.bytes, *span, counting.received_at);
+            self.keep(place, flow.bytes, span, counting.received_at);
         }
         true
     }
@@ -132,7 +128,7 @@ impl Pairs {
         &mut self,
         place: usize,
         bytes: u64,
-        (trace_id, span_id): (TraceId, SpanId),
+        &(trace_id, span_id): &(TraceId, SpanId),
         received_at: UnixNanos,
     ) {
         self.sums[place].needed = bytes.saturating_add(1);

@@ -104,7 +104,7 @@ impl FlowMetrics {
         now: Instant,
         find: impl Fn(IpAddr) -> Option<&'a Exporter>,
     ) -> FlowReading {
-        let minute = self.minute(now);
+        let (minute, pane) = (self.minute(now), self.pane(now));
         self.settle(minute);
         let views = View::ALL.into_iter().zip(&self.tables);
         let mut views: Vec<_> = views
@@ -157,10 +157,7 @@ impl FlowMetrics {
             networks: None,
             graph: self.graph.as_ref().map(|graph| graph.read(minute)),
             devices: self.devices.as_ref().map(|devices| devices.read(minute)),
-            top: self
-                .top
-                .as_ref()
-                .map(|top| (top.read(self.pane(now)), self.top_rows)),
+            top: self.top.as_mut().map(|top| (top.read(pane), self.top_rows)),
             views,
         }
     }

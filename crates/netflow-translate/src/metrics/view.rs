@@ -63,6 +63,15 @@ impl View {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Views(u16);
 
+const fn set(views: &[View]) -> u16 {
+    let (mut set, mut at) = (0, 0);
+    while at < views.len() {
+        set |= 1 << views[at] as u16;
+        at += 1;
+    }
+    set
+}
+
 impl Views {
     /// No view: nothing is counted.
     #[must_use]
@@ -73,7 +82,13 @@ impl Views {
     /// No record counts into a view but `interface`.
     #[inline]
     pub(crate) const fn is_only_interface(self) -> bool {
-        self.0 & !(1 << View::Interface as u16 | 1 << View::SflowCounters as u16) == 0
+        self.0 & !set(&[View::Interface, View::SflowCounters]) == 0
+    }
+
+    /// Records count into series of a view besides `interface`.
+    #[inline]
+    pub(crate) const fn has_more_series(self) -> bool {
+        self.0 & !set(&[View::Interface, View::SflowCounters, View::Top]) != 0
     }
 
     /// Whether a view is chosen.

@@ -28,12 +28,16 @@ const IDLE: u32 = 5;
 const MAX_CLAIMS: u32 = 64;
 
 /// An exporter's address as the octets of an IPv6 address; of an IPv4 one the mapped form.
+#[inline(always)]
 pub(crate) fn address_key(address: IpAddr) -> [u64; 2] {
-    let bits = match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits(),
-    };
-    [(bits >> 64) as u64, bits as u64]
+    const MAPPED: u64 = 0xffff_0000_0000;
+    match address {
+        IpAddr::V4(address) => [0, MAPPED | u64::from(address.to_bits())],
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            [(bits >> 64) as u64, bits as u64]
+        }
+    }
 }
 
 /// What a series is of: its exporter, and two numbers whose meaning is the view's.
@@ -110,7 +114,7 @@ pub struct Exemplar {
 
 /// What a record adds to a series, or several records do.
 #[derive(Clone, Copy, Debug)]
-pub struct Addition {
+pub struct Addition<'a> {
     pub(crate) bytes: u64,
     pub(crate) packets: u64,
     /// Records; 0 of the other direction of a biflow, whose record is counted already.
@@ -120,18 +124,18 @@ pub struct Addition {
     /// A request without an answer.
     pub(crate) failed: bool,
     /// Its span, if it is kept.
-    pub(crate) span: Option<(TraceId, SpanId)>,
+    pub(crate) span: Option<&'a (TraceId, SpanId)>,
     /// Bytes of the record whose span that is.
     pub(crate) largest: u64,
     /// When that record was received.
     pub(crate) received_at: UnixNanos,
 }
 
-impl Addition {
+impl<'a> Addition<'a> {
     #[inline(always)]
     pub(super) fn new(
         flow: FlowCounts,
-        span: Option<(TraceId, SpanId)>,
+        span: Option<&'a (TraceId, SpanId)>,
         counting: &Counting,
     ) -> Self {
         Self {
@@ -149,7 +153,7 @@ impl Addition {
     /// Of the other direction of a biflow, with its bytes and packets but without a record of its own.
     pub(super) fn reverse(
         reversed: FlowCounts,
-        span: Option<(TraceId, SpanId)>,
+        span: Option<&'a (TraceId, SpanId)>,
         counting: &Counting,
     ) -> Self {
         Self {
@@ -184,7 +188,7 @@ pub struct Totals {
 /// What a series adds up.
 pub trait Tally: Copy + Default + PartialEq + std::fmt::Debug {
     /// Takes in a record.
-    fn add(&mut self, addition: &Addition);
+    fn add(&mut self, addition: &Addition<'_>);
     /// The sum of both.
     #[must_use]
     fn plus(self, other: Self) -> Self;
@@ -192,7 +196,7 @@ pub trait Tally: Copy + Default + PartialEq + std::fmt::Debug {
 
 impl Tally for Totals {
     #[inline]
-    fn add(&mut self, addition: &Addition) {
+    fn add(&mut self, addition: &Addition<'_>) {
         self.bytes = self.bytes.wrapping_add(addition.bytes);
         self.packets = self.packets.wrapping_add(addition.packets);
         self.flows = self.flows.wrapping_add(addition.flows);
@@ -239,7 +243,7 @@ impl<T: Tally> Series<T> {
     }
 
     #[inline(always)]
-    fn add(&mut self, addition: &Addition, minute: u32) {
+    fn add(&mut self, addition: &Addition<'_>, minute: u32) {
         self.totals.add(addition);
         self.touched = self.touched.max(minute);
         if let Some(span) = addition.span
@@ -252,7 +256,7 @@ impl<T: Tally> Series<T> {
     #[inline(never)]
     fn keep(
         &mut self,
-        (trace_id, span_id): (TraceId, SpanId),
+        &(trace_id, span_id): &(TraceId, SpanId),
         bytes: u64,
         received_at: UnixNanos,
         minute: u32,
@@ -388,18 +392,17 @@ impl<T: Tally> SeriesTable<T> {
         &mut self,
         exporter: u64,
         key: SeriesKey,
-        addition: &Addition,
+        addition: &Addition<'_>,
         minute: u32,
     ) {
         match self.table.get_mut(exporter, key) {
             Some(series) => series.add(addition, minute),
-            None => self.count_new(exporter, key, *addition, minute),
+            None => self.count_new(exporter, key, addition, minute),
         }
     }
 
     #[inline(never)]
-    fn count_new(&mut self, exporter: u64, key: SeriesKey, addition: Addition, minute: u32) {
-        let addition = &addition;
+    fn count_new(&mut self, exporter: u64, key: SeriesKey, addition: &Addition<'_>, minute: u32) {
         let hash = hash(&self.hasher, exporter, &key);
         if self.admits(key, exporter, hash, minute) {
             let mut series = Series::new(key, minute);

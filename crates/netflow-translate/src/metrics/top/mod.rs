@@ -3,13 +3,14 @@
 //! Bytes are summed in panes of ten seconds, by exporter. In a full table a new sum takes the place of one that doesn't
 //! reach above the level of its exporter; levels rise to the median of the sums when there is none: a summary of heavy
 //! hitters after Misra and Gries, with weights (Anderson et al., "A High-Performance Algorithm for Identifying Frequent
-//! Items in Data Streams", 2017), whose sums go one at a time. A sum is never too large, and too small by at most what
-//! [`Table`] says.
+//! Items in Data Streams", 2017), whose sums go one at a time. A sum is too small by at most what [`Table`] says. Of an
+//! exporter that sends very many records without a place, a few of the small ones stand for all ([`SmallRecords`]).
 //!
 //! A record touches one sum, that of its conversation. What a conversation has summed up when it loses its place goes to
 //! the sums of its source and of its destination; to read those, what conversations still have is added.
 
 mod heaviest;
+mod small;
 mod table;
 
 use std::collections::HashMap;
@@ -19,11 +20,12 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 
 use super::series::address_key;
-use super::{FlowFacts, UNKNOWN_PROTOCOL};
+use super::{FlowFacts, Reverse, UNKNOWN_PROTOCOL};
 use crate::flow::roles::End;
 
 use self::heaviest::TopSum;
 pub use self::heaviest::{TopKind, TopReading, TopRow};
+use self::small::SmallRecords;
 use self::table::{Levels, Sum, SumKey, Table, sum_hash};
 
 /// Seconds of a pane.
@@ -136,7 +138,14 @@ pub(super) struct Top {
     /// The pane that is counted into.
     current: u32,
     levels: PaneLevels,
+    small: SmallRecords,
+    /// Records of conversations that aren't counted yet: many are looked up at once, so that none waits for the memory of
+    /// another.
+    waiting: Vec<Sum<TopKey>>,
 }
+
+/// Records that wait to be counted.
+const WAITING: usize = 32;
 
 impl Top {
     pub(super) fn new(hasher: RandomState) -> Self {
@@ -146,6 +155,8 @@ impl Top {
             panes: Default::default(),
             current: 0,
             levels: PaneLevels::default(),
+            small: SmallRecords::default(),
+            waiting: Vec::with_capacity(WAITING),
         }
     }
 
@@ -161,14 +172,24 @@ impl Top {
         }
     }
 
+    /// Counts the other direction of a biflow.
+    #[cold]
+    pub(super) fn count_reverse(
+        &mut self,
+        flow: &FlowFacts<'_>,
+        reverse: Reverse,
+        server: End,
+        by: By,
+    ) {
+        self.count(&flow.reversed(reverse), server.other(), by);
+    }
+
     /// Counts a record.
+    #[inline(always)]
     pub(super) fn count(&mut self, flow: &FlowFacts<'_>, server: End, by: By) {
         if flow.bytes == 0 {
             return;
         }
-        let Some(pane) = self.panes.get_mut((self.current % PANES) as usize) else {
-            return;
-        };
         let ends = &flow.ends;
         let (Some(source), Some(destination)) = (ends.source, ends.destination) else {
             return self.count_one_end(flow, by);
@@ -183,11 +204,33 @@ impl Top {
             },
         };
         let hash = sum_hash(&self.hasher, &key, by.exporter);
-        let (conversations, levels) = (&mut pane.conversations, &self.levels.conversations);
-        if !conversations.add(hash, &key, by.exporter, flow.bytes, levels) {
-            let sum = Sum::new(key, by.exporter, by.group, flow.bytes);
-            pane.insert(&self.hasher, hash, sum, &mut self.levels);
+        let sum = Sum::new(hash, key, by.exporter, by.group, flow.bytes);
+        self.waiting.push(sum);
+        if self.waiting.len() >= WAITING {
+            self.settle();
         }
+    }
+
+    /// Counts what waits.
+    #[inline(never)]
+    pub(super) fn settle(&mut self) {
+        let Some(pane) = self.panes.get_mut((self.current % PANES) as usize) else {
+            return;
+        };
+        for sum in &self.waiting {
+            let (conversations, levels) = (&mut pane.conversations, &self.levels.conversations);
+            if conversations.add(sum, levels) {
+                continue;
+            }
+            let bytes = match conversations.is_full() {
+                true => self.small.stands_for(sum.group, sum.bytes, sum.hash.into()),
+                false => Some(sum.bytes),
+            };
+            if let Some(bytes) = bytes {
+                pane.insert(&self.hasher, sum, bytes, &mut self.levels);
+            }
+        }
+        self.waiting.clear();
     }
 
     /// Counts a record that has an address at one end at most.
@@ -206,8 +249,15 @@ impl Top {
             ),
         ] {
             if let Some(address) = address {
-                let sum = Sum::new(address_key(address), by.exporter, by.group, flow.bytes);
-                add(table, &self.hasher, sum, levels);
+                let (address, bytes) = (address_key(address), flow.bytes);
+                add(
+                    table,
+                    &self.hasher,
+                    address,
+                    (by.exporter, by.group),
+                    bytes,
+                    levels,
+                );
             }
         }
     }
@@ -215,6 +265,7 @@ impl Top {
     /// Begins a pane, and remembers which exporters the one before it had.
     #[cold]
     fn turn(&mut self, pane: u32) {
+        self.settle();
         if let Some(ended) = self.panes.get((self.current % PANES) as usize) {
             let seen = ended.number;
             let known = |exporter| (exporter, Known { seen, group: 0 });
@@ -235,10 +286,12 @@ impl Top {
         self.levels.conversations.reset();
         self.levels.sources.reset();
         self.levels.destinations.reset();
+        self.small.reset();
     }
 
     /// What the last minute had, up to and with this pane. Changes nothing.
-    pub(super) fn read(&self, pane: u32) -> TopReading {
+    pub(super) fn read(&mut self, pane: u32) -> TopReading {
+        self.settle();
         let recent = self.panes.iter();
         let recent = recent.filter(|of| of.number.saturating_add(PANES) > pane);
         let mut reading = TopReading::default();
@@ -280,8 +333,8 @@ impl Pane {
     fn insert(
         &mut self,
         hasher: &RandomState,
-        hash: u64,
-        sum: Sum<TopKey>,
+        sum: &Sum<TopKey>,
+        bytes: u64,
         levels: &mut PaneLevels,
     ) {
         let Self {
@@ -295,11 +348,18 @@ impl Pane {
             sources: of_sources,
             destinations: of_destinations,
         } = levels;
-        conversations.insert(hash, sum, own, |gone| {
+        conversations.insert(sum.of(bytes), own, |gone| {
             let (key, exporter, group) = (gone.key, gone.exporter, gone.group);
-            let end = |address| Sum::new(address, exporter, group, gone.bytes);
-            add(sources, hasher, end(key.source), of_sources);
-            add(destinations, hasher, end(key.destination), of_destinations);
+            let by = (exporter, group);
+            add(sources, hasher, key.source, by, gone.bytes, of_sources);
+            add(
+                destinations,
+                hasher,
+                key.destination,
+                by,
+                gone.bytes,
+                of_destinations,
+            );
         });
     }
 
@@ -311,17 +371,20 @@ impl Pane {
     }
 }
 
-/// Adds a sum to those of one end.
+/// Adds to the sum of one end.
 #[inline(never)]
 fn add(
     table: &mut Table<AddressKey, ENDS>,
     hasher: &RandomState,
-    sum: Sum<AddressKey>,
+    address: AddressKey,
+    (exporter, group): (u64, u16),
+    bytes: u64,
     levels: &mut Levels,
 ) {
-    let hash = sum_hash(hasher, &sum.key, sum.exporter);
-    if !table.add(hash, &sum.key, sum.exporter, sum.bytes, levels) {
-        table.insert(hash, sum, levels, |_| {});
+    let hash = sum_hash(hasher, &address, exporter);
+    let sum = Sum::new(hash, address, exporter, group, bytes);
+    if !table.add(&sum, levels) {
+        table.insert(sum, levels, |_| {});
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Sum<K> {
     pub(super) exporter: u64,
     pub(super) bytes: u64,
     /// The low half of its keyed hash.
-    hash: u32,
+    pub(super) hash: u32,
     /// The place of the next sum of its chain.
     next: u16,
     /// Of the exporter, while this pane is counted; 0: one that is new.
@@ -35,15 +35,22 @@ pub(super) struct Sum<K> {
 }
 
 impl<K> Sum<K> {
-    pub(super) fn new(key: K, exporter: u64, group: u16, bytes: u64) -> Self {
+    pub(super) fn new(hash: u64, key: K, exporter: u64, group: u16, bytes: u64) -> Self {
         Self {
             key,
             exporter,
             bytes,
-            hash: 0,
+            hash: hash as u32,
             next: NOWHERE,
             group,
         }
+    }
+}
+
+impl<K: Copy> Sum<K> {
+    /// The same of so many bytes.
+    pub(super) fn of(&self, bytes: u64) -> Self {
+        Self { bytes, ..*self }
     }
 }
 
@@ -146,6 +153,12 @@ impl<K: SumKey, const SUMS: usize> Table<K, SUMS> {
         self.sums.iter()
     }
 
+    /// A new sum takes the place of another.
+    #[inline(always)]
+    pub(super) fn is_full(&self) -> bool {
+        self.sums.len() == SUMS
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.sums.len()
@@ -158,27 +171,19 @@ impl<K: SumKey, const SUMS: usize> Table<K, SUMS> {
         self.hand = 0;
     }
 
-    /// Adds to a sum that has a place; `false`: it has none. `hash` is the sum's keyed hash.
+    /// Adds to a sum that has a place; `false`: it has none.
     #[inline(always)]
-    pub(super) fn add(
-        &mut self,
-        hash: u64,
-        key: &K,
-        exporter: u64,
-        bytes: u64,
-        levels: &Levels,
-    ) -> bool {
-        let hash = hash as u32;
-        let Some(first) = self.chains.get(Self::chain(hash)) else {
+    pub(super) fn add(&mut self, more: &Sum<K>, levels: &Levels) -> bool {
+        let Some(first) = self.chains.get(Self::chain(more.hash)) else {
             return false;
         };
         let mut at = usize::from(*first);
         while let Some(sum) = self.sums.get_mut(at) {
-            if sum.hash == hash && sum.exporter == exporter && sum.key == *key {
-                sum.bytes = sum.bytes.saturating_add(bytes);
+            if sum.hash == more.hash && sum.exporter == more.exporter && sum.key == more.key {
+                sum.bytes = sum.bytes.saturating_add(more.bytes);
                 if let Some(high) = self.heights.get_mut(at) {
                     let level = levels.of(sum.group);
-                    *high = height(level, above(*high, level).saturating_add(bytes));
+                    *high = height(level, above(*high, level).saturating_add(more.bytes));
                 }
                 return true;
             }
@@ -189,14 +194,7 @@ impl<K: SumKey, const SUMS: usize> Table<K, SUMS> {
 
     /// Gives a sum that has no place one; `gone` gets the sum that loses it.
     #[inline(always)]
-    pub(super) fn insert(
-        &mut self,
-        hash: u64,
-        sum: Sum<K>,
-        levels: &mut Levels,
-        gone: impl FnOnce(&Sum<K>),
-    ) {
-        let hash = hash as u32;
+    pub(super) fn insert(&mut self, sum: Sum<K>, levels: &mut Levels, gone: impl FnOnce(&Sum<K>)) {
         let at = if self.sums.len() < SUMS {
             self.push(sum, levels)
         } else {
@@ -207,7 +205,7 @@ impl<K: SumKey, const SUMS: usize> Table<K, SUMS> {
             }
             at
         };
-        let first = self.chains.get_mut(Self::chain(hash));
+        let first = self.chains.get_mut(Self::chain(sum.hash));
         let (Some(first), Some(place), Some(high)) =
             (first, self.sums.get_mut(at), self.heights.get_mut(at))
         else {
@@ -215,7 +213,6 @@ impl<K: SumKey, const SUMS: usize> Table<K, SUMS> {
         };
         *high = height(levels.of(sum.group), sum.bytes);
         *place = Sum {
-            hash,
             next: *first,
             ..sum
         };

@@ -79,7 +79,7 @@ fn what_is_older_than_a_minute_is_forgotten() {
     for pane in 0..20 {
         count(&mut top, &flow(1, 9, 1), HONEST, pane);
     }
-    let bytes = |pane| top.read(pane).heaviest(1).first().map(|row| row.bytes);
+    let mut bytes = |pane| top.read(pane).heaviest(1).first().map(|row| row.bytes);
     assert_eq!(bytes(19), Some(6));
     assert_eq!(bytes(21), Some(4));
     assert_eq!(bytes(25), None);
@@ -173,6 +173,45 @@ fn sums_of_more_bytes_than_can_be_counted_make_room_too() {
     }
     let rows = of_kind(&top.read(0).heaviest(1), TopKind::Conversation);
     assert_eq!(rows.first().map(|row| row.bytes), Some(u64::MAX));
+}
+
+/// Of very many small records, of which each has a conversation of its own, and of one conversation that had a place before
+/// them.
+#[test]
+fn small_records_are_summed_up_right_on_average_and_kept_conversations_exactly() {
+    let mut top = top();
+    let (mut truth, mut whole, mut held) = ([0_u64; 5], 0, 0);
+    for n in 0..400_000_u32 {
+        if n % 10 == 0 {
+            count(&mut top, &flow(99, 1, 5_000), HONEST, 0);
+            held += 5_000;
+        }
+        // The sources' shares are 1, 3, 5, 7 and 9 of 25.
+        let source = f64::from(n.wrapping_mul(0x9e37_79b9) % 25).sqrt() as u32;
+        let bytes = 40 + u64::from(n.wrapping_mul(0x85eb_ca6b) >> 22);
+        count(&mut top, &flow(source, 1_000 + n, bytes), HONEST, 0);
+        truth[source as usize] += bytes;
+        whole += bytes;
+    }
+    let rows = top.read(0).heaviest(usize::MAX);
+    let of = |kind, source: u32| {
+        let address = IpAddr::from(std::net::Ipv4Addr::from_bits(source));
+        let mut rows = rows.iter();
+        let row = rows.find(|row| row.kind == kind && row.source == Some(address));
+        row.map_or(0, |row| row.bytes)
+    };
+    assert_eq!(of(TopKind::Conversation, 99), held);
+    let part = whole as f64 / small::ALONE as f64;
+    for (source, bytes) in truth.into_iter().enumerate() {
+        let found = of(TopKind::Source, source as u32);
+        // Eight standard deviations, and what sums may lose that lose their place.
+        let bound =
+            8.0 * (4.0 / 3.0 * part * bytes as f64).sqrt() + ((whole + held) / HELD as u64) as f64;
+        assert!(
+            (found as f64 - bytes as f64).abs() <= bound,
+            "{source}: {found} for {bytes}, bound {bound}"
+        );
+    }
 }
 
 proptest! {
