@@ -247,7 +247,7 @@ impl FlowContext {
     }
 
     /// Counts a flow for the flow metrics, if any view is counted.
-    #[inline(always)]
+    #[inline(never)]
     fn count(
         &self,
         facts: Option<&FlowFacts<'_>>,

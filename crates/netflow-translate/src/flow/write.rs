@@ -102,7 +102,7 @@ impl Room {
     }
 }
 
-/// Counts a flow whose span was written into the view `interface`. It isn't inlined, so that the loop keeps its registers.
+/// Counts into the view `interface` a flow whose span was written. It isn't inlined, so that the loop keeps its registers.
 #[inline(never)]
 fn count_interfaces<F: Flow>(
     flow: F,

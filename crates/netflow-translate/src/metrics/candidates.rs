@@ -2,7 +2,8 @@
 //!
 //! A series leaves its mark in the row that its keyed hash names, where it replaces the one that was left longest ago. A
 //! flood of series that come once wipes marks out, but a series that comes often renews its mark before that: the heavier
-//! it is, the more surely it is found in the next minute.
+//! it is, the more surely it is found in the next minute. In the view `interface` it asks when its flows of a minute are added
+//! up, at the latest.
 
 /// Rows of marks; a power of two.
 const ROWS: usize = 1024;

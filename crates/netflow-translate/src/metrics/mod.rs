@@ -231,6 +231,7 @@ impl FlowMetrics {
     }
 
     /// Counts a record; `span` is its trace and its span, if it is kept.
+    #[inline(always)]
     pub(crate) fn count(
         &mut self,
         flow: &FlowFacts<'_>,
@@ -299,7 +300,7 @@ impl FlowMetrics {
         counting: &Counting,
     ) {
         let Some(pairs) = &mut self.pairs else { return };
-        let minute = counting.minute;
+        let minute = pairs.minute;
         let needed = span.map_or(0, |_| flow.bytes.saturating_add(1));
         if let Some(waited) = pairs.begin(pair, counting, needed) {
             add_waited(&mut self.tables, &self.hasher, &waited, minute);

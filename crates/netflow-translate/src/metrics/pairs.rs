@@ -164,3 +164,55 @@ impl Pairs {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::top;
+
+    /// Of exporters that share a place.
+    fn counting(exporter: u64) -> Counting {
+        Counting {
+            exporter: [0, exporter],
+            exporter_hash: 7,
+            received_at: UnixNanos(5),
+            minute: 0,
+            look: 0,
+            top: top::By::default(),
+        }
+    }
+
+    fn flow(bytes: u64) -> FlowCounts {
+        FlowCounts {
+            bytes,
+            packets: 1,
+            ..FlowCounts::default()
+        }
+    }
+
+    #[test]
+    fn a_pair_that_loses_its_place_leaves_with_its_sum_and_its_exemplar() {
+        let (one, other) = (counting(1), counting(2));
+        let (pair, ids) = (Pair::new(3, 4), ([1; 16], [2; 8]));
+        let mut pairs = Pairs::new();
+        assert!(!pairs.add(pair, &flow(10), Some(&ids), &one));
+        assert!(pairs.begin(pair, &one, 11).is_none());
+        for (bytes, span) in [(10, 1), (30, 2), (20, 3)] {
+            assert!(pairs.add(pair, &flow(bytes), Some(&([1; 16], [span; 8])), &one));
+        }
+        assert!(!pairs.add(pair, &flow(10), Some(&ids), &other));
+        let waited = pairs.begin(pair, &other, 0).expect("it waited");
+        assert_eq!((waited.exporter, waited.pair), ([0, 1], pair));
+        assert_eq!((waited.bytes, waited.packets, waited.flows), (60, 3, 3));
+        let exemplar = waited.exemplar.map(|of| (of.bytes, of.span_id));
+        assert_eq!(exemplar, Some((30, [2; 8])));
+        assert!(pairs.add(pair, &flow(5), None, &other));
+        let waited: Vec<_> = pairs.take().collect();
+        assert_eq!(
+            (waited.len(), waited[0].exporter, waited[0].bytes),
+            (1, [0, 2], 5)
+        );
+        assert!(waited[0].exemplar.is_none());
+        assert_eq!(pairs.take().count(), 0);
+    }
+}

@@ -94,7 +94,8 @@ fn a_warm_flow_allocates_nothing_in_any_shape_schema_level_view_or_look_up() {
     }
 }
 
-/// Each flow is of a conversation of its own: the tables of the view are full, and lose half of their sums again and again.
+/// Each flow is of a conversation of its own: the tables of the view are full, and each takes the place of
+/// another.
 #[test]
 fn a_flow_that_takes_the_place_of_others_in_the_view_top_allocates_nothing() {
     const DATAGRAMS: u16 = 400;

@@ -256,6 +256,40 @@ fn the_largest_record_of_every_pair_of_interfaces_is_an_exemplar() {
 }
 
 #[test]
+fn each_minute_has_an_exemplar_of_its_own() {
+    let mut t = Test::new();
+    for (minute, bytes) in [(0, 100), (0, 200), (1, 10), (1, 9), (2, 5), (2, 7)] {
+        let now = t.now + Duration::from_secs(60 * minute);
+        let counting = t.metrics.datagram(ADDRESS, UnixNanos(5), now);
+        let of = FlowFacts {
+            bytes,
+            ..flow(1, 0, None)
+        };
+        let (known, span) = (Enriched::default(), ([1; 16], [2; 8]));
+        t.metrics
+            .count(&of, &known, Some(&span), &counting, &mut t.exporter);
+    }
+    t.now += Duration::from_secs(120);
+    let reading = t.read();
+    let (_, view) = &reading.views[0];
+    // The largest of this minute and the one before.
+    assert_eq!(view.series[0].exemplar.map(|of| of.bytes), Some(10));
+}
+
+#[test]
+fn what_waits_goes_with_its_series_after_an_hour_of_silence() {
+    let mut t = Test::new();
+    for _ in 0..3 {
+        t.count(&flow(1, 0, None));
+    }
+    t.now += Duration::from_secs(61 * 60);
+    t.metrics.on_deadline(t.now);
+    let reading = t.read();
+    let (_, view) = &reading.views[0];
+    assert_eq!((view.series.len(), view.expired.flows), (0, 3));
+}
+
+#[test]
 fn pairs_of_interfaces_that_share_a_place_lose_nothing() {
     let mut t = Test::new();
     t.metrics = FlowMetrics::new(&Places::new(

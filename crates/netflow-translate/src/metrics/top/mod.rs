@@ -4,7 +4,7 @@
 //! reach above the level of its exporter; levels rise to the median of the sums when there is none: a summary of heavy
 //! hitters after Misra and Gries, with weights (Anderson et al., "A High-Performance Algorithm for Identifying Frequent
 //! Items in Data Streams", 2017), whose sums go one at a time. A sum is too small by at most what [`Table`] says. Of an
-//! exporter that sends very many records without a place, a few of the small ones stand for all ([`SmallRecords`]).
+//! exporter that sends very many records without a place, some of the small ones stand for others ([`SmallRecords`]).
 //!
 //! A record touches one sum, that of its conversation. What a conversation has summed up when it loses its place goes to
 //! the sums of its source and of its destination; to read those, what conversations still have is added.
@@ -37,6 +37,9 @@ const PANES: u32 = 6;
 const CONVERSATIONS: usize = 4096;
 /// Sources, and destinations, likewise.
 const ENDS: usize = 2048;
+
+/// Records that are looked up at once.
+const WAITING: usize = 32;
 
 /// An address, as the series have it.
 type AddressKey = [u64; 2];
@@ -144,9 +147,6 @@ pub(super) struct Top {
     waiting: Vec<Sum<TopKey>>,
 }
 
-/// Records that wait to be counted.
-const WAITING: usize = 32;
-
 impl Top {
     pub(super) fn new(hasher: RandomState) -> Self {
         Self {
@@ -213,7 +213,7 @@ impl Top {
 
     /// Counts what waits.
     #[inline(never)]
-    pub(super) fn settle(&mut self) {
+    fn settle(&mut self) {
         let Some(pane) = self.panes.get_mut((self.current % PANES) as usize) else {
             return;
         };
@@ -223,7 +223,7 @@ impl Top {
                 continue;
             }
             let bytes = match conversations.is_full() {
-                true => self.small.stands_for(sum.group, sum.bytes, sum.hash.into()),
+                true => self.small.stands_for(sum.group, sum.bytes, sum.chance()),
                 false => Some(sum.bytes),
             };
             if let Some(bytes) = bytes {
@@ -289,7 +289,7 @@ impl Top {
         self.small.reset();
     }
 
-    /// What the last minute had, up to and with this pane. Changes nothing.
+    /// What the last minute had, up to and with this pane.
     pub(super) fn read(&mut self, pane: u32) -> TopReading {
         self.settle();
         let recent = self.panes.iter();

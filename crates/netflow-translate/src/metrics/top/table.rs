@@ -27,7 +27,7 @@ pub(super) struct Sum<K> {
     pub(super) exporter: u64,
     pub(super) bytes: u64,
     /// The low half of its keyed hash.
-    pub(super) hash: u32,
+    hash: u32,
     /// The place of the next sum of its chain.
     next: u16,
     /// Of the exporter, while this pane is counted; 0: one that is new.
@@ -48,6 +48,11 @@ impl<K> Sum<K> {
 }
 
 impl<K: Copy> Sum<K> {
+    /// A number that no sender can foresee.
+    pub(super) fn chance(&self) -> u64 {
+        u64::from(self.hash) << 32 | u64::from(self.hash)
+    }
+
     /// The same of so many bytes.
     pub(super) fn of(&self, bytes: u64) -> Self {
         Self { bytes, ..*self }

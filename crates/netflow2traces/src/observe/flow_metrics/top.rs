@@ -12,8 +12,8 @@ pub(super) const TOP: Name = Name {
     otlp: "netflow.top.bytes",
     unit: "By",
     kind: Kind::Gauge,
-    help: "Estimated bytes of the last minute, of the `NETFLOW_TOP` heaviest of each kind; off by less than 1 % of what \
-           the exporter reported in that minute",
+    help: "Estimated bytes of the last minute, of the `NETFLOW_TOP` heaviest of each kind; as a rule off by less than 1 % \
+           of what the exporter reported in that minute",
     labels: "`kind`: `conversation`, `source`, `destination`; `source`, `destination`: addresses; `transport`, `port`: \
              of a conversation, the port is the server's",
 };
