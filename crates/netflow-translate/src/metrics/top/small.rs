@@ -36,7 +36,7 @@ impl SmallRecords {
     /// sum of any records is right on average, whatever their sizes and their order, and its variance is at most that part
     /// times their bytes. The part begins as the typical size of a record, which a few invented ones don't change, and
     /// doubles each time that [`ALONE`] records were given a place. Each of these is or stands for a part at least: the part
-    /// stays below one in `ALONE` of the bytes of all.
+    /// stays below two in `ALONE` of the bytes of all.
     #[inline(always)]
     pub(super) fn stands_for(&mut self, group: u16, bytes: u64, chance: u64) -> Option<u64> {
         let group = usize::from(group);
