@@ -4,18 +4,18 @@
 //! seen in two different minutes; then it takes the place of one that lies idle, or of one of an exporter that holds
 //! more than its quarter. The bound is shared by all workers through [`Room`], without a lock.
 
+mod room;
 mod store;
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use otlp_wire::{SpanId, TraceId, UnixNanos};
 
+pub(crate) use self::room::Room;
 use self::store::Store;
 use super::candidates::Candidates;
 use super::{Counting, FlowCounts};
@@ -24,8 +24,6 @@ use super::{Counting, FlowCounts};
 const EXPIRY: u32 = 60;
 /// Minutes after which a series that wasn't touched makes room for one that waits.
 const IDLE: u32 = 5;
-/// Places that one worker may ask of the others at once.
-const MAX_CLAIMS: u32 = 64;
 
 /// An exporter's address as the octets of an IPv6 address; of an IPv4 one the mapped form.
 #[inline(always)]
@@ -287,58 +285,6 @@ impl<T: Tally> Series<T> {
     }
 }
 
-/// The places of a view, which all workers share.
-#[derive(Debug)]
-pub(crate) struct Room {
-    max: u32,
-    used: AtomicU32,
-    /// Places that series which earned one wait for.
-    claims: AtomicU32,
-    /// Places that others gave up for them; they count as used.
-    granted: AtomicU32,
-}
-
-impl Room {
-    pub(crate) fn new(max: u32) -> Self {
-        Self {
-            max,
-            used: AtomicU32::new(0),
-            claims: AtomicU32::new(0),
-            granted: AtomicU32::new(0),
-        }
-    }
-
-    fn take(&self) -> bool {
-        take_one(&self.used, |used| (used < self.max).then_some(used + 1))
-    }
-
-    fn give_back(&self) {
-        self.used.fetch_sub(1, Relaxed);
-    }
-
-    fn take_granted(&self) -> bool {
-        take_one(&self.granted, |granted| granted.checked_sub(1))
-    }
-
-    fn claim(&self) {
-        take_one(&self.claims, |claims| {
-            (claims < MAX_CLAIMS).then_some(claims + 1)
-        });
-    }
-
-    fn grant(&self) {
-        if take_one(&self.claims, |claims| claims.checked_sub(1)) {
-            self.granted.fetch_add(1, Relaxed);
-        } else {
-            self.give_back();
-        }
-    }
-}
-
-fn take_one(number: &AtomicU32, next: impl Fn(u32) -> Option<u32>) -> bool {
-    number.fetch_update(Relaxed, Relaxed, next).is_ok()
-}
-
 /// The series of a view in one worker.
 #[derive(Debug)]
 pub(crate) struct SeriesTable<T = Totals>
@@ -436,7 +382,7 @@ impl<T: Tally> SeriesTable<T> {
     }
 
     fn quarter(&self) -> u32 {
-        (self.room.max / 4).max(1)
+        (self.room.max() / 4).max(1)
     }
 
     fn holds(&self, exporter: [u64; 2]) -> u32 {
@@ -505,7 +451,7 @@ impl<T: Tally> SeriesTable<T> {
             self.remove(key);
             self.room.give_back();
         }
-        for _ in 0..self.room.claims.load(Relaxed) {
+        for _ in 0..self.room.claims() {
             if !self.evict(minute, false) {
                 break;
             }
