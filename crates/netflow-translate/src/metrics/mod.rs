@@ -280,7 +280,7 @@ impl FlowMetrics {
             None => Pair::new(flow.input, flow.output),
             Some(direction) => {
                 exporter.saw(direction);
-                pair(&flow, exporter)
+                Pair::of(&flow, exporter)
             }
         };
         if let Some(pairs) = &mut self.pairs
@@ -320,7 +320,7 @@ impl FlowMetrics {
         exporter: &ExporterFlows,
     ) {
         let addition = Addition::reverse(reversed, span, counting);
-        let pair = pair(&reversed, exporter);
+        let pair = Pair::of(&reversed, exporter);
         let minute = counting.minute;
         add_sides(&mut self.tables, counting.of(), pair, &addition, minute);
     }
@@ -462,17 +462,6 @@ fn number(count: u64) -> u32 {
 }
 
 type Tables = [Option<SeriesTable>; View::ALL.len()];
-
-/// Where a flow is counted. Of an exporter that reports it in each direction, each record is of one side.
-#[inline(always)]
-fn pair(flow: &FlowCounts, exporter: &ExporterFlows) -> Pair {
-    let one_side = flow.direction.filter(|_| exporter.sends_both_directions());
-    match one_side {
-        None => Pair::new(flow.input, flow.output),
-        Some(Direction::Ingress) => Pair::new(flow.input, 0),
-        Some(Direction::Egress) => Pair::new(0, flow.output),
-    }
-}
 
 /// Counts what waited for the view `interface`.
 fn add_waited(tables: &mut Tables, hasher: &RandomState, waited: &Waited, minute: u32) {

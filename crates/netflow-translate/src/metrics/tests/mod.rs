@@ -28,9 +28,13 @@ impl Test {
     }
 
     fn count(&mut self, flow: &FlowFacts<'_>) {
+        self.count_as(flow, 2);
+    }
+
+    /// Counts a record whose span has that number.
+    fn count_as(&mut self, flow: &FlowFacts<'_>, span: u8) {
         let counting = self.metrics.datagram(ADDRESS, UnixNanos(5), self.now);
-        let span = ([1; 16], [2; 8]);
-        let known = Enriched::default();
+        let (known, span) = (Enriched::default(), ([1; 16], [span; 8]));
         self.metrics
             .count(flow, &known, Some(&span), &counting, &mut self.exporter);
     }
@@ -230,18 +234,12 @@ fn a_series_names_the_span_of_its_largest_record() {
 #[test]
 fn the_largest_record_of_every_pair_of_interfaces_is_an_exemplar() {
     let mut t = Test::new();
-    let mut count = |output: u32, bytes: u64, span: u8| {
-        let counting = t.metrics.datagram(ADDRESS, UnixNanos(5), t.now);
+    for (output, bytes, span) in [(2, 10, 1), (2, 30, 2), (2, 20, 3), (3, 25, 4), (3, 26, 5)] {
         let of = FlowFacts {
             bytes,
             ..flow(1, output, None)
         };
-        let (known, span) = (Enriched::default(), ([1; 16], [span; 8]));
-        t.metrics
-            .count(&of, &known, Some(&span), &counting, &mut t.exporter);
-    };
-    for (output, bytes, span) in [(2, 10, 1), (2, 30, 2), (2, 20, 3), (3, 25, 4), (3, 26, 5)] {
-        count(output, bytes, span);
+        t.count_as(&of, span);
     }
     let reading = FlowReading::merge(vec![t.read()]);
     let (_, view) = &reading.views[0];
@@ -258,18 +256,14 @@ fn the_largest_record_of_every_pair_of_interfaces_is_an_exemplar() {
 #[test]
 fn each_minute_has_an_exemplar_of_its_own() {
     let mut t = Test::new();
+    let began = t.now;
     for (minute, bytes) in [(0, 100), (0, 200), (1, 10), (1, 9), (2, 5), (2, 7)] {
-        let now = t.now + Duration::from_secs(60 * minute);
-        let counting = t.metrics.datagram(ADDRESS, UnixNanos(5), now);
-        let of = FlowFacts {
+        t.now = began + Duration::from_secs(60 * minute);
+        t.count(&FlowFacts {
             bytes,
             ..flow(1, 0, None)
-        };
-        let (known, span) = (Enriched::default(), ([1; 16], [2; 8]));
-        t.metrics
-            .count(&of, &known, Some(&span), &counting, &mut t.exporter);
+        });
     }
-    t.now += Duration::from_secs(120);
     let reading = t.read();
     let (_, view) = &reading.views[0];
     // The largest of this minute and the one before.
