@@ -221,6 +221,14 @@ class Workers(unittest.TestCase):
         self.assertEqual(set(numbers), expected)
         return sum(numbers.values()) - len(expected)
 
+    def check_counted(self, duplicates, workers):
+        """What came twice was counted, by the worker that let go of it: it may hear of that after another has read it again."""
+
+        def counted():
+            return sum(worker.metric("netflow_kafka_messages_uncommitted_total") for worker in workers)
+
+        until(f"{duplicates} flows that came twice are counted", lambda: duplicates <= counted() or None, 60)
+
     def check_waited(self, *workers):
         """No data waited for its template."""
         self.assertEqual([worker.metric("netflow_sets_waited_total") for worker in workers], [0] * len(workers))
@@ -287,8 +295,7 @@ class Workers(unittest.TestCase):
             numbered.send(1_000)
             self.broker.start()
             duplicates = self.wait_all(numbered)
-        reread = sum(worker.metric("netflow_kafka_messages_uncommitted_total") for worker in workers)
-        self.assertLessEqual(duplicates, reread)
+        self.check_counted(duplicates, workers)
         self.check_waited(*workers)
         print(f"broker stopped, and killed: {numbered.sent} flows sent, all arrived, {duplicates} twice")
 
@@ -316,8 +323,7 @@ class Workers(unittest.TestCase):
             stop.set()
             sender.join()
         duplicates = self.wait_all(numbered)
-        reread = sum(worker.metric("netflow_kafka_messages_uncommitted_total") for worker in workers)
-        self.assertLessEqual(duplicates, reread)
+        self.check_counted(duplicates, workers)
         self.check_waited(*workers)
         print(f"workers came and went: {numbered.sent} flows sent, all arrived, {duplicates} twice")
 
